@@ -1,0 +1,28 @@
+"""`python -m bench <command> [arguments]`: hand over to the command's own module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "demo": "compile ResNet-50, check its output, time it; needs no other engine",
+    "zoo": "build the models that everything is measured on",
+    "compare": "time whole models against onnxruntime and OpenVINO",
+    "ops": "time single operators the same way",
+    "kernels": "matmul and convolution kernels alone, against the FMA peak",
+    "peak": "measure the machine: FMA peak and memory bandwidth",
+    "startup": "import, compile and session time, overhead of run(), against their budgets",
+    "report": "all tables, as Markdown, to bench/results",
+}
+
+
+def main(argv: list[str]) -> int:
+    if not argv or argv[0] not in COMMANDS:
+        print(__doc__, *(f"  {name:9} {text}" for name, text in COMMANDS.items()), sep="\n")
+        return 2
+    return int(importlib.import_module(f".{argv[0]}", __package__).main(argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

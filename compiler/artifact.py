@@ -1,0 +1,129 @@
+"""The last stage: what the compiler knows of a program, as the manifest, the notes and the weights of an artifact.
+
+In: the model, the lowered program and its sources; model.so is in the directory already. Out: the other files of
+runtime/artifact.py. Weights that depend on constants alone are computed here, one at a time, and laid out as the
+kernels read them; only one is in memory at once.
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runtime import VERSION
+from .codegen import c
+from .codegen.program import Sources
+from .frontend.interface import overridable, values
+from .frontend.load import Model, Type
+from .graph.interp import evaluate
+from .graph.ir import Array, Graph, Value
+from .kernel import cost
+from .kernel.program import Program
+from .package import Writer
+from .passes.fuse import Group
+from .scalar.dim import Symbol
+from .target import Target
+
+
+def write_artifact(model: Model, program: Program, sources: Sources, target: Target, directory: Path) -> None:
+    """Writes weights, notes and manifest into `directory`."""
+    with Writer(directory) as writer:
+        for weight, offset in zip(program.weights, program.weight_offsets()):
+            at = writer.add(c.pack(weight, constant_array(weight.value)))
+            assert at == offset, "the weights are not where the program reads them"
+        writer.finish(manifest(model, program), notes(model, program, sources), target, VERSION)
+
+
+def constant_array(value: Value) -> Array:
+    """The array of a value that depends on constants alone."""
+    data = value.data if value.data is not None else evaluate(Graph([], [value], [""]), [])[0]
+    return np.asarray(data)
+
+
+def manifest(model: Model, program: Program) -> dict[str, Any]:
+    """The manifest, but for what Writer adds."""
+    graph = program.graph
+    return {
+        "inputs": [_argument(v.name, v, model.graph.inputs.get(v.name)) for v in graph.inputs],
+        "overridable": [_overridable(name, type) for name, type in overridable(model).items()],
+        "outputs": [_argument(n, v, model.graph.outputs.get(n)) for n, v in zip(graph.output_names, graph.outputs)],
+        "symbols": [_symbol(s, graph.inputs) for s in program.symbols()],
+        "asserts": [c.text.replace("{", "{{").replace("}", "}}") for c in program.conditions],
+        "errors": [{"type": "InvalidArgument", "text": c.text} for c in program.checks],
+        "steps": len(program.launches),
+        "modelmeta": {
+            "custom_metadata_map": model.metadata,
+            "description": model.description,
+            "domain": model.domain,
+            "graph_description": model.graph_description,
+            "graph_name": model.graph.name,
+            "producer_name": model.producer,
+            "version": model.model_version,
+        },
+    }
+
+
+def notes(model: Model, program: Program, sources: Sources) -> dict[str, Any]:
+    """Provenance for people: of each step its kernel, ONNX nodes, operations and bytes (in the model's symbols), what
+    goes in and out, and why fusion stopped there. Of the model its nodes, and the values that they make."""
+    steps = []
+    # Copies of constants to outputs come last, and stand for no group.
+    for launch, kernel, group in zip_longest(program.launches, sources.steps, program.groups):
+        spent = cost.of_launch(launch)
+        reasons = [f"{', '.join(r.value.node.origin)}: {r.text}" for r in group.reasons] if group else []
+        steps.append(
+            {
+                "kernel": kernel,
+                "kind": type(launch.kernel.body).__name__,
+                "nodes": list(launch.origin),
+                "flops": str(spent.flops),
+                "bytes": str(spent.bytes),
+                "inputs": [_shape(v) for v in _operands(group)] if group else [],
+                "outputs": [_shape(group.root)] if group else [],
+                "parameter_bytes": sum(_bytes(v) for v in _operands(group)) if group else 0,
+                "reasons": list(dict.fromkeys(reasons)),
+            }
+        )
+    nodes = [[node.name, node.domain, node.op] for node in model.graph.nodes]
+    return {"steps": steps, "nodes": nodes, "values": values(model)}
+
+
+def _operands(group: Group) -> list[Value]:
+    """What a group reads, each once."""
+    inside = set(group.nodes)
+    return list(dict.fromkeys(v for node in group.nodes for v in node.inputs if v.node not in inside))
+
+
+def _bytes(value: Value) -> int:
+    """Of a constant; 0 for others."""
+    return 0 if value.data is None else value.data.size * value.dtype.itemsize
+
+
+def _shape(value: Value) -> dict[str, list[int | str]]:
+    """{"float": [2, "batch"]}, as profiles have it."""
+    return {value.dtype.ort[7:-1]: [d if isinstance(d, int) else str(d) for d in value.shape]}
+
+
+def _overridable(name: str, type: Type) -> dict[str, Any]:
+    return {"name": name, "type": type.dtype.ort if type.dtype else "", "shape": list(type.shape or ())}
+
+
+def _argument(name: str, value: Value, declared: Type | None) -> dict[str, Any]:
+    """What NodeArg shows: dimensions that are known, else as the model declares them, else what was inferred."""
+    shape: list[int | str | None] = [d if isinstance(d, int) else str(d) for d in value.shape]
+    if declared is not None and declared.shape is not None and len(declared.shape) == len(shape):
+        shape = [d if isinstance(d, int) else stated for d, stated in zip(shape, declared.shape)]
+    return {"name": name, "type": value.dtype.ort, "shape": shape}
+
+
+def _symbol(symbol: Symbol, inputs: list[Value]) -> dict[str, Any]:
+    """Where the runtime finds a symbol's value: dims of inputs, else one element of an input; else it draws it."""
+    bind = [[i, a] for i, v in enumerate(inputs) for a, d in enumerate(v.shape) if d == symbol]
+    if bind:
+        return {"name": symbol.name, "bind": bind, "lower": symbol.lower}
+    contents = [(i, v.content.reshape(-1)) for i, v in enumerate(inputs) if v.content is not None]
+    element = next(([i, p] for i, content in contents for p, d in enumerate(content) if d == symbol), None)
+    return {"name": symbol.name, "element": element} if element else {"name": symbol.name, "random": True}

@@ -1,0 +1,388 @@
+"""The command line: `intaglio compile | run | inspect | explain | cache | doctor`.
+
+In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
+Exit codes: 0 done, 1 it failed (one line says why; `--debug` shows the traceback), 2 the arguments make no sense.
+What the commands do lives in the compiler and the runtime; here it is only called and printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..runtime import artifact, cache
+from ..runtime.errors import BY_NAME, InvalidArgument
+from ..runtime.metadata import NodeArg
+from ..runtime.options import SessionOptions
+from ..runtime.session import InferenceSession, load
+from . import doctor, driver, emit, explain, inspect_model, package
+from .frontend.load import load_model
+from .inputs import Feeds, random_inputs, read_inputs, sizes
+from .options import Options
+from .progress import Progress
+from .tables import megabytes, number, table
+from .target import NAMES as TARGETS
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        with _targeting(getattr(arguments, "target", None)):
+            return int(arguments.command(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `intaglio ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        print(f"intaglio: error: {_message(error)}", file=sys.stderr)
+        return 1
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, tuple(BY_NAME.values())):
+        return str(getattr(error, "text", error))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error} (this is a fault of Intaglio; --debug shows where)"
+
+
+# ---- The commands ----------------------------------------------------------------------------------------------------
+
+
+def compile_command(arguments: argparse.Namespace) -> int:
+    """Compiles a model ahead of time: to one file, to C, or both."""
+    if not arguments.output and not arguments.emit:
+        arguments.output = Path(arguments.model).with_suffix(".intaglio")
+    settings = _settings(arguments)
+    start = time.perf_counter()
+    with _workspace() as directory, Progress() as progress:
+        unit = driver.compile_model(arguments.model, Options(**settings), directory, progress)
+        if arguments.emit:
+            emit.write_c(unit, directory, arguments.emit)
+        if arguments.output:
+            package.pack(directory, arguments.output)
+    summary = inspect_model.summary(unit)
+    summary["seconds"] = dict(unit.seconds)
+    summary["total seconds"] = time.perf_counter() - start
+    summary["written"] = [str(path) for path in (arguments.output, arguments.emit) if path]
+    if arguments.json:
+        return _print_json(summary)
+    print(f"{arguments.model} -> {', '.join(summary['written'])}")
+    print(inspect_model.summary_text(summary))
+    print("  " + ", ".join(f"{name} {number(seconds)} s" for name, seconds in unit.seconds.items() if seconds >= 0.05))
+    print(f"  {number(summary['total seconds'])} s in all")
+    return 0
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Runs a model, or a compiled one, on inputs from files or on random ones."""
+    session = InferenceSession(arguments.model)
+    feeds = _feeds(session.get_inputs(), session.get_modelmeta().custom_metadata_map, arguments)
+    times = []
+    for _ in range(arguments.repeat):
+        start = time.perf_counter()
+        results = session.run(arguments.output_name or None, feeds)
+        times.append(time.perf_counter() - start)
+    names = arguments.output_name or [each.name for each in session.get_outputs()]
+    outputs = dict(zip(names, results))
+    if arguments.output:
+        _save(arguments.output, outputs)
+    median = statistics.median(times)
+    if arguments.json:
+        return _print_json(
+            {
+                "seconds": median,
+                "outputs": {
+                    name: {"dtype": str(value.dtype), "shape": value.shape, "values": value.tolist()}
+                    for name, value in outputs.items()
+                },
+            }
+        )
+    rows = [[name, str(value.dtype), _shape(value.shape), _digest(value)] for name, value in outputs.items()]
+    print(table(["output", "type", "shape", "values"], rows, left=4))
+    runs = f"median of {len(times)} runs" if len(times) > 1 else "one run, the first"
+    print(f"{number(median * 1e3)} ms ({runs})")
+    return 0
+
+
+def inspect_command(arguments: argparse.Namespace) -> int:
+    """Shows what a model becomes: interface, graph, kernels, memory; or what of it cannot be compiled."""
+    if artifact.is_artifact(arguments.model):
+        described = inspect_model.artifact_summary(artifact.load(arguments.model))
+        return _print_json(described) if arguments.json else _print(inspect_model.artifact_text(described))
+    options = Options(**_settings(arguments))
+    if arguments.stage:
+        return _print(inspect_model.stage_text(arguments.model, options, arguments.stage))
+    with Progress() as progress:
+        unit = driver.lower_model(arguments.model, options, progress)
+    described = inspect_model.describe(unit)
+    return _print_json(described) if arguments.json else _print(inspect_model.text(described))
+
+
+def explain_command(arguments: argparse.Namespace) -> int:
+    """Says for each kernel: its ONNX nodes, cost, measured time against the roofline, and why fusion stopped."""
+    session = InferenceSession(arguments.model)
+    specs = session.get_inputs()
+    feeds = _feeds(specs, session.get_modelmeta().custom_metadata_map, arguments)
+    loaded = load(arguments.model, SessionOptions())
+    seconds = None if arguments.no_run else explain.measure(loaded, feeds, arguments.repeat)
+    steps, limits = explain.steps(loaded.notes(), sizes(specs, feeds), seconds), explain.machine()
+    return _print_json(explain.as_json(steps, limits)) if arguments.json else _print(explain.text(steps, limits))
+
+
+def cache_list(arguments: argparse.Namespace) -> int:
+    """Lists the compiled models that are kept, the one used last first."""
+    entries = cache.entries()
+    if arguments.json:
+        return _print_json([{**asdict(entry), "path": str(entry.path)} for entry in entries])
+    rows = [
+        [
+            entry.source or "(bytes)",
+            entry.key[:12],
+            megabytes(entry.bytes),
+            time.strftime("%F %R", time.localtime(entry.used)),
+        ]
+        for entry in entries
+    ]
+    if rows:
+        print(table(["model", "key", "size", "last used"], rows, left=2))
+    print(f"{cache.root()}: {len(entries)} models, {megabytes(sum(entry.bytes for entry in entries))}")
+    return 0
+
+
+def cache_explain(arguments: argparse.Namespace) -> int:
+    """Says whether a model is in the cache, and if not, what differs from what is."""
+    said = cache.explain(arguments.model, _settings(arguments))
+    return _print_json({"hit": said.startswith("hit"), "text": said}) if arguments.json else _print(said)
+
+
+def cache_prune(arguments: argparse.Namespace) -> int:
+    """Removes what was not used for the longest time, down to the limit."""
+    freed = cache.prune(limit=arguments.bytes)
+    return _print_json({"freed": freed}) if arguments.json else _print(f"freed {megabytes(freed)}")
+
+
+def cache_clear(arguments: argparse.Namespace) -> int:
+    """Empties the cache."""
+    freed = cache.clear()
+    return _print_json({"freed": freed}) if arguments.json else _print(f"freed {megabytes(freed)}")
+
+
+def doctor_command(arguments: argparse.Namespace) -> int:
+    """Checks the machine: CPU, threads, C compiler, cache. Exit code 1 where a model could not be compiled."""
+    findings = doctor.examine()
+    if arguments.json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        marks = {True: "ok", False: "NOT OK", None: ""}
+        print(table(["", "", ""], [[f.topic, marks[f.ok], f.text] for f in findings], left=3).lstrip("\n"))
+    return int(any(finding.ok is False for finding in findings))
+
+
+# ---- What they share -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _targeting(name: str | None) -> Iterator[None]:
+    """--target is the variable INTAGLIO_TARGET for the length of a command: sessions and the compiler see the same."""
+    before = os.environ.get("INTAGLIO_TARGET")
+    if name:
+        os.environ["INTAGLIO_TARGET"] = name
+    try:
+        yield
+    finally:
+        if name:
+            os.environ.pop("INTAGLIO_TARGET")
+        if before is not None:
+            os.environ["INTAGLIO_TARGET"] = before
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a session with the dimensions of --dim fixed asks of the compiler: equal settings share cache entries."""
+    options = SessionOptions()
+    if arguments.dim:
+        types = load_model(arguments.model).graph.inputs.values()
+        _check_dims(arguments.dim, [type.shape or () for type in types])
+    for name, size in arguments.dim:
+        options.add_free_dimension_override_by_name(name, size)
+    return options.compiler_settings()
+
+
+def _check_dims(dims: Sequence[tuple[str, int]], shapes: Iterable[Iterable[object]]) -> None:
+    """Raises InvalidArgument for a name that no shape mentions."""
+    known = {dim for shape in shapes for dim in shape if isinstance(dim, str)}
+    for name, _ in dims:
+        if name not in known:
+            has = ", ".join(sorted(known)) or "none"
+            raise InvalidArgument(f"the model has no symbolic dimension '{name}' (it has {has})")
+
+
+@contextlib.contextmanager
+def _workspace() -> Iterator[Path]:
+    """An empty folder for an artifact, beside the object cache; a temporary one where the cache cannot be written."""
+    parent = cache.root() / "tmp"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="compile-", dir=parent)
+    except OSError:
+        folder = tempfile.TemporaryDirectory(prefix="intaglio-")
+    with folder as name:
+        yield Path(name)
+
+
+def _feeds(specs: Sequence[NodeArg], metadata: dict[str, str], arguments: argparse.Namespace) -> Feeds:
+    """The inputs from files; those that no file gives are random."""
+    _check_dims(arguments.dim, [spec.shape for spec in specs])
+    given = read_inputs(arguments.input, specs)
+    missing = [spec for spec in specs if spec.name not in given]
+    dims = dict(arguments.dim) | sizes(specs, given)  # made up inputs agree with the given ones
+    return given | random_inputs(missing, dims, metadata, arguments.seed)
+
+
+def _save(path: Path, outputs: Feeds) -> None:
+    """All outputs to an .npz, or the only one to an .npy."""
+    if path.suffix == ".npz":
+        np.savez(path, **outputs)  # type: ignore[arg-type]  # numpy's stub takes the names for options
+    elif path.suffix == ".npy" and len(outputs) == 1:
+        np.save(path, next(iter(outputs.values())))
+    else:
+        raise InvalidArgument(
+            f"cannot write {len(outputs)} outputs to {path}: give an .npz, or an .npy for a single one"
+        )
+
+
+def _digest(value: np.ndarray[Any, Any], shown: int = 4) -> str:
+    """The first values, and the range of them all."""
+    flat = value.reshape(-1)
+    first = " ".join(f"{each:.6g}" if value.dtype.kind == "f" else str(each) for each in flat[:shown].tolist())
+    if flat.size <= shown:
+        return first
+    return f"{first} ... " + (f"in [{flat.min():.6g}, {flat.max():.6g}]" if value.dtype.kind in "fiu" else "")
+
+
+def _shape(shape: Sequence[object]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def _print(text: str) -> int:
+    print(text)
+    return 0
+
+
+def _print_json(value: Any) -> int:
+    json.dump(value, sys.stdout, indent=2, default=str)
+    print()
+    return 0
+
+
+# ---- The arguments ---------------------------------------------------------------------------------------------------
+
+
+def _parser() -> Parser:
+    common = Parser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
+    model = Parser(add_help=False)
+    model.add_argument("model", help="an ONNX file; to run, inspect and explain also a compiled model")
+    dim = Parser(add_help=False)
+    dim.add_argument(
+        "--dim", action="append", default=[], type=_dim, metavar="NAME=SIZE", help="size of a symbolic dimension"
+    )
+    target = Parser(add_help=False)
+    target.add_argument("--target", choices=TARGETS, help="the CPU to compile for (default: this one)")
+    inputs = Parser(add_help=False)
+    inputs.add_argument(
+        "-i",
+        "--input",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help=".npy, .npz or .pb; what is missing is random",
+    )
+    inputs.add_argument("--seed", type=int, default=0, help="of random inputs")
+
+    parser = Parser(prog="intaglio", description="Compiles ONNX models to native code.")
+    parser.add_argument("--version", action="version", version=f"intaglio {doctor.version('intaglio')}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(to: Any, name: str, function: Any, *parents: Parser) -> Parser:
+        added: Parser = to.add_parser(
+            name, parents=[common, *parents], help=function.__doc__, description=function.__doc__
+        )
+        added.set_defaults(command=function)
+        return added
+
+    compiling = add(commands, "compile", compile_command, model, dim, target)
+    compiling.add_argument("-o", "--output", type=Path, metavar="FILE", help="the artifact (default: MODEL.intaglio)")
+    compiling.add_argument(
+        "--emit", nargs="+", action=_Emit, metavar=("c", "DIR"), help="write the C sources (default: MODEL_c)"
+    )
+    running = add(commands, "run", run_command, model, inputs, dim, target)
+    running.add_argument("-o", "--output", type=Path, metavar="FILE", help="save outputs: .npz, or .npy for one")
+    running.add_argument("--repeat", type=_positive, default=1, metavar="N", help="run so often; tells the median time")
+    running.add_argument("--output-name", action="append", metavar="NAME", help="only this output; may be repeated")
+    inspecting = add(commands, "inspect", inspect_command, model, dim, target)
+    inspecting.add_argument("--stage", metavar="NAME", help=f"print this stage's text: {', '.join(driver.STAGES)}")
+    explaining = add(commands, "explain", explain_command, model, inputs, dim, target)
+    explaining.add_argument("--no-run", action="store_true", help="do not measure")
+    explaining.add_argument("--repeat", type=_positive, default=10, metavar="N", help="run so often to measure")
+
+    caching = commands.add_parser("cache", help="The compiled models that are kept.").add_subparsers(
+        required=True, metavar="action"
+    )
+    add(caching, "list", cache_list)
+    add(caching, "explain", cache_explain, model, dim, target)
+    pruning = add(caching, "prune", cache_prune)
+    pruning.add_argument(
+        "--bytes", type=_positive, metavar="N", help="keep so much (default: INTAGLIO_CACHE_SIZE, or 20 GiB)"
+    )
+    add(caching, "clear", cache_clear)
+    add(commands, "doctor", doctor_command)
+    return parser
+
+
+class _Emit(argparse.Action):
+    """--emit c [DIR]."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        if values[0] != "c" or len(values) > 2:
+            parser.error(f"argument --emit: expected c, or c and a folder, not {' '.join(values)}")
+        default = f"{Path(namespace.model).stem}_c" if getattr(namespace, "model", None) else "model_c"
+        namespace.emit = Path(values[1] if len(values) == 2 else default)
+
+
+def _dim(text: str) -> tuple[str, int]:
+    name, equals, size = text.partition("=")
+    if not (name and equals and size.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected NAME=SIZE, not '{text}'")
+    return name, int(size)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, not '{text}'")
+    return int(text)

@@ -1,0 +1,155 @@
+"""C sources in, a library out: compiles each source to an object, in parallel, and links them.
+
+An object is kept in the object cache under the hash of its source, the flags and the compiler, so equal kernels share
+it within a model and across models. It must never put anything of a model into a command line or a file name: names of
+sources are symbols that the compiler made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ...runtime.errors import Fail
+from ..options import environment
+from ..target import Target
+from ..toolchain import Toolchain
+
+TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "c"
+
+Progress = Callable[[int, int], None]  # how many of how many sources are done
+
+
+@dataclass(frozen=True)
+class Source:
+    """A C file. name: a C identifier; used for messages and the names of kept files."""
+
+    name: str
+    text: str
+
+
+def build(
+    sources: Sequence[Source],
+    output: Path,
+    toolchain: Toolchain,
+    target: Target,
+    objects: Path,
+    progress: Progress | None = None,
+) -> None:
+    """Writes the library made of `sources` and of the thread pool (templates/c/pool.c) to `output`.
+
+    objects: the folder of the object cache. Sources may include the headers of templates/c. Raises Fail when the
+    compiler refuses a source, which is then kept for a look at it, and OSError when the disk is full.
+    """
+    objects.mkdir(parents=True, exist_ok=True)
+    flags = toolchain.compile_flags(target.flags)
+    paths = {}
+    for source in (*sources, _pool()):
+        key = _key(source, flags, toolchain)
+        paths[objects / key[:2] / f"{key[2:]}.o"] = source
+    _compile(paths, toolchain, flags, objects, progress)
+    command = toolchain.link(list(paths), output)
+    if _run(command, toolchain)[0]:
+        # An object may be damaged: make all of them anew, and then a failure is ours.
+        for path in paths:
+            path.unlink(missing_ok=True)
+        _compile(paths, toolchain, flags, objects, None)
+        failed, message = _run(command, toolchain)
+        if failed:
+            raise Fail(f"The C compiler ({toolchain.name}) cannot link the model:\n{_excerpt(message)}")
+    for path in paths:
+        with contextlib.suppress(OSError):  # of another user, in a shared cache
+            os.utime(path)  # the cache drops what was not used for the longest time
+
+
+def _compile(
+    paths: dict[Path, Source], toolchain: Toolchain, flags: Sequence[str], objects: Path, progress: Progress | None
+) -> None:
+    """Makes the objects that do not exist yet; the long sources first, so that the last ones to finish are short."""
+    todo = sorted((path for path in paths if not path.exists()), key=lambda path: -len(paths[path].text))
+    done = len(paths) - len(todo)
+    if progress:
+        progress(done, len(paths))
+    if not todo:
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="build-", dir=objects) as folder,
+        ThreadPoolExecutor(min(environment().jobs, len(todo))) as pool,
+    ):
+        futures = [
+            pool.submit(_compile_one, paths[path], path, Path(folder), toolchain, flags) for path in todo
+        ]
+        try:
+            for future in futures:
+                future.result()
+                done += 1
+                if progress:
+                    progress(done, len(paths))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _compile_one(source: Source, path: Path, folder: Path, toolchain: Toolchain, flags: Sequence[str]) -> None:
+    file = folder / f"{path.stem}.c"
+    result = folder / f"{path.stem}.o"
+    file.write_text(source.text)
+    failed, message = _run(toolchain.compile(file, result, flags, TEMPLATES), toolchain)
+    if failed:
+        kept = Path(tempfile.mkdtemp(prefix="intaglio-failed-"), f"{source.name}.c")
+        shutil.copyfile(file, kept)
+        command = " ".join(toolchain.compile(kept, Path(os.devnull), flags, TEMPLATES))
+        raise Fail(
+            f"The C compiler ({toolchain.name}) failed on kernel {source.name}. Its source is kept; to see it again:\n"
+            f"  {command}\n{_excerpt(message.replace(str(file), str(kept)))}"
+        )
+    path.parent.mkdir(exist_ok=True)
+    os.replace(result, path)
+
+
+def _run(command: list[str], toolchain: Toolchain) -> tuple[bool, str]:
+    """Runs a command; returns whether it failed, and what it said."""
+    result = subprocess.run(
+        command, env=toolchain.environ(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    if result.returncode and "No space left on device" in result.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), command[-1])
+    if result.returncode < 0:
+        return True, f"{result.stderr}\nended by signal {-result.returncode} (out of memory?)"
+    return result.returncode != 0, result.stderr
+
+
+def _excerpt(message: str, lines: int = 12) -> str:
+    """The first lines that tell of errors, or just the first lines."""
+    all_lines = message.splitlines()
+    errors = [line for line in all_lines if "error" in line or "signal" in line]
+    return "\n".join((errors or all_lines)[:lines])
+
+
+def _key(source: Source, flags: Sequence[str], toolchain: Toolchain) -> str:
+    parts = (toolchain.identity, " ".join(flags), _headers() if "#include \"" in source.text else "", source.text)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+
+
+@lru_cache
+def _headers() -> str:
+    """What sources can include, as a digest."""
+    whole = hashlib.sha256()
+    for path in sorted(TEMPLATES.glob("*.h")):
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
+
+
+@lru_cache
+def _pool() -> Source:
+    return Source("pool", (TEMPLATES / "pool.c").read_text())

@@ -1,0 +1,86 @@
+"""The C back end: what each kind of kernel body becomes.
+
+In: kernels and weights of a lowered program, and a Target. Out: C sources, the task and scratch counts that the
+program's walk needs, and weights laid out as the templates read them. Each body kind has a module of its own with
+`source`, `tasks` and `scratch_bytes`; this table is the only place that lists them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..graph.ir import Array
+from ..kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Recurrent, Sort
+from ..kernel.program import Weight
+from ..scalar.dim import Size
+from ..scalar.dtype import DType
+from ..target import Target
+from . import attention, conv, conv_winograd, loopnest, matmul, recurrent, sort
+from .build import Source
+from .gemm import choose_nr
+
+_MODULES: dict[type, ModuleType] = {
+    LoopNest: loopnest,
+    Matmul: matmul,
+    Conv: conv,
+    Attention: attention,
+    Recurrent: recurrent,
+    Sort: sort,
+}
+_PLACEHOLDER = "intaglio_kernel"
+
+
+def source(kernel: Kernel, target: Target) -> Source:
+    """A C file with one kernel: its function's name comes from the text, so equal kernels are one object."""
+    text: str = _MODULES[type(kernel.body)].source(kernel, _PLACEHOLDER, target)
+    name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Source(name, text.replace(_PLACEHOLDER, name))
+
+
+def tasks(kernel: Kernel, target: Target) -> Size:
+    """How many independent tasks the kernel has, in its formal sizes."""
+    size: Size = _MODULES[type(kernel.body)].tasks(kernel.body, target)
+    return size
+
+
+def scratch_bytes(kernel: Kernel, target: Target) -> Size:
+    """Bytes of private memory each thread needs for it, in its formal sizes."""
+    size: Size = _MODULES[type(kernel.body)].scratch_bytes(kernel.body, target)
+    return size
+
+
+def pack(weight: Weight, array: Array) -> Array:
+    """A weight's array in the layout that its kernel reads."""
+    if weight.packing == "matmul":
+        return matmul.pack_b(array.reshape(array.shape[-2:]), weight.nr)
+    if weight.packing == "conv":
+        return conv.pack_conv(array, weight.groups, weight.nr)
+    if weight.packing == "winograd":
+        return conv_winograd.pack(array, weight.nr)
+    if weight.packing == "depthwise":
+        return np.ascontiguousarray(array.reshape(-1, array.shape[-1]))
+    return array
+
+
+class CTemplates:
+    """Answers lowering's questions for a CPU target (`kernel.lower.Templates`).
+
+    approximate: algorithms that round differently, and spread an infinity to neighbours, are allowed (Winograd)."""
+
+    def __init__(self, target: Target, approximate: bool = True) -> None:
+        self.target = target
+        self.approximate = approximate
+
+    def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
+        return choose_nr(n, dtype, self.target)
+
+    def conv_nr(self, body_facts: Mapping[str, Any]) -> int:
+        return conv.choose_nr(body_facts, self.target)
+
+    def conv_winograd(self, body_facts: Mapping[str, Any]) -> bool:
+        return self.approximate and conv.choose_winograd(body_facts, self.target)

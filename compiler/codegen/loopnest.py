@@ -1,0 +1,379 @@
+"""LoopNest kernels -> C: loops over scalar expressions, written so that the C compiler vectorises the innermost ones.
+
+In: a Kernel whose body is a LoopNest. Out: C source, and the numbers of tasks and scratch bytes in the kernel's sizes.
+One task is one point of the outer domain, so the split into tasks changes no result. It never reorders stages, and
+never relies on -ffast-math: a reduction is reassociated only by `omp simd reduction` or by keeping columns apart.
+
+How a stage becomes loops:
+    no reduction             a loop per axis, the last one `omp simd` where memory is walked contiguously
+    reduction                a loop per reduced axis, the last one `omp simd reduction` where contiguous
+    axes and a reduction     the last axis in blocks of columns with an accumulator each, vectorised across them, the
+                             loops of the reduction outside; or the two above, nested, where rows are contiguous
+    scan, scatter            plain loops, in order
+Maxima and minima of floats are taken on integers that have the same order, in which NaN comes last: compilers vectorise
+those, and no NaN is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from ..kernel.ir import Kernel, LoopNest, Stage, Store
+from ..scalar import prims
+from ..scalar.dim import Min, Size, Symbol, ceil_div, dim_min, prod, symbols, upper_bound
+from ..scalar.dtype import BOOL, I32, I64, DType
+from ..scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
+from ..target import Target
+from . import access
+from .expr import PRIMARY, Scope, Text, ctype, literal, value_type
+from .holes import Holes, narrowed
+from .render import render
+
+COLUMNS = 64  # accumulators of a block of columns: four vectors of f32 with AVX-512
+_ALIGNMENT = 64
+
+
+@dataclass
+class Loop:
+    """`for (int64_t variable = start; variable < end; step)` around statements and loops; step is by 1 where empty."""
+
+    variable: str
+    end: str
+    body: list[Item]
+    pragma: str = ""
+    start: str = "0"
+    step: str = ""
+
+
+Item: TypeAlias = "str | Loop"
+
+
+def tasks(body: LoopNest, target: Target | None = None) -> Size:
+    """The number of tasks: points of the outer domain."""
+    return prod(_extent(s) for s in body.outer)
+
+
+def scratch_bytes(body: LoopNest, target: Target | None = None) -> Size:
+    """Bytes of scratch a thread needs, for the rows that stages keep for later ones."""
+    return _rows(body)[1]
+
+
+def source(kernel: Kernel, name: str, target: Target | None = None) -> str:
+    """The C source of the kernel, whose one function is called `name`."""
+    body = kernel.body
+    assert isinstance(body, LoopNest)
+    return render("loopnest.c.j2", name=name, **_Printer(kernel, body).context())
+
+
+def _extent(symbol: Symbol) -> Size:
+    assert symbol.extent is not None
+    return symbol.extent
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows kept in scratch
+
+
+def _rows(body: LoopNest) -> tuple[dict[int, Size], Size]:
+    """Byte offset in scratch of the row of each stage that keeps one, and the bytes of all."""
+    offsets: dict[int, Size] = {}
+    end: Size = 0
+    for slot, stage in enumerate(body.stages):
+        if stage.store is None and stage.axes:
+            offsets[slot] = end
+            count = prod(_greatest(_extent(s), body.outer) for s in stage.axes)
+            end = end + ceil_div(count * stage.value.dtype.itemsize, _ALIGNMENT) * _ALIGNMENT
+    return offsets, end
+
+
+def _greatest(extent: Size, outer: Sequence[Symbol]) -> Size:
+    """A bound of an extent over all outer points, without outer symbols. Raises ValueError where none is found."""
+    if not symbols(extent) & frozenset(outer):
+        return extent
+    bound = upper_bound(extent)
+    if isinstance(extent, Min):
+        free = [x for x in extent.args if not symbols(x) & frozenset(outer)]
+        if free:
+            return dim_min(*free)
+    if bound is None:
+        raise ValueError(f"the extent {extent} of a kept row has no bound over the outer domain")
+    return bound
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stages to loops
+
+# How OpenMP names the combination of a simd reduction; a primitive that is missing here is reduced in plain loops.
+_OPENMP = {
+    "add": "+", "mul": "*", "max": "max", "min": "min", "and": "&", "or": "|", "xor": "^",
+    "bit_and": "&", "bit_or": "|", "bit_xor": "^",
+}  # fmt: skip
+
+
+class _Printer:
+    """State of printing one kernel: the names of rows and loop variables."""
+
+    def __init__(self, kernel: Kernel, body: LoopNest):
+        self.body = body
+        self.holes = Holes(kernel)
+        self.printer = self.holes.printer
+        self.printer.local = self._local
+        self.offsets, _ = _rows(body)
+        self.variables = 0
+        self.tiles: dict[int, str] = {}  # copies of transposed tiles, numbered on from the stages
+
+    def context(self) -> dict[str, object]:
+        """What the template is rendered with."""
+        outer = [(self._name(s, f"o{i}"), self.holes.size(_extent(s))) for i, s in enumerate(self.body.outer)]
+        rows = [
+            (value_type(self.body.stages[slot].value.dtype), f"s{slot}", self.printer.size(offset))
+            for slot, offset in self.offsets.items()
+        ]
+        stages = [self._stage(slot, stage) for slot, stage in enumerate(self.body.stages)]
+        declarations = self.holes.declarations()
+        return {
+            "prelude": self.holes.prelude, "declarations": declarations, "outer": outer, "rows": rows, "stages": stages,
+        }  # fmt: skip
+
+    def _name(self, symbol: Symbol, name: str) -> str:
+        self.printer.symbols[symbol] = name
+        return name
+
+    def _local(self, e: Local) -> str:
+        if e.slot in self.tiles:
+            return f"{self.tiles[e.slot]}[{self.printer.size(e.index)}]"
+        return f"s{e.slot}[{self.printer.size(e.index)}]" if e.slot in self.offsets else f"s{e.slot}"
+
+    def _variable(self, symbol: Symbol) -> str:
+        self.variables += 1
+        return self._name(symbol, f"i{self.variables - 1}")
+
+    def _scope(self, stage: Stage, loops: Sequence[Symbol]) -> Scope:
+        """A scope with one level per loop."""
+        for s in loops:
+            self._variable(s)
+        scope = Scope(self.printer, {s: i + 1 for i, s in enumerate(loops)}, len(loops) + 1, stage.lets)
+        if stage.store is not None:
+            scope.require(stage.store.index)
+        return scope
+
+    def _stage(self, slot: int, stage: Stage) -> list[Item]:
+        stage = access.with_reciprocals(stage)
+        if stage.reduce is None:
+            return self._pointwise(slot, stage)
+        return self._columns(slot, stage) if access.is_columns(stage) else self._reduction(slot, stage)
+
+    # -- kinds of stages ---------------------------------------------------------------------------------------------
+
+    def _pointwise(self, slot: int, stage: Stage) -> list[Item]:
+        """A loop per axis; of a scan, the last one carries the accumulator."""
+        stage, tiles = self._tiled(stage)
+        scope = self._scope(stage, stage.axes)
+        if stage.scan is None:
+            stored = stage.store is not None and stage.store.combine is None
+            value = narrowed(stage.value, self.holes.stored(stage)) if stored else stage.value
+            (text,) = scope.add([value])
+            inner: list[Item] = [self._assign(slot, stage, text if stored else self._narrowed(text, stage))]
+            before: list[str] = []
+            pragma = "omp simd" if stage.axes and access.is_contiguous(stage, stage.axes[-1]) else ""
+        else:
+            acc, declared = self._accumulator(stage.scan, stage.value.dtype)
+            (text,) = scope.add([stage.value])
+            step = self._combine(stage.scan, acc, text, stage.value.dtype)
+            inner = [step, self._assign(slot, stage, self._narrowed((acc, PRIMARY), stage))]
+            before, pragma = [declared], ""
+        return [*tiles, *scope.lines[0], *self._nest(stage.axes, scope, inner, pragma, before)]
+
+    def _tiled(self, stage: Stage) -> tuple[Stage, list[Item]]:
+        """Loads across the two axes of a transposed tile go through a copy, where rows fall into few cache sets.
+
+        The copy reads along the rows; its own rows are one element longer: its columns fall into different sets.
+        """
+        if len(stage.axes) != 2 or stage.scan is not None:
+            return stage, []
+        rows, columns = (upper_bound(_extent(s)) or COLUMNS + 1 for s in stage.axes)
+        if rows > COLUMNS or columns > COLUMNS:
+            return stage, []
+        along, across = stage.axes
+        items: list[Item] = []
+        copies: dict[Expr, Expr] = {}
+        for load in walk(stage.value):
+            if not isinstance(load, Load) or not access.is_transposed(stage, load, along, across):
+                continue
+            slot = len(self.body.stages) + len(self.tiles)
+            self.tiles[slot] = self.printer.temporary()
+            copies[load] = Local(slot, across * (rows + 1) + along, load.dtype)
+            copy = Stage(load, None, (across, along), lets=stage.lets)
+            scope = self._scope(copy, copy.axes)
+            (text,) = scope.add([load])
+            inner: list[Item] = [f"{self.printer.node(copies[load], [])[0]} = {text[0]};"]
+            declared = f"{value_type(load.dtype)} {self.tiles[slot]}[{columns * (rows + 1)}];"
+            items += [declared, *scope.lines[0], *self._nest(copy.axes, scope, inner, "omp simd")]
+        return (replace(stage, value=rewrite(stage.value, copies.get)) if copies else stage), items
+
+    def _reduction(self, slot: int, stage: Stage) -> list[Item]:
+        """A loop per axis and per reduced axis, with one accumulator."""
+        assert stage.reduce is not None
+        dtype, kind, value = stage.value.dtype, stage.reduce, stage.value
+        contiguous = access.is_contiguous(stage, stage.reduce_axes[-1]) and kind in _OPENMP
+        ordered = contiguous and dtype.kind == "f" and kind in ("max", "min")
+        if ordered:
+            value = order_key(value if kind == "max" else -value)
+            kind = "max"
+        scope = self._scope(stage, (*stage.axes, *stage.reduce_axes))
+        (text,) = scope.add([value])
+        depth = len(stage.axes)
+        if ordered:
+            acc = self.printer.temporary()
+            declared = f"{ctype(value.dtype)} {acc} = {literal(_least_key(dtype), value.dtype)[0]};"
+        else:
+            acc, declared = self._accumulator(kind, dtype)
+        pragma = f"omp simd reduction({_OPENMP[kind]}:{acc})" if contiguous else ""
+        combine = self._combine(kind, acc, text, value.dtype)
+        loops = self._nest(stage.reduce_axes, scope, [combine], pragma, depth=depth)
+        result = acc, PRIMARY
+        if ordered:
+            result = self._text(from_order_key(Var(acc, value.dtype), dtype, negate=stage.reduce == "min"))
+        stored = self._assign(slot, stage, self._narrowed(result, stage))
+        return [*scope.lines[0], *self._nest(stage.axes, scope, [declared, *loops, stored])]
+
+    def _columns(self, slot: int, stage: Stage) -> list[Item]:
+        """Blocks of the last axis, with an accumulator for each of their columns; the reduction's loops inside."""
+        assert stage.reduce is not None
+        kind, dtype, last, depth = stage.reduce, stage.value.dtype, stage.axes[-1], len(stage.axes) - 1
+        scope = self._scope(stage, (*stage.axes[:-1], *stage.reduce_axes, last))
+        column = self.printer.symbols[last]
+        most = upper_bound(_extent(last))
+        blocked = most is None or most > COLUMNS
+        total = self.printer.size(_extent(last))
+        acc, start, end = self.printer.temporary(), f"{column}b" if blocked else "0", f"{column}e"
+        element = f"{acc}[{column} - {start}]" if blocked else f"{acc}[{column}]"
+        (text,) = scope.add([stage.value])
+        simd = "omp simd" if all(access.is_unit(stage, load.index, last) for load in access.loads(stage)) else ""
+
+        def over_columns(body: list[Item], pragma: str) -> Loop:
+            return Loop(column, end, body, pragma, start)
+
+        combine = over_columns([*scope.lines[-1], self._combine(kind, element, text, dtype)], simd)
+        stored = self._assign(slot, stage, self._narrowed((element, PRIMARY), stage))
+        least = self.holes.functions.integer("min") if blocked else ""
+        block: list[Item] = [
+            f"const int64_t {end} = " + (f"{least}({start} + {COLUMNS}, {total});" if blocked else f"{total};"),
+            f"{value_type(dtype)} {acc}[{COLUMNS if blocked else max(most or 1, 1)}];",
+            over_columns([f"{element} = {literal(_identity(kind, dtype), dtype)[0]};"], "omp simd"),
+            *self._nest(stage.reduce_axes, scope, [combine], depth=depth),
+            over_columns([stored], "omp simd" if access.is_contiguous_store(stage, last) else ""),
+        ]
+        if blocked:
+            block = [Loop(start, total, block, step=f"{start} += {COLUMNS}")]
+        return [*scope.lines[0], *self._nest(stage.axes[:-1], scope, block)]
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _nest(
+        self,
+        axes: Sequence[Symbol],
+        scope: Scope,
+        inner: list[Item],
+        pragma: str = "",
+        before: Sequence[str] = (),
+        depth: int = 0,
+    ) -> list[Item]:
+        """Loops over `axes`, which have the levels from depth + 1 on, around `inner`; each starts with what the scope
+
+        computes at its level. `pragma` is for the innermost loop, `before` stands in front of it.
+        """
+        items = inner
+        for i in reversed(range(len(axes))):
+            innermost = i == len(axes) - 1
+            variable, end = self.printer.symbols[axes[i]], self.printer.size(_extent(axes[i]))
+            bound: list[Item] = []
+            if not end.isalnum():
+                bound = [f"const int64_t {variable}e = {end};"]
+                end = f"{variable}e"
+            body = [*scope.lines[depth + i + 1], *items]
+            items = [*(before if innermost else ()), *bound, Loop(variable, end, body, pragma if innermost else "")]
+        return items
+
+    def _accumulator(self, kind: str, dtype: DType) -> tuple[str, str]:
+        """Name and declaration of an accumulator."""
+        name = self.printer.temporary()
+        return name, f"{value_type(dtype)} {name} = {literal(_identity(kind, dtype), dtype)[0]};"
+
+    def _combine(self, kind: str, acc: str, value: Text, dtype: DType) -> str:
+        """The statement that takes one more value in. The accumulator and the value are texts of that dtype."""
+        node = Call(kind, (Var("a", dtype), Var("b", dtype)), dtype)
+        return f"{acc} = {self.holes.functions.apply(node, [(acc, PRIMARY), value])[0]};"
+
+    def _text(self, value: Expr) -> Text:
+        scope = Scope(self.printer, {}, 1)
+        (text,) = scope.add([value])
+        assert not scope.lines[0]
+        return text
+
+    def _narrowed(self, text: Text, stage: Stage) -> Text:
+        """The text of the stage's result as it is stored: combined with what is there, and converted."""
+        if stage.store is None:
+            return text
+        dtype, stored = stage.value.dtype, self.holes.stored(stage)
+        if stage.store.combine is not None:
+            there = self._converted((self._element(stage.store), PRIMARY), stored, dtype)
+            combined = Call(stage.store.combine, (Var("a", dtype), Var("b", dtype)), dtype)
+            text = self.holes.functions.apply(combined, [there, text])
+        return self._converted(text, dtype, stored)
+
+    def _converted(self, text: Text, source: DType, target: DType) -> Text:
+        if source == target:
+            return text
+        return self.holes.functions.apply(Call("cast", (Var("a", source),), target), [text])
+
+    def _element(self, store: Store) -> str:
+        return f"{self.printer.buffers[store.buffer]}[{self.printer.size(store.index)}]"
+
+    def _assign(self, slot: int, stage: Stage, text: Text) -> str:
+        """The statement that writes a stage's result."""
+        if stage.store is not None:
+            return f"{self._element(stage.store)} = {text[0]};"
+        if not stage.axes:
+            return f"const {value_type(stage.value.dtype)} s{slot} = {text[0]};"
+        position: Size = 0
+        for s in stage.axes:
+            position = position * _extent(s) + s
+        return f"s{slot}[{self.printer.size(position)}] = {text[0]};"
+
+
+def _identity(kind: str, dtype: DType) -> bool | int | float:
+    identity = prims.TABLE[kind].identity
+    assert identity is not None, f"{kind} does not combine"
+    return identity(dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Maxima through integers
+
+
+def order_key(x: Expr) -> Expr:
+    """Integers in the order of floats: the bits, of negative numbers inverted but for the sign. NaN is the greatest."""
+    integer = I32 if x.dtype.bits == 32 else I64
+    number = Call("select", (Call("isnan", (x,), BOOL), Const(float("nan"), x.dtype), x), x.dtype)
+    return _inverted_if_negative(Call("bitcast", (number,), integer))
+
+
+def from_order_key(key: Expr, dtype: DType, negate: bool) -> Expr:
+    """The float of an order_key; negated, for minima."""
+    x = Call("bitcast", (_inverted_if_negative(key),), dtype)
+    return -x if negate else x
+
+
+def _inverted_if_negative(bits: Expr) -> Expr:
+    top = bits.dtype.bits - 1
+    sign = Call("shr", (bits, Const(top, bits.dtype)), bits.dtype)
+    flips = Call("bit_and", (sign, Const((1 << top) - 1, bits.dtype)), bits.dtype)
+    return Call("bit_xor", (bits, flips), bits.dtype)
+
+
+def _least_key(dtype: DType) -> int:
+    """The key of -inf."""
+    return -(0x7F800000) - 1 if dtype.bits == 32 else -(0x7FF0000000000000) - 1

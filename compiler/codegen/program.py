@@ -1,0 +1,272 @@
+"""The program around the kernels: program.c, in which all threads walk the model's steps.
+
+In: a lowered program with its memory plan. Out: the C source of `intaglio_plan` and `intaglio_run` (runtime_abi.h), and
+the sources of the kernels that it calls, each once. Sizes are printed as C over `d[]`, the values of the model's
+symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..graph.conditions import Condition
+from ..kernel import cost
+from ..kernel.ir import Bind, Branch, Check, Kernel, Launch, Loop, LoopNest, Step
+from ..kernel.memory import Arena, region_of
+from ..kernel.program import Program
+from ..scalar.dim import Size, Symbol, dim_max, prod, substitute
+from ..target import Target
+from . import c
+from .build import Source
+from .expr import PRIMARY, Printer
+from .holes import Prelude
+from .reals import Reals
+from .render import render
+
+GRAIN_FLOPS = 16384  # operations from which on a claim of tasks is worth its atomic
+WORK_OF_ONE_THREAD = 400_000  # a model with less work runs on the calling thread: waking another costs more
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The C of a model: the program and the distinct kernels; `steps` names the kernel of each launch."""
+
+    program: str
+    kernels: tuple[Source, ...]
+    steps: tuple[str, ...]
+
+
+def generate(program: Program, arena: Arena, target: Target) -> Sources:
+    """Prints the program."""
+    printer = _Program(program, arena, target)
+    steps = printer.steps(program.steps, _Touched())
+    given, bound = len(program.symbols()), len(program.bound())
+    source = render(
+        "program.c.j2",
+        prelude=Prelude(printer.printer.functions),
+        kernels=[s.name for s in printer.kernels.values()],
+        asserts=[printer.condition(x) for x in program.conditions],
+        arena_bytes=printer.allocated(arena.size),
+        scratch=printer.scratch[0],
+        works=printer.works,
+        work_of_one_thread=WORK_OF_ONE_THREAD,
+        output_dims=["-1" if region_of(d, program.bound()) else printer.text(d) for d in printer.output_dims()],
+        steps=steps,
+        launches=len(printer.names),
+        given=given,
+        bound=bound,
+        blocks=len(printer.blocks),
+    )
+    return Sources(source, tuple(printer.kernels.values()), tuple(printer.names))
+
+
+class _Touched:
+    """The memory that was read and written since the last barrier."""
+
+    def __init__(self, read: Sequence[object] = (), written: Sequence[object] = ()) -> None:
+        self.read = set(read)
+        self.written = set(written)
+
+    def clash(self, reads: set[object], writes: set[object]) -> bool:
+        """Whether a step that reads and writes these has to wait for what was done before."""
+        return bool(self.written & (reads | writes) or self.read & writes)
+
+    def note(self, reads: set[object], writes: set[object]) -> None:
+        self.read |= reads
+        self.written |= writes
+
+    def clear(self) -> None:
+        self.read, self.written = set(), set()
+
+    def copy(self) -> _Touched:
+        return _Touched(tuple(self.read), tuple(self.written))
+
+
+class _Program:
+    """Steps as the template takes them. Grows the list of kernels on the way.
+
+    blocks: what memory that is made during the run is for: the number of a region, or an output as (number,).
+    """
+
+    def __init__(self, program: Program, arena: Arena, target: Target) -> None:
+        self.program = program
+        self.arena = arena
+        self.target = target
+        self.weights = program.weight_offsets()
+        self.bound = program.bound()
+        self.number = {s: i for i, s in enumerate([*program.symbols(), *self.bound])}
+        self.printer = Printer(symbols={s: f"d[{i}]" for s, i in self.number.items()}, array="d")
+        self.reals = Reals(self.printer.functions, self.printer.symbols, "d")
+        self.kernels: dict[Kernel, Source] = {}
+        self.names: list[str] = []
+        self.works: list[str] = []
+        self.scratch: list[list[str]] = [[] for _ in range(len(self.bound) + 1)]
+        self.blocks: list[object] = []
+        self.trips: list[Size | None] = []  # of the loops around
+        for launch in program.launches:
+            self.note(launch)
+
+    def text(self, size: Size) -> str:
+        return self.printer.size(size, PRIMARY)
+
+    def allocated(self, size: Size) -> str:
+        """A number of bytes; -1 for more than there can be."""
+        return self.text(size) if isinstance(size, int) else f"{self.reals.fits(size)} ? {self.text(size)} : -1"
+
+    def condition(self, condition: Condition) -> str:
+        left, right = self.text(condition.left), self.text(condition.right)
+        holds = f"{left} <= {right}" if condition.at_most else f"{left} == {right}"
+        if condition.or_one:
+            holds = f"({holds} || {left} == 1)"
+        sides = (condition.left, condition.right)
+        exact = [self.reals.fits(s) for s in sides if not isinstance(s, (int, Symbol))]  # what wraps around is not
+        return " && ".join([*exact, holds])
+
+    def output_dims(self) -> list[Size]:
+        return [d for v in self.program.graph.outputs for d in v.shape]
+
+    # -- kernels -----------------------------------------------------------------------------------------------------
+
+    def note(self, launch: Launch) -> None:
+        """Prints the kernel of a launch, and notes the scratch memory that it needs."""
+        if launch.kernel not in self.kernels:
+            self.kernels[launch.kernel] = c.source(launch.kernel, self.target)
+        need = self.need(launch)
+        region = self.scratch[region_of(need, self.bound)]
+        if need != 0 and self.text(need) not in region:
+            region.append(self.text(need))
+
+    def need(self, launch: Launch) -> Size:
+        return substitute(c.scratch_bytes(launch.kernel, self.target), dict(zip(launch.kernel.sizes, launch.sizes)))
+
+    def work(self, launch: Launch) -> str:
+        """Operations of a launch; what is known only during the run counts as much."""
+        times = prod(trips for trips in self.trips if trips is not None)
+        flops = cost.of_launch(launch).flops * times
+        known = None not in self.trips and not region_of(flops, self.bound)
+        return self.text(flops) if known else str(WORK_OF_ONE_THREAD)
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def steps(self, steps: Sequence[Step], touched: _Touched) -> list[dict[str, object]]:
+        """What the threads do, with barriers between steps of which one reads or writes what another one writes."""
+        out: list[dict[str, object]] = []
+
+        def wait_unless(free: bool) -> None:
+            if not free:
+                out.append({"kind": "barrier"})
+                touched.clear()
+
+        for step in steps:
+            if isinstance(step, Launch):
+                pairs = [(self.place(b), p.written) for b, p in zip(step.buffers, step.kernel.params)]
+                reads, writes = {b for b, w in pairs if not w}, {b for b, w in pairs if w}
+                wait_unless(not touched.clash(reads, writes))
+                touched.note(reads, writes)
+                out.append(self.launch(step))
+            elif isinstance(step, Bind):
+                wait_unless(not (touched.read or touched.written))
+                region = self.region(step.symbol)
+                touched.note({self.place(step.buffer)}, set())
+                if region["blocks"]:
+                    touched.clear()
+                out.append({"kind": "bind", "value": self.address(step.buffer), **region})
+            elif isinstance(step, Check):
+                test = self.condition(self.program.checks[step.number])
+                out.append({"kind": "check", "condition": test, "status": step.number + 1})
+            elif isinstance(step, Branch):
+                reads = {self.place(step.condition)}
+                wait_unless(not touched.clash(reads, set()))
+                touched.note(reads, set())
+                other = touched.copy()
+                condition = self.address(step.condition)
+                then, otherwise = self.steps(step.then, touched), self.steps(step.otherwise, other)
+                touched.note(other.read, other.written)
+                out.append({"kind": "branch", "condition": condition, "then": then, "otherwise": otherwise})
+            else:
+                wait_unless(not (touched.read or touched.written))
+                out.append(self.loop(step, touched))
+        return out
+
+    def launch(self, launch: Launch) -> dict[str, object]:
+        kernel = launch.kernel
+        actual = dict(zip(kernel.sizes, launch.sizes))
+        name = self.kernels[kernel].name
+        region = region_of(self.need(launch), self.bound)
+        self.works.append(self.work(launch))
+        self.names.append(name)
+        return {
+            "kind": "launch",
+            "number": len(self.names) - 1,
+            "kernel": name,
+            "buffers": [self.address(b) for b in launch.buffers],
+            "sizes": [self.text(s) for s in launch.sizes],
+            "tasks": self.text(substitute(c.tasks(kernel, self.target), actual)),
+            "grain": self.text(substitute(_grain(kernel), actual)),
+            "scratch": f"scratch{region}" if region else "t->scratch",
+        }
+
+    def loop(self, step: Loop, touched: _Touched) -> dict[str, object]:
+        """Between two iterations is a barrier. All threads look at the condition before one of them changes it."""
+        condition = [] if step.condition is None else [self.place(step.condition)]
+        region = self.region(step.symbol)
+        if not region["blocks"]:  # else there is a barrier after the condition
+            touched.note(set(condition), set())
+        self.trips.append(step.trips)
+        body = self.steps(step.body, touched)
+        self.trips.pop()
+        touched.clear()
+        touched.note(set(condition), {self.place(step.count)})
+        return {
+            "kind": "loop",
+            "condition": None if step.condition is None else self.address(step.condition),
+            "trips": None if step.trips is None else self.text(step.trips),
+            "count": self.address(step.count),
+            "body": body,
+            **region,
+        }
+
+    def region(self, symbol: Symbol) -> dict[str, object]:
+        """What is made when a symbol gets its value: its region of memory, and outputs whose shapes are now known."""
+        number = self.bound.index(symbol) + 1
+        blocks: list[dict[str, object]] = []
+        size = self.arena.sizes[number]
+        if size != 0 or self.scratch[number]:
+            self.blocks.append(number)
+            at = len(self.blocks) - 1
+            block = {"block": at, "region": number, "bytes": self.allocated(size), "scratch": self.scratch[number]}
+            blocks.append(block)
+        for i, value in enumerate(self.program.graph.outputs):
+            if value.shape and max(region_of(d, self.bound) for d in value.shape) == number:
+                self.blocks.append((i,))
+                shape = [self.text(d) for d in value.shape]
+                blocks.append({"block": len(self.blocks) - 1, "region": 0, "output": i, "shape": shape})
+        return {"symbol": self.number[symbol], "lower": symbol.lower, "blocks": blocks}
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    def address(self, number: int) -> str:
+        buffer = self.program.buffers[number]
+        if buffer.kind == "arena":
+            region = self.arena.region(number)
+            return f"{f'region{region}' if region else 'arena'} + {self.text(self.arena.offset(number))}"
+        if buffer.kind == "weight":
+            return f"(void *)(call->weights + {self.weights[buffer.number]})"
+        if buffer.kind == "input":
+            return f"call->inputs[{buffer.number}]"
+        if (buffer.number,) in self.blocks:
+            return f"t->blocks[{self.blocks.index((buffer.number,))}].at"
+        return f"call->outputs[{buffer.number}]"
+
+    def place(self, number: int) -> object:
+        """What two buffers share if they lie in the same memory."""
+        buffer = self.program.buffers[number]
+        return ("arena", self.arena.slot[number]) if buffer.kind == "arena" else (buffer.kind, buffer.number)
+
+
+def _grain(kernel: Kernel) -> Size:
+    """Neighbouring tasks claimed at once: template kernels size their tasks themselves."""
+    if not isinstance(kernel.body, LoopNest):
+        return 1
+    return dim_max(1, GRAIN_FLOPS // dim_max(1, cost.inner_flops(kernel.body)))

@@ -1,0 +1,56 @@
+"""Sizes in double, for one question: is there memory of that size at all?
+
+In: sizes over symbols whose values come from outside. Out: C texts of what they are about. int64_t wraps around, and
+what then looks small would be written beyond its end; double does not. It is never used as a size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol
+from .expr import LONG_SIZE, Functions
+
+LARGEST = "0x1p62"  # bytes
+
+
+class Reals:
+    """Prints sizes over the elements of an array of values."""
+
+    def __init__(self, functions: Functions, symbols: Mapping[Symbol, str], array: str) -> None:
+        self.functions = functions
+        self.symbols = symbols
+        self.array = array
+        self.done: dict[Dim, str] = {}
+
+    def fits(self, size: Size) -> str:
+        """C text of whether memory of that many bytes can be."""
+        return f"{self.text(size)} < {LARGEST}"
+
+    def text(self, size: Size) -> str:
+        if isinstance(size, int):
+            return f"{size}.0"
+        return "(" + " + ".join(self._product(c, atoms) for c, atoms in size.terms) + ")"
+
+    def _product(self, coefficient: int, atoms: Sequence[Dim]) -> str:
+        return " * ".join([f"{coefficient}.0", *map(self._atom, atoms)])
+
+    def _atom(self, x: Dim) -> str:
+        if isinstance(x, Symbol):
+            return self.symbols[x]
+        if x not in self.done:
+            text = self._compound(x)
+            self.done[x] = self.functions.size(text, self.array, "double") if len(text) > LONG_SIZE else text
+        return self.done[x]
+
+    def _compound(self, x: Dim) -> str:
+        if isinstance(x, (Min, Max)):
+            name = "__builtin_fmin" if isinstance(x, Min) else "__builtin_fmax"
+            text, *others = (self.text(a) for a in x.args)
+            for other in others:
+                text = f"{name}({text}, {other})"
+            return text
+        assert isinstance(x, (FloorDiv, Mod))
+        a, b = self.text(x.a), self.text(x.b)
+        whole = f"__builtin_floor({a} / {b})"
+        return whole if isinstance(x, FloorDiv) else f"({a} - {b} * {whole})"

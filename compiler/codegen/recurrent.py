@@ -1,0 +1,135 @@
+"""kernel.ir.Recurrent -> the context of templates/c/recurrent.c.j2, its tasks and scratch.
+
+In: a Kernel whose body is a Recurrent, a Target. Out: C source; `Size`s in the kernel's own symbols.
+
+One task is one direction of a block of sequences over all of time, so a result does not depend on the split. Steps
+depend on each other: there is nothing else to share among threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..kernel.ir import Kernel, Recurrent
+from ..scalar.dim import Size, ceil_div
+from ..scalar.expr import Expr, Var
+from ..target import Target
+from .expr import ctype, literal
+from .gemm import element_type
+from .holes import Holes, narrowed
+from .render import render
+
+_GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """Register tiles for a number of rows: widths, in vectors, are tried from wide to narrow; the last is 1."""
+
+    rows: int
+    widths: tuple[int, ...]
+
+
+# As many sums as hide the latency of additions. Four rows make up for streaming the weights from the second-level
+# cache; more would leave fewer tasks.
+_TILES_OF_32_REGISTERS = (_Tile(1, (8, 4, 1)), _Tile(2, (8, 4, 1)), _Tile(4, (4, 1)))
+_TILES_OF_16_REGISTERS = (_Tile(1, (8, 4, 1)), _Tile(2, (4, 1)), _Tile(4, (2, 1)))
+
+
+def tasks(body: Recurrent, target: Target) -> Size:
+    """The number of tasks, in the kernel's sizes."""
+    return len(body.activations) * _blocks(body, target)
+
+
+def scratch_bytes(body: Recurrent, target: Target) -> Size:
+    """Bytes of scratch a thread needs, in the order of the pointers in the template."""
+    acc = body.dtype.compute
+    states = 1 + (body.kind in ("lstm", "gru"))
+    if body.dtype != acc:
+        states = 2
+    row = states * _state_stride(body, target) + _gates_stride(body, target)
+    weights = body.hidden * _GATES[body.kind] * body.hidden if body.dtype != acc else 0
+    return (_tiles(body, target)[-1].rows * row + weights) * acc.itemsize
+
+
+def source(kernel: Kernel, name: str, target: Target) -> str:
+    """The C source of the kernel, whose one function is called `name`."""
+    body = kernel.body
+    assert isinstance(body, Recurrent)
+    holes = Holes(kernel)
+    acc = body.dtype.compute
+
+    def function(value: Expr) -> dict[str, object]:
+        statements, text = holes.value(value)
+        return {"statements": statements, "value": text}
+
+    def buffer(number: int) -> str | None:
+        return None if number < 0 else holes.buffer(number)
+
+    # Both directions usually have the same activations; the functions then need not look at the direction.
+    by_direction = body.activations if len(set(body.activations)) == 2 else body.activations[:1]
+    peephole = buffer(body.peephole)
+    return render(
+        "recurrent.c.j2",
+        name=name,
+        prelude=holes.prelude,
+        declarations=holes.declarations(),
+        elem=element_type(acc),
+        storage=ctype(body.dtype),
+        narrow_storage=body.dtype != acc,
+        widen=function(narrowed(Var("x", body.dtype), acc))["value"],
+        narrow=function(narrowed(Var("x", acc), body.dtype))["value"],
+        lanes=target.lanes(acc.itemsize),
+        tiles=_tiles(body, target),
+        kind=body.kind,
+        gates=_GATES[body.kind],
+        directions=len(body.activations),
+        reverse=int(body.direction == "reverse"),
+        activations=[[function(a) for a in same] for same in zip(*by_direction, strict=True)],
+        clip=None if body.clip is None else literal(body.clip, acc)[0],
+        input_forget=body.input_forget,
+        T=holes.size(body.time),
+        B=holes.size(body.batch),
+        H=holes.size(body.hidden),
+        blocks=holes.size(_blocks(body, target)),
+        state_stride=holes.size(_state_stride(body, target)),
+        gates_stride=holes.size(_gates_stride(body, target)),
+        xw=buffer(body.xw),
+        r=buffer(body.r),
+        rb=buffer(body.rb),
+        peepholes=peephole and _peepholes(peephole),
+        h0=buffer(body.h0),
+        c0=buffer(body.c0),
+        lengths=buffer(body.lengths),
+        y=buffer(body.y),
+        yh=buffer(body.yh),
+        yc=buffer(body.yc),
+    )
+
+
+def _tiles(body: Recurrent, target: Target) -> tuple[_Tile, ...]:
+    """Without those for more rows than there are."""
+    tiles: tuple[_Tile, ...] = _TILES_OF_32_REGISTERS if target.registers >= 32 else _TILES_OF_16_REGISTERS
+    if isinstance(body.batch, int):
+        enough = next((i for i, tile in enumerate(tiles) if tile.rows >= body.batch), len(tiles) - 1)
+        tiles = tiles[: enough + 1]
+    return tiles
+
+
+def _blocks(body: Recurrent, target: Target) -> Size:
+    return ceil_div(body.batch, _tiles(body, target)[-1].rows)
+
+
+def _state_stride(body: Recurrent, target: Target) -> Size:
+    lanes = target.lanes(body.dtype.compute.itemsize)
+    return ceil_div(body.hidden, lanes) * lanes
+
+
+def _gates_stride(body: Recurrent, target: Target) -> Size:
+    lanes = target.lanes(body.dtype.compute.itemsize)
+    return ceil_div(_GATES[body.kind] * body.hidden, lanes) * lanes
+
+
+def _peepholes(buffer: str) -> tuple[str, ...]:
+    """What is added to the arguments of gates i, o and f."""
+    return tuple(f" + widen({buffer}[(direction * 3 + {i}) * H + j]) * c[j]" for i in range(3))

@@ -1,0 +1,67 @@
+"""kernel.ir.Sort -> the context of templates/c/sort.c.j2, its tasks and scratch.
+
+In: a Kernel whose body is a Sort, a Target. Out: C source; `Size`s in the kernel's own symbols.
+
+One task is one row, of less than 2**32 elements. Values are not moved: the kernel sorts indices, then evaluates the
+row's expression again at those it returns.
+"""
+
+from __future__ import annotations
+
+from ..kernel.ir import Kernel, Sort, Stage
+from ..scalar.dim import Size, dim_min, prod
+from ..scalar.expr import Index
+from ..target import Target
+from .expr import value_type
+from .gemm import extent
+from .holes import Holes, narrowed
+from .render import render
+
+_SLACK = 64  # room beyond 2 K for few and short rows: sorting so many is cheap
+
+
+def tasks(body: Sort, target: Target) -> Size:
+    """The number of tasks, in the kernel's sizes."""
+    return prod(extent(s) for s in body.outer)
+
+
+def scratch_bytes(body: Sort, target: Target) -> Size:
+    """Bytes of scratch a thread needs: the items, and room for merging them."""
+    return 2 * _capacity(body) * _item_bytes(body)
+
+
+def source(kernel: Kernel, name: str, target: Target) -> str:
+    """The C source of the kernel, whose one function is called `name`."""
+    body = kernel.body
+    assert isinstance(body, Sort)
+    holes = Holes(kernel, {body.i: "i", body.j: "j"} | {s: f"outer{i}" for i, s in enumerate(body.outer)})
+    compute = body.x.dtype.compute
+    statements, value = holes.value(narrowed(body.x, compute))
+    results = [(body.x, body.values), (Index(body.i), body.indices)]
+    return render(
+        "sort.c.j2",
+        name=name,
+        prelude=holes.prelude,
+        declarations=holes.declarations(),
+        value_type=value_type(compute),
+        kind=compute.kind,
+        key_type=f"uint{compute.bits}_t",
+        item_type="uint64_t" if _item_bytes(body) == 8 else "unsigned __int128",
+        descending=body.descending,
+        N=holes.size(extent(body.i)),
+        K=holes.size(extent(body.j)),
+        capacity=holes.size(_capacity(body)),
+        outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
+        statements=statements,
+        value=value,
+        stores=holes.epilogue([Stage(result, store) for result, store in results if store is not None], "acc"),
+    )
+
+
+def _item_bytes(body: Sort) -> int:
+    """A key and an index: 32 bits each, or 64."""
+    return 16 if body.x.dtype.compute.bits == 64 else 8
+
+
+def _capacity(body: Sort) -> Size:
+    return dim_min(extent(body.i), 2 * extent(body.j) + _SLACK)

@@ -1,0 +1,140 @@
+"""`intaglio doctor`: what this machine offers, and whether a model can be compiled and run on it.
+
+In: nothing but the machine and the environment. Out: `Finding`s. It must never change anything but the cache folder,
+and always ends with findings, whatever is broken.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime import cache, cpus
+from ..runtime.options import SessionOptions
+from . import toolchain
+from .codegen import build
+from .target import target
+
+_PACKAGES = ("intaglio", "numpy", "onnx", "jinja2", "ml_dtypes")
+_PROBE = '__attribute__((visibility("default"))) int intaglio_probe(int a) { return a + 1; }\n'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. ok: None where there is nothing to judge."""
+
+    topic: str
+    text: str
+    ok: bool | None = None
+
+
+def examine() -> list[Finding]:
+    """Everything that decides whether, and how fast, models compile and run here."""
+    checks: dict[str, Callable[[], list[Finding]]] = {
+        "software": _software,
+        "cpu": _cpu,
+        "threads": _threads,
+        "compiler": _compiler,
+        "cache": _cache,
+        "environment": _environment,
+        "gpu": _gpu,
+    }
+    findings = []
+    for topic, check in checks.items():
+        try:
+            findings += check()
+        except Exception as error:  # a broken machine is what this command is for
+            findings.append(Finding(topic, str(getattr(error, "text", error)), False))
+    return findings
+
+
+def version(package: str) -> str:
+    """The installed version, "(not installed)" where it is not there."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _software() -> list[Finding]:
+    versions = " ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return [Finding("software", f"{versions}, Python {platform.python_version()}, {platform.platform()}")]
+
+
+def _cpu() -> list[Finding]:
+    best = target()
+    features = " ".join(best.features)
+    text = f"{_cpu_name()}: target {best.name}, vectors of {best.vector_bytes} bytes, {best.registers} registers"
+    return [Finding("cpu", f"{text}{', ' + features if features else ''}")]
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return name or platform.processor() or cpus.architecture()
+
+
+def _threads() -> list[Finding]:
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = cpus.cgroup_quota()
+    limit = "no quota" if quota is None else f"a quota of {quota:g} CPUs"
+    return [
+        Finding(
+            "threads",
+            f"{SessionOptions().threads()} by default ({os.cpu_count()} CPUs, affinity to {affinity}, cgroup: {limit})",
+        )
+    ]
+
+
+def _compiler() -> list[Finding]:
+    """Compiles one function, as models are compiled, and calls it."""
+    folder = cache.root()
+    found = toolchain.find(folder)
+    with tempfile.TemporaryDirectory(prefix="intaglio-doctor-") as name:
+        library = Path(name, "probe.so")
+        start = time.perf_counter()
+        build.build([build.Source("probe", _PROBE)], library, found, target(), Path(name, "objects"))
+        seconds = time.perf_counter() - start
+        answer = ctypes.CDLL(str(library)).intaglio_probe(41)
+    command = " ".join(found.command)
+    if answer != 42:
+        return [Finding("compiler", f"{command} makes wrong code; name another in INTAGLIO_CC", False)]
+    return [Finding("compiler", f"{command} works (compiled and loaded a function in {seconds:.2f} s)", True)]
+
+
+def _cache() -> list[Finding]:
+    folder = cache.root()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder):
+        pass
+    entries = cache.entries(folder)
+    size = sum(entry.bytes for entry in entries)
+    return [Finding("cache", f"{folder}: can be written, {len(entries)} compiled models, {size / 1e6:.1f} MB", True)]
+
+
+def _environment() -> list[Finding]:
+    variables = {name: value for name, value in os.environ.items() if name.startswith("INTAGLIO_") or name == "CC"}
+    text = " ".join(f"{name}={value}" for name, value in sorted(variables.items()))
+    return [Finding("environment", text or "no INTAGLIO_ variables are set")]
+
+
+def _gpu() -> list[Finding]:
+    """Only whether there is a CUDA driver; it is not needed."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return [Finding("gpu", "no CUDA driver")]
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) == 0:
+        driver.cuDeviceGetCount(ctypes.byref(count))
+    return [Finding("gpu", f"CUDA driver with {count.value} devices")]

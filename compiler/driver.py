@@ -1,0 +1,116 @@
+"""The whole compiler on one screen: an ONNX model in, an artifact out.
+
+`lower_model` is the part that needs no C compiler; `compile_model` goes on to native code. Every stage is timed,
+verified where `options.verify` says so, and written to `options.dump` as text under the stage's name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..runtime import cache
+from . import toolchain
+from .artifact import write_artifact
+from .codegen import c
+from .codegen.build import Source, build
+from .codegen.program import Sources, generate
+from .frontend.importer import import_model
+from .frontend.interface import adjust
+from .frontend.load import Model, load_model
+from .graph.ir import Graph
+from .graph.text import print_graph
+from .graph.verify import verify
+from .kernel import lower, memory
+from .kernel.program import Program
+from .kernel.text import print_program
+from .kernel.verify import verify_program
+from .options import Options
+from .passes import PASSES, at_level
+from .target import Target, target
+
+T = TypeVar("T")
+Progress = Callable[..., None]  # (stage) at the start of each stage, (stage, done, total) within long ones
+
+STAGES = ("load", "import", *(name for name, _ in PASSES), "lower", "memory", "print", "build", "package")
+
+
+@dataclass
+class Compilation:
+    """A model on its way: what each stage made, and how long each took, in seconds."""
+
+    options: Options
+    target: Target
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+    model: Model | None = None
+    graph: Graph | None = None
+    program: Program | None = None
+    arena: memory.Arena | None = None
+    sources: Sources | None = None
+
+    def stage(self, name: str, work: Callable[..., T], *args: Any) -> T:
+        """Runs one stage: times, verifies and dumps it."""
+        self.progress(name)
+        start = time.perf_counter()
+        made = work(*args)
+        self.seconds[name] = time.perf_counter() - start
+        if isinstance(made, Graph):
+            if self.options.verify:
+                verify(made)
+            self.dump(name, lambda: print_graph(made))
+        elif isinstance(made, Program):
+            if self.options.verify:
+                verify_program(made)
+            self.dump(name, lambda: print_program(made))
+        return made
+
+    def dump(self, name: str, text: Callable[[], str]) -> None:
+        if self.options.dump is not None:
+            self.options.dump.mkdir(parents=True, exist_ok=True)
+            (self.options.dump / f"{STAGES.index(name):02}-{name}.txt").write_text(text())
+
+
+def silent(stage: str, done: int = 0, total: int = 0) -> None:
+    """Shows no progress."""
+
+
+def lower_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
+    """Everything up to the C sources. Raises runtime.errors for what the model gets wrong or asks in vain."""
+    unit = Compilation(options, target(options.target), progress)
+    unit.model = unit.stage("load", _load, model, options)
+    unit.graph = unit.stage("import", import_model, unit.model, options.dims)
+    for name, rewrite in at_level(options.level):
+        unit.graph = unit.stage(name, rewrite, unit.graph)
+    templates = c.CTemplates(unit.target, approximate=options.level >= 99)
+    unit.program = unit.stage("lower", lower.lower, unit.graph, templates)
+    unit.arena = unit.stage("memory", memory.plan, unit.program.buffers, unit.program.steps, unit.program.bound())
+    unit.sources = unit.stage("print", generate, unit.program, unit.arena, unit.target)
+    return unit
+
+
+def _load(model: str | bytes, options: Options) -> Model:
+    """The model with the interface that the options ask for."""
+    read = load_model(model, options.external_data_folder or None, options.files)
+    return adjust(read, options.outputs, options.fed, options.tensors, options.denoted)
+
+
+def compile_model(
+    model: str | bytes, options: Options, directory: Path, progress: Progress = silent
+) -> Compilation:
+    """Compiles a model (a path or the bytes of an ONNX file) and writes the artifact into the empty `directory`."""
+    unit = lower_model(model, options, progress)
+    assert unit.model and unit.program and unit.sources
+    objects = cache.objects(directory)
+    compiler = toolchain.find(objects)
+    sources = [*unit.sources.kernels, Source("program", unit.sources.program)]
+
+    def compiled(done: int, total: int) -> None:
+        progress("build", done, total)
+
+    unit.stage("build", build, sources, directory / "model.so", compiler, unit.target, objects, compiled)
+    unit.stage("package", write_artifact, unit.model, unit.program, unit.sources, unit.target, directory)
+    return unit

@@ -1,0 +1,48 @@
+"""`intaglio compile --emit c`: the generated C, complete, to be read or to be built by hand.
+
+In: a compilation and its artifact. Out: a folder: program.c, one file for each kernel, the thread pool, the headers,
+weights.bin, manifest.json, and build.sh, which makes model.so of them.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..runtime.artifact import MANIFEST, WEIGHTS
+from .codegen.build import TEMPLATES
+from .driver import Compilation
+from .target import Target
+from .toolchain import Toolchain
+
+_HEAD = """#!/bin/sh
+# Makes model.so; its functions are described in runtime_abi.h, its inputs and outputs in manifest.json.
+set -e
+cd "$(dirname "$0")"
+"""
+
+
+def write_c(unit: Compilation, artifact: Path, folder: Path) -> None:
+    """Writes the sources into `folder`, which is made where it does not exist. Raises OSError."""
+    assert unit.sources
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "program.c").write_text(unit.sources.program)
+    for source in unit.sources.kernels:
+        (folder / f"{source.name}.c").write_text(source.text)
+    for path in [TEMPLATES / "pool.c", *TEMPLATES.glob("*.h"), artifact / WEIGHTS, artifact / MANIFEST]:
+        if path.exists():
+            shutil.copy(path, folder)
+    script = folder / "build.sh"
+    script.write_text(_HEAD + _commands(["program", "pool", *(s.name for s in unit.sources.kernels)], unit.target))
+    script.chmod(0o755)
+
+
+def _commands(names: Sequence[str], target: Target) -> str:
+    """What the build stage runs, for any C compiler that $CC names."""
+    compiler = Toolchain("cc", ("cc",), "")
+    flags = compiler.compile_flags(target.flags)
+    commands = [compiler.compile(Path(f"{n}.c"), Path(f"{n}.o"), flags, Path(".")) for n in names]
+    commands.append(compiler.link([Path(f"{n}.o") for n in names], Path("model.so")))
+    return "".join(f'"${{CC:-cc}}" {shlex.join(command[1:])}\n' for command in commands)

@@ -1,0 +1,172 @@
+"""`intaglio explain`: what each kernel does, what it costs against the machine's limits, and why it is not larger.
+
+In: the notes of an artifact, values of the model's symbols and, where the model was run, seconds per step.
+Out: `Step`s, and their text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..runtime import feeds
+from ..runtime.artifact import Artifact
+from ..runtime.executable import Executable
+from ..runtime.options import SessionOptions
+from .scalar.dim import Symbol, evaluate, parse
+from .tables import number, table
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What all CPUs of this process reach together: operations and bytes per second."""
+
+    flops: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One launch of a kernel.
+
+    kind: of the kernel's body. nodes: the ONNX nodes in it. bytes: each buffer once. reasons: why values that it reads
+    are made by kernels of their own. seconds: measured, None where the model was not run.
+    """
+
+    number: int
+    kernel: str
+    kind: str
+    nodes: tuple[str, ...]
+    flops: int
+    bytes: int
+    reasons: tuple[str, ...]
+    seconds: float | None = None
+
+    def roofline(self, machine: Machine) -> float:
+        """The seconds that arithmetic or memory takes at least (Williams, Waterman, Patterson, "Roofline", 2009)."""
+        return max(self.flops / machine.flops, self.bytes / machine.bytes)
+
+    def limit(self, machine: Machine) -> str:
+        """What bounds it: "compute" or "memory"."""
+        return "compute" if self.flops / machine.flops > self.bytes / machine.bytes else "memory"
+
+
+def steps(notes: Mapping[str, Any], dims: Mapping[str, int], seconds: Sequence[float] | None = None) -> list[Step]:
+    """The steps of an artifact, from its notes. dims: of the model's symbols; those that are missing are 1."""
+    result = []
+    for position, note in enumerate(notes["steps"]):
+        result.append(
+            Step(
+                position,
+                note["kernel"],
+                note["kind"],
+                tuple(note["nodes"]),
+                _evaluated(note["flops"], dims),
+                _evaluated(note["bytes"], dims),
+                tuple(note["reasons"]),
+                None if seconds is None else seconds[position],
+            )
+        )
+    return result
+
+
+class _Symbols(dict[str, Symbol]):
+    """Makes the symbols that a formula names."""
+
+    def __missing__(self, name: str) -> Symbol:
+        self[name] = Symbol(name)
+        return self[name]
+
+
+def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
+    symbols = _Symbols()
+    return evaluate(parse(formula, symbols), {s: dims.get(name, 1) for name, s in symbols.items()})
+
+
+def measure(loaded: Artifact, given: Mapping[str, Any], repeat: int) -> list[float]:
+    """Seconds of each step: the median of `repeat` runs, with the default number of threads."""
+    model = Executable(loaded, SessionOptions().threads(), 0)
+    fitting = feeds.fit(feeds.convert(given, model.inputs), model.inputs)
+    arrays = [fitting[each.name] for each in model.inputs]
+    plan = model.plan(arrays)
+    marks = np.zeros((repeat + 1, loaded.manifest["steps"] + 1), np.int64)  # when steps began; the last: the end
+    for row in marks:
+        model.program.run(plan, arrays, profile=row.ctypes.data)
+    # A step that a branch left out has no mark, and takes no time: it ends where it begins.
+    began = np.minimum.accumulate(np.where(marks == 0, marks[:, -1:], marks)[:, ::-1], axis=1)[:, ::-1]
+    medians = np.median(np.diff(began[1:]), axis=0)  # the first run touches memory for the first time
+    return [float(nanoseconds) / 1e9 for nanoseconds in medians]
+
+
+@lru_cache
+def machine() -> Machine:
+    """Measured in about a tenth of a second: a large matrix product and a large copy, both by numpy."""
+    a = np.ones((1024, 1024), np.float32)
+    flops = 2 * 1024**3 / _fastest(lambda: a @ a)
+    source, target = np.ones(1 << 24, np.float32), np.empty(1 << 24, np.float32)
+    return Machine(flops, 2 * source.nbytes / _fastest(lambda: np.copyto(target, source)))
+
+
+def _fastest(work: Any, repeats: int = 15) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def text(found: Sequence[Step], limits: Machine, reasons: bool = True) -> str:
+    """The report: a table of the steps, and below it what stopped fusion."""
+    total = sum(step.seconds or 0.0 for step in found)
+    headings = ["step", "kind", "ONNX nodes", "GFLOP", "MB", "bound by", "limit µs"]
+    measured = total > 0
+    rows = []
+    for step in found:
+        row = [
+            str(step.number),
+            step.kind,
+            _nodes(step.nodes),
+            number(step.flops / 1e9),
+            number(step.bytes / 1e6),
+            step.limit(limits),
+            number(step.roofline(limits) * 1e6),
+        ]
+        if measured:
+            assert step.seconds is not None
+            row += [
+                number(step.seconds * 1e6),
+                f"{step.seconds / total:.1%}",
+                f"{step.roofline(limits) / max(step.seconds, 1e-9):.0%}",
+            ]
+        rows.append(row)
+    lines = [table([*headings, *(["µs", "share", "of limit"] if measured else [])], rows, left=3)]
+    lines.append(
+        f"\n{len(found)} steps, {number(sum(s.flops for s in found) / 1e9)} GFLOP"
+        + (f", {number(total * 1e3)} ms" if measured else "")
+        + f"; limits of this machine by numpy: {number(limits.flops / 1e9)} GFLOP/s, {number(limits.bytes / 1e9)} GB/s"
+    )
+    if reasons and any(step.reasons for step in found):
+        lines.append("\nWhy these steps do not compute more of what they read:")
+        lines += [f"  {step.number}: {reason}" for step in found for reason in step.reasons]
+    return "\n".join(lines)
+
+
+def _nodes(names: Sequence[str], width: int = 48) -> str:
+    shown = ", ".join(names)
+    if len(shown) <= width:
+        return shown
+    return f"{names[0][: width - 12]}{' ' if len(names) == 1 else f' and {len(names) - 1} more'}"
+
+
+def as_json(found: Sequence[Step], limits: Machine) -> dict[str, Any]:
+    """The report for programs."""
+    return {
+        "machine": asdict(limits),
+        "steps": [{**asdict(s), "roofline": s.roofline(limits), "bound": s.limit(limits)} for s in found],
+    }

@@ -1,0 +1,1 @@
+"""ONNX in, graph IR out: `load` reads the protobuf, `importer` walks the nodes, `ops/` has a function per operator."""

@@ -1,0 +1,77 @@
+"""The files beside a model that hold its weights.
+
+In: what an initializer says about its external data. Out: bytes, mapped read-only. A model is untrusted: nothing
+outside of its folder is opened, and nothing beyond the end of a file is promised.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...runtime.errors import Fail
+
+Array = npt.NDArray[Any]
+
+
+class ExternalFiles:
+    """Finds, checks and maps files, each once. `model`: the path of the model; `given`: contents by location."""
+
+    def __init__(self, folder: Path, model: Path | None, given: Mapping[str, bytes]) -> None:
+        self._folder = folder
+        self._model = model
+        self._given = given
+        self._maps: dict[str, Array] = {}
+
+    def read(self, name: str, entries: Mapping[str, str], nbytes: int) -> Array:
+        """The bytes of initializer `name`. Raises Fail where they are outside of the folder or of the file."""
+        location = entries.get("location", "")
+        data = self._open(name, location)
+        try:
+            offset = int(entries.get("offset", 0) or 0)
+            length = int(entries["length"]) if entries.get("length") else nbytes
+        except ValueError:
+            raise Fail(f"External initializer: {name} has a malformed offset or length") from None
+        if offset < 0 or length < 0 or offset + length > len(data):
+            raise Fail(
+                f"External initializer: {name} offset: {offset} size to read: {length}"
+                f" given file_length: {len(data)} are out of bounds or can not be read in full."
+            )
+        return data[offset : offset + length]
+
+    def _open(self, name: str, location: str) -> Array:
+        if location not in self._maps:
+            if location in self._given:
+                self._maps[location] = np.frombuffer(self._given[location], np.uint8)
+            else:
+                path = self._resolve(name, location)
+                empty = path.stat().st_size == 0
+                self._maps[location] = np.zeros(0, np.uint8) if empty else np.asarray(np.memmap(path, np.uint8, "r"))
+        return self._maps[location]
+
+    def _resolve(self, name: str, location: str) -> Path:
+        """The real path. It must be below the model's folder, or below the real folder of a model that is a symlink
+
+        (a content store keeps models and their data side by side, and hands out links)."""
+        prefix = f"External data path validation failed for initializer: {name}. Error: "
+        if not location or "\0" in location:
+            raise Fail(f"{prefix}Empty or malformed location")
+        if os.path.isabs(location) or os.path.splitdrive(location)[0]:
+            raise Fail(f"{prefix}Absolute path not allowed for external data location: {location}")
+        path = self._folder / location
+        if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(self._folder)):
+            raise Fail(f"{prefix}External data path: {location} escapes model directory: {self._folder}")
+        real = Path(os.path.realpath(path))
+        homes = [os.path.realpath(self._folder)]
+        if self._model is not None:
+            homes.append(os.path.dirname(os.path.realpath(self._model)))
+        if not any(real.is_relative_to(home) for home in homes):
+            raise Fail(f"{prefix}External data path: {location} escapes model directory: {self._folder}")
+        if not real.is_file():
+            raise Fail(f"External data path does not exist: {path} for initializer: {name}")
+        return real

@@ -1,0 +1,412 @@
+"""ONNX -> graph IR: a `Model` in, a `Graph` out.
+
+Walks the nodes in topological order and calls the function of each operator (`registry.py`, `ops/`). Operators without
+one are expanded by their body, where the standard or the model gives them one. What a model gets wrong raises at once,
+in onnxruntime's words; what we cannot do yet is collected over the whole model and raised as one NotImplemented.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import onnx
+import onnx.defs
+
+from ...runtime.errors import Fail, InvalidArgument, InvalidGraph
+from ..errors import Reason, Unsupported, not_implemented
+from ..graph.ir import Graph, Value, constant, input_value, live_bindings, stamp
+from ..scalar.dim import Size, Symbol
+from ..scalar.dtype import STRING
+from . import ops as _ops  # registers all operators  # noqa: F401
+from . import schemas
+from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
+from .registry import Capture, Imported, Traced, lookup
+from .values import collecting
+
+MAX_DEPTH = 64  # of functions that call functions and of sub-graphs
+MAX_NODES = 200_000  # after inlining
+MAX_ELEMENTS = 1 << 44  # of one tensor: a size that no memory holds is a mistake, or malice
+
+
+class _Broken:
+    """Stands for the outputs of a node that could not be imported; what depends on them is skipped."""
+
+
+BROKEN = _Broken()
+
+
+class _Unknown(Exception):
+    """A sub-graph has a broken result; the reason is on the list already."""
+
+
+@dataclass(slots=True)
+class _Scope:
+    """The names visible to a list of nodes: its own, then those of the enclosing graph."""
+
+    opsets: Mapping[str, int]
+    values: dict[str, Imported | _Broken] = field(default_factory=dict)
+    initializers: Mapping[str, Tensor | SparseTensor] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict)  # of the enclosing function
+    outer: _Scope | None = None
+    captures: dict[Value, Value] | None = None  # of a sub-graph: what it takes from around it, and its inputs for that
+    label: str = ""  # of the ONNX node that this scope is the body of
+    named: bool = True  # nodes inside have names that tell something
+    depth: int = 0
+
+    def __contains__(self, name: str) -> bool:
+        here = name in self.values or name in self.initializers
+        return here or (self.outer is not None and name in self.outer)
+
+    def get(self, name: str) -> Imported | _Broken:
+        if name in self.values:
+            return self.values[name]
+        if name in self.initializers:
+            value = constant(self.initializers[name].array)
+            value.name = name
+            self.values[name] = value
+            return value
+        assert self.outer is not None
+        around = self.outer.get(name)
+        if isinstance(around, list):
+            return [self.capture(v) for v in around]
+        return self.capture(around) if isinstance(around, Value) else around
+
+    def capture(self, value: Value) -> Value:
+        """What stands in this scope for a value of the graph around it."""
+        if self.captures is None or value.op == "constant":
+            return value
+        if value not in self.captures:
+            formal = input_value(value.name or f"capture{len(self.captures)}", value.shape, value.dtype)
+            formal.content = value.content
+            self.captures[value] = formal
+        return self.captures[value]
+
+
+def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> Graph:
+    """The graph of a model. `free_dim_overrides` gives named dims a value.
+
+    Raises NotImplemented (listing all that is unsupported), Fail, InvalidGraph, InvalidArgument.
+    """
+    _check_versions(model)
+    with collecting() as symbols:
+        graph = _Importer(model, dict(free_dim_overrides or {})).run()
+    return replace(graph, bindings=live_bindings(replace(graph, bindings=symbols.bindings)))
+
+
+def _check_versions(model: Model) -> None:
+    if model.ir_version > onnx.IR_VERSION:
+        raise Fail(
+            f"Unsupported model IR version: {model.ir_version}, max supported IR version: {onnx.IR_VERSION}"
+        )
+    if not model.opsets:
+        raise Fail("Missing opset in the model. All ModelProtos MUST have at least one entry that specifies which"
+                   " version of the ONNX OperatorSet is being imported.")  # fmt: skip
+    newest = onnx.defs.onnx_opset_version()
+    if model.opsets.get("", 1) > newest and os.environ.get("ALLOW_RELEASED_ONNX_OPSET_ONLY", "1") != "0":
+        raise Fail(
+            "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions."
+            f" Opset {model.opsets['']} is under development and support for this is limited."
+            f" Current official support for domain ai.onnx is till opset {newest}."
+        )
+
+
+class _Importer:
+    def __init__(self, model: Model, overrides: dict[str, int]) -> None:
+        self.model = model
+        self.overrides = overrides
+        self.reasons: list[Reason] = []
+        self.count = 0
+
+    def run(self) -> Graph:
+        graph = self.model.graph
+        scope = _Scope(self.model.opsets, initializers=graph.initializers)
+        inputs = []
+        for name, type in graph.inputs.items():
+            if name in graph.initializers:  # a constant with a visible name (always so below IR version 4)
+                continue
+            value = self._input(name, type)
+            scope.values[name] = value
+            if isinstance(value, Value):
+                inputs.append(value)
+        _check_names(graph)
+        self.nodes(graph.nodes, scope)
+        outputs = []
+        for name, type in graph.outputs.items():
+            if name not in scope:
+                raise Fail(f"This is an invalid model. Graph output ({name}) does not exist in the graph.")
+            made = scope.get(name)
+            if isinstance(made, Value):
+                _check_output(name, type, made, graph)
+                outputs.append(made)
+            elif made is not BROKEN:
+                self.reasons.append(Reason(name, "output", 0, "outputs that are no tensors"))
+        if self.reasons:
+            raise not_implemented(self.reasons)
+        return Graph(inputs, outputs, list(graph.outputs))
+
+    def _input(self, name: str, type: Type) -> Value | _Broken:
+        if type.kind != "tensor" or type.dtype is None:
+            self.reasons.append(Reason(name, "input", 0, f"inputs of type {type.kind or 'unknown'}"))
+        elif type.dtype.kind == "c":
+            raise Fail(
+                f"Exception during loading: MLDataType for: {type.dtype.ort} is not currently registered or supported"
+            )
+        elif type.dtype == STRING:
+            self.reasons.append(Reason(name, "input", 0, "inputs of strings"))
+        elif type.shape is None:
+            self.reasons.append(Reason(name, "input", 0, "inputs of unknown rank"))
+        else:
+            dims = [self._dim(d, f"{name}.{i}") for i, d in enumerate(type.shape)]
+            return input_value(name, dims, type.dtype)
+        return BROKEN
+
+    def _dim(self, dim: int | str | None, fresh: str) -> Size:
+        if isinstance(dim, int):
+            return dim
+        if dim is not None and dim in self.overrides:
+            return self.overrides[dim]
+        return Symbol(dim or fresh)
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+
+    def nodes(self, nodes: Sequence[NodeDef], scope: _Scope) -> None:
+        self.count += len(nodes)
+        if scope.depth > MAX_DEPTH or self.count > MAX_NODES:
+            raise Fail("the model's functions call each other without end")
+        for node in _sorted(nodes, scope):
+            results = self._node(node, scope)
+            for name, value in zip(node.outputs, results):
+                if name:
+                    scope.values[name] = value
+                    if isinstance(value, Value) and not value.name:
+                        value.name = name
+
+    def _node(self, node: NodeDef, scope: _Scope) -> Sequence[Imported | _Broken]:
+        given = [scope.get(name) if name else None for name in node.inputs]
+        while given and given[-1] is None:
+            given.pop()
+        attrs = dict(node.attrs)
+        attrs.update((name, scope.attrs[outer]) for name, outer in node.refs.items() if outer in scope.attrs)
+        label = node.name or node.op
+        if scope.label:
+            label = f"{scope.label}/{label}" if scope.named else scope.label
+        function = self.model.functions.get((node.domain, node.op, node.overload))
+        if function is not None:
+            defaults = {**function.defaults, **attrs}
+            return self._call(function, given, defaults, scope, label, named=True, wanted=node.outputs)
+        version = scope.opsets.get(node.domain)
+        if version is None:
+            types = [_type(v) for v in given]
+            raise InvalidGraph(f"{schemas.signature(node, types)}No opset import for domain '{node.domain}'")
+        schema = schemas.find(node.op, node.domain, version)
+        op = lookup(node.op, node.domain, version)
+        if schema is None and op is None:
+            return self._unknown(node, given, version, label)
+        broken = any(v is BROKEN for v in given)
+        if schema is not None and not broken:
+            schemas.check(node, schema, [_type(v) if v is not None else None for v in given])
+        if op is None and (schema is None or not schema.has_body):
+            return self._refuse(node, label, version, "this operator is not implemented")
+        if broken:
+            return [BROKEN] * len(node.outputs)
+        try:
+            if op is not None:
+                run = partial(self._run, scope=scope, label=label)
+                trace = partial(self._trace, scope=scope, label=label)
+                known = [v for v in given if not isinstance(v, _Broken)]  # all of them, as `broken` says
+                given_too = {"n_outputs": len(node.outputs), "opset_version": version, "run": run, "trace": trace}
+                result = op(known, _plain(attrs), **given_too)
+                results = list(result) if isinstance(result, tuple) else [result]
+                if any(node.outputs[len(results) :]):
+                    raise Unsupported(f"output {len(results)}")
+                for value in results:
+                    made = [value] if isinstance(value, Value) else value or []
+                    for each in made:
+                        _check_size(each)
+                    stamp(made, (label,))
+                return results
+            assert schema is not None
+            body = schemas.body(node, schema, version, [_type(v) if v is not None else None for v in given], attrs)
+            if body is None:
+                return self._refuse(node, label, version, "this operator is not implemented for these inputs")
+            attrs = {**schemas.defaults(schema), **attrs}
+            return self._call(body, given, attrs, scope, label, named=False, wanted=node.outputs)
+        except _Unknown:
+            return [BROKEN] * len(node.outputs)
+        except Unsupported as e:
+            return self._refuse(node, label, version, str(e))
+        except (Fail, InvalidArgument, InvalidGraph):
+            raise
+        except ValueError as e:
+            raise Fail(f"Node ({node.name}) Op ({node.op}) [ShapeInferenceError] {e}") from e
+        except Exception as e:  # a model may be anything, and operators need not foresee all of it
+            raise Fail(f"Node ({node.name}) Op ({node.op}) cannot be imported: {type(e).__name__}: {e}") from e
+
+    def _refuse(self, node: NodeDef, label: str, version: int, text: str) -> list[_Broken]:
+        op = f"{node.domain}.{node.op}" if node.domain else node.op
+        self.reasons.append(Reason(label, op, version, text))
+        return [BROKEN] * len(node.outputs)
+
+    def _unknown(self, node: NodeDef, given: Sequence[Any], version: int, label: str) -> list[_Broken]:
+        if node.domain in ("", "ai.onnx.ml"):
+            raise InvalidGraph(
+                f"{schemas.signature(node, [_type(v) for v in given])}"
+                f"No Op registered for {node.op} with domain_version of {version}"
+            )
+        if node.domain.startswith("com.microsoft"):
+            return self._refuse(node, label, version, "this operator is not implemented")
+        raise Fail(f"Fatal error: {node.domain}:{node.op}(-1) is not a registered function/op")
+
+    def _call(
+        self, function: FunctionDef, given: Sequence[Imported | _Broken], attrs: Mapping[str, Any], scope: _Scope,
+        label: str, named: bool, wanted: Sequence[str],
+    ) -> list[Imported | _Broken]:  # fmt: skip
+        """Inlines a function."""
+        values = dict(zip(function.inputs, [*given, *[None] * (len(function.inputs) - len(given))]))
+        inner = _Scope(
+            {**scope.opsets, **function.opsets}, values, attrs=attrs, label=label, named=named, depth=scope.depth + 1
+        )
+        self.nodes(function.nodes, inner)
+        results: list[Imported | _Broken] = []
+        for name, outer in zip(function.outputs, wanted):
+            if outer and name not in inner:
+                raise Fail(f"This is an invalid model. Output ({name}) of function {function.name} does not exist.")
+            results.append(inner.get(name) if outer else None)
+        return results
+
+    def _run(self, graph: GraphDef, given: Sequence[Imported], scope: _Scope, label: str) -> list[Imported]:
+        """Inlines a sub-graph on `given` inputs. Raises _Unknown where it has something unsupported in it."""
+        return self._inside(graph, given, _inner(graph, scope, label))
+
+    def _trace(
+        self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], scope: _Scope, label: str
+    ) -> Traced:
+        """Imports a sub-graph as a graph of its own. `formals` makes its inputs, from captured values if need be."""
+        inner = _inner(graph, scope, label)
+        inner.captures = {}
+        with collecting(inside=True) as symbols:
+            results = self._inside(graph, formals(inner.capture), inner)
+        outputs = [v for v in results if isinstance(v, Value)]
+        if len(outputs) != len(results):
+            raise Unsupported("control flow that depends on data, between what is no tensor")
+        return Traced(outputs, inner.captures, symbols.bindings, symbols.upper)
+
+    def _inside(self, graph: GraphDef, given: Sequence[Imported], inner: _Scope) -> list[Imported]:
+        inner.values.update(zip(graph.inputs, given))
+        self.nodes(graph.nodes, inner)
+        missing = [name for name in graph.outputs if name not in inner]
+        if missing:
+            raise Fail(f"This is an invalid model. Graph output ({missing[0]}) does not exist in the graph.")
+        results = [inner.get(name) for name in graph.outputs]
+        if any(isinstance(value, _Broken) for value in results):
+            raise _Unknown
+        return results  # type: ignore[return-value]
+
+
+def _inner(graph: GraphDef, scope: _Scope, label: str) -> _Scope:
+    """The scope of a sub-graph."""
+    return _Scope(
+        scope.opsets, initializers=graph.initializers, attrs=scope.attrs, outer=scope, label=label,
+        depth=scope.depth + 1,
+    )  # fmt: skip
+
+
+def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as operators take them: tensors as arrays."""
+    return {k: v.array if isinstance(v, (Tensor, SparseTensor)) else v for k, v in attrs.items()}
+
+
+def _type(value: Imported | _Broken) -> Type:
+    if isinstance(value, Value):
+        shape = tuple(d if isinstance(d, int) else None for d in value.shape)
+        return Type("tensor", value.dtype, shape)
+    if isinstance(value, list):
+        return Type("sequence", element=_type(value[0])) if value else UNKNOWN
+    return UNKNOWN
+
+
+def _check_size(value: Value) -> None:
+    """Raises ValueError for dims that cannot be."""
+    fixed = [d for d in value.shape if isinstance(d, int)]
+    if min(fixed, default=0) < 0:
+        raise ValueError(f"the shape {list(value.shape)} has a negative dimension")
+    if 0 not in fixed and math.prod(fixed) > MAX_ELEMENTS:
+        raise ValueError(f"a tensor of the shape {list(value.shape)} is larger than any memory")
+
+
+def _check_output(name: str, type: Type, value: Value, graph: GraphDef) -> None:
+    if type.kind == "tensor" and type.dtype is not None and type.dtype != value.dtype:
+        maker = next((n.name for n in graph.nodes if name in n.outputs), "")
+        raise Fail(
+            f"Type Error: Type ({type.dtype.ort}) of output arg ({name}) of node ({maker}) does not match"
+            f" expected type ({value.dtype.ort})."
+        )
+
+
+# -- order -----------------------------------------------------------------------------------------------------------
+
+
+def _check_names(graph: GraphDef) -> None:
+    """Duplicate names of nodes and of values."""
+    nodes: set[str] = set()
+    values = set(graph.inputs)
+    for node in graph.nodes:
+        if node.name and node.name in nodes:
+            raise Fail(f"This is an invalid model. Error: two nodes with same node name ({node.name}).")
+        nodes.add(node.name)
+        for name in filter(None, node.outputs):
+            if name in values:
+                raise Fail(f"This is an invalid model. Error: Duplicate definition of name ({name}).")
+            values.add(name)
+
+
+def _reads(node: NodeDef) -> Iterator[str]:
+    """The names that a node needs: its inputs, and what its sub-graphs take from outside."""
+    yield from filter(None, node.inputs)
+    for attr in node.attrs.values():
+        for graph in attr if isinstance(attr, list) else [attr]:
+            if isinstance(graph, GraphDef):
+                own = {*graph.inputs, *graph.initializers, *(o for n in graph.nodes for o in n.outputs)}
+                yield from (name for n in graph.nodes for name in _reads(n) if name not in own)
+                yield from (name for name in graph.outputs if name not in own)
+
+
+def _sorted(nodes: Sequence[NodeDef], scope: _Scope) -> list[NodeDef]:
+    """Topological order, keeping the given order where it is one.
+
+    Raises InvalidArgument for names from nowhere, Fail for a cycle."""
+    maker = {name: i for i, node in enumerate(nodes) for name in node.outputs if name}
+    order: list[NodeDef] = []
+    state = [0] * len(nodes)  # 1: its inputs are being visited, 2: done
+    for root in range(len(nodes)):
+        stack = [root]
+        while stack:
+            i = stack[-1]
+            if state[i] == 2:
+                stack.pop()
+                continue
+            waiting = []
+            for name in _reads(nodes[i]):
+                j = maker.get(name)
+                if j is None and name not in scope:
+                    raise InvalidArgument(
+                        f"Invalid model. Node input '{name}' is not a graph input, initializer,"
+                        " or output of a previous node."
+                    )
+                if j is not None and state[j] != 2:
+                    waiting.append(j)
+            if not waiting:
+                state[i] = 2
+                order.append(nodes[i])
+                stack.pop()
+                continue
+            state[i] = 1
+            if any(state[j] == 1 for j in waiting):
+                raise Fail("This is an invalid model. Error: the graph is not acyclic.")
+            stack.extend(reversed(waiting))
+    return order

@@ -1,0 +1,77 @@
+"""What a session asks of a model beyond the file: other outputs, initializers as inputs, tensors of the user's.
+
+In: a model as it was read. Out: the same model with another interface. Nothing of the given model is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ...runtime.errors import InvalidArgument
+from ..scalar.dtype import from_numpy
+from .load import UNKNOWN, Array, Model, SparseTensor, Tensor, Type
+
+FIRST_OVERRIDABLE_IR = 4  # below, an initializer that is listed as an input is a constant
+
+
+class Given(Tensor):
+    """A tensor of the user's, in the place of one of the model's."""
+
+    def __init__(self, name: str, array: Array) -> None:
+        self.name = name
+        self.dtype = from_numpy(array.dtype)
+        self.shape = array.shape
+        self.array = array
+
+
+def adjust(
+    model: Model, outputs: Iterable[str], fed: Iterable[str], tensors: Mapping[str, Array], denoted: Mapping[str, int]
+) -> Model:
+    """The model with more outputs (values of any name in its graph), with the initializers `fed` as inputs, with
+    `tensors` as initializers, and with the dimensions of a denotation (DATA_BATCH, say) fixed.
+
+    Raises InvalidArgument for names that the model has not.
+    """
+    graph = model.graph
+    initializers: dict[str, Tensor | SparseTensor] = dict(graph.initializers)
+    for name, array in tensors.items():
+        if name not in initializers:
+            raise InvalidArgument(f"The model has no initializer of the name {name}.")
+        initializers[name] = Given(name, array)
+    for name in fed:
+        if name not in overridable(model):
+            raise InvalidArgument(f"Invalid input name: {name}")
+        del initializers[name]
+    known = set(values(model))
+    for name in outputs:
+        if name not in known:
+            raise InvalidArgument(f"Invalid output name:{name}")
+    inputs = {name: _fixed(type, graph.denotations.get(name, ()), denoted) for name, type in graph.inputs.items()}
+    more = dict.fromkeys(outputs, UNKNOWN)
+    return replace(
+        model, graph=replace(graph, inputs=inputs, outputs={**graph.outputs, **more}, initializers=initializers)
+    )
+
+
+def overridable(model: Model) -> dict[str, Type]:
+    """The initializers that are inputs as well."""
+    if model.ir_version < FIRST_OVERRIDABLE_IR:
+        return {}
+    return {name: type for name, type in model.graph.inputs.items() if name in model.graph.initializers}
+
+
+def values(model: Model) -> list[str]:
+    """The names of all values that nodes of the graph make."""
+    return [name for node in model.graph.nodes for name in node.outputs if name]
+
+
+def _fixed(type: Type, denotations: tuple[str, ...], sizes: Mapping[str, int]) -> Type:
+    if type.shape is None or not sizes:
+        return type
+    dims: list[Any] = list(type.shape)
+    for axis, denotation in enumerate(denotations):
+        if denotation in sizes and not isinstance(dims[axis], int):
+            dims[axis] = sizes[denotation]
+    return replace(type, shape=tuple(dims))

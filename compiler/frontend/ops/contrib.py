@@ -1,0 +1,381 @@
+"""onnxruntime's own operators (domain com.microsoft) that its optimizer and exporters put into files.
+
+In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/ContribOperators.md; each is written in
+terms of the standard's operators. The quantised ones are in `contrib_quant.py`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ...errors import Unsupported
+from ...graph.ir import Value
+from ...scalar.dim import Size, known_eq
+from ...scalar.dtype import F32, I32, I64
+from ..registry import onnx_op
+from ..values import concat, scalar, scalar_arg
+from . import math as pointwise
+from .attention import additive, merge_heads, positions, rotated, split_heads
+from .conv import conv
+from .index import wrapped
+from .matmul import gemm, product
+from .norm import standardized
+from .shape import trilu
+
+DOMAIN = "com.microsoft"
+
+# -- products with something fused -----------------------------------------------------------------------------------
+
+
+def _activated(y: Value, activation: str, alpha: float | None, beta: float | None) -> Value:
+    if activation in ("", "Relu", "Sigmoid", "Tanh"):
+        plain = {"": lambda v: v, "Relu": pointwise.relu}
+        return plain[activation](y) if activation in plain else y.map(activation.lower())
+    if activation == "LeakyRelu":
+        return pointwise.leaky_relu(y, alpha=0.01 if alpha is None else alpha)
+    if activation == "HardSigmoid":
+        return pointwise.hard_sigmoid(y, alpha=0.2 if alpha is None else alpha, beta=0.5 if beta is None else beta)
+    if activation == "Clip" and alpha is not None and beta is not None:
+        return y.map("max", alpha).map("min", beta)
+    raise Unsupported(f"activation '{activation}'")
+
+
+def _swapped(x: Value, batch_first: int, transposed: int) -> Value:
+    """Matrices of a batch; with `batch_first` they are stored as [M, batch..., K]."""
+    if batch_first:
+        x = x.moveaxis(0, -2)
+    return x.permute(*range(x.rank - 2), x.rank - 1, x.rank - 2) if transposed and x.rank > 1 else x
+
+
+@onnx_op("FusedMatMul", "TransposeMatMul", domain=DOMAIN)
+def fused_matmul(
+    a: Value, b: Value, *, alpha: float = 1.0, transA: int = 0, transB: int = 0, transBatchA: int = 0,
+    transBatchB: int = 0,
+) -> Value:  # fmt: skip
+    y = product(_swapped(a, transBatchA, transA), _swapped(b, transBatchB, transB))
+    return y if alpha == 1.0 else y * alpha
+
+
+@onnx_op("FusedGemm", domain=DOMAIN)
+def fused_gemm(
+    a: Value, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
+    transB: int = 0, activation: str = "", activation_alpha: float | None = None,
+    activation_beta: float | None = None, activation_gamma: float | None = None,
+) -> Value:  # fmt: skip
+    y = gemm(a, b, c, alpha=alpha, beta=beta, transA=transA, transB=transB)
+    return _activated(y, activation, activation_alpha, activation_beta)
+
+
+@onnx_op("FusedConv", domain=DOMAIN)
+def fused_conv(
+    x: Value, w: Value, bias: Value | None = None, added: Value | None = None, *, auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None, group: int = 1, kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None, strides: list[int] | None = None, activation: str = "",
+    activation_params: list[float] | None = None,
+) -> Value:  # fmt: skip
+    y = conv(
+        x, w, bias, auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads,
+        strides=strides,
+    )  # fmt: skip
+    alpha, beta, *_ = [*(activation_params or []), None, None]
+    return _activated(y if added is None else y + added, activation, alpha, beta)
+
+
+# -- activations -----------------------------------------------------------------------------------------------------
+
+
+@onnx_op("Gelu", domain=DOMAIN)
+def gelu(x: Value) -> Value:
+    return pointwise.gelu(x)
+
+
+@onnx_op("BiasGelu", domain=DOMAIN)
+def bias_gelu(x: Value, bias: Value) -> Value:
+    return pointwise.gelu(x + bias)
+
+
+@onnx_op("FastGelu", domain=DOMAIN)
+def fast_gelu(x: Value, bias: Value | None = None) -> Value:
+    return pointwise.gelu(x if bias is None else x + bias, approximate="tanh")
+
+
+@onnx_op("QuickGelu", domain=DOMAIN)
+def quick_gelu(x: Value, *, alpha: float = 1.702) -> Value:
+    return pointwise.swish(x, alpha=alpha)
+
+
+@onnx_op("BiasAdd", domain=DOMAIN)
+def bias_add(x: Value, bias: Value, skip: Value) -> Value:
+    return x + bias + skip
+
+
+@onnx_op("BiasSplitGelu", domain=DOMAIN)
+def bias_split_gelu(x: Value, bias: Value) -> Value:
+    y = x + bias
+    half = y.shape[-1] // 2
+    return y.narrow(-1, 0, half) * pointwise.gelu(y.narrow(-1, half, half))
+
+
+# -- normalisation ---------------------------------------------------------------------------------------------------
+
+
+def _root_mean_square(x: Value, gamma: Value, axis: int, epsilon: float) -> tuple[Value, Value]:
+    """x / sqrt(mean(x^2) + epsilon) * gamma, and the reciprocal of the root."""
+    wide = x.cast(x.dtype.compute)
+    root = (wide.square().mean(range(x.axis(axis), x.rank), keepdims=True) + epsilon).sqrt()
+    return (wide / root).cast(x.dtype) * gamma, 1.0 / root
+
+
+@onnx_op("SimplifiedLayerNormalization")
+@onnx_op("SimplifiedLayerNormalization", domain=DOMAIN)
+def simplified_layer_normalization(
+    x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> tuple[Value, ...]:
+    return _root_mean_square(x, scale, axis, epsilon)
+
+
+@onnx_op("SkipLayerNormalization", domain=DOMAIN)
+def skip_layer_normalization(
+    x: Value, skip: Value, gamma: Value, beta: Value | None = None, bias: Value | None = None, *,
+    epsilon: float = 1e-12,
+) -> tuple[Value, ...]:  # fmt: skip
+    total = x + skip if bias is None else x + skip + bias
+    y, mean, inverse = standardized(total.cast(total.dtype.compute), [total.rank - 1], epsilon)
+    y = y.cast(total.dtype) * gamma
+    return y if beta is None else y + beta, mean, inverse, total
+
+
+@onnx_op("SkipSimplifiedLayerNormalization", domain=DOMAIN)
+def skip_simplified_layer_normalization(
+    x: Value, skip: Value, gamma: Value, bias: Value | None = None, *, epsilon: float = 1e-12
+) -> tuple[Value, ...]:
+    total = x + skip if bias is None else x + skip + bias
+    y, inverse = _root_mean_square(total, gamma, -1, epsilon)
+    return y, inverse, inverse, total
+
+
+@onnx_op("EmbedLayerNormalization", domain=DOMAIN)
+def embed_layer_normalization(
+    ids: Value, segments: Value | None, words: Value, places: Value, kinds: Value | None, gamma: Value, beta: Value,
+    mask: Value | None = None, position_ids: Value | None = None, *, epsilon: float = 1e-12, mask_index_type: int = 0,
+) -> tuple[Value, ...]:  # fmt: skip
+    total = words.take(wrapped(ids, words.shape[0]), 0)
+    if position_ids is not None:
+        total = total + places.take(wrapped(position_ids, places.shape[0]), 0)
+    else:
+        total = total + places.narrow(0, 0, ids.shape[1])
+    if segments is not None and kinds is not None:
+        total = total + kinds.take(wrapped(segments, kinds.shape[0]), 0)
+    y = standardized(total, [2], epsilon)[0] * gamma + beta
+    index = scalar(0, I32).broadcast(ids.shape[0]) if mask is None else mask.map("eq", 1).cast(I32).sum(1)
+    return y, index, total
+
+
+@onnx_op("GroupNorm", domain=DOMAIN)
+def group_norm(
+    x: Value, gamma: Value, beta: Value, *, groups: int, activation: int = 0, channels_last: int = 1,
+    epsilon: float = 1e-5,
+) -> Value:  # fmt: skip
+    first = x.moveaxis(-1, 1) if channels_last else x
+    split = first.cast(F32).reshape(first.shape[0], groups, -1)
+    y = standardized(split, [2], epsilon)[0].reshape(*first.shape)
+    shape = (-1, *[1] * (first.rank - 2))
+    y = y * gamma.cast(F32).reshape(*shape) + beta.cast(F32).reshape(*shape)
+    y = (y * y.map("sigmoid") if activation else y).cast(x.dtype)
+    return y.moveaxis(1, -1) if channels_last else y
+
+
+# -- attention -------------------------------------------------------------------------------------------------------
+
+
+def _key_mask(mask: Value, batch: Size, keys: Size, excluded: float) -> Value:
+    """onnxruntime's key masks as a f32 bias for [B, N, S, T] scores: lengths [B], or 0 and 1 in [B, T], [B, S, T]."""
+    if mask.rank == 1:
+        if known_eq(mask.shape[0], batch) is not True:
+            raise Unsupported(f"a mask of shape {list(mask.shape)}")
+        allowed = positions(keys) < mask.cast(I64).reshape(-1, 1, 1, 1)
+    elif mask.rank == 2:
+        allowed = mask.map("eq", 1).unsqueeze(1, 2)
+    elif mask.rank == 3:
+        allowed = mask.map("eq", 1).unsqueeze(1)
+    else:
+        raise Unsupported(f"a mask of rank {mask.rank}")
+    return allowed.select(scalar(0.0, F32), scalar(excluded, F32))
+
+
+def _attended(
+    q: Value, k: Value, v: Value, bias: Value | None, scale: float, causal: Size | None
+) -> Value:
+    """q, k, v [B, N, S, D] -> [B, S, N * D]."""
+    inputs = [q, k, v] if bias is None else [q, k, v, bias]
+    return merge_heads(q.emit("attention", inputs, scale=scale, causal=causal, zero_rows=False)[0])
+
+
+def _scale(given: float, size: Size) -> float:
+    if given:
+        return given
+    if not isinstance(size, int):
+        raise Unsupported(f"heads of the symbolic size {size} without a scale")
+    return 1.0 / math.sqrt(size)
+
+
+def _plus(a: Value | None, b: Value | None) -> Value | None:
+    return b if a is None else a if b is None else a + b
+
+
+@onnx_op("Attention", domain=DOMAIN)
+def attention(
+    x: Value, w: Value, bias: Value | None = None, mask: Value | None = None, past: Value | None = None,
+    attention_bias: Value | None = None, past_sequence_length: Value | None = None, *, num_heads: int,
+    do_rotary: int = 0, mask_filter_value: float = -10000.0, past_present_share_buffer: int = 0,
+    qkv_hidden_sizes: list[int] | None = None, rotary_embedding_dim: int = 0, scale: float = 0.0,
+    unidirectional: int = 0,
+) -> tuple[Value, ...]:  # fmt: skip
+    if do_rotary or past_present_share_buffer or past_sequence_length is not None:
+        raise Unsupported("do_rotary, or a shared buffer for past and present")
+    third = w.shape[1] // 3
+    sizes: list[Size] = list(qkv_hidden_sizes) if qkv_hidden_sizes else [third, third, third]
+    projected = product(x, w) if bias is None else product(x, w) + bias
+    parts: list[Value] = []
+    start: Size = 0
+    for size in sizes:
+        parts.append(split_heads(projected.narrow(-1, start, size), num_heads))
+        start = start + size
+    q, k, v = parts
+    before: Size = 0
+    if past is not None:
+        before = past.shape[3]
+        k, v = (concat([past.narrow(0, i, 1).squeeze(0), new], 2) for i, new in ((0, k), (1, v)))
+    present = concat([k.unsqueeze(0), v.unsqueeze(0)], 0) if known_eq(k.shape[-1], v.shape[-1]) else k
+    excluded = None if mask is None else _key_mask(mask, x.shape[0], k.shape[2], mask_filter_value)
+    total = _plus(excluded, attention_bias)
+    y = _attended(q, k, v, total, _scale(scale, q.shape[-1]), before if unidirectional else None)
+    return y, present
+
+
+@onnx_op("MultiHeadAttention", domain=DOMAIN)
+def multi_head_attention(
+    query: Value, key: Value | None = None, value: Value | None = None, bias: Value | None = None,
+    key_padding_mask: Value | None = None, attention_bias: Value | None = None, past_key: Value | None = None,
+    past_value: Value | None = None, *, num_heads: int, mask_filter_value: float = -10000.0, scale: float = 0.0,
+    unidirectional: int = 0,
+) -> tuple[Value, ...]:  # fmt: skip
+    if query.rank == 5:  # [B, S, N, 3, D]
+        q, k, v = (query.narrow(3, i, 1).squeeze(3).permute(0, 2, 1, 3) for i in range(3))
+    elif key is None:
+        raise Unsupported("a query alone that is not packed")
+    else:
+        q = split_heads(query, num_heads)
+        if key.rank == 5:  # [B, L, N, 2, D]
+            k, v = (key.narrow(3, i, 1).squeeze(3).permute(0, 2, 1, 3) for i in range(2))
+        elif value is None:
+            raise ValueError("a key without a value")
+        else:
+            k, v = (t if t.rank == 4 else split_heads(t, num_heads) for t in (key, value))
+    if bias is not None:
+        start: Size = 0
+        biased = []
+        for t, given in ((q, query), (k, key), (v, value)):
+            width = num_heads * t.shape[-1]
+            part = bias.narrow(0, start, width).reshape(num_heads, 1, t.shape[-1])
+            biased.append(t if given is not None and given.rank == 4 else t + part)
+            start = start + width
+        q, k, v = biased
+    before: Size = 0
+    if past_key is not None and past_value is not None:
+        before = past_key.shape[2]
+        k, v = concat([past_key, k], 2), concat([past_value, v], 2)
+    excluded = None
+    if key_padding_mask is not None:
+        excluded = _key_mask(key_padding_mask, query.shape[0], k.shape[2], mask_filter_value)
+    total = _plus(excluded, attention_bias)
+    causal = before if unidirectional else None
+    return _attended(q, k, v, total, _scale(scale, q.shape[-1]), causal), k, v
+
+
+@onnx_op("RotaryEmbedding", domain=DOMAIN)
+def rotary_embedding(
+    x: Value, position_ids: Value, cos: Value, sin: Value, *, interleaved: int = 0, is_packed_batching: int = 0,
+    num_heads: int = 0, rotary_embedding_dim: int = 0, scale: float = 1.0,
+) -> Value:  # fmt: skip
+    if is_packed_batching or scale != 1.0:
+        raise Unsupported("is_packed_batching or scale")
+    flat = x.rank == 3
+    width = cos.shape[-1] * 2
+    if flat:
+        count = num_heads if num_heads else x.shape[-1] // width
+        if not isinstance(count, int):
+            raise Unsupported("a number of heads that is not known")
+        x = split_heads(x, count)
+    at = position_ids
+    if at.rank == 1:  # the position of the first element; the others follow
+        at = (at + positions(x.shape[2])).unsqueeze(0)
+    cos, sin = (c.take(wrapped(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
+    y = rotated(x, cos, sin, rotary_embedding_dim or x.shape[-1], bool(interleaved))
+    return merge_heads(y) if flat else y
+
+
+@onnx_op("GroupQueryAttention", domain=DOMAIN)
+def group_query_attention(
+    query: Value, key: Value | None = None, value: Value | None = None, past_key: Value | None = None,
+    past_value: Value | None = None, seqlens_k: Value | None = None, total_length: Value | None = None,
+    cos: Value | None = None, sin: Value | None = None, *, num_heads: int, kv_num_heads: int, do_rotary: int = 0,
+    local_window_size: int = -1, rotary_interleaved: int = 0, scale: float = 0.0, softcap: float = 0.0,
+    smooth_softmax: int = 0, k_quant_type: str = "NONE", v_quant_type: str = "NONE", qk_output: int = 0,
+) -> tuple[Value, ...]:  # fmt: skip
+    """The new keys and values follow `past` (of which seqlens_k + 1 - S count, for each batch)."""
+    if softcap or smooth_softmax or qk_output or k_quant_type != "NONE" or v_quant_type != "NONE":
+        raise Unsupported("softcap, smooth_softmax or a quantised cache")
+    if seqlens_k is None:
+        raise Unsupported("no seqlens_k")
+    if key is None or value is None:  # packed: all heads of the query, then of keys, then of values
+        size = query.shape[-1] // (num_heads + 2 * kv_num_heads)
+        cuts = [(0, num_heads), (num_heads, kv_num_heads), (num_heads + kv_num_heads, kv_num_heads)]
+        query, key, value = (query.narrow(-1, size * a, size * n) for a, n in cuts)
+    q, k, v = split_heads(query, num_heads), split_heads(key, kv_num_heads), split_heads(value, kv_num_heads)
+    batch, _, new, size = q.shape
+    old: Size = 0 if past_key is None else past_key.shape[2]
+    # Where the new elements stand: after the valid ones of the past.
+    first = (seqlens_k.cast(I64).reshape(-1, 1) + 1) - scalar(0, I64).const_size(new)  # [B, 1]
+    at = first + positions(new)  # [B, S]
+    if do_rotary:
+        if cos is None or sin is None:
+            raise ValueError("do_rotary without cos_cache and sin_cache")
+        angles = [c.take(at.map("max", 0), 0).unsqueeze(1) for c in (cos, sin)]
+        q, k = (rotated(t, angles[0], angles[1], cos.shape[-1] * 2, bool(rotary_interleaved)) for t in (q, k))
+    if past_key is not None and past_value is not None and not known_eq(old, 0):
+        k, v = (_appended(past, t, at) for past, t in ((past_key, k), (past_value, v)))
+    keys = k.shape[2]
+    distance = positions(keys) - at.reshape(batch, 1, new, 1)
+    allowed = distance <= 0
+    if local_window_size >= 0:
+        allowed = allowed.map("and", distance > -local_window_size)
+    heads = num_heads // kv_num_heads
+    grouped = q.reshape(batch, kv_num_heads, heads, new, size)
+    inputs = [grouped, k.unsqueeze(2), v.unsqueeze(2), additive(allowed).unsqueeze(2)]
+    y = q.emit("attention", inputs, scale=_scale(scale, size), causal=None, zero_rows=False)[0]
+    return merge_heads(y.reshape(batch, num_heads, new, v.shape[-1])), k, v
+
+
+def _appended(past: Value, new: Value, at: Value) -> Value:
+    """past [B, N, P, D] made longer by S, with new [B, N, S, D] written at positions [B, S]."""
+    batch, heads, length, _ = new.shape
+    room = past.pad([0] * 4, [0, 0, length, 0])
+    shape = (batch, heads, length)
+    index = [scalar(0, I64).emit("iota", [], shape=shape, axis=a, dtype=I64)[0] for a in (0, 1)]
+    place = at.unsqueeze(1).broadcast(*shape)
+    return room.emit("scatter", [room, new, *index, place], axes=(0, 1, 2), combine=None)[0]
+
+
+# -- others ----------------------------------------------------------------------------------------------------------
+
+
+@onnx_op("Trilu", domain=DOMAIN)
+def trilu_(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    return trilu(x, k, upper=upper)
+
+
+@onnx_op("ExpandDims", domain=DOMAIN)
+def expand_dims(x: Value, axis: Value) -> Value:
+    return x.unsqueeze(scalar_arg(axis, "axis"))
+

@@ -1,0 +1,179 @@
+"""onnxruntime's own quantised operators (domain com.microsoft).
+
+In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/ContribOperators.md. Element-wise ones
+compute in f32 between dequantisation and quantisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...errors import Unsupported
+from ...graph.ir import Value
+from ...scalar.dim import ceil_div
+from ...scalar.dtype import F32, I32, U8
+from ..registry import onnx_op
+from ..values import concat, scalar
+from . import math as pointwise
+from .contrib import DOMAIN
+from .conv import average_pool, global_average_pool
+from .matmul import product
+from .quant import (
+    dequantize_linear,
+    dequantized,
+    dynamic_quantize_linear,
+    integer_product,
+    quantize_linear,
+    quantized,
+)
+from .reduce import softmax
+
+onnx_op("QuantizeLinear", domain=DOMAIN)(quantize_linear)
+onnx_op("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
+
+
+def _real(x: Value, scale: Value, zero: Value | None) -> Value:
+    return dequantized(x, scale.reshape(), None if zero is None else zero.reshape())
+
+
+def _requantized(y: Value, scale: Value, zero: Value | None, like: Value) -> Value:
+    dtype = like.dtype if zero is None else zero.dtype
+    return quantized(y, scale.reshape(), None if zero is None else zero.reshape(), dtype)
+
+
+def _register_binary(op: str, prim: str) -> None:
+    @onnx_op(op, domain=DOMAIN)
+    def build(
+        a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None, scale: Value,
+        zero: Value | None = None,
+    ) -> Value:  # fmt: skip
+        return _requantized(_real(a, a_scale, a_zero).map(prim, _real(b, b_scale, b_zero)), scale, zero, a)
+
+
+def _register_unary(op: str, compute: Callable[..., Value]) -> None:
+    @onnx_op(op, domain=DOMAIN)
+    def build(
+        x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None, *, alpha: float = 0.01
+    ) -> Value:
+        return _requantized(compute(_real(x, x_scale, x_zero), alpha), scale, zero, x)
+
+
+_register_binary("QLinearAdd", "add")
+_register_binary("QLinearMul", "mul")
+_register_unary("QLinearSigmoid", lambda x, alpha: x.map("sigmoid"))
+_register_unary("QLinearLeakyRelu", lambda x, alpha: pointwise.leaky_relu(x, alpha=alpha))
+
+
+@onnx_op("QLinearSoftmax", domain=DOMAIN)
+def qlinear_softmax(
+    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None, *, axis: int = -1,
+    opset: int = 13,
+) -> Value:  # fmt: skip
+    if opset < 13 and x.axis(axis) != x.rank - 1:
+        raise Unsupported(f"axis {axis} before opset 13")
+    return _requantized(softmax(_real(x, x_scale, x_zero), axis=axis), scale, zero, x)
+
+
+@onnx_op("QLinearGlobalAveragePool", domain=DOMAIN)
+def qlinear_global_average_pool(
+    x: Value, x_scale: Value, x_zero: Value, scale: Value, zero: Value, *, channels_last: int = 0
+) -> Value:
+    real = _real(x, x_scale, x_zero)
+    y = real.mean(range(1, x.rank - 1), keepdims=True) if channels_last else global_average_pool(real)
+    return _requantized(y, scale, zero, x)
+
+
+@onnx_op("QLinearAveragePool", domain=DOMAIN)
+def qlinear_average_pool(
+    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None, *, kernel_shape: list[int],
+    auto_pad: str = "NOTSET", ceil_mode: int = 0, channels_last: int = 0, count_include_pad: int = 0,
+    pads: list[int] | None = None, strides: list[int] | None = None,
+) -> Value:  # fmt: skip
+    real = _real(x, x_scale, x_zero)
+    y = average_pool(
+        real.moveaxis(-1, 1) if channels_last else real, kernel_shape=kernel_shape, auto_pad=auto_pad,
+        ceil_mode=ceil_mode, count_include_pad=count_include_pad, pads=pads, strides=strides,
+    )  # fmt: skip
+    return _requantized(y.moveaxis(1, -1) if channels_last else y, scale, zero, x)
+
+
+@onnx_op("QLinearConcat", domain=DOMAIN)
+def qlinear_concat(scale: Value, zero: Value, *parts: Value, axis: int) -> Value:
+    """parts: each tensor with its scale and zero point."""
+    real = [_real(*parts[i : i + 3]) for i in range(0, len(parts), 3)]
+    return _requantized(concat(real, axis), scale, zero, parts[0])
+
+
+@onnx_op("QLinearWhere", domain=DOMAIN)
+def qlinear_where(
+    condition: Value, x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value, scale: Value,
+    zero: Value,
+) -> Value:  # fmt: skip
+    chosen = condition.select(_real(x, x_scale, x_zero), _real(y, y_scale, y_zero))
+    return _requantized(chosen, scale, zero, x)
+
+
+def _per_column(v: Value) -> Value:
+    return v.reshape() if v.shape == (1,) else v
+
+
+@onnx_op("MatMulIntegerToFloat", domain=DOMAIN)
+def matmul_integer_to_float(
+    a: Value, b: Value, a_scale: Value, b_scale: Value, a_zero: Value | None = None, b_zero: Value | None = None,
+    bias: Value | None = None,
+) -> Value:  # fmt: skip
+    y = integer_product(a, b, a_zero, b_zero).cast(F32) * (_per_column(a_scale) * _per_column(b_scale))
+    return y if bias is None else y + bias
+
+
+@onnx_op("DynamicQuantizeMatMul", domain=DOMAIN)
+def dynamic_quantize_matmul(
+    a: Value, b: Value, b_scale: Value, b_zero: Value | None = None, bias: Value | None = None
+) -> Value:
+    narrow, scale, zero = dynamic_quantize_linear(a)
+    return matmul_integer_to_float(narrow, b, scale, b_scale, zero, b_zero, bias)
+
+
+@onnx_op("QGemm", domain=DOMAIN)
+def qgemm(
+    a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value, c: Value | None = None,
+    scale: Value | None = None, zero: Value | None = None, *, alpha: float = 1.0, transA: int = 0, transB: int = 0,
+) -> Value:  # fmt: skip
+    """c: i32, in units of a_scale * b_scale * alpha. Without an output scale the result is f32."""
+    x, w = a.permute(1, 0) if transA else a, b.permute(1, 0) if transB else b
+    total = integer_product(x, w, a_zero.reshape(), _per_column(b_zero))
+    if c is not None:
+        total = total + c
+    y = total.cast(F32) * (a_scale.reshape() * _per_column(b_scale) * alpha)
+    return y if scale is None else _requantized(y, scale, zero, a)
+
+
+@onnx_op("MatMulNBits", domain=DOMAIN)
+def matmul_nbits(
+    a: Value, b: Value, scales: Value, zeros: Value | None = None, groups: Value | None = None,
+    bias: Value | None = None, *, K: int, N: int, block_size: int, bits: int = 4, accuracy_level: int = 0,
+    weight_prepacked: int = 0,
+) -> Value:  # fmt: skip
+    """b [N, blocks, block_size * bits / 8]: unsigned, the lowest bits first; zero points likewise, or as numbers."""
+    if bits not in (2, 4, 8) or groups is not None or weight_prepacked:
+        raise Unsupported(f"bits={bits}, g_idx or prepacked weights")
+    blocks = ceil_div(K, block_size)
+    weights = _unpacked(b.reshape(N, -1), bits).reshape(N, blocks, block_size).cast(I32).cast(scales.dtype)
+    if zeros is None:
+        zero = scalar(1 << (bits - 1), scales.dtype)
+    elif zeros.dtype == U8:
+        wide = _unpacked(zeros.reshape(N, -1), bits)
+        zero = wide.narrow(1, 0, blocks).unsqueeze(-1).cast(I32).cast(scales.dtype)
+    else:
+        zero = zeros.reshape(N, blocks, 1)
+    real = (weights - zero) * scales.reshape(N, blocks, 1)
+    y = product(a, real.reshape(N, blocks * block_size).narrow(1, 0, K).cast(a.dtype).permute(1, 0))
+    return y if bias is None else y + bias
+
+
+def _unpacked(x: Value, bits: int) -> Value:
+    """u8 [N, M] -> u8 [N, M * 8 / bits]."""
+    if bits == 8:
+        return x
+    parts = [x.map("shr", shift).map("bit_and", (1 << bits) - 1).unsqueeze(-1) for shift in range(0, 8, bits)]
+    return concat(parts, -1).reshape(x.shape[0], -1)

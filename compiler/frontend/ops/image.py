@@ -1,0 +1,230 @@
+"""ONNX operators that sample images at computed places.
+
+In: values and attributes of a node, images as [N, C, *S]. Out: values. Each is a weighted sum of gathered pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+from ...errors import Unsupported
+from ...graph.ir import Value
+from ...scalar.dim import Size, prod
+from ...scalar.dtype import F32, I64
+from ..registry import onnx_op
+from ..values import concat, scalar, shape_arg
+from .conv import channels_first, channels_last, taps_of
+
+Tap = tuple[Value, Value | None, Value]  # index, whether it is inside, weight
+
+
+def _cubic_weights(t: Value) -> list[Value]:
+    """Keys' kernel with a = -0.75, at distances 1 + t, t, 1 - t and 2 - t."""
+    a = -0.75
+
+    def far(d: Value) -> Value:
+        return ((d * a - 5 * a) * d + 8 * a) * d - 4 * a
+
+    def near(d: Value) -> Value:
+        return (d * (a + 2) - (a + 3)) * d * d + 1.0
+
+    return [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
+
+
+def _reflected(x: Value, low: Value, high: Value) -> Value:
+    """Mirrored at the borders until it lies within them."""
+    span = high - low
+    folded = (x - low).map("mod", (span * 2.0).map("max", 1e-9))
+    return low + folded.map("min", span * 2.0 - folded)
+
+
+def _taps(position: Value, size: Size, mode: str, inside: Callable[[Value], Value], zeros: bool) -> list[Tap]:
+    """The pixels along one axis that a position [N, *O] needs. `inside` brings an index (as a float) into the image."""
+    if mode == "nearest":
+        nearest = position.map("round")
+        places, weights = [nearest], [nearest.const(1.0)]
+    elif mode == "linear":
+        base = position.map("floor")
+        t = position - base
+        places, weights = [base, base + 1.0], [1.0 - t, t]
+    else:
+        base = position.map("floor")
+        places = [base + float(i) for i in range(-1, 3)]
+        weights = _cubic_weights(position - base)
+    last = position.const_size(size - 1)
+    taps: list[Tap] = []
+    for place, weight in zip(places, weights):
+        valid = (place >= 0.0).map("and", place <= last) if zeros else None
+        index = inside(place).map("max", 0.0).map("min", last).cast(I64)
+        taps.append((index, valid, weight))
+    return taps
+
+
+def sampled(x: Value, axes: Sequence[Sequence[Tap]]) -> Value:
+    """x [N, C, *S] at the taps of each spatial axis (indices [N, *O]) -> [N, C, *O]."""
+    pixels = channels_last(x)
+    first = axes[0][0][0]
+    batch = first.emit("iota", [], shape=first.shape, axis=0, dtype=I64)[0]
+    total: Value | None = None
+    for taps in itertools.product(*axes):
+        weight = taps[0][2]
+        valid = taps[0][1]
+        for _, ok, w in taps[1:]:
+            weight = weight * w
+            valid = ok if valid is None else valid if ok is None else valid.map("and", ok)
+        pixel = pixels.gather([batch, *(index for index, _, _ in taps)], range(len(taps) + 1))
+        if valid is not None:
+            pixel = valid.unsqueeze(-1).select(pixel, 0)
+        part = pixel * weight.cast(x.dtype).unsqueeze(-1)
+        total = part if total is None else total + part
+    assert total is not None
+    return channels_first(total)
+
+
+@onnx_op("GridSample", since=16)
+def grid_sample(
+    x: Value, grid: Value, *, align_corners: int = 0, mode: str | None = None, padding_mode: str = "zeros"
+) -> Value:
+    mode = {None: "linear", "bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)  # renamed in opset 20
+    if mode not in ("nearest", "linear", "cubic") or padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(f"mode '{mode}' or padding_mode '{padding_mode}'")
+    rank = x.rank - 2
+    axes = []
+    for i, size in enumerate(x.shape[2:]):
+        g = grid.narrow(-1, rank - 1 - i, 1).squeeze(-1).cast(F32)
+        length = g.const_size(size)
+        low, high = (g.const(0.0), length - 1.0) if align_corners else (g.const(-0.5), length - 0.5)
+        position = (g + 1.0) * 0.5 * (length - 1.0) if align_corners else ((g + 1.0) * length - 1.0) * 0.5
+        if mode == "nearest":
+            position = position.map("round")
+
+        def inside(place: Value, low: Value = low, high: Value = high, last: Value = length - 1.0) -> Value:
+            if padding_mode == "border":
+                return place.map("max", 0.0).map("min", last)
+            return _reflected(place, low, high) if padding_mode == "reflection" else place
+
+        if mode != "cubic":  # a cubic kernel reaches beyond the border in any case: its pixels are brought inside
+            position = inside(position)
+        axes.append(_taps(position, size, mode, inside, padding_mode == "zeros"))
+    return sampled(x, axes)
+
+
+@onnx_op("AffineGrid", since=20)
+def affine_grid(theta: Value, size: Value, *, align_corners: int = 0) -> Value:
+    """theta [N, R, R + 1], size [N, C, *S] -> grid [N, *S, R]: each place of the image, transformed."""
+    spatial = shape_arg(size, "size")[2:]
+    rank = len(spatial)
+    one = theta.const(1.0)
+    places = []
+    for axis, dim in reversed(list(enumerate(spatial))):  # x, y, z: the last axis first
+        i = one.emit("iota", [], shape=tuple(spatial), axis=axis, dtype=theta.dtype)[0]
+        length = one.const_size(dim)
+        at = i * (2.0 / (length - 1.0)) - 1.0 if align_corners else (i * 2.0 + 1.0) / length - 1.0
+        places.append(at.unsqueeze(-1))
+    points = concat([*places, one.broadcast(*spatial, 1)], -1).reshape(-1, rank + 1)
+    grid = points.matmul(theta.permute(0, 2, 1))
+    return grid.reshape(theta.shape[0], *spatial, rank)
+
+
+@onnx_op("RoiAlign", since=16)
+def roi_align(
+    x: Value, rois: Value, batch: Value, *, coordinate_transformation_mode: str = "half_pixel", mode: str = "avg",
+    output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,
+) -> Value:  # fmt: skip
+    if sampling_ratio <= 0:
+        raise Unsupported("sampling_ratio=0: the number of samples would depend on data")
+    half = coordinate_transformation_mode == "half_pixel"
+    ends = [rois.narrow(1, i, 1) * spatial_scale - (0.5 if half else 0.0) for i in range(4)]  # x1, y1, x2, y2: [R, 1]
+    shape = (rois.shape[0], output_height, output_width, sampling_ratio, sampling_ratio)
+    axes: list[list[Tap]] = []
+    for i, bins in ((1, output_height), (0, output_width)):
+        extent = ends[i + 2] - ends[i]
+        extent = extent if half else extent.map("max", 1.0)
+        steps = x.emit("iota", [], shape=(bins * sampling_ratio,), axis=0, dtype=x.dtype)[0]
+        at = ends[i] + (steps + 0.5) * (extent / float(bins * sampling_ratio))  # [R, bins * ratio]
+        at = at.reshape(*((-1, bins, 1, sampling_ratio, 1) if i == 1 else (-1, 1, bins, 1, sampling_ratio)))
+        size = x.shape[3 - i]
+        limit = at.const_size(size)
+        valid = (at >= -1.0).map("and", at <= limit).broadcast(*shape)
+        at = at.map("max", 0.0).map("min", limit - 1.0)
+        low = at.map("floor")
+        t = at - low
+        index = low.cast(I64).broadcast(*shape)
+        above = index.map("min", index.const_size(size - 1)) + 1
+        axes.append([
+            (index, valid, (1.0 - t).broadcast(*shape)),
+            (above.map("min", index.const_size(size - 1)), valid, t.broadcast(*shape)),
+        ])  # fmt: skip
+    pixels = channels_last(x)
+    image = batch.cast(I64).reshape(-1, 1, 1, 1, 1).broadcast(*shape)
+    corners = []
+    for a, b in itertools.product(*axes):
+        pixel = pixels.gather([image, a[0], b[0]], [0, 1, 2])
+        assert a[1] is not None and b[1] is not None
+        weight = a[1].map("and", b[1]).select(a[2] * b[2], 0)
+        corners.append(pixel * weight.unsqueeze(-1))
+    out = corners[0]
+    for corner in corners[1:]:
+        out = out + corner if mode == "avg" else out.map("max", corner)
+    return channels_first(out.mean([3, 4]) if mode == "avg" else out.max([3, 4]))
+
+
+@onnx_op("DeformConv", since=19)
+def deform_conv(
+    x: Value, w: Value, offset: Value, bias: Value | None = None, mask: Value | None = None, *,
+    dilations: list[int] | None = None, group: int = 1, kernel_shape: list[int] | None = None, offset_group: int = 1,
+    pads: list[int] | None = None, strides: list[int] | None = None,
+) -> Value:  # fmt: skip
+    rank = x.rank - 2
+    kernel = taps_of(w, kernel_shape)
+    dilations, strides, pads = dilations or [1] * rank, strides or [1] * rank, pads or [0] * 2 * rank
+    n, channels = x.shape[:2]
+    out = offset.shape[2:]
+    taps = math.prod(kernel)
+    shape = (n * offset_group, taps, *out)
+    moved = offset.reshape(n * offset_group, taps, rank, *out)
+    images = x.reshape(n * offset_group, channels // offset_group, *x.shape[2:])
+    axes = []
+    for i, size in enumerate(x.shape[2:]):
+        tap = x.emit("iota", [], shape=(taps,), axis=0, dtype=I64)[0]
+        tap = tap.map("div", math.prod(kernel[i + 1 :])).map("mod", kernel[i]) * dilations[i]
+        start = x.emit("iota", [], shape=tuple(out), axis=i, dtype=I64)[0] * strides[i] - pads[i]
+        place = (tap.reshape(taps, *[1] * rank) + start).cast(x.dtype)
+        position = moved.narrow(2, i, 1).squeeze(2) + place
+        axes.append(_taps(position, size, "linear", lambda p: p, zeros=True))
+    pixels = sampled(images, axes)  # [N * OG, C / OG, K, *O]
+    if mask is not None:
+        pixels = pixels * mask.reshape(*shape).unsqueeze(1)
+    columns = pixels.reshape(n, group, channels // group * taps, prod(out))
+    weights = w.reshape(group, w.shape[0] // group, -1)
+    y = weights.matmul(columns).reshape(n, w.shape[0], *out)
+    return y if bias is None else y + bias.reshape(-1, *[1] * rank)
+
+
+@onnx_op("Col2Im", since=18)
+def col2im(
+    x: Value, image_shape: Value, block_shape: Value, *, dilations: list[int] | None = None,
+    pads: list[int] | None = None, strides: list[int] | None = None,
+) -> Value:  # fmt: skip
+    """Adds up overlapping blocks: x [N, C * prod(block), L] -> [N, C, *image]."""
+    image, block = shape_arg(image_shape, "image_shape"), shape_arg(block_shape, "block_shape")
+    rank = len(image)
+    dilations, strides, pads = dilations or [1] * rank, strides or [1] * rank, pads or [0] * 2 * rank
+    wide = [d + pads[i] + pads[i + rank] for i, d in enumerate(image)]
+    counts = [
+        (d - dilation * (k - 1) - 1) // stride + 1 for d, k, dilation, stride in zip(wide, block, dilations, strides)
+    ]
+    n, channels = x.shape[0], x.shape[1] // prod(block)
+    places = (*block, *counts)
+    index = []
+    for i in range(rank):
+        k = x.emit("iota", [], shape=places, axis=i, dtype=I64)[0]
+        o = x.emit("iota", [], shape=places, axis=rank + i, dtype=I64)[0]
+        index.append(o * strides[i] + k * dilations[i])
+    empty = scalar(0, x.dtype).broadcast(n, channels, *wide)
+    updates = x.reshape(n, channels, *places)
+    axes = tuple(range(2, 2 + rank))
+    y = empty.emit("scatter", [empty, updates, *index], axes=axes, combine="add")[0]
+    return y.slice([0, 0, *pads[:rank]], [n, channels, *image])

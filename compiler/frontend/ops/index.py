@@ -1,0 +1,156 @@
+"""ONNX operators that read or write at computed positions: gather, scatter, one-hot, top-k.
+
+In: values and attributes of a node. Out: values. Negative indices are wrapped here; the graph's gather and scatter take
+indices in range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...errors import Unsupported
+from ...graph.ir import Value, constant
+from ...scalar.dim import Size
+from ...scalar.dtype import I64
+from ..registry import onnx_op
+from ..values import LEAST, bound, fold, shape_arg
+
+
+def wrapped(index: Value, dim: Size) -> Value:
+    """Indices in [0, dim): negative ones count from the end."""
+    data = fold(index) if index.data is not None else None
+    if data is None:
+        return index.wrap_index(dim)
+    if isinstance(dim, int) and data.size and not (-dim <= data.min() and data.max() < dim):
+        raise ValueError(f"an index is out of the range of a dim of {dim}")
+    if (data >= 0).all():
+        return index
+    if not isinstance(dim, int):
+        return index.wrap_index(dim)
+    return constant(np.where(data < 0, data + dim, data).astype(data.dtype))
+
+
+def iota(shape: Sequence[Size], axis: int, like: Value) -> Value:
+    """The position along `axis` at each place of a tensor of `shape`."""
+    return like.emit("iota", [], shape=tuple(shape), axis=axis, dtype=like.dtype)[0]
+
+
+@onnx_op("Gather")
+def gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
+    return x.take(wrapped(indices, x.shape[x.axis(axis)]), axis)
+
+
+def _element_indices(x: Value, indices: Value, axis: int) -> list[Value]:
+    axis = x.axis(axis)
+    at = wrapped(indices, x.shape[axis])
+    return [at if a == axis else iota(indices.shape, a, indices) for a in range(x.rank)]
+
+
+@onnx_op("GatherElements", since=11)
+def gather_elements(x: Value, indices: Value, *, axis: int = 0) -> Value:
+    return x.gather(_element_indices(x, indices, axis), range(x.rank))
+
+
+def _tuples(x: Value, indices: Value, batch_dims: int = 0) -> list[Value]:
+    """The last axis of `indices` holds one index per axis of x, from `batch_dims` on; before it, batches correspond."""
+    depth = indices.shape[-1]
+    if not isinstance(depth, int):
+        raise Unsupported(f"tuples of the symbolic length {depth}")
+    if batch_dims + depth > x.rank:
+        raise ValueError(f"indices of {depth} axes after {batch_dims}, for rank {x.rank}")
+    shape = indices.shape[:-1]
+    parts = [iota(shape, a, indices) for a in range(batch_dims)]
+    for i in range(depth):
+        parts.append(wrapped(indices.narrow(-1, i, 1).squeeze(-1), x.shape[batch_dims + i]))
+    return parts
+
+
+@onnx_op("GatherND", since=11)
+def gather_nd(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
+    parts = _tuples(x, indices, batch_dims)
+    return x.gather(parts, range(len(parts)))
+
+
+def _combine(reduction: str) -> str | None:
+    kinds = {"none": None, "add": "add", "mul": "mul", "max": "max", "min": "min"}
+    if reduction not in kinds:
+        raise ValueError(f"there is no reduction '{reduction}'")
+    return kinds[reduction]
+
+
+@onnx_op("ScatterElements", since=11)
+def scatter_elements(x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none") -> Value:
+    at = _element_indices(x, indices, axis)
+    return x.emit("scatter", [x, updates, *at], axes=tuple(range(x.rank)), combine=_combine(reduction))[0]
+
+
+@onnx_op("Scatter", since=9)
+def scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
+    return scatter_elements(x, indices, updates, axis=axis)
+
+
+@onnx_op("ScatterND", since=11)
+def scatter_nd(x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
+    at = _tuples(x, indices)
+    return x.emit("scatter", [x, updates, *at], axes=tuple(range(len(at))), combine=_combine(reduction))[0]
+
+
+@onnx_op("TensorScatter", since=24)
+def tensor_scatter(
+    past: Value, update: Value, write_indices: Value | None = None, *, axis: int = -2, mode: str = "linear"
+) -> Value:
+    """Writes `update` into a cache, for each batch from its own position on."""
+    axis, dim = past.axis(axis), past.shape[past.axis(axis)]
+    at = iota(update.shape, axis, update.const(0, I64))
+    if write_indices is not None:
+        at = at + write_indices.reshape(-1, *[1] * (past.rank - 1))
+    if mode == "circular":
+        at = at.map("mod", at.const_size(dim))
+    parts = [at if a == axis else iota(update.shape, a, at) for a in range(past.rank)]
+    return past.emit("scatter", [past, update, *parts], axes=tuple(range(past.rank)), combine=None)[0]
+
+
+@onnx_op("OneHot", since=9)
+def one_hot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
+    """Indices outside of [-depth, depth) give rows of the off value."""
+    count = shape_arg(depth, "depth")[0] if depth.dtype.is_integer else bound(depth.reshape().cast(I64), LEAST)
+    rank = indices.rank + 1
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} is out of range for rank {rank}")
+    whole = indices if indices.dtype.is_integer else indices.map("floor")
+    at = whole.cast(I64).wrap_index(count).unsqueeze(axis % rank)
+    shape = [1] * rank
+    row: list[Size] = [*shape]
+    row[axis % rank] = count
+    hot = iota(row, axis % rank, at).map("eq", at)
+    return hot.select(values.narrow(0, 1, 1).reshape(), values.narrow(0, 0, 1).reshape())
+
+
+@onnx_op("ReverseSequence", since=10)
+def reverse_sequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis: int = 0) -> Value:
+    if {batch_axis, time_axis} != {0, 1}:
+        raise ValueError("batch_axis and time_axis must be 0 and 1")
+    plane = x.shape[:2]
+    time = iota(plane, time_axis, lengths)
+    batch = iota(plane, batch_axis, lengths)
+    length = lengths.reshape(*(lengths.shape[0] if a == batch_axis else 1 for a in (0, 1)))
+    source = (time < length).select(length - time - 1, time)
+    return x.gather([source, batch] if time_axis == 0 else [batch, source], [0, 1])
+
+
+@onnx_op("TopK", since=11)
+def top_k(x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Value, ...]:
+    count = shape_arg(k, "k")[0]
+    return x.emit("sort", [x], axis=x.axis(axis), descending=bool(largest), k=count)
+
+
+@onnx_op("TopK", since=10)
+def top_k_10(x: Value, k: Value, *, axis: int = -1) -> tuple[Value, ...]:
+    return top_k(x, k, axis=axis)
+
+
+@onnx_op("TopK")
+def top_k_legacy(x: Value, *, k: int, axis: int = -1) -> tuple[Value, ...]:
+    return top_k(x, x.const(k, I64), axis=axis)

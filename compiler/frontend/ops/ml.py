@@ -1,0 +1,311 @@
+"""Operators of ai.onnx.ml on numbers: tree ensembles, linear models, scaling and encoding.
+
+In: values and attributes of a node. Out: values. Trees are walked by all rows at once, one level at a time, through
+tables of nodes. Labels that are strings are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import Unsupported
+from ...graph.ir import Value, constant
+from ...scalar.dtype import F32, I64
+from ..registry import onnx_op
+from ..values import concat, scalar
+from .forest import Forest, from_nodes, from_splits
+from .index import iota
+from .reduce import softmax
+
+Array = npt.NDArray[Any]
+DOMAIN = "ai.onnx.ml"
+MAX_KEYS = 4096  # of a LabelEncoder, which compares with all of them
+
+
+def _floats(values: Sequence[float] | Array) -> Value:
+    return constant(np.asarray(values, np.float32))
+
+
+def post_transformed(scores: Value, transform: str) -> Value:
+    """[N, E] scores as probabilities."""
+    if transform == "NONE":
+        return scores
+    if transform == "SOFTMAX":
+        return softmax(scores, axis=-1)
+    if transform == "LOGISTIC":
+        return scores.map("sigmoid")
+    if transform == "SOFTMAX_ZERO":  # zeros stay zeros
+        zero = scores.map("eq", 0)
+        e = zero.select(0, (scores - scores.max(-1, keepdims=True)).exp())
+        return e / e.sum(-1, keepdims=True)
+    raise Unsupported(f"post_transform {transform}")
+
+
+# -- trees -----------------------------------------------------------------------------------------------------------
+
+
+def _leaves(x: Value, forest: Forest) -> Value:
+    """For each row of x [N, C] the numbers of the leaves that it ends in, [N, trees]."""
+    rows = x.shape[0]
+    at = constant(forest.roots).unsqueeze(0).broadcast(rows, len(forest.roots))
+    row = iota((rows, len(forest.roots)), 0, at)
+    splits = constant(forest.splits.astype(x.dtype.to_numpy()))
+    modes = sorted(set(forest.modes.tolist()))
+    for _ in range(forest.depth):
+        feature = x.gather([row, constant(forest.features).take(at, 0)], [0, 1])
+        split = splits.take(at, 0)
+        go: Value | None = None
+        for mode in modes:
+            answer = _compared(feature, split, mode)
+            if go is None:
+                go = answer
+            else:
+                go = constant(forest.modes).take(at, 0).map("eq", mode).select(answer, go)
+        assert go is not None
+        if forest.missing.any() and x.dtype.is_float:
+            go = go.map("or", feature.map("isnan").map("and", constant(forest.missing).take(at, 0)))
+        at = go.select(constant(forest.true).take(at, 0), constant(forest.false).take(at, 0))
+    return at
+
+
+def _compared(a: Value, b: Value, mode: int) -> Value:
+    """LEQ, LT, GTE, GT, EQ, NEQ."""
+    return (a.map("le", b), a.map("lt", b), b.map("le", a), b.map("lt", a), a.map("eq", b), a.map("ne", b))[mode]
+
+
+def _aggregated(x: Value, forest: Forest, aggregate: str) -> Value:
+    """[N, targets]."""
+    at = _leaves(x if x.dtype.is_float else x.cast(F32), forest)
+    if aggregate in ("SUM", "AVERAGE"):
+        total = constant(forest.table(0.0)).take(at, 0).sum(1)
+        return total / float(len(forest.roots)) if aggregate == "AVERAGE" else total
+    kind = {"MIN": "min", "MAX": "max"}.get(aggregate)
+    if kind is None:
+        raise ValueError(f"there is no aggregate_function '{aggregate}'")
+    neutral = np.inf if kind == "min" else -np.inf
+    best = constant(forest.table(neutral)).take(at, 0).reduce(kind, 1)
+    return best.map("eq", neutral).select(0, best)
+
+
+def _with_base(scores: Value, base: Any) -> Value:
+    return scores if base is None or not len(base) else scores + constant(np.asarray(base, scores.dtype.to_numpy()))
+
+
+@onnx_op("TreeEnsembleRegressor", domain=DOMAIN)
+def tree_ensemble_regressor(
+    x: Value, *, n_targets: int, aggregate_function: str = "SUM", post_transform: str = "NONE",
+    base_values: list[float] | None = None, base_values_as_tensor: Array | None = None,
+    target_ids: list[int], target_nodeids: list[int], target_treeids: list[int],
+    target_weights: list[float] | None = None, target_weights_as_tensor: Array | None = None,
+    nodes_falsenodeids: list[int], nodes_featureids: list[int], nodes_hitrates: list[float] | None = None,
+    nodes_hitrates_as_tensor: Array | None = None, nodes_missing_value_tracks_true: list[int] | None = None,
+    nodes_modes: list[str], nodes_nodeids: list[int], nodes_treeids: list[int], nodes_truenodeids: list[int],
+    nodes_values: list[float] | None = None, nodes_values_as_tensor: Array | None = None,
+) -> Value:  # fmt: skip
+    weights = target_weights if target_weights_as_tensor is None else target_weights_as_tensor
+    splits = nodes_values if nodes_values_as_tensor is None else nodes_values_as_tensor
+    forest = from_nodes(
+        nodes_treeids, nodes_nodeids, nodes_featureids, nodes_modes, np.asarray(splits), nodes_truenodeids,
+        nodes_falsenodeids, nodes_missing_value_tracks_true, target_treeids, target_nodeids, target_ids,
+        np.asarray(weights), n_targets,
+    )  # fmt: skip
+    base = base_values if base_values_as_tensor is None else base_values_as_tensor
+    scores = _with_base(_aggregated(x, forest, aggregate_function), base)
+    return post_transformed(scores, post_transform).cast(F32)
+
+
+def _labels(ints: list[int] | None, strings: list[str] | None) -> Array:
+    if strings:
+        raise Unsupported("labels that are strings")
+    if not ints:
+        raise ValueError("there are no labels")
+    return np.asarray(ints, np.int64)
+
+
+@onnx_op("TreeEnsembleClassifier", domain=DOMAIN)
+def tree_ensemble_classifier(
+    x: Value, *, post_transform: str = "NONE", base_values: list[float] | None = None,
+    base_values_as_tensor: Array | None = None, class_ids: list[int], class_nodeids: list[int],
+    class_treeids: list[int], class_weights: list[float] | None = None,
+    class_weights_as_tensor: Array | None = None, classlabels_int64s: list[int] | None = None,
+    classlabels_strings: list[str] | None = None, nodes_falsenodeids: list[int], nodes_featureids: list[int],
+    nodes_hitrates: list[float] | None = None, nodes_hitrates_as_tensor: Array | None = None,
+    nodes_missing_value_tracks_true: list[int] | None = None, nodes_modes: list[str], nodes_nodeids: list[int],
+    nodes_treeids: list[int], nodes_truenodeids: list[int], nodes_values: list[float] | None = None,
+    nodes_values_as_tensor: Array | None = None,
+) -> tuple[Value, Value]:  # fmt: skip
+    labels = _labels(classlabels_int64s, classlabels_strings)
+    weights = np.asarray(class_weights if class_weights_as_tensor is None else class_weights_as_tensor)
+    splits = nodes_values if nodes_values_as_tensor is None else nodes_values_as_tensor
+    base = base_values if base_values_as_tensor is None else base_values_as_tensor
+    single = len(labels) == 2 and len(set(class_ids)) == 1  # the score of the second class alone
+    forest = from_nodes(
+        nodes_treeids, nodes_nodeids, nodes_featureids, nodes_modes, np.asarray(splits), nodes_truenodeids,
+        nodes_falsenodeids, nodes_missing_value_tracks_true, class_treeids, class_nodeids,
+        [0] * len(class_ids) if single else class_ids, weights, 1 if single else len(labels),
+    )  # fmt: skip
+    if single and base is not None and len(base) == 2:
+        raise Unsupported("two base_values for one score")
+    scores = _with_base(_aggregated(x, forest, "SUM"), base)
+    if not single:
+        best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
+        return constant(labels).take(best, 0), post_transformed(scores, post_transform).cast(F32)
+    positive = (weights >= 0).all()
+    chosen = (scores > (0.5 if positive else 0.0)).squeeze(1)
+    label = chosen.select(scalar(int(labels[1]), I64), scalar(int(labels[0]), I64))
+    if positive:
+        both = concat([1.0 - scores, scores], 1)
+    elif post_transform == "LOGISTIC":
+        both = concat([(-scores).map("sigmoid"), scores.map("sigmoid")], 1)
+    elif post_transform == "NONE":
+        both = concat([-scores, scores], 1)
+    else:
+        raise Unsupported(f"post_transform {post_transform} of one score")
+    return label, both.cast(F32)
+
+
+@onnx_op("TreeEnsemble", since=5, domain=DOMAIN)
+def tree_ensemble(
+    x: Value, *, aggregate_function: int = 1, leaf_targetids: list[int], leaf_weights: Array,
+    membership_values: Array | None = None, n_targets: int, nodes_falseleafs: list[int],
+    nodes_falsenodeids: list[int], nodes_featureids: list[int], nodes_hitrates: Array | None = None,
+    nodes_missing_value_tracks_true: list[int] | None = None, nodes_modes: Array, nodes_splits: Array,
+    nodes_trueleafs: list[int], nodes_truenodeids: list[int], post_transform: int = 0, tree_roots: list[int],
+) -> Value:  # fmt: skip
+    forest = from_splits(
+        tree_roots, nodes_featureids, nodes_modes, nodes_splits, nodes_truenodeids, nodes_trueleafs,
+        nodes_falsenodeids, nodes_falseleafs, nodes_missing_value_tracks_true, membership_values, leaf_targetids,
+        leaf_weights, n_targets,
+    )  # fmt: skip
+    aggregate = ("AVERAGE", "SUM", "MIN", "MAX")[aggregate_function]
+    transform = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")[post_transform]
+    return post_transformed(_aggregated(x, forest, aggregate), transform).cast(x.dtype)
+
+
+# -- linear models ---------------------------------------------------------------------------------------------------
+
+
+def _linear(x: Value, coefficients: Sequence[float], intercepts: Sequence[float] | None, targets: int) -> Value:
+    rows = x.cast(F32) if x.rank == 2 else x.cast(F32).unsqueeze(0)
+    y = rows.matmul(_floats(np.asarray(coefficients, np.float32).reshape(targets, -1).T))
+    return y if not intercepts else y + _floats(intercepts)
+
+
+@onnx_op("LinearRegressor", domain=DOMAIN)
+def linear_regressor(
+    x: Value, *, coefficients: list[float], intercepts: list[float] | None = None, post_transform: str = "NONE",
+    targets: int = 1,
+) -> Value:  # fmt: skip
+    return post_transformed(_linear(x, coefficients, intercepts, targets), post_transform)
+
+
+@onnx_op("LinearClassifier", domain=DOMAIN)
+def linear_classifier(
+    x: Value, *, coefficients: list[float], intercepts: list[float] | None = None,
+    classlabels_ints: list[int] | None = None, classlabels_strings: list[str] | None = None, multi_class: int = 0,
+    post_transform: str = "NONE",
+) -> tuple[Value, Value]:  # fmt: skip
+    labels = _labels(classlabels_ints, classlabels_strings)
+    scores = _linear(x, coefficients, intercepts, len(intercepts) if intercepts else len(labels))
+    if scores.shape[1] != len(labels):
+        raise Unsupported(f"{scores.shape[1]} scores for {len(labels)} labels")
+    best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
+    return constant(labels).take(best, 0), post_transformed(scores, post_transform)
+
+
+# -- features --------------------------------------------------------------------------------------------------------
+
+
+@onnx_op("Scaler", domain=DOMAIN)
+def scaler(x: Value, *, offset: list[float] | None = None, scale: list[float] | None = None) -> Value:
+    y = x.cast(F32)
+    y = y - _floats(offset) if offset else y
+    return y * _floats(scale) if scale else y
+
+
+@onnx_op("Normalizer", domain=DOMAIN)
+def normalizer(x: Value, *, norm: str = "MAX") -> Value:
+    y = x.cast(F32)
+    norms = {
+        "MAX": lambda: y.max(-1, keepdims=True),
+        "L1": lambda: y.map("abs").sum(-1, keepdims=True),
+        "L2": lambda: y.square().sum(-1, keepdims=True).sqrt(),
+    }
+    if norm not in norms:
+        raise ValueError(f"there is no norm '{norm}'")
+    size = norms[norm]()
+    return size.map("eq", 0).select(y, y / size)
+
+
+@onnx_op("Binarizer", domain=DOMAIN)
+def binarizer(x: Value, *, threshold: float = 0.0) -> Value:
+    return (x > threshold).cast(x.dtype)
+
+
+@onnx_op("Imputer", domain=DOMAIN)
+def imputer(
+    x: Value, *, imputed_value_floats: list[float] | None = None, imputed_value_int64s: list[int] | None = None,
+    replaced_value_float: float = 0.0, replaced_value_int64: int = 0,
+) -> Value:  # fmt: skip
+    given: Any = imputed_value_floats if x.dtype.is_float else imputed_value_int64s
+    if not given:
+        raise ValueError("there are no imputed values of the type of the input")
+    replaced = replaced_value_float if x.dtype.is_float else replaced_value_int64
+    bad = x.map("isnan") if replaced != replaced else x.map("eq", replaced)
+    return bad.select(constant(np.asarray(given, x.dtype.to_numpy())), x)
+
+
+@onnx_op("ArrayFeatureExtractor", domain=DOMAIN)
+def array_feature_extractor(x: Value, index: Value) -> Value:
+    rows = x if x.rank > 1 else x.unsqueeze(0)
+    return rows.take(index.reshape(-1).wrap_index(rows.shape[-1]), -1)
+
+
+@onnx_op("FeatureVectorizer", domain=DOMAIN)
+def feature_vectorizer(*xs: Value, inputdimensions: list[int] | None = None) -> Value:
+    return concat([x.cast(F32) if x.rank == 2 else x.cast(F32).unsqueeze(0) for x in xs], 1)
+
+
+@onnx_op("OneHotEncoder", domain=DOMAIN)
+def one_hot_encoder(
+    x: Value, *, cats_int64s: list[int] | None = None, cats_strings: list[str] | None = None, zeros: int = 1
+) -> Value:
+    if not cats_int64s or not zeros:
+        raise Unsupported("categories that are strings, or zeros=0")
+    return x.cast(I64).unsqueeze(-1).map("eq", constant(np.asarray(cats_int64s, np.int64))).cast(F32)
+
+
+@onnx_op("LabelEncoder", since=2, domain=DOMAIN)
+def label_encoder(
+    x: Value, *, keys_floats: list[float] | None = None, keys_int64s: list[int] | None = None,
+    keys_strings: list[str] | None = None, keys_tensor: Array | None = None, values_floats: list[float] | None = None,
+    values_int64s: list[int] | None = None, values_strings: list[str] | None = None,
+    values_tensor: Array | None = None, default_float: float = -0.0, default_int64: int = -1,
+    default_string: str = "_Unused", default_tensor: Array | None = None,
+) -> Value:  # fmt: skip
+    keys = _first({"float32": keys_floats, "int64": keys_int64s}, keys_tensor)
+    values = _first({"float32": values_floats, "int64": values_int64s}, values_tensor)
+    if keys is None or values is None or "O" in (keys.dtype.kind, values.dtype.kind):
+        raise Unsupported("keys or values that are strings")
+    if len(keys) != len(values) or not 0 < len(keys) <= MAX_KEYS:
+        raise Unsupported(f"{len(keys)} keys and {len(values)} values")
+    other = default_float if values.dtype.kind == "f" else default_int64
+    other = other if default_tensor is None else default_tensor.reshape(-1)[0].item()
+    hits = x.unsqueeze(-1).map("eq", constant(keys))
+    if x.dtype.is_float:
+        nan = constant(np.isnan(keys))
+        hits = hits.map("or", x.unsqueeze(-1).map("isnan").map("and", nan))
+    place = hits.cast(I64).emit("argreduce", [hits.cast(I64)], kind="max", axis=x.rank, last=False)[0]
+    found = constant(values).take(place, 0)
+    return hits.reduce("or", x.rank).select(found, found.const(other))
+
+
+def _first(lists: Mapping[str, Sequence[Any] | None], tensor: Array | None) -> Array | None:
+    """What is given of several attributes for one thing."""
+    if tensor is not None:
+        return tensor.reshape(-1)
+    return next((np.asarray(v, dtype) for dtype, v in lists.items() if v), None)

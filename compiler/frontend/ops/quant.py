@@ -1,0 +1,179 @@
+"""ONNX quantisation operators.
+
+In: values and attributes of a node. Out: values. Integer products are accumulated in i32; zero points are folded in by
+the sums of rows and columns, so that the product itself stays one of narrow integers.
+"""
+
+from __future__ import annotations
+
+from ...errors import Unsupported
+from ...graph.ir import Value
+from ...scalar.dtype import BY_ONNX, F32, I16, I32, U8, DType
+from ..registry import onnx_op
+from ..values import fold
+from .conv import channels_first, channels_last, taps_of, windows
+from .math import cast_to
+
+
+def _along(parameter: Value, x: Value, axis: int, block_size: int) -> Value:
+    """A scale or zero point, broadcastable to x: one for all, one per index of `axis`, or one per block of it."""
+    if block_size:
+        axis = x.axis(axis)
+        if parameter.rank != x.rank:
+            raise ValueError(f"a blocked scale of rank {parameter.rank} for rank {x.rank}")
+        wide = parameter.unsqueeze(axis + 1)
+        shape = [block_size if a == axis + 1 else d for a, d in enumerate(wide.shape)]
+        flat = [d * block_size if a == axis else d for a, d in enumerate(parameter.shape)]
+        return wide.broadcast(*shape).reshape(*flat).narrow(axis, 0, x.shape[axis])
+    if parameter.rank == 0 or parameter.shape == (1,):
+        return parameter.reshape()
+    if parameter.rank == 1:
+        return parameter.reshape(-1, *[1] * (x.rank - 1 - x.axis(axis)))
+    return parameter
+
+
+def quantized(x: Value, scale: Value, zero: Value | None, dtype: DType, saturate: int = 1) -> Value:
+    """x / scale + zero, rounded half to even and saturated; scale and zero broadcast to x."""
+    y = x.cast(scale.dtype) / scale if x.dtype != scale.dtype else x / scale
+    if dtype.is_float:
+        if zero is not None:
+            y = y + zero.cast(y.dtype)
+        return cast_to(y, dtype, saturate)
+    y = y.map("round")
+    if zero is not None:
+        y = y.cast(F32) + zero.cast(F32) if y.dtype.bits <= 32 else y + zero.cast(y.dtype)
+    return y.cast(dtype)
+
+
+@onnx_op("QuantizeLinear", since=10)
+def quantize_linear(
+    x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0,
+    precision: int = 0, saturate: int = 1,
+) -> Value:  # fmt: skip
+    dtype = zero.dtype if zero is not None else BY_ONNX[output_dtype] if output_dtype else U8
+    if output_dtype and BY_ONNX[output_dtype] != dtype:
+        raise ValueError(f"output_dtype {output_dtype} is not the type of the zero point")
+    if precision:
+        x, scale = x.cast(BY_ONNX[precision]), scale.cast(BY_ONNX[precision])
+    elif x.dtype != scale.dtype:
+        wide = x.dtype if x.dtype.is_float and x.dtype.bits >= scale.dtype.bits else scale.dtype
+        x, scale = x.cast(wide), scale.cast(wide)
+    at = _along(scale, x, axis, block_size)
+    return quantized(x, at, None if zero is None else _along(zero, x, axis, block_size), dtype, saturate)
+
+
+def dequantized(x: Value, scale: Value, zero: Value | None) -> Value:
+    """(x - zero) * scale, in the type of scale."""
+    if zero is None:
+        return x.cast(scale.dtype) * scale
+    if x.dtype.is_float:
+        return (x.cast(scale.dtype) - zero.cast(scale.dtype)) * scale
+    return (x.cast(I32) - zero.cast(I32)).cast(scale.dtype) * scale
+
+
+@onnx_op("DequantizeLinear", since=10)
+def dequantize_linear(
+    x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0
+) -> Value:
+    at = _along(scale, x, axis, block_size)
+    y = dequantized(x, at, None if zero is None else _along(zero, x, axis, block_size))
+    return y.cast(BY_ONNX[output_dtype]) if output_dtype else y
+
+
+@onnx_op("DynamicQuantizeLinear", since=11)
+def dynamic_quantize_linear(x: Value) -> tuple[Value, ...]:
+    low, high = x.min().map("min", 0), x.max().map("max", 0)
+    scale = (high - low) / 255.0
+    scale = scale.map("eq", 0).select(1.0, scale)
+    zero = (-low / scale).map("max", 0).map("min", 255).map("round").cast(U8)
+    return quantized(x, scale, zero, U8), scale, zero
+
+
+def _is_zero(zero: Value | None) -> bool:
+    data = None if zero is None else fold(zero)
+    return zero is None or (data is not None and not data.any())
+
+
+def integer_product(a: Value, b: Value, a_zero: Value | None, b_zero: Value | None) -> Value:
+    """(a - a_zero) @ (b - b_zero) in i32; zero points are scalars, or one per row of a and per column of b."""
+    x = a.unsqueeze(0) if a.rank == 1 else a
+    y = b.unsqueeze(1) if b.rank == 1 else b
+    out = x.matmul(y, acc=I32)
+    rows = columns = None
+    if not _is_zero(a_zero):
+        assert a_zero is not None
+        zero = a_zero.cast(I32)
+        rows = zero.unsqueeze(-1) if zero.rank == 1 and zero.shape != (1,) else zero
+        out = out - rows * y.cast(I32).sum(-2, keepdims=True)
+    if not _is_zero(b_zero):
+        assert b_zero is not None
+        columns = b_zero.cast(I32)
+        out = out - x.cast(I32).sum(-1, keepdims=True) * columns
+    if rows is not None and columns is not None:
+        out = out + rows * columns * out.const_size(x.shape[-1])
+    if a.rank == 1:
+        out = out.squeeze(-2)
+    return out.squeeze(-1) if b.rank == 1 else out
+
+
+@onnx_op("MatMulInteger", since=10)
+def matmul_integer(a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None) -> Value:
+    return integer_product(a, b, a_zero, b_zero)
+
+
+@onnx_op("QLinearMatMul", since=10)
+def qlinear_matmul(
+    a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value, y_scale: Value, y_zero: Value
+) -> Value:
+    if not a.dtype.is_integer or not b.dtype.is_integer or not y_zero.dtype.is_integer:
+        raise Unsupported(f"elements of type {a.dtype}, {b.dtype}")
+    rows = a_scale.unsqueeze(-1) if a_scale.rank == 1 and a_scale.shape != (1,) else a_scale
+    scale = rows.cast(F32) * b_scale.cast(F32) / y_scale.cast(F32)
+    y = integer_product(a, b, a_zero, b_zero).cast(F32) * scale
+    return (y.map("round") + y_zero.cast(F32)).cast(y_zero.dtype)
+
+
+def integer_conv(
+    x: Value, w: Value, x_zero: Value | None, w_zero: Value | None, auto_pad: str, dilations: list[int] | None,
+    group: int, kernel_shape: list[int] | None, pads: list[int] | None, strides: list[int] | None,
+) -> Value:  # fmt: skip
+    """The convolution of x - x_zero and w - w_zero in i32, borders being x_zero; w_zero may be one per channel."""
+    at = windows(x.shape[2:], taps_of(w, kernel_shape), strides, dilations, pads, auto_pad)
+    if not _is_zero(x_zero):
+        assert x_zero is not None
+        x = x.cast(I16) - x_zero.cast(I16).reshape()
+    if not _is_zero(w_zero):
+        assert w_zero is not None
+        per_channel = w_zero.rank == 1 and w_zero.shape != (1,)
+        w = w.cast(I16) - w_zero.cast(I16).reshape(*([-1] + [1] * (w.rank - 1) if per_channel else []))
+    weights = w.permute(*range(2, w.rank), 1, 0)
+    y = x.emit(
+        "conv", [channels_last(x), weights], strides=at.strides, dilations=at.dilations, pads_low=at.low,
+        pads_high=at.high, groups=group, acc=I32,
+    )[0]  # fmt: skip
+    return channels_first(y)
+
+
+@onnx_op("ConvInteger", since=10)
+def conv_integer(
+    x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None, *, auto_pad: str = "NOTSET",
+    dilations: list[int] | None = None, group: int = 1, kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None, strides: list[int] | None = None,
+) -> Value:  # fmt: skip
+    return integer_conv(x, w, x_zero, w_zero, auto_pad, dilations, group, kernel_shape, pads, strides)
+
+
+@onnx_op("QLinearConv", since=10)
+def qlinear_conv(
+    x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value, y_zero: Value,
+    bias: Value | None = None, *, auto_pad: str = "NOTSET", dilations: list[int] | None = None, group: int = 1,
+    kernel_shape: list[int] | None = None, pads: list[int] | None = None, strides: list[int] | None = None,
+) -> Value:  # fmt: skip
+    y = integer_conv(x, w, x_zero, w_zero, auto_pad, dilations, group, kernel_shape, pads, strides)
+    spatial = [1] * (x.rank - 2)
+    if bias is not None:
+        y = y + bias.reshape(-1, *spatial)
+    per_channel = w_scale.rank == 1 and w_scale.shape != (1,)
+    of_w = w_scale.reshape(-1, *spatial) if per_channel else w_scale.reshape()
+    scale = x_scale.reshape() * of_w / y_scale.reshape()
+    return ((y.cast(F32) * scale).map("round") + y_zero.reshape().cast(F32)).cast(y_zero.dtype)

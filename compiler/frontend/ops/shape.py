@@ -1,0 +1,383 @@
+"""ONNX operators that arrange elements: reshape, slice, pad, join, tile, and those that make tensors from shapes.
+
+In: values and attributes of a node. Out: values. Shapes given as tensors must have contents known at import
+(symbolic ones are fine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import Unsupported
+from ...graph.ir import Value, constant
+from ...graph.tensor import broadcast_shapes
+from ...scalar.dim import Size, ceil_div, dim_max, known_le, mod, prod
+from ...scalar.dtype import BOOL, BY_ONNX, F64, I64
+from .. import dynamic
+from ..registry import Imported, onnx_op
+from ..values import bound, concat, fold, scalar, scalar_arg, shape_arg, vector
+
+Array = npt.NDArray[Any]
+
+# -- same elements, other axes ---------------------------------------------------------------------------------------
+
+
+@onnx_op("Reshape", since=5)
+def reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
+    dims = list(shape_arg(shape))
+    if any(not isinstance(d, int) and known_le(0, d) is None for d in dims):
+        return x.reshape(*dynamic.reshaped(x.shape, dims, bool(allowzero)))
+    for i, d in enumerate(dims):
+        if isinstance(d, int) and d == 0 and not allowzero:
+            if i >= x.rank:
+                raise ValueError(f"dim {i} of the shape is 0 (copied), but the input has rank {x.rank}")
+            dims[i] = x.shape[i]
+    return x.reshape(*dims)
+
+
+@onnx_op("Reshape")
+def reshape_legacy(x: Value, *, shape: list[int], consumed_inputs: list[int] | None = None) -> Value:
+    return reshape(x, vector(shape))
+
+
+@onnx_op("Flatten")
+def flatten(x: Value, *, axis: int = 1) -> Value:
+    if not -x.rank <= axis <= x.rank:
+        raise ValueError(f"axis {axis} is out of range for rank {x.rank}")
+    return x.flatten(axis + x.rank if axis < 0 else axis)
+
+
+@onnx_op("Transpose")
+def transpose(x: Value, *, perm: list[int] | None = None) -> Value:
+    order = perm if perm is not None else list(reversed(range(x.rank)))
+    if sorted(x.axis(a) for a in order) != list(range(x.rank)):
+        raise ValueError(f"perm {order} is no permutation of {x.rank} axes")
+    return x.permute(*(x.axis(a) for a in order))
+
+
+def squeezed(x: Value, axes: Sequence[int] | None) -> Value:
+    """Without `axes`, whose dims are 1 (a symbolic one is taken at its word)."""
+    if axes is None:
+        if any(not isinstance(d, int) for d in x.shape):
+            raise Unsupported(f"no axes given, with the symbolic shape {list(x.shape)}")
+        axes = [a for a, d in enumerate(x.shape) if d == 1]
+    for a in axes:
+        dim = x.shape[x.axis(a)]
+        if isinstance(dim, int) and dim != 1:
+            raise ValueError(f"axis {a} has dim {dim}, not 1")
+        if not isinstance(dim, int):
+            x = x.narrow(a, 0, 1)
+    return x.squeeze(*axes) if axes else x
+
+
+@onnx_op("Squeeze", since=13)
+def squeeze(x: Value, axes: Value | None = None) -> Value:
+    where = None if axes is None else shape_arg(axes, "axes")
+    if where is not None and not all(isinstance(a, int) for a in where):
+        return x.reshape(*dynamic.dropped(x.shape, dynamic.members(where, x.rank), len(where)))
+    return squeezed(x, where)  # type: ignore[arg-type]
+
+
+@onnx_op("Squeeze")
+def squeeze_legacy(x: Value, *, axes: list[int] | None = None) -> Value:
+    return squeezed(x, axes)
+
+
+def unsqueezed(x: Value, axes: Sequence[int]) -> Value:
+    rank = x.rank + len(axes)
+    if len({a % rank for a in axes}) != len(axes) or not all(-rank <= a < rank for a in axes):
+        raise ValueError(f"axes {list(axes)} are not distinct axes of rank {rank}")
+    return x.unsqueeze(*axes)
+
+
+@onnx_op("Unsqueeze", since=13)
+def unsqueeze(x: Value, axes: Value) -> Value:
+    where = shape_arg(axes, "axes")
+    if not all(isinstance(a, int) for a in where):
+        if len(where) > 1:
+            raise Unsupported("several axes that are known only when the model runs")
+        return x.reshape(*dynamic.inserted(x.shape, dynamic.members(where, x.rank + len(where))))
+    return unsqueezed(x, where)  # type: ignore[arg-type]
+
+
+@onnx_op("Unsqueeze")
+def unsqueeze_legacy(x: Value, *, axes: list[int]) -> Value:
+    return unsqueezed(x, axes)
+
+
+@onnx_op("Identity")
+def identity(x: Imported) -> Imported:
+    return x
+
+
+@onnx_op("DepthToSpace")
+def depth_to_space(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    n, c, *spatial = x.shape
+    rank, blocks = len(spatial), [blocksize] * len(spatial)
+    rest = c // blocksize**rank
+    first = 2 + rank  # the axes after (n, blocks, rest) or (n, rest, blocks)
+    b, r = (list(range(1, 1 + rank)), 1 + rank) if mode == "DCR" else (list(range(2, 2 + rank)), 1)
+    split = x.reshape(n, *blocks, rest, *spatial) if mode == "DCR" else x.reshape(n, rest, *blocks, *spatial)
+    order = [axis for i in range(rank) for axis in (first + i, b[i])]
+    return split.permute(0, r, *order).reshape(n, rest, *(d * blocksize for d in spatial))
+
+
+@onnx_op("SpaceToDepth")
+def space_to_depth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    n, c, *spatial = x.shape
+    rank = len(spatial)
+    split = x.reshape(n, c, *(d for s in spatial for d in (s // blocksize, blocksize)))
+    outer = [2 + 2 * i for i in range(rank)]
+    inner = [3 + 2 * i for i in range(rank)]
+    order = [0, *inner, 1, *outer] if mode == "DCR" else [0, 1, *inner, *outer]
+    return split.permute(*order).reshape(n, c * blocksize**rank, *(s // blocksize for s in spatial))
+
+
+# -- repeated and joined ---------------------------------------------------------------------------------------------
+
+
+@onnx_op("Expand", since=8)
+def expand(x: Value, shape: Value) -> Value:
+    return x.broadcast(*broadcast_shapes(x.shape, shape_arg(shape)))
+
+
+@onnx_op("Tile", since=6)
+def tile(x: Value, repeats: Value) -> Value:
+    times = shape_arg(repeats, "repeats")
+    if len(times) != x.rank:
+        raise ValueError(f"{len(times)} repeats for rank {x.rank}")
+    pairs = [size for pair in zip(times, x.shape) for size in pair]
+    spread = x.reshape(*(size for d in x.shape for size in (1, d)))
+    return spread.broadcast(*pairs).reshape(*(t * d for t, d in zip(times, x.shape)))
+
+
+@onnx_op("Tile")
+def tile_legacy(x: Value, tiles: Value, axis: Value) -> Value:
+    times: list[Size] = [1] * x.rank
+    times[x.axis(scalar_arg(axis, "axis"))] = shape_arg(tiles, "tiles")[0]
+    return tile(x, vector(times))
+
+
+@onnx_op("Concat")
+def concat_(*xs: Value, axis: int = 1) -> Value:
+    return concat(xs, axis)
+
+
+def split_sizes(x: Value, axis: int, sizes: Sequence[Size] | None, count: int) -> tuple[Value, ...]:
+    """Parts of `sizes`, or `count` equal ones (the last may be smaller)."""
+    axis, dim = x.axis(axis), x.shape[x.axis(axis)]
+    if sizes is None:
+        step = ceil_div(dim, count)
+        sizes = [step] * (count - 1) + [dim - step * (count - 1)]
+    if len(sizes) != count:
+        raise ValueError(f"{count} outputs for {len(sizes)} sizes")
+    total = sum(sizes)
+    if isinstance(total, int) and isinstance(dim, int) and total != dim:
+        raise ValueError(f"the sizes {list(sizes)} do not add up to the dim {dim}")
+    parts: list[Value] = []
+    start: Size = 0
+    for size in sizes:
+        parts.append(x.narrow(axis, start, size))
+        start = start + size
+    return tuple(parts)
+
+
+@onnx_op("Split", since=13)
+def split(
+    x: Value, sizes: Value | None = None, *, axis: int = 0, num_outputs: int | None = None, n_outputs: int = 1
+) -> tuple[Value, ...]:
+    given = None if sizes is None else shape_arg(sizes, "split")
+    return split_sizes(x, axis, given, num_outputs or n_outputs)[:n_outputs]
+
+
+@onnx_op("Split")
+def split_legacy(
+    x: Value, sizes: Value | None = None, *, axis: int = 0, split: list[int] | None = None, n_outputs: int = 1
+) -> tuple[Value, ...]:
+    given = split if sizes is None else shape_arg(sizes, "split")
+    return split_sizes(x, axis, given, n_outputs)
+
+
+# -- parts and borders -----------------------------------------------------------------------------------------------
+
+
+def sliced(
+    x: Value, starts: Sequence[Size], ends: Sequence[Size], axes: Sequence[int] | None, steps: Sequence[int] | None
+) -> Value:
+    where = range(len(starts)) if axes is None else [x.axis(a) for a in axes]
+    steps = [1] * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(where) == len(steps) or len(set(where)) != len(where):
+        raise ValueError("starts, ends, axes and steps do not fit each other")
+    begin: list[Size] = [0] * x.rank
+    sizes, stride = list(x.shape), [1] * x.rank
+    for a, start, end, step in zip(where, starts, ends, steps):
+        dim = x.shape[a]
+        if step == 0:
+            raise ValueError("a step is 0")
+        if step > 0:
+            first, last = dynamic.bound(start, 0, dim, dim), dynamic.bound(end, 0, dim, dim)
+            size = ceil_div(last - first, step)
+        else:
+            # Ends far below 0 mean: through element 0, however large the dim.
+            first = dynamic.bound(start, 0, dim - 1, dim)
+            last = -1 if isinstance(end, int) and end < -dynamic.FAR else dynamic.bound(end, -1, dim - 1, dim)
+            size = ceil_div(first - last, -step)
+        begin[a], sizes[a], stride[a] = first, dim_max(size, 0), step
+    return x.slice(begin, sizes, stride)
+
+
+@onnx_op("Slice", since=10)
+def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None) -> Value:
+    begin, end = shape_arg(starts, "starts"), shape_arg(ends, "ends")
+    where = tuple(range(len(begin))) if axes is None else shape_arg(axes, "axes")
+    stride: tuple[Size, ...] = (1,) * len(begin) if steps is None else shape_arg(steps, "steps")
+    if all(isinstance(v, int) for v in (*where, *stride)):
+        return sliced(x, begin, end, where, stride)  # type: ignore[arg-type]
+    for axis in range(x.rank):
+        hit = [dynamic.equal(mod(a, x.rank), axis) for a in where]
+        other = 1 - sum(hit, start=0)
+        if other == 1:
+            continue
+        first = sum((m * v for m, v in zip(hit, begin)), start=0)
+        last = sum((m * v for m, v in zip(hit, end)), start=0) + other * x.shape[axis]
+        x = dynamic.strided(x, axis, first, last, sum((m * v for m, v in zip(hit, stride)), start=0) + other)
+    return x
+
+
+@onnx_op("Slice")
+def slice_legacy(x: Value, *, starts: list[int], ends: list[int], axes: list[int] | None = None) -> Value:
+    return sliced(x, starts, ends, axes, None)
+
+
+def padded(x: Value, low: Sequence[Size], high: Sequence[Size], mode: str, value: Value | float = 0) -> Value:
+    """Pads or, where amounts are negative, crops."""
+    start = [dim_max(-p, 0) for p in low]
+    size = [d - s - dim_max(-p, 0) for d, s, p in zip(x.shape, start, high)]
+    x = x.slice(start, size)
+    low, high = [dim_max(p, 0) for p in low], [dim_max(p, 0) for p in high]
+    if mode == "constant":
+        if not isinstance(value, Value):
+            return x.pad(low, high, value)
+        data = fold(value)
+        if data is not None:
+            return x.pad(low, high, data.reshape(-1)[0].item())
+        inside = scalar(True, BOOL).broadcast(*x.shape).pad(low, high, False)
+        return inside.select(x.pad(low, high), value.reshape())
+    for axis, (before, after) in enumerate(zip(low, high)):
+        if isinstance(before, int) and isinstance(after, int) and before == after == 0:
+            continue
+        x = x.take(_padded_index(x.shape[axis], before, after, mode), axis)
+    return x
+
+
+def _padded_index(dim: Size, before: Size, after: Size, mode: str) -> Value:
+    """Which element stands at each position of a padded axis."""
+    i = scalar(0, I64).emit("iota", [], shape=(before + dim + after,), axis=0, dtype=I64)[0]
+    i = i - i.const_size(before)
+    if mode == "edge":
+        return i.map("max", 0).map("min", i.const_size(dim - 1))
+    if mode == "wrap":
+        return i.map("mod", i.const_size(dim))
+    if mode != "reflect":
+        raise ValueError(f"there is no padding mode '{mode}'")
+    period = i.const_size(dim_max(2 * dim - 2, 1))
+    folded = i.map("mod", period)
+    return folded.map("min", period - folded)
+
+
+@onnx_op("Pad", since=11)
+def pad(
+    x: Value, pads: Value, value: Value | None = None, axes: Value | None = None, *, mode: str = "constant"
+) -> Value:
+    amounts = shape_arg(pads, "pads")
+    where = tuple(range(x.rank)) if axes is None else shape_arg(axes, "axes")
+    if len(amounts) != 2 * len(where):
+        raise ValueError(f"{len(amounts)} pads for {len(where)} axes")
+    low: list[Size] = [0] * x.rank
+    high: list[Size] = [0] * x.rank
+    for i, axis in enumerate(where):
+        for a in range(x.rank):
+            hit = dynamic.equal(mod(axis, x.rank), a)
+            low[a], high[a] = low[a] + hit * amounts[i], high[a] + hit * amounts[i + len(where)]
+    return padded(x, low, high, mode, 0 if value is None else value)
+
+
+@onnx_op("Pad", since=2)
+def pad_attributes(x: Value, *, pads: list[int], mode: str = "constant", value: float = 0.0) -> Value:
+    return padded(x, pads[: x.rank], pads[x.rank :], mode, value)
+
+
+@onnx_op("Pad")
+def pad_first(x: Value, *, paddings: list[int], mode: str = "constant", value: float = 0.0) -> Value:
+    return padded(x, paddings[: x.rank], paddings[x.rank :], mode, value)
+
+
+# -- made from shapes ------------------------------------------------------------------------------------------------
+
+
+@onnx_op("Shape")
+def shape(x: Value, *, start: int = 0, end: int | None = None) -> Value:
+    return vector(x.shape[slice(start, end)])
+
+
+@onnx_op("Size")
+def size(x: Value) -> Value:
+    return scalar(0, I64).const_size(prod(x.shape))
+
+
+@onnx_op("Constant")
+def constant_(
+    *, value: Array | None = None, sparse_value: Array | None = None, value_float: float | None = None,
+    value_floats: list[float] | None = None, value_int: int | None = None, value_ints: list[int] | None = None,
+    value_string: str | None = None, value_strings: list[str] | None = None,
+) -> Value:  # fmt: skip
+    given: list[Array] = [v for v in (value, sparse_value) if v is not None]
+    typed = ((value_float, np.float32), (value_floats, np.float32), (value_int, np.int64), (value_ints, np.int64),
+             (value_string, object), (value_strings, object))  # fmt: skip
+    given += [np.asarray(v, t) for v, t in typed if v is not None]
+    if len(given) != 1:
+        raise ValueError("exactly one attribute must hold the value")
+    return constant(given[0])
+
+
+@onnx_op("ConstantOfShape", since=9)
+def constant_of_shape(dims: Value, *, value: Array | None = None) -> Value:
+    data = np.zeros(1, np.float32) if value is None else value
+    return constant(data.reshape(())).broadcast(*shape_arg(dims))
+
+
+@onnx_op("Range", since=11)
+def range_(start: Value, limit: Value, delta: Value, *, stash_type: int = 1) -> Value:
+    size: Size
+    if start.dtype.is_integer:
+        first, last, step = (shape_arg(v, "range")[0] for v in (start, limit, delta))
+        if isinstance(step, int) and step == 0:
+            raise ValueError("delta is 0")
+        down = dynamic.negative(step)
+        up_size, down_size = ceil_div(last - first, dim_max(step, 1)), ceil_div(first - last, dim_max(-step, 1))
+        size = (1 - down) * up_size + down * down_size
+    else:
+        steps = ((limit - start).cast(F64) / delta.cast(F64)).map("ceil").map("max", 0)
+        size = bound(steps.cast(I64), name="range")
+    i = start.emit("iota", [], shape=(dim_max(size, 0),), axis=0, dtype=start.dtype)[0]
+    scaled = i if fold(delta) == 1 else i * delta.reshape()
+    return scaled if fold(start) == 0 else scaled + start.reshape()
+
+
+@onnx_op("EyeLike", since=9)
+def eye_like(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
+    if x.rank != 2:
+        raise ValueError(f"needs a matrix, not rank {x.rank}")
+    rows, columns = (x.emit("iota", [], shape=x.shape, axis=a, dtype=I64)[0] for a in (0, 1))
+    return (rows + k).map("eq", columns).cast(x.dtype if dtype is None else BY_ONNX[dtype])
+
+
+@onnx_op("Trilu", since=14)
+def trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    rows, columns = (x.emit("iota", [], shape=x.shape[-2:], axis=a, dtype=I64)[0] for a in (0, 1))
+    shifted = rows if k is None else rows + k.reshape()
+    return (shifted <= columns if upper else columns <= shifted).select(x, x.const(0))

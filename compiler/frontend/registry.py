@@ -1,0 +1,104 @@
+"""Which Python function builds which ONNX operator.
+
+    @onnx_op("Softmax", since=13)
+    def softmax(x: Value, *, axis: int = -1) -> Value: ...
+
+Positional parameters are the operator's inputs (None where optional ones are omitted, `*xs` for variadic ones), keyword
+parameters its attributes with the standard's defaults. Some keyword parameters are filled in by the importer:
+`n_outputs`, the number of outputs that the node names; `opset_version`; `run`, which inlines a sub-graph; and `trace`,
+which makes a graph of its own of it. Several versions stand side by side; the newest `since` not above the model's
+opset counts. A function that cannot do what an attribute asks for raises `Unsupported`, and ValueError where the node
+is wrong.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar, Union
+
+from ..errors import Unsupported
+from ..graph.ir import Value
+from ..scalar.dim import Size, Symbol
+
+Imported = Union[Value, "list[Value]", None]  # a tensor, a sequence of known length, or an omitted optional
+Build = TypeVar("Build", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A sub-graph as imported: its outputs, what it captures of the graph around it (with the inputs for that), and its
+
+    own symbols with their values, and with what these never exceed."""
+
+    outputs: list[Value]
+    captures: dict[Value, Value]
+    bindings: dict[Symbol, Value]
+    upper: Mapping[Symbol, Size] = field(default_factory=dict)
+
+
+Capture = Callable[[Value], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxOp:
+    name: str
+    domain: str
+    since: int
+    build: Callable[..., Any]
+    attributes: frozenset[str]
+    required: tuple[int, ...]  # the inputs that may not be omitted
+    most: int | None  # inputs; None: any number
+
+    def __call__(self, inputs: Sequence[Imported], attrs: dict[str, Any], **given: Any) -> Any:
+        """given: what the importer offers; a function gets of it what it has keyword parameters for."""
+        unknown = sorted(attrs.keys() - self.attributes)
+        if unknown:
+            raise Unsupported(f"attribute '{unknown[0]}'")
+        if any(i >= len(inputs) or inputs[i] is None for i in self.required):
+            raise ValueError(f"one of its {len(self.required)} required inputs is missing")
+        if self.most is not None and len(inputs) > self.most:
+            raise Unsupported(f"{len(inputs)} inputs")
+        return self.build(*inputs, **attrs, **{k: v for k, v in given.items() if k in self.attributes})
+
+
+REGISTRY: dict[tuple[str, str], list[OnnxOp]] = {}
+
+
+def onnx_op(*names: str, since: int = 1, domain: str = "") -> Callable[[Build], Build]:
+    """Registers the function below it as ONNX operator(s) `names`, from opset `since` on."""
+
+    def register(build: Build) -> Build:
+        parameters = inspect.signature(build).parameters.values()
+        attributes = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        optional = ("None" in str(p.annotation) or p.default is not p.empty for p in positional)
+        required = tuple(i for i, omitted in enumerate(optional) if not omitted)
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        most = None if variadic else len(positional)
+        for name in names:
+            versions = REGISTRY.setdefault((domain, name), [])
+            versions.append(OnnxOp(name, domain, since, build, attributes, required, most))
+            versions.sort(key=lambda op: -op.since)
+        return build
+
+    return register
+
+
+def lookup(name: str, domain: str, version: int) -> OnnxOp | None:
+    """The function for an operator in an opset, or None."""
+    return next((op for op in REGISTRY.get((domain, name), ()) if op.since <= version), None)
+
+
+def in_compute_type(build: Build) -> Build:
+    """For functions that add many elements up: of narrow floats in f32, rounded once, at the end."""
+
+    @wraps(build)
+    def widened(x: Value, *args: Any, **kwargs: Any) -> Any:
+        if not x.dtype.is_float:
+            return build(x, *args, **kwargs)
+        return build(x.cast(x.dtype.compute), *args, **kwargs).cast(x.dtype)
+
+    return widened  # type: ignore[return-value]

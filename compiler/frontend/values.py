@@ -1,0 +1,228 @@
+"""What values hold: shapes, axes and scalars that an operator has to know, and symbols for those that depend on data.
+
+In: values. Out: sizes and numbers. What is not constant becomes a symbol where it can: an element of a graph input is
+known before the model runs; anything else is bound when it has been computed (`Graph.bindings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import Unsupported
+from ..graph.ir import Value, constant, reachable, track_content
+from ..scalar.dim import Dim, Size, Symbol, prod, substitute, symbols
+from ..scalar.dtype import I64, DType
+
+Array = npt.NDArray[Any]
+FOLD_LIMIT = 1 << 16  # elements of any value that is computed at import
+CONTENT_LIMIT = 64  # elements of a tensor that become symbols
+DEMAND_LIMIT = 256  # nodes between a graph input and the shape that it decides
+LEAST = -(1 << 62)  # an element of a tensor may be anything
+
+# -- symbols that depend on data -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Symbols:
+    """What the import of one graph has bound so far. `inputs` are elements of graph inputs, known from the start."""
+
+    numbers: Iterator[int]
+    bindings: dict[Symbol, Value] = field(default_factory=dict)
+    known: dict[Value, Symbol] = field(default_factory=dict)
+    upper: dict[Symbol, Size] = field(default_factory=dict)  # what a symbol never exceeds, where that is known
+    inside: bool = False  # of a sub-graph, whose inputs are computed by the graph around it
+
+
+_current: ContextVar[Symbols] = ContextVar("symbols")  # one import at a time in each thread
+
+
+@contextmanager
+def collecting(inside: bool = False) -> Iterator[Symbols]:
+    """Collects the bindings of a graph, or of a sub-graph `inside` of the current one."""
+    current = Symbols(_current.get().numbers if inside else count(), inside=inside)
+    token = _current.set(current)
+    try:
+        yield current
+    finally:
+        _current.reset(token)
+
+
+def fresh_symbol(name: str, lower: int = 0, extent: Size | None = None) -> Symbol:
+    """A symbol that no other of the same import equals."""
+    return Symbol(f"{name}#{next(_current.get().numbers)}", lower, extent)
+
+
+def random_symbol() -> Symbol:
+    """A symbol that has another value in each run: the runtime draws one for what no input binds.
+
+    Raises Unsupported in sub-graphs that run more or less than once."""
+    if _current.get().inside:
+        raise Unsupported("random numbers without a seed where data decides what is run")
+    return fresh_symbol("random", LEAST)
+
+
+def bound(v: Value, lower: int = 0, name: str = "n", upper: Size | None = None) -> Size:
+    """An integer scalar as a size: what is known of it, else a symbol that gets its value when the model runs.
+
+    lower, upper: what the value is known to lie between."""
+    demand(v)
+    if v.content is not None:
+        return _plain(v.content.reshape(-1)[0])
+    data = fold(v)
+    if data is not None:
+        return int(data.reshape(-1)[0])
+    scalar_value = v.reshape().cast(I64)
+    current = _current.get()
+    if scalar_value not in current.known:
+        symbol = fresh_symbol(name, lower)
+        current.known[scalar_value] = symbol
+        current.bindings[symbol] = scalar_value
+        if upper is not None:
+            current.upper[symbol] = upper
+        scalar_value.content = np.array(symbol, object)
+    return current.known[scalar_value]
+
+
+def _plain(size: Any) -> Size:
+    return int(size) if isinstance(size, (bool, np.integer, np.bool_)) else size
+
+
+def largest(size: Size, inner: Collection[Symbol], upper: Mapping[Symbol, Size]) -> Size:
+    """What `size` never exceeds, without symbols of `inner`, of which `upper` tells the limits.
+
+    Raises Unsupported where that is not known."""
+    while left := symbols(size) & set(inner):
+        assert isinstance(size, Dim)
+        plain = all(c > 0 and all(isinstance(a, Symbol) for a in atoms) for c, atoms in size.terms)
+        if not plain or not left <= upper.keys():
+            raise Unsupported(f"a size of {size}, without a known limit, that one side of a condition decides")
+        size = substitute(size, {s: upper[s] for s in left})
+    return size
+
+
+# -- what inputs hold ------------------------------------------------------------------------------------------------
+
+
+def shape_arg(v: Value, what: str = "shape") -> tuple[Size, ...]:
+    """The (symbolic) contents of a small integer tensor; elements that depend on data become symbols."""
+    demand(v)
+    if v.content is None:
+        data = fold(v)
+        if data is not None:
+            return tuple(int(d) for d in data.reshape(-1))
+        size = prod(v.shape)
+        if not v.dtype.is_integer or not isinstance(size, int) or size > CONTENT_LIMIT:
+            raise Unsupported(f"its {what} depends on the data of other tensors")
+        flat = v.reshape(size)
+        return tuple(bound(flat.narrow(0, i, 1), LEAST, what.split()[0]) for i in range(size))
+    return tuple(_plain(d) for d in v.content.reshape(-1))
+
+
+def demand(v: Value) -> None:
+    """Finds the symbolic content of a small integer tensor, if need be back to graph inputs: their elements become
+
+    symbols `name[i]`, kept as the input's `content`, which the runtime binds to the data that it is fed."""
+    if v.content is not None or not _is_small(v):
+        return
+    nodes = list(islice(reachable([v]), DEMAND_LIMIT))
+    if len(nodes) == DEMAND_LIMIT:
+        return
+    for node in nodes:
+        out = node.outputs[0]
+        if out.content is not None or not _is_small(out):
+            continue
+        if node.op.name == "input":
+            if _current.get().inside:
+                return
+            out.content = _element_symbols(out)
+        else:
+            track_content(node)
+
+
+def _element_symbols(v: Value) -> Array:
+    count = prod(v.shape)
+    assert isinstance(count, int)
+    elements = np.empty(count, object)
+    elements[:] = [Symbol(f"{v.name}[{i}]", LEAST) for i in range(count)]
+    return elements.reshape(v.shape)
+
+
+def _is_small(v: Value) -> bool:
+    count = prod(v.shape)
+    return v.dtype.is_integer and isinstance(count, int) and count <= CONTENT_LIMIT
+
+
+def ints_arg(v: Value, what: str = "axes") -> tuple[int, ...]:
+    """The contents of an integer tensor that must be constant."""
+    dims = shape_arg(v, what)
+    if not all(isinstance(d, (int, np.integer)) for d in dims):
+        raise Unsupported(f"its {what} {list(dims)} is not constant")
+    return tuple(int(d) for d in dims)  # type: ignore[arg-type]
+
+
+def const_arg(v: Value, what: str) -> Array:
+    """The contents of any tensor that must be constant."""
+    data = fold(v)
+    if data is None:
+        raise Unsupported(f"its {what} is not constant")
+    return data
+
+
+def scalar_arg(v: Value, what: str) -> Any:
+    """The one element of a constant tensor, as a Python number."""
+    data = const_arg(v, what)
+    if data.size != 1:
+        raise ValueError(f"{what} has shape {list(data.shape)}, one element is needed")
+    return data.reshape(-1)[0].item()
+
+
+def fold(v: Value) -> Array | None:
+    """The data of a value that depends on constants only, computed if small; else None."""
+    if v.data is not None:
+        return v.data
+    if v.content is not None and all(isinstance(d, (int, bool, np.integer, np.bool_)) for d in v.content.reshape(-1)):
+        return v.content.astype(v.dtype.to_numpy())
+    if v.dtype.kind in "sc":
+        return None
+    nodes = list(reachable([v]))
+    known: dict[Value, Array] = {}
+    for node in nodes:
+        if node.op.name == "input" or any(not isinstance(d, int) for o in node.outputs for d in o.shape):
+            return None
+        if any(prod(o.shape) > FOLD_LIMIT for o in node.outputs if isinstance(prod(o.shape), int)):  # type: ignore[operator]
+            return None
+    for node in nodes:
+        if node.op.name == "size" and not isinstance(node.attrs["value"], int):
+            return None
+        try:
+            arrays = node.op.evaluate([known[i] for i in node.inputs], node.attrs)
+        except (TypeError, ValueError):  # an attribute is symbolic
+            return None
+        known.update(zip(node.outputs, arrays))
+    return known[v]
+
+
+def scalar(number: float | bool, dtype: DType) -> Value:
+    """A scalar constant."""
+    return constant(np.asarray(number, dtype.to_numpy()))
+
+
+def vector(sizes: Sequence[Size]) -> Value:
+    """Sizes as a 1-D i64 tensor: a constant, or assembled from the dims where these are symbolic."""
+    if all(isinstance(d, int) for d in sizes):
+        return constant(np.asarray(sizes, np.int64))
+    parts = [scalar(0, I64).const_size(d).reshape(1) for d in sizes]
+    return parts[0].emit("concat", parts, axis=0)[0] if len(parts) > 1 else parts[0]
+
+
+def concat(parts: Sequence[Value], axis: int) -> Value:
+    """Joins tensors of one dtype along an axis."""
+    return parts[0] if len(parts) == 1 else parts[0].emit("concat", parts, axis=parts[0].axis(axis))[0]

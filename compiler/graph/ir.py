@@ -1,0 +1,311 @@
+"""The graph IR: an immutable DAG of tensor operations over values with symbolic shapes.
+
+    Graph(inputs, outputs)      nodes are whatever the outputs reach; nothing else exists, so there is no dead code
+    Node(op, inputs, attrs)     one operation of `ops.OPS`; makes one or more values
+    Value(shape, dtype)         what nodes make and use; `content` is its symbolic content where that is known
+
+Passes do not edit: `rewrite` rebuilds what a rule changes. Every node keeps the `origin` of the ONNX nodes it stands
+for. Shapes and dtypes come from the operation's own rule when a node is made, never from elsewhere.
+
+A dim that depends on data is a symbol of its own, and `Graph.bindings` tells the value that it stands for. An operation
+may hold sub-graphs as attributes (`branch`, `loop`); these see the symbols of the graph around them, but its values
+only as inputs of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..scalar.dim import Dim, Size, Symbol, known_lt, prod, symbols
+from ..scalar.dtype import DType, from_numpy
+from .tensor import Tensor
+
+Array = npt.NDArray[Any]
+Signature = tuple[tuple[Size, ...], DType]
+STATIC_LIMIT = 1 << 27  # elements that a constant operation may always make: the largest layer of VGG, not more
+CONTENT_LIMIT = 1024  # elements of an integer tensor whose symbolic content is tracked
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation of the closed set.
+
+    infer(inputs, attrs): shapes and dtypes of the outputs; raises ValueError where the inputs do not fit.
+    evaluate(arrays, attrs): the numpy meaning; the sizes in attrs are integers by then. It must also work on object
+    arrays of Size (for symbolic contents) where `symbolic` is true. attrs: the names of all its attributes.
+    """
+
+    name: str
+    infer: Callable[[Sequence[Value], Mapping[str, Any]], list[Signature]]
+    evaluate: Callable[[Sequence[Array], Mapping[str, Any]], list[Array]]
+    symbolic: bool = False
+    attrs: frozenset[str] = frozenset()
+
+
+OPS: dict[str, Op] = {}
+
+
+class Value(Tensor):
+    """One tensor: output `index` of `node`. `name` is the ONNX name, for people only."""
+
+    __slots__ = ("content", "dtype", "index", "name", "node", "shape")
+
+    def __init__(self, node: Node, index: int, shape: tuple[Size, ...], dtype: DType) -> None:
+        self.node = node
+        self.index = index
+        self.shape = shape
+        self.dtype = dtype
+        self.name = ""
+        self.content: Array | None = None  # object array of Size, of the tensor's shape
+
+    @property
+    def me(self) -> Value:
+        return self
+
+    def emit(self, op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
+        return make(op, inputs, **attrs)
+
+    def const(self, data: Any, dtype: DType | None = None) -> Value:
+        return constant(np.asarray(data, (dtype or self.dtype).to_numpy()))
+
+    @property
+    def op(self) -> str:
+        """The name of the operation that makes this value."""
+        return self.node.op.name
+
+    @property
+    def data(self) -> Array | None:
+        """The array of a constant, None for other values."""
+        data: Array | None = self.node.attrs["data"] if self.node.op.name == "constant" else None
+        return data
+
+    def __repr__(self) -> str:
+        return f"<{self.op} {self.dtype}[{', '.join(map(str, self.shape))}]>"
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """An operation applied to values. Immutable but for `origin`, which is stamped once."""
+
+    op: Op
+    inputs: tuple[Value, ...]
+    attrs: Mapping[str, Any]
+    origin: tuple[str, ...] = ()
+    outputs: tuple[Value, ...] = field(default=(), init=False)
+
+    def with_inputs(self, inputs: Sequence[Value]) -> Node:
+        """The same operation on other values; shapes are inferred anew."""
+        node = make(self.op.name, inputs, **self.attrs)[0].node
+        node.origin = self.origin
+        for new, old in zip(node.outputs, self.outputs):
+            new.name = old.name
+        return node
+
+
+@dataclass(eq=False, slots=True)
+class Graph:
+    """inputs: `input` values in order; outputs: values with names beside them; `names` are ONNX's, for the interface.
+
+    bindings: symbols that depend on data, each with the i64 scalar that gives its value when the graph runs. A node
+    that mentions such a symbol comes after the node of that scalar.
+    """
+
+    inputs: list[Value]
+    outputs: list[Value]
+    output_names: list[str] = field(default_factory=list)
+    bindings: dict[Symbol, Value] = field(default_factory=dict)
+
+    def nodes(self) -> list[Node]:
+        """All nodes, topologically, in a deterministic order."""
+        return list(reachable(self.outputs, self.bindings))
+
+    def uses(self) -> Counter[Value]:
+        """How many times each value is used, as a node's input, for a binding or as an output of the graph."""
+        count: Counter[Value] = Counter(self.outputs)
+        count.update(self.bindings.values())
+        for node in self.nodes():
+            count.update(node.inputs)
+        return count
+
+    def replaced(self, new: Mapping[Value, Value]) -> Graph:
+        """The graph with other values as outputs and in bindings; bindings that nothing mentions any more go."""
+        outputs = [new.get(v, v) for v in self.outputs]
+        bindings = {s: new.get(v, v) for s, v in self.bindings.items()}
+        graph = Graph(self.inputs, outputs, self.output_names, bindings)
+        graph.bindings = live_bindings(graph)
+        return graph
+
+
+def live_bindings(graph: Graph) -> dict[Symbol, Value]:
+    """The bindings of symbols that some node mentions, in the order in which they become known."""
+    if not graph.bindings:
+        return {}
+    nodes = graph.nodes()
+    used = frozenset().union(*map(mentioned, nodes)) & graph.bindings.keys()
+    position = {node: i for i, node in enumerate(nodes)}
+    return {s: graph.bindings[s] for s in sorted(used, key=lambda s: (position[graph.bindings[s].node], s.key))}
+
+
+def subgraphs(node: Node) -> list[Graph]:
+    """The graphs that a node holds."""
+    return [a for a in node.attrs.values() if isinstance(a, Graph)]
+
+
+def mentioned(node: Node) -> frozenset[Symbol]:
+    """The symbols in a node's attributes and shapes, and in those of its sub-graphs."""
+    found: set[Symbol] = set()
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        _note_symbols(tuple(current.attrs.values()), found)
+        for v in current.outputs:
+            _note_symbols(v.shape, found)
+        for graph in subgraphs(current):
+            pending.extend(graph.nodes())
+            pending.extend(v.node for v in graph.inputs)
+    return frozenset(found)
+
+
+def _note_symbols(attr: Any, found: set[Symbol]) -> None:
+    if isinstance(attr, Dim):
+        found |= symbols(attr)
+    elif isinstance(attr, tuple):
+        for a in attr:
+            _note_symbols(a, found)
+
+
+def reachable(roots: Iterable[Value], bindings: Mapping[Symbol, Value] | None = None) -> Iterator[Node]:
+    """Every node above `roots`, inputs first. Iterative: graphs are deeper than Python's stack.
+
+    bindings: the values of symbols, which come before the nodes that mention these."""
+    seen: set[int] = set()
+    for root in roots:
+        stack: list[tuple[Node, bool]] = [(root.node, False)]
+        while stack:
+            node, expanded = stack.pop()
+            if expanded:
+                yield node
+            elif id(node) not in seen:
+                seen.add(id(node))
+                stack.append((node, True))
+                before = list(node.inputs)
+                if bindings:
+                    known = (s for s in mentioned(node) if s in bindings)
+                    before += [bindings[s] for s in sorted(known, key=lambda s: s.key)]
+                stack.extend((v.node, False) for v in reversed(before) if id(v.node) not in seen)
+
+
+def static_nodes(order: Sequence[Node]) -> set[Node]:
+    """Nodes that depend on constants alone, symbols included: computed when the artifact is written.
+
+    Bounded: what makes much more than it reads (a model may ask for any size) is computed by kernels, at run time."""
+    static: set[Node] = set()
+    for node in order:
+        leaf = not node.inputs and node.op.name != "constant"
+        if leaf or any(v.node not in static for v in node.inputs):
+            continue
+        if not subgraphs(node) and not mentioned(node) and (node.op.name == "constant" or _is_bounded(node)):
+            static.add(node)
+    return static
+
+
+def _is_bounded(node: Node) -> bool:
+    made, read = (sum(prod(v.shape) for v in values) for values in (node.outputs, node.inputs))
+    return isinstance(made, int) and isinstance(read, int) and made <= max(STATIC_LIMIT, 2 * read)
+
+
+def is_static(value: Value) -> bool:
+    """Whether a value depends on constants alone."""
+    return value.node in static_nodes(list(reachable([value])))
+
+
+def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
+    """Makes a node; returns its outputs. Raises ValueError where the inputs do not fit the operation."""
+    rule = OPS[op]
+    node = Node(rule, tuple(inputs), attrs)
+    node.outputs = tuple(
+        Value(node, i, shape, dtype) for i, (shape, dtype) in enumerate(rule.infer(node.inputs, attrs))
+    )
+    if rule.symbolic:
+        track_content(node)
+    return node.outputs
+
+
+def constant(data: Array) -> Value:
+    """A constant; the array is kept as it is (it may be memory-mapped) and must not change."""
+    return make("constant", [], data=data)[0]
+
+
+def size_value(size: Size) -> Value:
+    """A Size as an i64 scalar."""
+    return make("size", [], value=size)[0]
+
+
+def input_value(name: str, shape: Sequence[Size], dtype: DType) -> Value:
+    value = make("input", [], name=name, shape=tuple(shape), dtype=dtype)[0]
+    value.name = name
+    return value
+
+
+def track_content(node: Node) -> None:
+    """Computes the symbolic content of small integer outputs from the contents of the inputs, where all are known."""
+    out = node.outputs[0]
+    if not (out.dtype.is_integer or out.dtype.kind == "b") or not all(isinstance(d, int) for d in out.shape):
+        return
+    if known_lt(CONTENT_LIMIT, prod(out.shape)) or any(v.content is None for v in node.inputs):
+        return
+    try:
+        result = node.op.evaluate([v.content for v in node.inputs], node.attrs)[0]  # type: ignore[misc]
+    except (TypeError, ValueError, ZeroDivisionError):  # e.g. a comparison of sizes that is not decidable
+        return
+    out.content = np.asarray(result, object).reshape(out.shape)
+
+
+Rule = Callable[[Node], "Sequence[Value] | None"]
+
+
+def rewrite(graph: Graph, rule: Rule, uses: Counter[Value] | None = None) -> Graph:
+    """Rebuilds the graph, inputs first. `rule` sees each node on its rebuilt inputs and returns replacements
+    of its outputs, or None to keep it. New nodes get the origin of the node that they replace.
+
+    uses: a counter that is filled on the way: how often the values that a rebuilt value stands for are used."""
+    new: dict[Value, Value] = {}
+    old_uses = Counter() if uses is None else graph.uses()
+    for node in graph.nodes():
+        inputs = [new.get(v, v) for v in node.inputs]
+        current = node if all(a is b for a, b in zip(inputs, node.inputs)) else node.with_inputs(inputs)
+        replacement = rule(current)
+        if replacement is None:
+            replacement = current.outputs
+        else:
+            stamp(replacement, current.origin)
+        for old, value in zip(node.outputs, replacement, strict=True):
+            if old is not value:
+                if old.dtype != value.dtype or len(old.shape) != len(value.shape):
+                    raise AssertionError(f"a rule turned {old} into {value}")
+                value.name = value.name or old.name
+                new[old] = value
+            if uses is not None:
+                uses[value] += old_uses[old]
+    return graph.replaced(new)
+
+
+def stamp(values: Iterable[Value], origin: tuple[str, ...]) -> None:
+    """Gives `origin` to the nodes above `values` that have none yet (they were just made)."""
+    stack = [v.node for v in values]
+    while stack:
+        node = stack.pop()
+        if not node.origin and node.op.name not in ("input", "constant"):
+            node.origin = origin or ("",)
+            stack.extend(v.node for v in node.inputs)
+
+
+def dtype_of(array: Array) -> DType:
+    """The DType of an array. Raises KeyError for types that ONNX lacks."""
+    return from_numpy(array.dtype)

@@ -1,0 +1,54 @@
+"""attention: scaled dot products, softmax and weighted sum, as one operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...scalar.dtype import F32
+from ..ir import Array, Signature, Value
+from ..tensor import broadcast_shapes
+from .common import Attrs, check, check_count, register, same_size
+
+
+def _infer_attention(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """attention(q[..., M, D], k[..., N, D], v[..., N, DV], [mask]; scale, causal, zero_rows) -> [..., M, DV].
+
+    softmax over n of (scale * q . k + mask), times v; leading axes broadcast. mask: f32, broadcast to
+    [..., M, N], with -inf where a position is excluded. causal: None, or a Size `offset`: positions
+    n > m + offset are excluded. zero_rows: a row whose softmax is NaN (all is excluded) gives zeros."""
+    check_count("attention", inputs, 3, 4)
+    q, k, v = inputs[:3]
+    check(min(q.rank, k.rank, v.rank) >= 2, "attention of less than two axes")
+    same = q.dtype == k.dtype == v.dtype
+    check(same and q.dtype.is_float, f"attention of {q.dtype}, {k.dtype} and {v.dtype}")
+    same_size("attention: head size", q.shape[-1], k.shape[-1])
+    same_size("attention: keys and values", k.shape[-2], v.shape[-2])
+    batch = broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    if len(inputs) == 4:
+        mask = inputs[3]
+        check(mask.dtype == F32, f"attention: a mask of {mask.dtype}")
+        check(mask.rank <= len(batch) + 2, f"attention: mask {mask.shape} of more axes than the scores")
+        broadcast_shapes(mask.shape, (*batch, q.shape[-2], k.shape[-2]))
+    return [((*batch, q.shape[-2], v.shape[-1]), q.dtype)]
+
+
+def _evaluate_attention(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    dtype = arrays[0].dtype
+    q, k, v = (x.astype(np.float32) if x.dtype.itemsize < 4 else x for x in arrays[:3])
+    with np.errstate(all="ignore"):
+        scores = np.matmul(q, k.swapaxes(-1, -2)) * q.dtype.type(attrs["scale"])
+        if len(arrays) == 4:
+            scores = scores + arrays[3]
+        if attrs["causal"] is not None:
+            m, n = np.ogrid[: q.shape[-2], : k.shape[-2]]
+            scores = np.where(n > m + attrs["causal"], -np.inf, scores)
+        weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+        weights = weights / weights.sum(-1, keepdims=True)
+    if attrs["zero_rows"]:
+        weights = np.where(np.isnan(weights), 0, weights)
+    return [np.matmul(weights.astype(q.dtype), v).astype(dtype)]
+
+
+register("attention", _infer_attention, _evaluate_attention, "scale causal zero_rows")

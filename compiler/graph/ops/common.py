@@ -1,0 +1,51 @@
+"""What the families share: registration, and checks of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...scalar.dim import Size, known_eq
+from ..ir import OPS, Array, Op, Signature, Value
+
+Attrs = Mapping[str, Any]
+Infer = Callable[[Sequence[Value], Attrs], list[Signature]]
+Evaluate = Callable[[Sequence[Array], Attrs], list[Array]]
+Shape = tuple[Size, ...]
+
+
+def register(name: str, infer: Infer, evaluate: Evaluate, attrs: str = "", symbolic: bool = False) -> None:
+    """Adds an operation to the set; `attrs` are the names of all its attributes."""
+    OPS[name] = Op(name, infer, evaluate, symbolic, frozenset(attrs.split()))
+
+
+def check(condition: bool, text: str) -> None:
+    """Raises ValueError with `text` unless the condition holds."""
+    if not condition:
+        raise ValueError(text)
+
+
+def check_count(name: str, inputs: Sequence[Value], least: int, most: int | None = None) -> None:
+    most = least if most is None else most
+    wanted = f"{least}" if least == most else f"{least} to {most}"
+    check(least <= len(inputs) <= most, f"{name} takes {wanted} inputs, not {len(inputs)}")
+
+
+def check_axes(name: str, axes: Sequence[int], rank: int, ascending: bool = True) -> None:
+    """Distinct axes in [0, rank), in ascending order if so asked."""
+    check(all(0 <= a < rank for a in axes), f"{name}: axes {tuple(axes)} are out of range for rank {rank}")
+    check(len(set(axes)) == len(axes), f"{name}: axes {tuple(axes)} repeat")
+    check(not ascending or list(axes) == sorted(axes), f"{name}: axes {tuple(axes)} do not ascend")
+
+
+def same_size(name: str, a: Size, b: Size) -> Size:
+    """The size that two dims share: the constant one where one is, as the model then asserts it.
+
+    Raises ValueError where they cannot be equal."""
+    check(a == b or known_eq(a, b) is not False, f"{name}: sizes {a} and {b} differ")
+    return b if isinstance(b, int) else a
+
+
+def without(shape: Sequence[Size], axes: Sequence[int]) -> Shape:
+    """The shape without `axes`."""
+    return tuple(d for i, d in enumerate(shape) if i not in axes)

@@ -1,0 +1,95 @@
+"""Control flow that is decided while the model runs: branch and loop, whose bodies are sub-graphs.
+
+A sub-graph sees what it needs of the graph around it as inputs of its own (captures); symbols are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...scalar.dim import evaluate, known_eq
+from ...scalar.dtype import BOOL, I64
+from ..interp import Function
+from ..ir import Array, Signature, Value
+from .common import Attrs, check, register, same_size
+
+
+def _check_condition(name: str, inputs: Sequence[Value]) -> None:
+    check(bool(inputs) and (inputs[0].dtype, inputs[0].shape) == (BOOL, ()), f"{name}: the condition is no bool scalar")
+
+
+def _check_fits(name: str, given: Sequence[Value], wanted: Sequence[Value]) -> None:
+    check(len(given) == len(wanted), f"{name}: {len(given)} values where {len(wanted)} are wanted")
+    for a, b in zip(given, wanted):
+        fits = a.dtype == b.dtype and a.rank == b.rank
+        same = fits and all(known_eq(x, y) is not False for x, y in zip(a.shape, b.shape))
+        check(same, f"{name}: {a} where {b} is wanted")
+
+
+def _infer_branch(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """branch(condition, *captures; then, otherwise): the outputs of one of two graphs, each a graph of the captures.
+
+    Both give values of the same types and sizes."""
+    _check_condition("branch", inputs)
+    then, otherwise = attrs["then"], attrs["otherwise"]
+    for graph in (then, otherwise):
+        _check_fits("branch", inputs[1:], graph.inputs)
+    _check_fits("branch", then.outputs, otherwise.outputs)
+    return [
+        (tuple(same_size("branch", x, y) for x, y in zip(a.shape, b.shape)), a.dtype)
+        for a, b in zip(then.outputs, otherwise.outputs)
+    ]
+
+
+def _evaluate_branch(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    chosen = attrs["then"] if arrays[0] else attrs["otherwise"]
+    return list(chosen(arrays[1:]))
+
+
+register("branch", _infer_branch, _evaluate_branch, "then otherwise")
+
+
+def _infer_loop(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """loop(condition, *states, *captures; body, trips, states) -> count, *states, *rows.
+
+    body(index, *states, *captures) -> condition, *states, *rows runs while the condition holds, at most `trips` (a
+    Size; None: any number of) times. The index counts from 0; its content is a symbol, so that sizes may mention it.
+    States keep their shapes. Each output `rows` is [trips, ...]: one row for each of the first `count` iterations; the
+    others are undefined."""
+    _check_condition("loop", inputs)
+    body, trips, n = attrs["body"], attrs["trips"], attrs["states"]
+    index, *formals = body.inputs
+    check((index.dtype, index.shape) == (I64, ()) and index.content is not None, "loop: the index is no symbol")
+    _check_fits("loop", inputs[1:], formals)
+    _check_condition("loop", body.outputs)
+    _check_fits("loop", body.outputs[1 : 1 + n], formals[:n])
+    rows = body.outputs[1 + n :]
+    check(trips is not None or not rows, "loop: rows of iterations without a limit")
+    return [
+        ((), I64),
+        *((v.shape, v.dtype) for v in inputs[1 : 1 + n]),
+        *(((trips, *v.shape), v.dtype) for v in rows),
+    ]
+
+
+def _evaluate_loop(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    body, trips, n = attrs["body"], attrs["trips"], attrs["states"]
+    live, *states = arrays[: 1 + n]
+    rows = [_rows(v, trips, body) for v in body.graph.outputs[1 + n :]]
+    count = 0
+    while live and (trips is None or count < trips):
+        live, *results = body([np.array(count, np.int64), *states, *arrays[1 + n :]])
+        states = results[:n]
+        for row, result in zip(rows, results[n:]):
+            row[count] = result
+        count += 1
+    return [np.array(count, np.int64), *states, *rows]
+
+
+def _rows(v: Value, trips: int, body: Function) -> Array:
+    return np.zeros((trips, *(evaluate(d, body.sizes) for d in v.shape)), v.dtype.to_numpy())
+
+
+register("loop", _infer_loop, _evaluate_loop, "body trips states")

@@ -1,0 +1,127 @@
+"""Elements at places that depend on data: gather, scatter, sort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...scalar import prims
+from ...scalar.dim import Size, known_lt
+from ...scalar.dtype import I64
+from ..ir import Array, Signature, Value, dtype_of
+from ..tensor import broadcast_shapes
+from .common import Attrs, Shape, check, check_axes, check_count, register, same_size
+
+
+def gathered_shape(x: Sequence[Size], index: Sequence[Size], axes: Sequence[int]) -> Shape:
+    """The shape of x[.., index, ..]: the index's axes stand where the first of `axes` stood."""
+    kept = [d for a, d in enumerate(x) if a not in axes]
+    at = axes[0] if axes else 0
+    return (*kept[:at], *index, *kept[at:])
+
+
+def _check_indices(name: str, x: Value, indices: Sequence[Value], axes: Sequence[int]) -> Shape:
+    check(len(indices) == len(axes) > 0, f"{name}: {len(indices)} indices for {len(axes)} axes")
+    check_axes(name, axes, x.rank)
+    for v in indices:
+        check(v.dtype.is_integer, f"{name}: an index of {v.dtype}")
+    return broadcast_shapes(*(v.shape for v in indices))
+
+
+def _infer_gather(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """gather(x, *indices; axes): indices, broadcast to one shape I, replace the (ascending) axes.
+
+    I's axes stand where the first of `axes` stood. Every index is in [0, dim)."""
+    check(len(inputs) > 0, "gather takes a value")
+    x, *indices = inputs
+    index = _check_indices("gather", x, indices, attrs["axes"])
+    return [(gathered_shape(x.shape, index, attrs["axes"]), x.dtype)]
+
+
+def _places(x: Array, indices: Sequence[Array], axes: Sequence[int]) -> tuple[Any, ...]:
+    """numpy indices for x with `axes` moved to the front. Raises IndexError for one outside of its axis."""
+    whole = [np.asarray(i, np.int64) for i in indices]
+    for i, axis in zip(whole, axes):
+        if i.size and (i.min() < 0 or i.max() >= x.shape[axis]):
+            raise IndexError(f"an index is outside of [0, {x.shape[axis]})")
+    return tuple(whole)
+
+
+def _evaluate_gather(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    x, *indices = arrays
+    axes: tuple[int, ...] = attrs["axes"]
+    places = _places(x, indices, axes)
+    front = np.moveaxis(x, axes, range(len(axes)))
+    out = np.asarray(front[places], x.dtype)
+    rank = len(np.broadcast_shapes(*(i.shape for i in places)))
+    return [np.moveaxis(out, range(rank), range(axes[0], axes[0] + rank))]
+
+
+register("gather", _infer_gather, _evaluate_gather, "axes", symbolic=True)
+
+
+def _infer_scatter(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """scatter(x, updates, *indices; axes, combine): x with its elements at the indices replaced by updates.
+
+    `updates` has the shape of the gather at the same indices. combine: None, or the primitive that joins old
+    and new; of several updates for one element without it, the last one stays."""
+    check(len(inputs) >= 2, "scatter takes a value and updates")
+    x, updates, *indices = inputs
+    index = _check_indices("scatter", x, indices, attrs["axes"])
+    check(updates.dtype == x.dtype, f"scatter of {updates.dtype} into {x.dtype}")
+    wanted = gathered_shape(x.shape, index, attrs["axes"])
+    check(updates.rank == len(wanted), f"scatter: updates {updates.shape} where {wanted} is wanted")
+    for a, b in zip(updates.shape, wanted):
+        same_size("scatter", a, b)
+    combine = attrs["combine"]
+    check(combine is None or combine in prims.TABLE, f"scatter: there is no primitive '{combine}'")
+    return [(x.shape, x.dtype)]
+
+
+def _evaluate_scatter(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    x, updates, *indices = arrays
+    axes: tuple[int, ...] = attrs["axes"]
+    places = _places(x, indices, axes)
+    out = np.array(x)
+    front = np.moveaxis(out, axes, range(len(axes)))
+    shape = np.broadcast_shapes(*(i.shape for i in places))
+    rank = len(shape)
+    updates = np.moveaxis(updates, range(axes[0], axes[0] + rank), range(rank))
+    if attrs["combine"] is None:
+        front[places] = updates
+        return [out]
+    flat = [np.broadcast_to(i, shape).reshape(-1) for i in places]
+    rows = updates.reshape(-1, *updates.shape[rank:])
+    for row, *place in zip(rows, *flat):
+        at = tuple(place)
+        front[at] = prims.evaluate(attrs["combine"], [np.asarray(front[at]), np.asarray(row)])
+    return [out]
+
+
+register("scatter", _infer_scatter, _evaluate_scatter, "axes combine")
+
+
+def _infer_sort(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """sort(x; axis, descending, k) -> values, indices: the first k of a stable sort; NaN is the largest."""
+    check_count("sort", inputs, 1)
+    x, axis, k = inputs[0], attrs["axis"], attrs["k"]
+    check_axes("sort", [axis], x.rank)
+    check(known_lt(x.shape[axis], k) is not True, f"sort: the first {k} of {x.shape[axis]}")
+    shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+    return [(shape, x.dtype), (shape, I64)]
+
+
+def _evaluate_sort(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    x, axis = arrays[0], attrs["axis"]
+    key = x.astype(dtype_of(x).compute.to_numpy())
+    if attrs["descending"]:  # of equal elements the first one still comes first
+        order = x.shape[axis] - 1 - np.flip(np.argsort(np.flip(key, axis), axis, kind="stable"), axis)
+    else:
+        order = np.argsort(key, axis, kind="stable")
+    order = np.take(order, np.arange(attrs["k"]), axis).astype(np.int64)
+    return [np.take_along_axis(x, order, axis), order]
+
+
+register("sort", _infer_sort, _evaluate_sort, "axis descending k")

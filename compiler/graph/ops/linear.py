@@ -1,0 +1,86 @@
+"""Sums of products: matmul and conv."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...scalar.dim import known_lt, prod
+from ...scalar.dtype import DType
+from ..ir import Array, Signature, Value, dtype_of
+from ..tensor import broadcast_shapes
+from .common import Attrs, check, check_count, register, same_size
+from .views import window_size
+
+
+def _check_types(name: str, a: DType, b: DType, acc: DType) -> None:
+    both_integers = a.is_integer and b.is_integer
+    check(a == b or both_integers, f"{name} of {a} and {b}")
+    check(a.kind in "fiu" and acc.kind in "fi" + a.kind, f"{name} of {a} accumulated in {acc}")
+
+
+def _infer_matmul(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """matmul(a[..., M, K], b[..., K, N]; acc) -> [..., M, N] of dtype `acc`; leading axes broadcast."""
+    check_count("matmul", inputs, 2)
+    a, b = inputs
+    check(a.rank >= 2 and b.rank >= 2, f"matmul of ranks {a.rank} and {b.rank}")
+    same_size(f"matmul of {list(a.shape)} and {list(b.shape)}", a.shape[-1], b.shape[-2])
+    _check_types("matmul", a.dtype, b.dtype, attrs["acc"])
+    return [((*broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), attrs["acc"])]
+
+
+def _evaluate_matmul(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    compute, acc = attrs["acc"].compute.to_numpy(), attrs["acc"].to_numpy()
+    a, b = (x.astype(compute) for x in arrays)
+    return [np.matmul(a, b).astype(acc)]
+
+
+register("matmul", _infer_matmul, _evaluate_matmul, "acc")
+
+
+def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """conv(x[N, *S, C], w[*K, C / groups, OC]; strides, dilations, pads_low, pads_high, groups, [acc]).
+
+    Channels last, to [N, *O, OC]: out[n, *o, c] = sum over taps t and channels i of
+    x[n, *(o * stride + t * dilation - pad_low), g * IC + i] * w[*t, i, c], with zeros outside of x and g the
+    group of output channel c. acc: accumulating and result dtype, that of x unless given."""
+    check_count("conv", inputs, 2)
+    x, w = inputs
+    rank, groups, acc = x.rank - 2, attrs["groups"], attrs.get("acc", x.dtype)
+    check(rank >= 0 and w.rank == x.rank, f"conv of {x} with weights {w}")
+    lengths = {len(attrs[k]) for k in ("strides", "dilations", "pads_low", "pads_high")}
+    check(lengths == {rank}, f"conv: strides, dilations and pads are not of length {rank}")
+    check(all(s >= 1 for s in (*attrs["strides"], *attrs["dilations"])), "conv: a stride or dilation below 1")
+    same_size(f"conv: {groups} groups, weights {w.shape}, channels", x.shape[-1], w.shape[-2] * groups)
+    check(w.shape[-1] % groups == 0, f"conv: {w.shape[-1]} output channels in {groups} groups")
+    _check_types("conv", x.dtype, w.dtype, acc)
+    spatial = []
+    for i in range(rank):
+        padded = x.shape[1 + i] + attrs["pads_low"][i] + attrs["pads_high"][i]
+        size = window_size(padded, w.shape[i], attrs["strides"][i], attrs["dilations"][i])
+        check(known_lt(size, 0) is not True, f"conv: a filter of {w.shape[i]} taps on an axis of {padded}")
+        spatial.append(size)
+    return [((x.shape[0], *spatial, w.shape[-1]), acc)]
+
+
+def _evaluate_conv(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    x, w = arrays
+    groups, strides, dilations = attrs["groups"], attrs["strides"], attrs["dilations"]
+    acc = attrs.get("acc", dtype_of(x))
+    compute = acc.compute.to_numpy()
+    pads = [(0, 0), *zip(attrs["pads_low"], attrs["pads_high"]), (0, 0)]
+    padded = np.pad(x.astype(compute), pads)
+    out = [window_size(*args) for args in zip(padded.shape[1:-1], w.shape, strides, dilations)]
+    total = np.zeros((groups, x.shape[0] * prod(out), w.shape[-1] // groups), compute)
+    for tap in itertools.product(*map(range, w.shape[:-2])):
+        spatial = tuple(slice(t * d, t * d + o * s, s) for t, d, o, s in zip(tap, dilations, out, strides))
+        where = (slice(None), *spatial)
+        pixels = padded[where].reshape(-1, groups, w.shape[-2])
+        weights = w[tap].astype(compute).reshape(w.shape[-2], groups, -1)
+        total += np.matmul(pixels.transpose(1, 0, 2), weights.transpose(1, 0, 2))
+    return [total.transpose(1, 0, 2).reshape(x.shape[0], *out, w.shape[-1]).astype(acc.to_numpy())]
+
+
+register("conv", _infer_conv, _evaluate_conv, "strides dilations pads_low pads_high groups acc")

@@ -1,0 +1,23 @@
+"""map: a scalar primitive at every element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...scalar import prims
+from ..ir import Array, Signature, Value
+from ..tensor import broadcast_shapes
+from .common import Attrs, register
+
+
+def _infer_map(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """map(*xs; prim, [dtype]): broadcasts as numpy does; `dtype` is the target of casts."""
+    dtype = prims.infer(attrs["prim"], [v.dtype for v in inputs], attrs.get("dtype"))
+    return [(broadcast_shapes(*(v.shape for v in inputs)), dtype)]
+
+
+def _evaluate_map(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    return [prims.evaluate(attrs["prim"], arrays, attrs.get("dtype"))]
+
+
+register("map", _infer_map, _evaluate_map, "prim dtype", symbolic=True)

@@ -1,0 +1,179 @@
+"""`intaglio inspect`: what a model became: its interface, graph, kernels and memory; also of a finished artifact.
+
+In: a compilation up to the C sources, or an artifact. Out: plain data for programs, and its text for people. It must
+never compile C or run anything.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..runtime.artifact import WEIGHTS, Artifact
+from ..runtime.errors import InvalidArgument
+from .driver import Compilation, lower_model
+from .options import Options
+from .scalar.dim import Size
+from .tables import megabytes, table
+
+Described = dict[str, Any]
+
+
+def summary(unit: Compilation) -> Described:
+    """Counts: what `compile` prints."""
+    assert unit.model and unit.program and unit.arena and unit.sources
+    return {
+        "onnx nodes": len(unit.model.graph.nodes),
+        "steps": len(unit.program.launches),
+        "kernels": len(unit.sources.kernels),
+        "weights bytes": unit.program.weight_offsets()[-1],
+        "arena bytes": _plain(unit.arena.size),
+    }
+
+
+def summary_text(counts: Mapping[str, Any]) -> str:
+    return (
+        f"  {counts['onnx nodes']} ONNX nodes -> {counts['steps']} steps with {counts['kernels']} different kernels; "
+        f"{megabytes(counts['weights bytes'])} of weights, {_memory(counts['arena bytes'])} for values in between"
+    )
+
+
+def describe(unit: Compilation) -> Described:
+    """Everything about a model that can be told without running it. Sizes that are symbolic are formulas."""
+    assert unit.model and unit.graph and unit.program and unit.arena and unit.sources
+    program, model = unit.program, unit.model
+    return {
+        "producer": f"{model.producer} {model.producer_version}".strip(),
+        "opsets": {domain or "ai.onnx": version for domain, version in model.opsets.items()},
+        "onnx operators": dict(Counter(node.op for node in model.graph.nodes).most_common()),
+        "inputs": [_value(v.name, v.dtype, v.shape) for v in unit.graph.inputs],
+        "outputs": [_value(name, v.dtype, v.shape) for name, v in zip(unit.graph.output_names, unit.graph.outputs)],
+        "target": unit.target.name,
+        "graph operations": dict(Counter(node.op.name for node in unit.graph.nodes()).most_common()),
+        **summary(unit),
+        "plan": [
+            {
+                "step": number,
+                "kernel": name,
+                "kind": type(launch.kernel.body).__name__,
+                "nodes": list(launch.origin),
+                "reads": [_buffer(unit, b) for b, p in zip(launch.buffers, launch.kernel.params) if not p.written],
+                "writes": [_buffer(unit, b) for b, p in zip(launch.buffers, launch.kernel.params) if p.written],
+            }
+            for number, (launch, name) in enumerate(zip(program.launches, unit.sources.steps))
+        ],
+        "memory": [
+            {
+                "buffer": f"arena {program.buffers[b].number}",
+                "offset": _plain(unit.arena.offset(b)),
+                "bytes": _plain(program.buffers[b].size * program.buffers[b].dtype.itemsize),
+                "steps": list(unit.arena.lifetimes[b]),
+            }
+            for b in sorted(unit.arena.slot)
+        ],
+    }
+
+
+def stage_text(model: str, options: Options, name: str) -> str:
+    """The text that stage `name` leaves behind, as in a dump. Raises InvalidArgument where there is none."""
+    with tempfile.TemporaryDirectory(prefix="intaglio-") as folder:
+        lower_model(model, replace(options, dump=Path(folder)))
+        texts = {path.stem.partition("-")[2]: path for path in sorted(Path(folder).iterdir())}
+        if name not in texts:
+            raise InvalidArgument(f"no stage '{name}' writes text; choose one of: {', '.join(texts)}")
+        return texts[name].read_text().rstrip()
+
+
+def text(described: Described) -> str:
+    """`describe` for people."""
+    kinds = Counter(step["kind"] for step in described["plan"])
+    lines = [
+        f"made by   {described['producer'] or 'unknown'}; opsets "
+        + ", ".join(f"{domain} {version}" for domain, version in described["opsets"].items()),
+        f"inputs    {_values(described['inputs'])}",
+        f"outputs   {_values(described['outputs'])}",
+        f"ONNX      {described['onnx nodes']} nodes: {_counts(described['onnx operators'])}",
+        f"graph     {_counts(described['graph operations'])}",
+        f"kernels   {described['steps']} steps with {described['kernels']} different kernels: {_counts(kinds)}",
+        f"weights   {megabytes(described['weights bytes'])}",
+        f"memory    {_memory(described['arena bytes'])} for {len(described['memory'])} intermediate buffers",
+        "",
+    ]
+    rows = [
+        [
+            str(s["step"]),
+            s["kind"],
+            s["kernel"],
+            " ".join(s["reads"]),
+            "->",
+            " ".join(s["writes"]),
+            ", ".join(s["nodes"]),
+        ]
+        for s in described["plan"]
+    ]
+    lines.append(table(["step", "kind", "kernel", "reads", "", "writes", "ONNX nodes"], rows, left=7))
+    if described["memory"]:
+        rows = [
+            [m["buffer"], "{}-{}".format(*m["steps"]), str(m["offset"]), str(m["bytes"])] for m in described["memory"]
+        ]
+        lines += ["", table(["buffer", "steps", "offset", "bytes"], rows, left=2)]
+    return "\n".join(lines)
+
+
+def artifact_summary(loaded: Artifact) -> Described:
+    """What a compiled model tells of itself."""
+    manifest = loaded.manifest
+    return {
+        "compiler": manifest["compiler"],
+        "architecture": manifest["architecture"],
+        "features": manifest["features"],
+        "inputs": [_value(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]],
+        "outputs": [_value(each["name"], each["type"], each["shape"]) for each in manifest["outputs"]],
+        "files": {name: entry["bytes"] for name, entry in manifest["files"].items()},
+        "weights bytes": manifest["files"].get(WEIGHTS, {}).get("bytes", 0),
+        "notes": loaded.notes(),
+    }
+
+
+def artifact_text(described: Described) -> str:
+    """`artifact_summary` for people."""
+    machine = f"{described['architecture']}: {' '.join(described['features'])}"
+    lines = [
+        f"made by   intaglio {described['compiler']} for {machine}",
+        f"inputs    {_values(described['inputs'])}",
+        f"outputs   {_values(described['outputs'])}",
+        "files     " + ", ".join(f"{name} {megabytes(size)}" for name, size in described["files"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _value(name: str, kind: object, shape: Sequence[object]) -> dict[str, Any]:
+    return {"name": name, "type": str(kind), "shape": [d if isinstance(d, int) else str(d) for d in shape]}
+
+
+def _values(values: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{v['name']}: {v['type']}[{', '.join(map(str, v['shape']))}]" for v in values)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _buffer(unit: Compilation, number: int) -> str:
+    assert unit.program
+    buffer = unit.program.buffers[number]
+    return f"{buffer.kind}{buffer.number}"
+
+
+def _plain(size: Size) -> int | str:
+    """A size as JSON: a number, or the formula."""
+    return size if isinstance(size, int) else str(size)
+
+
+def _memory(size: int | str) -> str:
+    """Bytes of memory, as a figure or as the formula in the model's symbols."""
+    return megabytes(size) if isinstance(size, int) else f"({size}) bytes"

@@ -1,0 +1,208 @@
+"""What a kernel means, in numpy: the living definition of the kernel IR. Slow, and meant to be read.
+
+In: a Kernel, its buffers as flat arrays (one per parameter) and its sizes. Out: the written buffers, changed in place.
+Every outer point is a step of a Python loop; inner axes are axes of arrays, evaluated at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..scalar import prims
+from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol
+from ..scalar.dtype import DType, from_numpy
+from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var, walk
+from .ir import Kernel, LoopNest, Matmul, Stage
+
+Array = npt.NDArray[Any]
+Env = dict[Symbol, Array]
+
+
+def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
+    """Runs the kernel on flat buffers. Raises NotImplementedError for bodies that have no definition here."""
+    env: Env = {s: np.asarray(v, np.int64) for s, v in zip(kernel.sizes, sizes, strict=True)}
+    if isinstance(kernel.body, Matmul):
+        _run_matmul(kernel.body, buffers, env)
+        return
+    if not isinstance(kernel.body, LoopNest):
+        raise NotImplementedError(type(kernel.body).__name__)
+    for point in _points(kernel.body.outer, env):
+        run_stages(kernel.body.stages, buffers, point)
+
+
+def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
+    """Products of all (m, n, k) at once, summed in the accumulator's type; then the epilogue, all of it at once."""
+    for point in _points(body.batch, env):
+        for axis, s in enumerate((body.m, body.n, body.k)):
+            extent = int(evaluate_size(_extent(s), point))
+            point[s] = np.arange(extent, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(3)])
+        b = _in_panel(body) if body.packed else body.b
+        product = evaluate(body.a, point, buffers) * evaluate(b, point, buffers)
+        shape = [int(evaluate_size(_extent(s), point)) for s in (body.m, body.n, body.k)]
+        total = np.broadcast_to(product, shape).sum(-1, dtype=body.acc.to_numpy(), keepdims=True)
+        run_stages(body.epilogue, buffers, {s: np.asarray(v) for s, v in point.items() if s != body.k}, total)
+
+
+def _in_panel(body: Matmul) -> Expr:
+    """The load of element (k, n) of packed panels."""
+    assert isinstance(body.b, Load)
+    index = (body.n // body.nr * _extent(body.k) + body.k) * body.nr + body.n % body.nr
+    return Load(body.b.buffer, index, body.b.dtype)
+
+
+def run_stages(stages: Sequence[Stage], buffers: Sequence[Array], env: Env, acc: Array | None = None) -> None:
+    """Runs stages in order at one outer point."""
+    kept: list[Array] = []
+    for stage in stages:
+        kept.append(_run_stage(stage, buffers, dict(env), kept, acc))
+
+
+def evaluate(
+    root: Expr,
+    env: Mapping[Symbol, Array],
+    buffers: Sequence[Array] = (),
+    kept: Sequence[Array] = (),
+    acc: Array | None = None,
+    variables: Mapping[str, Array] | None = None,
+) -> Array:
+    """The value of an expression; arrays in `env` and `variables` broadcast."""
+    values: dict[Expr, Array] = {}
+    for e in walk(root):
+        values[e] = _node(e, [values[c] for c in e.children], env, buffers, kept, acc, variables or {})
+    return values[root]
+
+
+def evaluate_size(x: Size, env: Mapping[Symbol, Array]) -> Array:
+    """The value of a size, whose symbols may have arrays as values."""
+    if isinstance(x, int):
+        return np.asarray(x, np.int64)
+    total = np.asarray(0, np.int64)
+    for coefficient, atoms in x.terms:
+        product = np.asarray(coefficient, np.int64)
+        for atom in atoms:
+            product = product * _atom(atom, env)
+        total = total + product
+    return total
+
+
+def _atom(x: Any, env: Mapping[Symbol, Array]) -> Array:
+    if isinstance(x, Symbol):
+        return env[x]
+    if isinstance(x, (FloorDiv, Mod)):
+        name = "floordiv" if isinstance(x, FloorDiv) else "mod"
+        return prims.evaluate(name, [evaluate_size(x.a, env), evaluate_size(x.b, env)])
+    assert isinstance(x, (Min, Max))
+    values = [evaluate_size(a, env) for a in x.args]
+    result = values[0]
+    for v in values[1:]:
+        result = np.minimum(result, v) if isinstance(x, Min) else np.maximum(result, v)
+    return result
+
+
+def _points(axes: Sequence[Symbol], env: Env) -> Iterator[Env]:
+    """Every point of a domain, in row-major order."""
+    extents = [range(int(evaluate_size(_extent(s), env))) for s in axes]
+    for point in itertools.product(*extents):
+        yield env | {s: np.asarray(i, np.int64) for s, i in zip(axes, point)}
+
+
+def _extent(symbol: Symbol) -> Size:
+    assert symbol.extent is not None
+    return symbol.extent
+
+
+def _run_stage(stage: Stage, buffers: Sequence[Array], env: Env, kept: Sequence[Array], acc: Array | None) -> Array:
+    axes = (*stage.axes, *stage.reduce_axes)
+    shape = tuple(int(evaluate_size(_extent(s), env)) for s in axes)
+    rank = len(stage.axes)
+    for i, s in enumerate(axes):
+        env[s] = np.arange(shape[i], dtype=np.int64).reshape([-1 if j == i else 1 for j in range(len(axes))])
+    for let in stage.lets:
+        env[let.symbol] = evaluate(let.value, env, buffers, kept, acc)
+    value = evaluate(stage.value, env, buffers, kept, acc)
+    if axes or value.ndim == 0:
+        value = np.broadcast_to(value, shape)
+    if stage.reduce is not None:
+        value = _fold(stage.reduce, value.reshape(*shape[:rank], math.prod(shape[rank:])), stage.value.dtype)
+    if stage.scan is not None:
+        value = _running(stage.scan, value, stage.value.dtype)
+    if stage.store is None:
+        return value.reshape(-1)
+    for s in stage.reduce_axes:
+        del env[s]
+    buffer = buffers[stage.store.buffer]
+    for i, s in enumerate(stage.axes):
+        env[s] = np.arange(shape[i], dtype=np.int64).reshape([-1 if j == i else 1 for j in range(rank)])
+    index, value = np.broadcast_arrays(evaluate_size(stage.store.index, env), value)
+    dtype = from_numpy(buffer.dtype)
+    if stage.store.combine is None:
+        buffer[index.reshape(-1)] = prims.evaluate("cast", [value], dtype).reshape(-1)
+    else:  # one after the other, as several points may write to one element
+        for i, v in zip(index.reshape(-1), value.reshape(-1)):
+            there = prims.evaluate("cast", [buffer[i]], stage.value.dtype)
+            result = prims.evaluate(stage.store.combine, [there, np.asarray(v)])
+            buffer[i] = prims.evaluate("cast", [result], dtype)
+    return value
+
+
+def _fold(kind: str, value: Array, dtype: DType) -> Array:
+    """Combines along the last axis, from first to last."""
+    result = np.full(value.shape[:-1], _identity(kind, dtype))
+    for i in range(value.shape[-1]):
+        result = prims.evaluate(kind, [result, value[..., i]])
+    return result
+
+
+def _running(kind: str, value: Array, dtype: DType) -> Array:
+    """All partial combinations along the last axis."""
+    result, total = np.empty_like(value), np.full(value.shape[:-1], _identity(kind, dtype))
+    for i in range(value.shape[-1]):
+        total = result[..., i] = prims.evaluate(kind, [total, value[..., i]])
+    return result
+
+
+def _identity(kind: str, dtype: DType) -> Array:
+    identity = prims.TABLE[kind].identity
+    assert identity is not None
+    return np.asarray(identity(dtype), dtype.to_numpy())
+
+
+def _node(
+    e: Expr,
+    args: Sequence[Array],
+    env: Mapping[Symbol, Array],
+    buffers: Sequence[Array],
+    kept: Sequence[Array],
+    acc: Array | None,
+    variables: Mapping[str, Array],
+) -> Array:
+    if isinstance(e, Const):
+        return np.asarray(e.value).astype(e.dtype.to_numpy())
+    if isinstance(e, Index):
+        return evaluate_size(e.size, env)
+    if isinstance(e, Var):
+        return variables[e.name]
+    if isinstance(e, Acc):
+        assert acc is not None
+        return acc
+    if isinstance(e, Local):
+        return kept[e.slot][evaluate_size(e.index, env)]
+    if isinstance(e, Load):
+        index = evaluate_size(e.index, env)
+        if e.mask is None:
+            return buffers[e.buffer][index]
+        assert e.other is not None
+        mask, index = np.broadcast_arrays(args[0], index)
+        other = np.asarray(e.other.value).astype(e.dtype.to_numpy())
+        result = np.full(mask.shape, other)
+        result[mask] = buffers[e.buffer][index[mask]]
+        return result
+    assert isinstance(e, Call)
+    target = e.dtype if prims.TABLE[e.prim].result == "given" else None
+    return prims.evaluate(e.prim, args, target)

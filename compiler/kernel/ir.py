@@ -1,0 +1,270 @@
+"""The kernel IR: loops over scalar expressions. Both code generators print it; `interp.py` is its living definition.
+
+    kernel  ::= Kernel(params, sizes, body)
+    body    ::= LoopNest(outer, stages)                     pointwise, row, reduction, scan, gather, scatter kernels
+              | Matmul(...) | Conv(...) | Attention(...) | Recurrent(...) | Sort(...)      template kernels
+    stage   ::= Stage(axes, reduce_axes, reduce, scan, lets, value, store)
+
+A LoopNest runs its stages in order, once for each point of the outer domain; points are independent of each other
+and may run in parallel, in any order. A stage evaluates `value` at each point of its inner axes:
+
+    no reduce:  for axes: result[axes] = value
+    reduce:     for axes: result[axes] = reduce over reduce_axes of value        (identity where that is empty)
+    scan:       result[axes] = running combination of value along the last axis
+
+A stage with a `store` writes its result to a buffer. A stage without one keeps it for later stages of the same outer
+point, which read it as Local(slot, index): slot is the stage's position, index the row-major position in axes
+(0 where there are none). Loop variables are `Symbol`s whose `extent` is the loop's bound; an inner extent may mention
+outer variables. Everything is closed: the free symbols of a body are `Kernel.sizes`, its buffers `Kernel.params`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..scalar.dim import Size, Symbol
+from ..scalar.dtype import DType
+from ..scalar.expr import Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A buffer parameter, row-major and contiguous; `size` is its number of elements."""
+
+    dtype: DType
+    size: Size
+    written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """Binds `symbol` (used in load and store indices) to an integer expression, at each point of the stage."""
+
+    symbol: Symbol
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Destination of a stage: params[buffer][index]; `combine` is a primitive for read-modify-write (scatter)."""
+
+    buffer: int
+    index: Size
+    combine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a LoopNest, or one epilogue store of a template kernel; see the module docstring."""
+
+    value: Expr
+    store: Store | None
+    axes: tuple[Symbol, ...] = ()
+    reduce_axes: tuple[Symbol, ...] = ()
+    reduce: str | None = None
+    scan: str | None = None
+    lets: tuple[Let, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoopNest:
+    """The general kernel. One task is one point of `outer`."""
+
+    outer: tuple[Symbol, ...]
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matmul:
+    """acc[batch, m, n] = sum over k of a * b, accumulated in `acc`; then the epilogue at each (batch, m, n).
+
+    a, b: expressions at (batch, m, k) and (batch, k, n); usually a plain affine Load, which templates read in place.
+    packed: b's buffer holds panels [batch][ceil(N / NR)][K][NR], zero-filled, with NR = `nr`; b's Load then names only
+    the buffer. epilogue: stages without inner axes, in terms of the symbols batch, m, n and Acc().
+    """
+
+    batch: tuple[Symbol, ...]
+    m: Symbol
+    n: Symbol
+    k: Symbol
+    a: Expr
+    b: Expr
+    packed: bool
+    acc: DType
+    epilogue: tuple[Stage, ...]
+    nr: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """Channels-last convolution: acc[n, *out, c] = sum over taps, i of x[n, *in, g*IC + i] * w[taps, i, c].
+
+    x: expression at (n, *spatial, channel), where `spatial` are symbols for the input position and `channel` for the
+    input channel (all groups); usually a plain Load. Positions outside [0, extent) count as zero.
+    in = out * strides + tap * dilations - pads. groups divides both channel counts; groups == channels with one output
+    channel each is depthwise. w: number of the buffer parameter of the packed weights, laid out by the template's
+    packing: dense and grouped [groups][ceil(OCg / NR)][taps][ICg][NR] zero-filled, depthwise [taps][C], with `winograd`
+    transformed for F(2x2, 3x3), [ceil(OC / NR)][16][IC][NR].
+    epilogue: stages without inner axes, in terms of n, out, c (all groups) and Acc().
+    """
+
+    n: Symbol
+    spatial: tuple[Symbol, ...]
+    channel: Symbol
+    out: tuple[Symbol, ...]
+    c: Symbol
+    taps: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[Size, ...]
+    groups: int
+    x: Expr
+    w: int
+    acc: DType
+    epilogue: tuple[Stage, ...]
+    nr: int = 0
+    winograd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """acc[batch, m, dv] = sum over n of softmax over n (scale * q . k + mask)[batch, m, n] * v[batch, n, dv].
+
+    q at (batch, m, d), k at (batch, n, d), v at (batch, n, dv): expressions, usually plain affine Loads.
+    mask: f32 expression at (batch, m, n) that is added to the scores, or None. causal: None, or a Size `offset`:
+    n > m + offset is excluded (so templates may skip those blocks; mask need not repeat it).
+    A row whose every position is excluded gives zeros when `zero_rows`, else NaN.
+    epilogue: stages without inner axes, in terms of batch, m, dv and Acc().
+    """
+
+    batch: tuple[Symbol, ...]
+    m: Symbol
+    n: Symbol
+    d: Symbol
+    dv: Symbol
+    q: Expr
+    k: Expr
+    v: Expr
+    mask: Expr | None
+    scale: float
+    causal: Size | None
+    epilogue: tuple[Stage, ...]
+    zero_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrent:
+    """An LSTM, GRU or RNN layer over time, its input projections already computed.
+
+    kind: "lstm", "gru", "gru_linear_before_reset" or "rnn"; G = 4, 3, 3, 1 gates in ONNX's order (iofc, zrh).
+    Buffers (parameter numbers; -1 where absent), row-major: xw [T, B, D, G, H] = x W + Wb + Rb (for
+    linear_before_reset without the Rb of gate h), r [D, H, G, H] = R transposed (k-major), rb [D, H] (the Rb of gate h,
+    linear_before_reset only), peephole [D, 3, H] (lstm: i, o, f), h0 and c0 [D, B, H], lengths [B] i64; outputs y [T,
+    B, D, H], yh and yc [D, B, H]. directions: one of "forward", "reverse", "bidirectional" (D = 2). activations: per
+    direction the primitives (f, g[, h]) as expressions of Var("x"); clip: float or None; input_forget: LSTM's coupled
+    gates.
+    """
+
+    kind: str
+    direction: str
+    time: Size
+    batch: Size
+    hidden: Size
+    xw: int
+    r: int
+    rb: int
+    peephole: int
+    h0: int
+    c0: int
+    lengths: int
+    y: int
+    yh: int
+    yc: int
+    activations: tuple[tuple[Expr, ...], ...]
+    clip: float | None
+    input_forget: bool
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Stable sort of rows: for each outer point, sorts x[outer, i] over i and writes the first `k` values and indices.
+
+    x: expression at (outer, i). values, indices: stores at (outer, j), j being the output position, either may be None.
+    NaN counts as the largest value.
+    """
+
+    outer: tuple[Symbol, ...]
+    i: Symbol
+    j: Symbol
+    x: Expr
+    descending: bool
+    values: Store | None
+    indices: Store | None
+    index_dtype: DType
+
+
+Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One unit of launching: `sizes` are the formal integer parameters, `params` the formal buffers of `body`."""
+
+    params: tuple[Param, ...]
+    sizes: tuple[Symbol, ...]
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes."""
+
+    kernel: Kernel
+    buffers: tuple[int, ...]
+    sizes: tuple[Size, ...]
+    origin: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """From here on, `symbol` is the value of the i64 scalar in `buffer`."""
+
+    symbol: Symbol
+    buffer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The run fails unless the program's check of this number holds."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Runs one of two lists of steps; `condition` is the buffer of a bool scalar."""
+
+    condition: int
+    then: tuple[Step, ...]
+    otherwise: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Runs `body` while the bool in the buffer `condition` (None: true) holds, at most `trips` (None: any) times.
+
+    symbol: the number of the iteration, from 0 on; count: the buffer of an i64 scalar that gets the number of
+    iterations. rows: buffers of which each iteration writes a part, and which thus hold their contents from one to the
+    next."""
+
+    symbol: Symbol
+    trips: Size | None
+    condition: int | None
+    count: int
+    rows: tuple[int, ...]
+    body: tuple[Step, ...]
+
+
+Step: TypeAlias = "Launch | Bind | Check | Branch | Loop"

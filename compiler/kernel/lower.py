@@ -1,0 +1,531 @@
+"""Lowering: groups of graph nodes to kernels.
+
+In: a graph. Out: a `Program`: buffers and steps (`walk.py`). A group of `passes.fuse` is lowered by asking for its root
+at a symbolic index; each operation answers with an expression over its inputs at indices of their own.
+Reductions (and rows worth keeping) become stages on the way. Nothing here knows a target: what depends on one (panel
+widths of packed weights, which template takes what) is asked of `templates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ..graph.index import VIEWS, conjunction, count, delinear, input_index, linear
+from ..graph.ir import Graph, Node, Value
+from ..passes.fuse import (
+    Group,
+    Index,
+    broadcast_to,
+    distinct_outputs,
+    gather_index,
+    merge_axes,
+    operand_base,
+    path_to_root,
+    root_index,
+)
+from ..scalar.dim import Size, Symbol, dim_max, dim_min, linear_in, prod, symbols
+from ..scalar.dtype import BOOL, I64, DType
+from ..scalar.expr import Acc, Call, Const, Expr, Load, Local
+from ..scalar.expr import Index as IndexExpr
+from ..scalar.prims import TABLE
+from .ir import (
+    Attention,
+    Body,
+    Conv,
+    Launch,
+    Let,
+    LoopNest,
+    Matmul,
+    Param,
+    Recurrent,
+    Sort,
+    Stage,
+    Store,
+)
+from .program import Buffers, Program, Weight, close
+from .rebuild import sizes_of
+from .schedule import schedule
+from .walk import Walk
+
+
+class Templates(Protocol):
+    """What lowering asks of a target: how wide the panels of its packed weights are."""
+
+    def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
+        """Panel width of a packed matmul operand, 0 if it is to stay unpacked."""
+
+    def conv_nr(self, body_facts: Mapping[str, Any]) -> int:
+        """Panel width of packed convolution weights; 0 for depthwise."""
+
+    def conv_winograd(self, body_facts: Mapping[str, Any]) -> bool:
+        """Whether a convolution that is not depthwise is to multiply transformed tiles."""
+
+
+def lower(graph: Graph, templates: Templates) -> Program:
+    """Fuses and lowers a graph. Raises Unlowered, naming the nodes, for operations that no kernel computes."""
+    graph = distinct_outputs(graph)
+    program = Program(graph)
+    bufs = Buffers(program)
+    for i, value in enumerate(graph.inputs):
+        bufs.add(value, "input", i)
+    for i, value in enumerate(graph.outputs):
+        bufs.add(value, "output", i)
+
+    def of_group(group: Group, bufs: Buffers, static: set[Node]) -> Launch:
+        return _Lowering(group, bufs, static, templates).run()
+
+    program.steps = Walk(graph, bufs, of_group).run(program.conditions)
+    return program
+
+
+class Unlowered(Exception):
+    """An operation that no kernel computes."""
+
+
+class _Lowering:
+    """One group's lowering. `stages` grows while expressions are asked for."""
+
+    def __init__(self, group: Group, bufs: Buffers, static: set[Node], templates: Templates) -> None:
+        self.group = group
+        self.bufs = bufs
+        self.static = static
+        self.templates = templates
+        self.inside = set(group.nodes) - ({group.anchor} if group.anchor else set())
+        self.params: list[Param] = []
+        self.buffers: list[int] = []
+        self.stages: list[Stage] = []
+        self.lets: dict[Symbol, Expr] = {}
+        self.slots: dict[Any, int] = {}
+        self.memo: dict[Any, Expr] = {}
+        self.names = 0
+        self.accumulator: Value | None = None
+
+    def run(self) -> Launch:
+        anchor = self.group.anchor
+        rule: Callable[[Node], Body] = _ANCHORS[anchor.op.name].__get__(self) if anchor else self.loop_nest
+        body = rule(anchor)  # type: ignore[arg-type]
+        origin = tuple(dict.fromkeys(o for n in reversed(self.group.nodes) for o in n.origin if o))
+        return close(body, tuple(self.params), tuple(self.buffers), origin, self.bufs.program.indices)
+
+    # -- parameters and names ----------------------------------------------------------------------------------------
+
+    def symbol(self, prefix: str, extent: Size) -> Symbol:
+        self.names += 1
+        return Symbol(f"{prefix}{self.names}", 0, extent)
+
+    def param(self, buffer: int, written: bool = False) -> int:
+        """The position of a buffer among the kernel's parameters."""
+        for i, b in enumerate(self.buffers):
+            if b == buffer and self.params[i].written == written:
+                return i
+        described = self.bufs.program.buffers[buffer]
+        self.buffers.append(buffer)
+        self.params.append(Param(described.dtype, described.size, written))
+        return len(self.buffers) - 1
+
+    def buffer(self, value: Value) -> int:
+        """The parameter that reads the buffer of a value made elsewhere."""
+        return self.param(self.bufs.read(value, self.static))
+
+    # -- expressions -------------------------------------------------------------------------------------------------
+
+    def at(self, value: Value, index: Sequence[Size], mask: Expr | None = None) -> Expr:
+        """`value` at `index`, in its computing dtype; where `mask` is false no memory is read."""
+        key = (value, tuple(index), mask)
+        if key not in self.memo:
+            self.memo[key] = self._at(value, tuple(index), mask)
+        return self.memo[key]
+
+    def _at(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        node, name, compute = value.node, value.op, value.dtype.compute
+        if value is self.accumulator:
+            return Acc(compute)
+        if name == "constant" and count(value.shape) == 1:
+            assert value.data is not None
+            return Const(value.data.reshape(-1)[0].item(), compute)
+        # Views that no kernel writes are index maps; what else is constant is computed when the artifact is written.
+        view = node.op.name in VIEWS and (value not in self.bufs.made or value is self.group.root)
+        if not view and node not in self.inside:
+            load = self.load(value, index, mask)
+            return load if value.dtype == compute else Call("cast", (load,), compute)
+        return getattr(self, f"_{name}")(value, index, mask)  # type: ignore[no-any-return]
+
+    def load(self, value: Value, index: Index, mask: Expr | None) -> Load:
+        other = None if mask is None else Const(False if value.dtype == BOOL else 0, value.dtype)
+        return Load(self.buffer(value), linear(index, value.shape), value.dtype, mask, other)
+
+    def _size(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        return IndexExpr(value.node.attrs["value"])
+
+    def _iota(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        e = IndexExpr(index[value.node.attrs["axis"]])
+        return e if value.dtype == I64 else Call("cast", (e,), value.dtype.compute)
+
+    def _map(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        if value in self.group.keep and self.group.outer is not None:
+            return self.kept(value, index)
+        node = value.node
+        args = tuple(self.at(v, input_index(node, i, index)[0], mask) for i, v in enumerate(node.inputs))
+        return self.call(node, args)
+
+    def call(self, node: Node, args: tuple[Expr, ...]) -> Expr:
+        prim, dtype = node.attrs["prim"], node.outputs[0].dtype
+        if prim not in ("cast", "cast_unsaturated", "bitcast"):
+            return Call(prim, args, dtype.compute)
+        (arg,) = args
+        source = node.inputs[0].dtype
+        if dtype == source:
+            return arg
+        if prim == "bitcast":
+            narrowed: Expr = Call("bitcast", (_stored(arg, source),), dtype)
+        else:
+            narrowed = arg if arg.dtype == dtype else Call(prim, (arg,), dtype)
+        return narrowed if dtype == dtype.compute else Call("cast", (narrowed,), dtype.compute)
+
+    def _view(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        inner, condition = input_index(value.node, 0, index)
+        if condition is None:
+            return self.at(value.node.inputs[0], inner, mask)
+        e = self.at(value.node.inputs[0], inner, conjunction([mask, condition]))
+        fill = Const(value.dtype.to_numpy().type(value.node.attrs["value"]).item(), e.dtype)
+        if isinstance(e, Load) and mask is None:
+            return Load(e.buffer, e.index, e.dtype, e.mask, fill)
+        return Call("select", (condition, e, fill), e.dtype)
+
+    _reshape = _permute = _broadcast = _slice = _pad = _window = _view
+
+    def _gather(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        node = value.node
+        axes = node.attrs["axes"]
+        position, rest = gather_index(node, index)
+        chosen = [
+            self.bind(self.at(w, broadcast_to(position, w.shape), mask), node.inputs[0].shape[a])
+            for w, a in zip(node.inputs[1:], axes)
+        ]
+        return self.at(node.inputs[0], merge_axes(rest, axes, chosen), mask)
+
+    def bind(self, e: Expr, extent: Size) -> Size:
+        """A symbol for a data-dependent index, clamped to [0, extent) so that no access can leave the buffer."""
+        if isinstance(e, Const):
+            return int(e.value)
+        wide = e if e.dtype == I64 else Call("cast", (e,), I64)
+        clamped = Call("max", (Call("min", (wide, IndexExpr(extent - 1)), I64), Const(0, I64)), I64)
+        for symbol, bound in self.lets.items():
+            if bound is clamped:
+                return symbol
+        symbol = self.symbol("g", extent)
+        self.lets[symbol] = clamped
+        return symbol
+
+    def _concat(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        axis = value.node.attrs["axis"]
+        ends: list[Size] = []
+        at: Size = 0
+        for piece in value.node.inputs:
+            at = at + piece.shape[axis]
+            ends.append(at)
+        out: Expr | None = None
+        for i in reversed(range(len(ends))):
+            start = ends[i - 1] if i else 0
+            below = Call("lt", (IndexExpr(index[axis]), IndexExpr(ends[i])), BOOL) if i < len(ends) - 1 else None
+            above = Call("le", (IndexExpr(start), IndexExpr(index[axis])), BOOL) if i else None
+            inner = (*index[:axis], index[axis] - start, *index[axis + 1 :])
+            e = self.at(value.node.inputs[i], inner, conjunction([mask, above, below]))
+            out = e if out is None else Call("select", (below, e, out), e.dtype)
+        assert out is not None
+        return out
+
+    # -- stages ------------------------------------------------------------------------------------------------------
+
+    def stage(self, **fields: Any) -> int:
+        """Appends a stage, with the lets that its expression needs; returns its slot."""
+        stage = Stage(**fields)
+        needed: set[Symbol] = set()
+        pending = set().union(*(symbols(s) for s in sizes_of(stage)))
+        while pending:
+            s = pending.pop()
+            if s in self.lets and s not in needed:
+                needed.add(s)
+                pending |= set().union(*(symbols(x) for x in sizes_of(self.lets[s])), set())
+        lets = tuple(Let(s, e) for s, e in self.lets.items() if s in needed)
+        self.stages.append(replace(stage, lets=lets))
+        return len(self.stages) - 1
+
+    def _reduce(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        node = value.node
+        return self._reduced(node, index, node.attrs["kind"], node.attrs["axes"])
+
+    def _reduced(self, node: Node, index: Index, kind: str, axes: Sequence[int]) -> Expr:
+        value = node.outputs[0]
+        key = (node, tuple(index))
+        dtype = value.dtype.compute
+        if key not in self.slots:
+            source = node.inputs[0]
+            over = tuple(self.symbol("r", source.shape[a]) for a in axes)
+            e = self.at(source, merge_axes(index, axes, over))
+            self.slots[key] = self.stage(value=e, store=None, reduce_axes=over, reduce=kind)
+        return Local(self.slots[key], 0, dtype)
+
+    def _argreduce(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+        """The extreme value first, then the first (or last) position that has it. A NaN counts as the extreme."""
+        node = value.node
+        axis, kind, last = node.attrs["axis"], node.attrs["kind"], node.attrs["last"]
+        source = node.inputs[0]
+        best = self._reduced(node, index, kind, (axis,))
+        best = Local(best.slot, 0, source.dtype.compute)  # type: ignore[attr-defined]
+        key = (node, tuple(index), "position")
+        if key not in self.slots:
+            over = self.symbol("r", source.shape[axis])
+            e = self.at(source, merge_axes(index, (axis,), (over,)))
+            hit: Expr = Call("eq", (e, best), BOOL)
+            if e.dtype.is_float:
+                hit = Call("or", (hit, Call("isnan", (e,), BOOL)), BOOL)
+            missed = Const(-1, I64) if last else IndexExpr(source.shape[axis])
+            found = Call("select", (hit, IndexExpr(over), missed), I64)
+            self.slots[key] = self.stage(value=found, store=None, reduce_axes=(over,), reduce="max" if last else "min")
+        return Local(self.slots[key], 0, I64)
+
+    def kept(self, value: Value, index: Index) -> Expr:
+        """A value of the row that several stages read: computed once into a row-local buffer."""
+        outer = self.group.outer
+        assert outer is not None
+        inner = [a for a, i in enumerate(index) if symbols(i) - outer]
+        rows = tuple(i for a, i in enumerate(index) if a not in inner)
+        key = (value, rows, "kept")
+        if key not in self.slots:
+            axes = tuple(self.symbol("k", value.shape[a]) for a in inner)
+            at = merge_axes(rows, inner, axes)
+            node = value.node
+            args = tuple(self.at(v, input_index(node, i, at)[0]) for i, v in enumerate(node.inputs))
+            self.slots[key] = self.stage(value=self.call(node, args), store=None, axes=axes)
+        position = linear([index[a] for a in inner], [value.shape[a] for a in inner])
+        return Local(self.slots[key], position, value.dtype.compute)
+
+    def final(self, index: Index, axes: tuple[Symbol, ...] = ()) -> None:
+        """The stage that writes the group's root at `index`."""
+        group = self.group
+        e = _stored(self.at(group.root, index), group.root.dtype)
+        target = self.param(self.bufs.of(group.writes), written=True)
+        if group.offset is not None:
+            axis, start = group.offset
+            index = (*index[:axis], index[axis] + start, *index[axis + 1 :])
+        self.stage(value=e, store=Store(target, linear(index, group.writes.shape)), axes=axes)
+
+    # -- loop nests --------------------------------------------------------------------------------------------------
+
+    def loop_nest(self, _: Node | None) -> LoopNest:
+        group = self.group
+        outer = group.domain if group.outer is None else tuple(s for s in group.domain if s in group.outer)
+        inner = tuple(s for s in group.domain if s not in outer)
+        self.final(group.domain, inner)
+        return schedule(LoopNest(outer, tuple(self.stages)))
+
+    def scan(self, node: Node) -> LoopNest:
+        """Running combinations; exclusive ones start from the identity and leave out the last element."""
+        (x,) = node.inputs
+        axis, kind = node.attrs["axis"], node.attrs["kind"]
+        n = x.shape[axis]
+        domain = self.group.domain
+        target = self.param(self.bufs.of(node.outputs[0]), written=True)
+        outer = tuple(s for i, s in enumerate(domain) if i != axis)
+
+        def place(i: Size) -> Index:
+            i = n - 1 - i if node.attrs["reverse"] else i
+            return (*domain[:axis], i, *domain[axis + 1 :])
+
+        skip = 1 if node.attrs["exclusive"] else 0
+        if skip:
+            first = Const(TABLE[kind].identity(x.dtype), x.dtype)  # type: ignore[misc]
+            once = self.symbol("k", dim_min(1, n))
+            self.stage(value=first, store=Store(target, linear(place(once), x.shape)), axes=(once,))
+        i = self.symbol("k", dim_max(n - skip, 0))
+        e = self.at(x, place(i))
+        if e.dtype != x.dtype:
+            e = Call("cast", (e,), x.dtype)
+        self.stage(value=e, store=Store(target, linear(place(i + skip), x.shape)), axes=(i,), scan=kind)
+        return schedule(LoopNest(outer, tuple(self.stages)))
+
+    def scatter(self, node: Node) -> LoopNest:
+        """Copies the data, then writes the updates in order; one task, since updates may meet."""
+        data, updates, *where = node.inputs
+        axes, combine = node.attrs["axes"], node.attrs["combine"]
+        target = self.param(self.bufs.of(node.outputs[0]), written=True)
+        copy = tuple(self.symbol("k", d) for d in data.shape)
+        value = _stored(self.at(data, copy), data.dtype)
+        self.stage(value=value, store=Store(target, linear(copy, data.shape)), axes=copy)
+        at = tuple(self.symbol("u", d) for d in updates.shape)
+        first = min(axes)
+        rank = max(len(w.shape) for w in where)
+        position, rest = at[first : first + rank], at[:first] + at[first + rank :]
+        chosen = [self.bind(self.at(w, broadcast_to(position, w.shape)), data.shape[a]) for w, a in zip(where, axes)]
+        index = merge_axes(rest, axes, chosen)
+        store = Store(target, linear(index, data.shape), combine)
+        self.stage(value=_stored(self.at(updates, at), data.dtype), store=store, axes=at)
+        return LoopNest((), tuple(self.stages))
+
+    # -- template kernels --------------------------------------------------------------------------------------------
+
+    def epilogue(self, anchor: Value, index: Index) -> tuple[Stage, ...]:
+        """The stages that turn the accumulator at `index` of the anchor's value into the root's element."""
+        path = path_to_root(anchor, self.group)
+        assert path is not None
+        self.accumulator = anchor
+        self.final(root_index(path, index))
+        return tuple(self.stages)
+
+    def matmul(self, node: Node) -> Matmul:
+        a, b = node.inputs
+        out = node.outputs[0]
+        acc = node.attrs["acc"].compute
+        *batch_dims, rows, n_size = out.shape
+        k_size = a.shape[-1]
+        n, k = Symbol("n", 0, n_size), Symbol("k", 0, k_size)
+        shared = all(d == 1 for d in b.shape[:-2])
+        b2 = b.shape[-2:]
+
+        def a_at(index: Index) -> Expr:
+            # Axes of 1 are broadcast; two symbols of one size are not told apart here.
+            return self.at(a, tuple(0 if d == 1 else i for i, d in zip(index[len(index) - a.rank :], a.shape)))
+
+        merged = Symbol("m", 0, prod(batch_dims) * rows)
+        batch: tuple[Symbol, ...] = ()
+        m = merged
+        lead: Index = delinear(merged, (*batch_dims, rows))
+        a_expr = a_at((*lead, k))
+        if not shared or not _has_rows(a_expr, k):
+            batch = tuple(Symbol(f"b{i}", 0, d) for i, d in enumerate(batch_dims))
+            m = Symbol("m", 0, rows)
+            lead = (*batch, m)
+            a_expr = a_at((*lead, k))
+        nr = 0
+        if shared and b.node in self.static and acc == a.dtype == b.dtype:
+            nr = self.templates.matmul_nr(n_size, k_size, acc)
+        if nr:
+            panels = -(-_int(n_size) // nr)
+            buffer = self.bufs.constant(Weight(b, "matmul", nr), panels * nr * _int(k_size))
+            b_expr: Expr = Load(self.param(buffer), 0, b.dtype)
+        else:
+            index = (*(batch[len(batch) - (b.rank - 2) :] if not shared else (0,) * (b.rank - 2)), k, n)
+            b_expr = self.at(b, tuple(0 if d == 1 else i for i, d in zip(index, (*b.shape[:-2], *b2))))
+        epilogue = self.epilogue(out, (*lead, n))
+        return Matmul(batch, m, n, k, a_expr, b_expr, bool(nr), acc, epilogue, nr)
+
+    def conv(self, node: Node) -> Conv:
+        x, w = node.inputs
+        out = node.outputs[0]
+        attrs = node.attrs
+        *taps, ic, oc = (_int(d) for d in w.shape)
+        groups = attrs["groups"]
+        depthwise = groups == oc and ic == 1
+        facts = {**attrs, "ic": ic, "oc": oc, "taps": tuple(taps), "out": out.shape[1:-1], "dtype": x.dtype}
+        nr = 0 if depthwise else self.templates.conv_nr(facts)
+        panels = -(-(oc // groups) // nr) * nr if nr else 1
+        winograd = not depthwise and self.templates.conv_winograd(facts)
+        size = prod(taps) * oc if depthwise else groups * panels * (16 if winograd else prod(taps)) * ic
+        weight = Weight(w, "depthwise" if depthwise else "winograd" if winograd else "conv", nr, groups)
+        n = Symbol("n", 0, x.shape[0])
+        spatial = tuple(Symbol(f"x{i}", 0, d) for i, d in enumerate(x.shape[1:-1]))
+        channel = Symbol("ic", 0, x.shape[-1])
+        position = tuple(Symbol(f"y{i}", 0, d) for i, d in enumerate(out.shape[1:-1]))
+        c = Symbol("c", 0, out.shape[-1])
+        x_expr = self.at(x, (n, *spatial, channel))
+        w_param = self.param(self.bufs.constant(weight, size))
+        epilogue = self.epilogue(out, (n, *position, c))
+        return Conv(
+            n, spatial, channel, position, c, tuple(taps), attrs["strides"], attrs["dilations"], attrs["pads_low"],
+            groups, x_expr, w_param, x.dtype.compute, epilogue, nr, winograd,
+        )  # fmt: skip
+
+    def attention(self, node: Node) -> Attention:
+        q, k, v = node.inputs[:3]
+        out = node.outputs[0]
+        batch = tuple(Symbol(f"b{i}", 0, d) for i, d in enumerate(out.shape[:-2]))
+        m, n = Symbol("m", 0, out.shape[-2]), Symbol("n", 0, k.shape[-2])
+        d, dv = Symbol("d", 0, q.shape[-1]), Symbol("e", 0, v.shape[-1])
+
+        def read(value: Value, *last: Symbol) -> Expr:
+            index = (*batch, *last)[len(batch) + 2 - value.rank :]
+            return self.at(value, tuple(0 if x == 1 else i for i, x in zip(index, value.shape)))
+
+        mask: Expr | None = None
+        for value in node.inputs[3:]:
+            e = read(value, m, n)
+            mask = e if mask is None else Call("add", (mask, e), e.dtype)
+        causal = node.attrs.get("causal")
+        exprs = read(q, m, d), read(k, n, d), read(v, n, dv)
+        epilogue = self.epilogue(out, (*batch, m, dv))
+        offset: Size | None = None if causal is None or causal is False else (0 if causal is True else causal)
+        return Attention(
+            batch, m, n, d, dv, *exprs, mask, float(node.attrs["scale"]), offset, epilogue,
+            bool(node.attrs.get("zero_rows", False)),
+        )  # fmt: skip
+
+    def recurrent(self, node: Node) -> Recurrent:
+        attrs = node.attrs
+        given = dict(zip(("xw", "r", *attrs["has"]), node.inputs))
+        bases = {name: operand_base(node, i, v) for i, (name, v) in enumerate(given.items())}
+        number = {name: self.buffer(v) for name, v in bases.items()}
+        outs = {}
+        for name, v in zip(("y", "yh", "yc"), node.outputs):
+            outs[name] = self.param(self.bufs.of(v), written=True)
+        time, batch, _, _, hidden = given["xw"].shape
+        number |= {n: -1 for n in _OPTIONAL if n not in number} | {n: outs.get(n, -1) for n in ("y", "yh", "yc")}
+        return Recurrent(
+            kind=attrs["kind"],
+            direction=attrs["direction"],
+            time=time,
+            batch=batch,
+            hidden=hidden,
+            activations=attrs["activations"],
+            clip=attrs["clip"],
+            input_forget=attrs["input_forget"],
+            dtype=given["xw"].dtype,
+            **number,
+        )
+
+    def sort(self, node: Node) -> Sort:
+        (x,) = node.inputs
+        values, indices = node.outputs
+        axis = node.attrs["axis"]
+        outer = tuple(Symbol(f"o{i}", 0, d) for i, d in enumerate(x.shape) if i != axis)
+        i, j = Symbol("i", 0, x.shape[axis]), Symbol("j", 0, values.shape[axis])
+        place = linear(merge_axes(outer, (axis,), (j,)), values.shape)
+        e = self.load(x, merge_axes(outer, (axis,), (i,)), None)
+        to_values, to_indices = (Store(self.param(self.bufs.of(v), written=True), place) for v in (values, indices))
+        return Sort(outer, i, j, e, node.attrs["descending"], to_values, to_indices, indices.dtype)
+
+
+_OPTIONAL = ("rb", "peephole", "h0", "c0", "lengths")  # operands that a recurrent layer may lack
+
+_ANCHORS: dict[str, Any] = {
+    "matmul": _Lowering.matmul,
+    "conv": _Lowering.conv,
+    "attention": _Lowering.attention,
+    "recurrent": _Lowering.recurrent,
+    "sort": _Lowering.sort,
+    "scan": _Lowering.scan,
+    "scatter": _Lowering.scatter,
+}
+
+
+def _stored(e: Expr, dtype: DType) -> Expr:
+    """A value in its computing dtype as it is stored: bit for bit what was loaded, where it was just that."""
+    if e.dtype == dtype:
+        return e
+    if isinstance(e, Call) and e.prim == "cast" and e.args[0].dtype == dtype:
+        return e.args[0]
+    return Call("cast", (e,), dtype)
+
+
+def _has_rows(e: Expr, k: Symbol) -> bool:
+    """Whether an operand is a plain load of rows along k, wherever each of them starts."""
+    return isinstance(e, Load) and e.mask is None and linear_in(e.index, k) is not None
+
+
+def _int(size: Size) -> int:
+    assert isinstance(size, int), size
+    return size
+
+

@@ -1,0 +1,146 @@
+"""The memory plan: where each intermediate buffer lives.
+
+In: a lowered program. Out: an `Arena`: regions of memory, in them slots that buffers with disjoint lifetimes share,
+each as large as its largest buffer, one after the other. Sizes may be symbolic: a buffer goes into a slot only if it is
+provably not larger, or makes a slot larger that is provably smaller, so one plan holds for every shape.
+
+Region 0 is sized before a run. Region r holds what the r-th bound symbol makes known, and is made when that symbol is
+bound; where that happens in a loop, it is made anew, since nothing in it outlives an iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..scalar.dim import Size, Symbol, ceil_div, known_le, symbols
+from .ir import Bind, Branch, Launch, Loop, Step
+from .program import ALIGNMENT, Buffer
+
+
+@dataclass(frozen=True)
+class Arena:
+    """slot: arena buffer (its number in Program.buffers) -> slot; regions, offsets: of the slots, the latter in bytes;
+    sizes: of the regions, in bytes. lifetimes: arena buffer -> (first time that it is used, last one).
+    """
+
+    slot: dict[int, int]
+    regions: tuple[int, ...]
+    offsets: tuple[Size, ...]
+    sizes: tuple[Size, ...]
+    lifetimes: dict[int, tuple[int, int]]
+
+    @property
+    def size(self) -> Size:
+        """Of what is there from the start."""
+        return self.sizes[0]
+
+    def offset(self, buffer: int) -> Size:
+        return self.offsets[self.slot[buffer]]
+
+    def region(self, buffer: int) -> int:
+        return self.regions[self.slot[buffer]]
+
+
+def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbol] = ()) -> Arena:
+    """Assigns every arena buffer a slot, in the order of first use; freed slots are reused last in, first out.
+
+    bound: the symbols that get values during the run, in order (`Program.bound`)."""
+    times = _Times(buffers)
+    times.walk(steps)
+    lifetimes = times.lifetimes
+    slots = _Slots()
+    for time, used in enumerate(times.used):
+        for b in used:
+            if lifetimes[b][0] == time and b not in slots.of:
+                need = aligned(buffers[b].size * buffers[b].dtype.itemsize)
+                slots.take(b, need, region_of(buffers[b].size, bound))
+        for b in used:
+            if lifetimes[b][1] == time:
+                slots.free.append(slots.of[b])
+    offsets: list[Size] = []
+    sizes: list[Size] = [0] * (len(bound) + 1)
+    for region, size in zip(slots.regions, slots.sizes):
+        offsets.append(sizes[region])
+        sizes[region] = sizes[region] + size
+    return Arena(slots.of, tuple(slots.regions), tuple(offsets), tuple(sizes), lifetimes)
+
+
+def region_of(size: Size, bound: Sequence[Symbol]) -> int:
+    """The region in which something of this size can lie: that of the last of its symbols to get a value."""
+    found = symbols(size)
+    return max((r for r, s in enumerate(bound, 1) if s in found), default=0)
+
+
+def aligned(size: Size) -> Size:
+    """Bytes rounded up to whole cache lines."""
+    return ceil_div(size, ALIGNMENT) * ALIGNMENT
+
+
+class _Times:
+    """When each arena buffer is used; steps are numbered in the order of the program's text."""
+
+    def __init__(self, buffers: Sequence[Buffer]) -> None:
+        self.buffers = buffers
+        self.used: list[list[int]] = []
+        self.lifetimes: dict[int, tuple[int, int]] = {}
+
+    def use(self, *numbers: int) -> None:
+        time = len(self.used)
+        self.used.append([b for b in dict.fromkeys(numbers) if self.buffers[b].kind == "arena"])
+        for b in self.used[-1]:
+            self.lifetimes[b] = (self.lifetimes.get(b, (time, time))[0], time)
+
+    def walk(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Launch):
+                self.use(*step.buffers)
+            elif isinstance(step, Bind):
+                self.use(step.buffer)
+            elif isinstance(step, Branch):
+                self.use(step.condition)
+                self.walk(step.then)
+                self.walk(step.otherwise)
+            elif isinstance(step, Loop):
+                self.loop(step)
+
+    def loop(self, step: Loop) -> None:
+        """What is there before the loop and used in it stays until its end, as the next iteration may read it."""
+        around = [step.count, *step.rows, *([] if step.condition is None else [step.condition])]
+        start = len(self.used)
+        self.use(*around)
+        self.walk(step.body)
+        through = [b for b, (first, last) in self.lifetimes.items() if first <= start <= last and b not in around]
+        self.use(*around, *through)
+
+
+@dataclass
+class _Slots:
+    of: dict[int, int] = field(default_factory=dict)
+    regions: list[int] = field(default_factory=list)
+    sizes: list[Size] = field(default_factory=list)
+    free: list[int] = field(default_factory=list)
+
+    def take(self, buffer: int, need: Size, region: int) -> None:
+        self.of[buffer] = self._take(need, region)
+
+    def _take(self, need: Size, region: int) -> int:
+        """A free slot that holds `need` (the tightest provable, the most recently freed), else a grown or new one."""
+        sizes = self.sizes
+        free = [s for s in self.free if self.regions[s] == region]
+        fitting = [s for s in free if known_le(need, sizes[s])]
+        if fitting:
+            best = fitting[-1]
+            for s in reversed(fitting[:-1]):
+                if known_le(sizes[s], sizes[best]) and sizes[s] != sizes[best]:
+                    best = s
+            self.free.remove(best)
+            return best
+        for s in reversed(free):
+            if known_le(sizes[s], need):
+                self.free.remove(s)
+                sizes[s] = need
+                return s
+        sizes.append(need)
+        self.regions.append(region)
+        return len(sizes) - 1

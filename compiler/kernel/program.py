@@ -1,0 +1,221 @@
+"""Programs: a model as steps over buffers, and how one is put together.
+
+In: values of graphs, and bodies of kernels. Out: numbered buffers, and launches of kernels that are closed over formal
+sizes. It knows neither operations nor targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..graph.conditions import Condition
+from ..graph.index import count
+from ..graph.ir import Graph, Node, Value
+from ..passes.fuse import Group
+from ..scalar.dim import Dim, Size, Symbol, lower_bound, symbols
+from ..scalar.dtype import DType
+from ..scalar.expr import Load
+from . import choices
+from .ir import Bind, Body, Branch, Kernel, Launch, Loop, LoopNest, Param, Stage, Step, Store
+from .rebuild import map_sizes, rebuild
+from .schedule import schedule
+
+ALIGNMENT = 64  # bytes: a cache line, and a whole AVX-512 register
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant in the artifact: the value, and how it is laid out.
+
+    packing: "" as it is, "matmul" in panels of nr columns, "conv" in panels per group, "winograd" the same,
+    transformed, "depthwise" taps by channels."""
+
+    value: Value
+    packing: str = ""
+    nr: int = 0
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A region of memory: kind is input, output, weight or arena; number counts within its kind."""
+
+    kind: str
+    number: int
+    dtype: DType
+    size: Size
+
+
+@dataclass
+class Program:
+    """A model as steps over buffers; sizes are expressions of the model's symbols.
+
+    groups: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
+    checks: on what becomes known during one. indices: the symbols that number the iterations of loops.
+    """
+
+    graph: Graph
+    buffers: list[Buffer] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    weights: list[Weight] = field(default_factory=list)
+    groups: list[Group | None] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
+    checks: list[Condition] = field(default_factory=list)
+    indices: set[Symbol] = field(default_factory=set)
+
+    @property
+    def launches(self) -> list[Launch]:
+        """All launches in the order of the program's text, those inside of branches and loops included."""
+        return [step for step in every_step(self.steps) if isinstance(step, Launch)]
+
+    def bound(self) -> list[Symbol]:
+        """The symbols that get their values during a run, in the order in which they do."""
+        return [step.symbol for step in every_step(self.steps) if isinstance(step, (Bind, Loop))]
+
+    def symbols(self) -> list[Symbol]:
+        """The model's symbols: dims of inputs, and elements that shapes depend on, in their order; random numbers."""
+        dims = [d for v in self.graph.inputs for d in v.shape]
+        elements = [d for v in self.graph.inputs if v.content is not None for d in v.content.reshape(-1)]
+        named = dict.fromkeys(d for d in (*dims, *elements) if isinstance(d, Symbol))
+        used = (s for launch in self.launches for size in launch.sizes for s in sorted(symbols(size), key=str))
+        random = (s for s in used if s.extent is None and s not in self.bound())
+        return list(named | dict.fromkeys(random))
+
+    def weight_offsets(self) -> list[int]:
+        """Where each weight lies in weights.bin, in bytes; the last number is the size of the file."""
+        sizes = {b.number: _int(b.size) * b.dtype.itemsize for b in self.buffers if b.kind == "weight"}
+        offsets = [0]
+        for i in range(len(self.weights)):
+            offsets.append(-(-(offsets[-1] + sizes[i]) // ALIGNMENT) * ALIGNMENT)
+        return offsets
+
+
+class Buffers:
+    """The numbers of the program's buffers, made on first use."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.number: dict[Value, int] = {}
+        self.weight: dict[tuple[Any, ...], int] = {}
+        self.made: set[Value] = set()  # values that some kernel writes
+
+    def inner(self) -> Buffers:
+        """The buffers of a sub-graph's values."""
+        inner = Buffers(self.program)
+        inner.weight = self.weight
+        return inner
+
+    def add(self, value: Value, kind: str, number: int) -> int:
+        self.program.buffers.append(Buffer(kind, number, value.dtype, count(value.shape)))
+        self.number[value] = len(self.program.buffers) - 1
+        return self.number[value]
+
+    def of(self, value: Value) -> int:
+        """The buffer of a value that some kernel writes."""
+        if value not in self.number:
+            self.number[value] = self.fresh(value.dtype, count(value.shape))
+        return self.number[value]
+
+    def fresh(self, dtype: DType, size: Size) -> int:
+        """A buffer of its own."""
+        number = sum(b.kind == "arena" for b in self.program.buffers)
+        self.program.buffers.append(Buffer("arena", number, dtype, size))
+        return len(self.program.buffers) - 1
+
+    def read(self, value: Value, static: set[Node]) -> int:
+        """The buffer with the elements of a value made elsewhere; `static`: constants and what depends on them."""
+        return self.constant(Weight(value)) if value.node in static else self.of(value)
+
+    def constant(self, weight: Weight, size: Size | None = None) -> int:
+        key = (weight.value, weight.packing, weight.nr, weight.groups)
+        if key not in self.weight:
+            value = weight.value
+            self.program.weights.append(weight)
+            self.program.buffers.append(
+                Buffer(
+                    "weight", len(self.program.weights) - 1, value.dtype, count(value.shape) if size is None else size
+                )
+            )
+            self.weight[key] = len(self.program.buffers) - 1
+        return self.weight[key]
+
+
+def every_step(steps: Sequence[Step]) -> Iterator[Step]:
+    """All steps, those inside of branches and loops after the step that holds them."""
+    for step in steps:
+        yield step
+        if isinstance(step, Branch):
+            yield from every_step(step.then)
+            yield from every_step(step.otherwise)
+        elif isinstance(step, Loop):
+            yield from every_step(step.body)
+
+
+def copy(program: Program, source: int, target: int, origin: tuple[str, ...], row: Size = 0) -> Launch:
+    """Copies one buffer to another; row: to which part of a target that holds several of them."""
+    described = program.buffers[source]
+    o = Symbol("o0", 0, described.size)
+    stage = Stage(Load(0, o, described.dtype), Store(1, row * described.size + o))
+    params = (Param(described.dtype, described.size, False), Param(described.dtype, program.buffers[target].size, True))
+    return close(schedule(LoopNest((o,), (stage,))), params, (source, target), origin, program.indices)
+
+
+# -- closing a kernel ------------------------------------------------------------------------------------------------
+
+
+def close(
+    body: Body,
+    params: tuple[Param, ...],
+    buffers: tuple[int, ...],
+    origin: tuple[str, ...],
+    free: Collection[Symbol] = (),
+) -> Launch:
+    """Makes the body a function of formal sizes: model symbols, and in template kernels long constants, become p0, p1,
+    ...
+
+    so that equal kernels of different layers are equal objects."""
+    formal: dict[Size, Symbol] = {}
+    generalise = not isinstance(body, LoopNest)
+
+    def parameter(actual: Size, lower: int) -> Symbol:
+        if actual not in formal:
+            formal[actual] = Symbol(f"p{len(formal)}", lower, None)
+        return formal[actual]
+
+    bound: dict[Symbol, Symbol] = {}
+    seen: dict[Size, Size] = {}  # sizes are graphs: what several share is changed once
+
+    def change(size: Size) -> Size:
+        if isinstance(size, int):
+            if generalise and abs(size) > choices.SIZE_LITERAL:
+                return parameter(abs(size), 1) * (1 if size > 0 else -1)
+            return size
+        if isinstance(size, Symbol):
+            if size.extent is None or size in free:
+                return parameter(size, size.lower or 0)
+            if size not in bound:
+                bound[size] = Symbol(size.name, size.lower, change(size.extent))
+            return bound[size]
+        if size not in seen:
+            fixed = all(s.extent is None or s in free for s in symbols(size))
+            whole = fixed and _is_heavy(size)
+            seen[size] = parameter(size, lower_bound(size) or 0) if whole else rebuild(size, change)
+        return seen[size]
+
+    closed = map_sizes(body, change)
+    params = map_sizes(params, change)
+    sizes = tuple(formal)
+    return Launch(Kernel(params, tuple(formal.values()), closed), buffers, sizes, origin)
+
+
+def _is_heavy(size: Dim) -> bool:
+    """Whether a size is better worked out once for a kernel than over and over in it."""
+    atoms = [a for _, m in size.terms for a in m if not isinstance(a, Symbol)]
+    return len(atoms) > 3 or any(a.rank > 4 for a in atoms)
+
+
+def _int(size: Size) -> int:
+    assert isinstance(size, int), size
+    return size

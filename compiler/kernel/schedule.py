@@ -1,0 +1,285 @@
+"""Schedules of loop nests: which loops are outer (parallel), which inner, and in which blocks.
+
+In and out: a `LoopNest`. Each function keeps the meaning and changes the loops only:
+refine (split an axis so that divisions vanish), collapse (merge axes that walk memory as one), then `rows` for nests
+with reductions and `points` for those without decide what is innermost. The numbers stand in `choices.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from ..scalar.dim import (
+    Dim,
+    FloorDiv,
+    Mod,
+    Size,
+    Symbol,
+    ceil_div,
+    dim_min,
+    exact_div,
+    linear_in,
+    substitute,
+    symbols,
+)
+from ..scalar.expr import Expr, Load, Local, rewrite
+from ..scalar.expr import Index as IndexExpr
+from . import choices
+from .ir import LoopNest, Stage
+from .rebuild import expressions, map_sizes, sizes_of
+
+
+def schedule(nest: LoopNest) -> LoopNest:
+    """The whole schedule of a nest whose outer domain is still one symbol per axis."""
+    nest = collapse(refine(nest))
+    if any(s.reduce for s in nest.stages):
+        return rows(nest)
+    if any(s.scan for s in nest.stages) or nest.stages[-1].axes:
+        return nest
+    return points(nest)
+
+
+def replace_symbols(nest: LoopNest, values: dict[Symbol, Size], outer: Sequence[Symbol]) -> LoopNest:
+    """`nest` over `outer` instead, with the old symbols replaced everywhere (extents of inner symbols too)."""
+    table = dict(values)
+    for stage in nest.stages:  # inner extents that mention a replaced symbol
+        for s in (*stage.axes, *stage.reduce_axes):
+            if s.extent is not None and symbols(s.extent) & frozenset(values):
+                table[s] = Symbol(s.name, s.lower, substitute(s.extent, values))
+    return replace(map_sizes(nest, lambda x: substitute(x, table)), outer=tuple(outer))
+
+
+# -- refine ----------------------------------------------------------------------------------------------------------
+
+
+def refine(nest: LoopNest) -> LoopNest:
+    """Splits axis s into s1 * c + s0 where some index divides by c, so that s // c is s1 and s % c is s0."""
+    for fuel in range(16):
+        found = next(_splits(nest), None)
+        if found is None:
+            return nest
+        axis, size = found
+        if axis.extent is None:
+            return nest
+        high = Symbol(f"{axis.name}h{fuel}", 0, exact_div(axis.extent, size))
+        low = Symbol(f"{axis.name}l{fuel}", 0, size)
+        nest = split(nest, axis, (high, low), high * size + low)
+    return nest
+
+
+def split(nest: LoopNest, axis: Symbol, parts: tuple[Symbol, ...], value: Size) -> LoopNest:
+    """Replaces `axis`, wherever it is looped over, by `parts` with axis = value."""
+
+    def swap(axes: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+        return tuple(p for s in axes for p in (parts if s is axis or s == axis else (s,)))
+
+    stages = tuple(replace(s, axes=swap(s.axes), reduce_axes=swap(s.reduce_axes)) for s in nest.stages)
+    return replace_symbols(replace(nest, stages=stages), {axis: value}, swap(nest.outer))
+
+
+def _splits(nest: LoopNest) -> Iterator[tuple[Symbol, Size]]:
+    loops = {s: s for s in (*nest.outer, *(a for st in nest.stages for a in (*st.axes, *st.reduce_axes)))}
+    for size in sizes_of(nest):
+        for atom in atoms(size):
+            if isinstance(atom, (FloorDiv, Mod)):
+                axis = next((s for s in loops if linear_in_atom(atom.a, s)), None)
+                if axis is not None and axis.extent is not None and atom.a == axis:
+                    whole = exact_div(axis.extent, atom.b)
+                    if whole is not None and whole != 1 and atom.b != 1:
+                        yield axis, atom.b
+
+
+def linear_in_atom(x: Size, s: Symbol) -> bool:
+    return isinstance(x, Dim) and s in symbols(x)
+
+
+def atoms(size: Size) -> Iterator[Dim]:
+    """Every floordiv and mod atom inside `size`, inner ones first."""
+    if isinstance(size, int):
+        return
+    for _, factors in size.terms:
+        for atom in factors:
+            if isinstance(atom, (FloorDiv, Mod)):
+                yield from atoms(atom.a)
+                yield from atoms(atom.b)
+                yield atom
+
+
+# -- collapse --------------------------------------------------------------------------------------------------------
+
+
+def collapse(nest: LoopNest) -> LoopNest:
+    """Merges neighbouring loops that every access walks as one."""
+    nest = _drop_ones(nest)
+    changed = True
+    while changed:
+        changed = False
+        lists = [nest.outer, *(st.axes for st in nest.stages), *(st.reduce_axes for st in nest.stages)]
+        for axes in lists:
+            for s, t in pairwise(axes):
+                merged = _merge(nest, s, t)
+                if merged is not None:
+                    nest, changed = merged, True
+                    break
+            if changed:
+                break
+    return nest
+
+
+def _drop_ones(nest: LoopNest) -> LoopNest:
+    """Loops of one iteration are no loops. A reduction over such axes alone is its value."""
+    ones: dict[Symbol, Size] = {s: 0 for s in _loops(nest) if s.extent == 1}
+    stages = []
+    for st in nest.stages:
+        reduce_axes = tuple(s for s in st.reduce_axes if s not in ones)
+        if st.reduce and not reduce_axes:
+            stages.append(replace(st, axes=tuple(s for s in st.axes if s not in ones), reduce_axes=(), reduce=None))
+        elif st.scan:
+            stages.append(st)
+            ones = {s: v for s, v in ones.items() if s not in st.axes}
+        else:
+            stages.append(replace(st, axes=tuple(s for s in st.axes if s not in ones), reduce_axes=reduce_axes))
+    outer = tuple(s for s in nest.outer if s not in ones)
+    return replace_symbols(replace(nest, stages=tuple(stages)), ones, outer)
+
+
+def _loops(nest: LoopNest) -> tuple[Symbol, ...]:
+    return (*nest.outer, *(s for st in nest.stages for s in (*st.axes, *st.reduce_axes)))
+
+
+def _accesses(nest: LoopNest) -> Iterator[Size]:
+    """Every index in the nest, and every extent: all but the loop variables as such."""
+    for e in expressions(nest.stages):
+        if isinstance(e, IndexExpr):
+            yield e.size
+        elif isinstance(e, (Load, Local)):
+            yield e.index
+    for stage in nest.stages:
+        if stage.store is not None:
+            yield stage.store.index
+    for s in _loops(nest):
+        if s.extent is not None:
+            yield s.extent
+
+
+def _merge(nest: LoopNest, s: Symbol, t: Symbol) -> LoopNest | None:
+    """s and t as one loop, if each index is rest + c * (s * extent(t) + t); None otherwise."""
+    if t.extent is None or s.extent is None:
+        return None
+    if any(st.scan and (s in st.axes or t in st.axes) for st in nest.stages):
+        return None
+    merged = Symbol(f"{s.name}{t.name}", 0, s.extent * t.extent)
+    table: dict[Size, Size] = {}
+    for size in _accesses(nest):
+        if isinstance(size, int) or not symbols(size) & {s, t}:
+            continue
+        in_t = linear_in(size, t)
+        in_s = linear_in(size, s)
+        if in_t is None or in_s is None or in_s[0] != in_t[0] * t.extent or symbols(in_t[0]) & {s, t}:
+            return None
+        rest = linear_in(in_s[1], t)
+        if rest is None:
+            return None
+        table[size] = rest[1] + in_t[0] * merged
+
+    def join(axes: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+        out: list[Symbol] = []
+        for a in axes:
+            if a == t and out and out[-1] is merged:
+                continue
+            out.append(merged if a == s else a)
+        return tuple(out)
+
+    for axes in (nest.outer, *(st.axes for st in nest.stages), *(st.reduce_axes for st in nest.stages)):
+        if (s in axes or t in axes) and not any((a, b) == (s, t) for a, b in pairwise(axes)):
+            return None
+    stages = tuple(replace(st, axes=join(st.axes), reduce_axes=join(st.reduce_axes)) for st in nest.stages)
+    joined = LoopNest(join(nest.outer), stages)
+    return map_sizes(joined, lambda x: table.get(x, x))
+
+
+# -- which loop is innermost -----------------------------------------------------------------------------------------
+
+
+def demote(nest: LoopNest, axis: Symbol, block: int) -> LoopNest:
+    """Makes part of an outer axis the last inner axis of every stage: blocks stay outer, positions in them go in."""
+    assert axis.extent is not None
+    small = isinstance(axis.extent, int) and axis.extent <= block
+    whole = exact_div(axis.extent, block)
+    if small:
+        inner = Symbol(f"{axis.name}i", 0, axis.extent)
+        value: Size = inner
+        parts: tuple[Symbol, ...] = ()
+    else:
+        outer = Symbol(f"{axis.name}b", 0, ceil_div(axis.extent, block))
+        extent = block if whole is not None else dim_min(block, axis.extent - outer * block)
+        inner = Symbol(f"{axis.name}i", 0, extent)
+        value = outer * block + inner
+        parts = (outer,)
+    domain = tuple(p for s in nest.outer for p in (parts if s == axis else (s,)))
+    stages = tuple(replace(st, axes=(*st.axes, inner)) for st in nest.stages)
+    nest = replace_symbols(replace(nest, stages=stages), {axis: value}, domain)
+
+    def spread(e: Expr) -> Expr | None:
+        if isinstance(e, Local):
+            return Local(e.slot, e.index * inner.extent + inner, e.dtype)  # type: ignore[operator]
+        return None
+
+    stages = tuple(
+        replace(
+            st, value=rewrite(st.value, spread), lets=tuple(replace(x, value=rewrite(x.value, spread)) for x in st.lets)
+        )
+        for st in nest.stages
+    )
+    return LoopNest(nest.outer, stages)
+
+
+def rows(nest: LoopNest) -> LoopNest:
+    """Nests with reductions: vectorise along the reduced axis where that walks memory, else along an outer axis."""
+    along: dict[Symbol, int] = {}
+    for stage in nest.stages:
+        if stage.reduce:
+            for load in _loads(stage):
+                for s in (*stage.reduce_axes, *nest.outer):
+                    if stride(load.index, s) == 1:
+                        along[s] = along.get(s, 0) + 1
+    if not along:
+        return nest
+    best = max(along, key=lambda s: along[s])
+    return demote(nest, best, choices.COLUMN_BLOCK) if best in nest.outer else nest
+
+
+def points(nest: LoopNest) -> LoopNest:
+    """Nests without reductions: the last axis goes in, in blocks; transposes go in square tiles."""
+    if not nest.outer:
+        return nest
+    last = nest.outer[-1]
+    across = [
+        s
+        for load in (load for st in nest.stages for load in _loads(st))
+        for s in nest.outer[:-1]
+        if stride(load.index, s) == 1 and stride(load.index, last) != 0 and not _at_most(s.extent, 4)
+    ]
+    if across and not _at_most(last.extent, 4):
+        return demote(demote(nest, across[0], choices.TRANSPOSE_TILE), last, choices.TRANSPOSE_TILE)
+    if _at_most(last.extent, choices.SHORT_AXIS) and len(nest.outer) > 1:
+        nest = demote(nest, nest.outer[-2], max(1, choices.POINT_BLOCK // choices.SHORT_AXIS))
+    return demote(nest, last, choices.POINT_BLOCK)
+
+
+def stride(index: Size, s: Symbol) -> Size | None:
+    """The step of `index` along s; None where it is not linear."""
+    split_index = linear_in(index, s)
+    return None if split_index is None else split_index[0]
+
+
+def _loads(stage: Stage) -> Iterator[Load]:
+    for e in expressions(stage):
+        if isinstance(e, Load):
+            yield e
+
+
+def _at_most(extent: Size | None, bound: int) -> bool:
+    return isinstance(extent, int) and extent <= bound

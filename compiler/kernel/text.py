@@ -1,0 +1,113 @@
+"""Kernels as text, for dumps and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from itertools import count
+
+from ..scalar.dim import Symbol
+from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var
+from .ir import Bind, Branch, Check, Kernel, Launch, LoopNest, Stage, Step
+from .program import Program
+
+
+def print_program(program: Program) -> str:
+    """Buffers, then steps in order, each launch with its kernel the first time that it occurs."""
+    lines = [f"%{i} = {b.kind} {b.number} {b.dtype}[{b.size}]" for i, b in enumerate(program.buffers)]
+    return "\n".join([*lines, *_steps(program.steps, program, {}, count())]) + "\n"
+
+
+def _steps(steps: Sequence[Step], program: Program, known: dict[Kernel, int], numbers: Iterator[int]) -> list[str]:
+    """known: the numbers of kernels that are printed already; numbers: of launches."""
+    lines: list[str] = []
+
+    def inside(steps: Sequence[Step]) -> list[str]:
+        return ["  " + line for line in _steps(steps, program, known, numbers)]
+
+    for step in steps:
+        if isinstance(step, Launch):
+            new = step.kernel not in known
+            number = known.setdefault(step.kernel, len(known))
+            buffers, sizes = ", ".join(f"%{b}" for b in step.buffers), ", ".join(map(str, step.sizes))
+            lines.append(f"step {next(numbers)}: kernel {number} ({buffers}) [{sizes}]  # {', '.join(step.origin)}")
+            if new:
+                lines += print_kernel(step.kernel).split("\n")
+        elif isinstance(step, Bind):
+            lines.append(f"bind {step.symbol} = %{step.buffer}")
+        elif isinstance(step, Check):
+            condition = program.checks[step.number]
+            relation = "<=" if condition.at_most else "== 1 or" if condition.or_one else "=="
+            lines.append(f"check {condition.left} {relation} {condition.right}  # {condition.text}")
+        elif isinstance(step, Branch):
+            lines += [f"if %{step.condition}", *inside(step.then), "else", *inside(step.otherwise)]
+        else:
+            held = "" if step.condition is None else f" while %{step.condition}"
+            most = "" if step.trips is None else f" < {step.trips}"
+            lines += [f"loop {step.symbol}{most}{held}, %{step.count} = iterations", *inside(step.body)]
+    return lines
+
+
+def print_kernel(kernel: Kernel) -> str:
+    """The kernel, indented."""
+    params = ", ".join(f"{'out ' if p.written else ''}{p.dtype}[{p.size}]" for p in kernel.params)
+    lines = [f"  {type(kernel.body).__name__} params ({params}) sizes ({', '.join(map(str, kernel.sizes))})"]
+    if isinstance(kernel.body, LoopNest):
+        lines.append(f"    outer {_axes(kernel.body.outer)}")
+        lines += [f"    stage {slot}: {_stage(s)}" for slot, s in enumerate(kernel.body.stages)]
+    else:
+        for f in fields(kernel.body):
+            value = getattr(kernel.body, f.name)
+            if f.name == "epilogue":
+                lines += [f"    epilogue: {_stage(s)}" for s in value]
+            else:
+                lines.append(f"    {f.name} = {_value(value)}")
+    return "\n".join(lines)
+
+
+def _stage(stage: Stage) -> str:
+    text = "".join(f"let {x.symbol} = {print_expr(x.value)}; " for x in stage.lets)
+    if stage.axes:
+        text += f"for {_axes(stage.axes)} "
+    if stage.reduce:
+        text += f"{stage.reduce} over {_axes(stage.reduce_axes)} of "
+    if stage.scan:
+        text += f"scan {stage.scan} of "
+    text += print_expr(stage.value)
+    if stage.store is not None:
+        text += f" -> {stage.store.combine or ''}b{stage.store.buffer}[{stage.store.index}]"
+    return text
+
+
+def print_expr(e: Expr) -> str:
+    """An expression in one line."""
+    if isinstance(e, Const):
+        return repr(e.value)
+    if isinstance(e, Index):
+        return f"({e.size})"
+    if isinstance(e, Load):
+        masked = f" if {print_expr(e.mask)} else {e.other.value if e.other else 0}" if e.mask is not None else ""
+        return f"b{e.buffer}[{e.index}]{masked}"
+    if isinstance(e, Local):
+        return f"s{e.slot}[{e.index}]"
+    if isinstance(e, Var):
+        return e.name
+    if isinstance(e, Acc):
+        return "acc"
+    assert isinstance(e, Call)
+    name = f"{e.prim}.{e.dtype}" if e.prim in ("cast", "bitcast") else e.prim
+    return f"{name}({', '.join(print_expr(a) for a in e.args)})"
+
+
+def _axes(axes: tuple[Symbol, ...]) -> str:
+    return "(" + ", ".join(f"{s.name}<{s.extent}" for s in axes) + ")"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Expr):
+        return print_expr(value)
+    if isinstance(value, Symbol):
+        return f"{value.name}<{value.extent}"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(_value(v) for v in value) + ")"
+    return str(value)

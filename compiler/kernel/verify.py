@@ -1,0 +1,159 @@
+"""Checks that kernels are well formed, before code is generated for them.
+
+In: a Program, or a Kernel. Out: nothing, or an AssertionError that names the kernel and the stage. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from ..scalar import prims
+from ..scalar.dim import Size, Symbol, known_le, symbols, upper_bound
+from ..scalar.dtype import BOOL, I64, DType
+from ..scalar.expr import Acc, Call, Expr, Index, Load, Local, Var, walk
+from .ir import Kernel, LoopNest, Param, Stage, Store
+from .program import Program
+
+
+def verify_program(program: Program) -> None:
+    """Raises AssertionError unless every kernel is well formed and every launch gives it what it asks for."""
+    done: set[Kernel] = set()
+    for number, launch in enumerate(program.launches):
+        where = f"step {number}, {type(launch.kernel.body).__name__} from {', '.join(launch.origin) or 'nowhere'}"
+        if launch.kernel not in done:
+            verify(launch.kernel, where)
+            done.add(launch.kernel)
+        _check(len(launch.buffers) == len(launch.kernel.params), where, "gives another number of buffers")
+        _check(len(launch.sizes) == len(launch.kernel.sizes), where, "gives another number of sizes")
+        for buffer, param in zip(launch.buffers, launch.kernel.params):
+            found = program.buffers[buffer].dtype
+            _check(found == param.dtype, where, f"gives a buffer of {found} for a parameter of {param.dtype}")
+
+
+def verify(kernel: Kernel, where: str = "kernel") -> None:
+    """Raises AssertionError unless all holds:
+
+    symbols are the kernel's sizes or loops around their use; stages read earlier stages, parameters that are there, as
+    the dtypes that they are, and write parameters that are marked as written; primitives have the arguments and results
+    of their rules; reductions and scans combine; no index is provably outside its buffer.
+    """
+    checker = _Checker(kernel.params, where)
+    known = frozenset(kernel.sizes)
+    body = kernel.body
+    for param in kernel.params:
+        checker.size(param.size, known, "the size of a parameter")
+    if isinstance(body, LoopNest):
+        known = checker.axes(body.outer, known, "outer")
+        checker.stages(body.stages, known, epilogue=False)
+        return
+    values = {f.name: getattr(body, f.name) for f in fields(body)}
+    loops = [s for v in values.values() for s in (v if isinstance(v, tuple) else (v,)) if isinstance(s, Symbol)]
+    known |= frozenset(loops)
+    for name, value in values.items():
+        if isinstance(value, Expr) and not (name == "b" and values.get("packed")):  # packed: names a buffer, no index
+            checker.expression(value, known, name, [])
+    checker.stages(values.get("epilogue", ()), known, epilogue=True)
+
+
+def _check(condition: bool, where: str, text: str) -> None:
+    if not condition:
+        raise AssertionError(f"{where}: {text}")
+
+
+class _Checker:
+    def __init__(self, params: Sequence[Param], where: str):
+        self.params, self.where = params, where
+
+    def check(self, condition: bool, what: str, text: str) -> None:
+        _check(condition, f"{self.where}, {what}", text)
+
+    def size(self, size: Size, known: frozenset[Symbol], what: str) -> None:
+        unknown = symbols(size) - known
+        self.check(not unknown, what, f"{size} has unknown symbols {sorted(map(str, unknown))}")
+
+    def axes(self, axes: Sequence[Symbol], known: frozenset[Symbol], what: str) -> frozenset[Symbol]:
+        """The symbols known inside the loops."""
+        for s in axes:
+            self.check(s.extent is not None and s.lower == 0, what, f"{s} is no loop variable")
+            self.check(s not in known, what, f"{s} is a loop variable twice")
+            assert s.extent is not None
+            self.size(s.extent, known, f"{what}, the extent of {s}")
+        return known | frozenset(axes)
+
+    def stages(self, stages: Sequence[Stage], known: frozenset[Symbol], epilogue: bool) -> None:
+        kept: list[tuple[Stage, DType] | None] = []
+        for slot, stage in enumerate(stages):
+            what = f"{'epilogue ' if epilogue else ''}stage {slot}"
+            self.check(not epilogue or not stage.axes, what, "an epilogue has no axes")
+            reduces = stage.reduce is not None
+            self.check(bool(stage.reduce_axes) == reduces, what, "axes to reduce without a reduction")
+            self.check(stage.scan is None or bool(stage.axes), what, "a scan without axes")
+            self.check(stage.scan is None or stage.reduce is None, what, "a scan and a reduction")
+            for kind in (stage.reduce, stage.scan, stage.store.combine if stage.store else None):
+                if kind is not None:
+                    combines = kind in prims.TABLE and prims.TABLE[kind].identity is not None
+                    self.check(combines, what, f"{kind} combines nothing")
+            around = self.axes(stage.axes, known, what)
+            inside = self.axes(stage.reduce_axes, around, what)
+            for let in stage.lets:
+                self.expression(let.value, inside, f"{what}, let {let.symbol}", kept)
+                self.check(let.value.dtype == I64, what, f"let {let.symbol} is {let.value.dtype}")
+                inside, around = inside | {let.symbol}, around | {let.symbol}
+            self.expression(stage.value, inside, what, kept)
+            if stage.store is not None:
+                self.store(stage.store, around, what)
+            kept.append((stage, stage.value.dtype) if stage.store is None else None)
+
+    def store(self, store: Store, known: frozenset[Symbol], what: str) -> None:
+        self.check(0 <= store.buffer < len(self.params), what, f"there is no parameter {store.buffer}")
+        self.check(self.params[store.buffer].written, what, f"parameter {store.buffer} is not marked as written")
+        self.size(store.index, known, f"{what}, the index of its store")
+        self.inside(store.index, self.params[store.buffer].size, known, what)
+
+    def inside(self, index: Size, size: Size, known: frozenset[Symbol], what: str) -> None:
+        """An index need not be provably inside, but must not be provably outside, unless its loop never runs."""
+        if any(s.extent == 0 for s in known):
+            return
+        high = upper_bound(index)
+        self.check(high is None or high >= 0, what, f"the index {index} is negative")
+        self.check(known_le(index, size - 1) is not False, what, f"the index {index} is beyond the {size} elements")
+
+    def expression(
+        self, root: Expr, known: frozenset[Symbol], what: str, kept: Sequence[tuple[Stage, DType] | None]
+    ) -> None:
+        for e in walk(root):
+            if isinstance(e, Index):
+                self.size(e.size, known, what)
+            elif isinstance(e, Load):
+                self.load(e, known, what)
+            elif isinstance(e, Local):
+                self.size(e.index, known, what)
+                self.check(0 <= e.slot < len(kept), what, f"reads stage {e.slot}, which is not before it")
+                source = kept[e.slot]
+                self.check(source is not None, what, f"reads stage {e.slot}, which keeps nothing")
+                assert source is not None
+                self.check(e.dtype == source[1], what, f"reads stage {e.slot} of {source[1]} as {e.dtype}")
+            elif isinstance(e, Call):
+                target = e.dtype if e.prim in prims.TABLE and prims.TABLE[e.prim].result == "given" else None
+                try:
+                    rule = prims.infer(e.prim, [a.dtype for a in e.args], target)
+                except ValueError as error:
+                    raise AssertionError(f"{self.where}, {what}: {error}") from error
+                self.check(rule == e.dtype, what, f"{e.prim} gives {rule}, not {e.dtype}")
+            else:
+                self.check(not isinstance(e, Var), what, f"the formal parameter {e} is bound nowhere")
+                self.check(not isinstance(e, Acc) or "epilogue" in what, what, "an accumulator outside an epilogue")
+
+    def load(self, e: Load, known: frozenset[Symbol], what: str) -> None:
+        self.check(0 <= e.buffer < len(self.params), what, f"there is no parameter {e.buffer}")
+        param = self.params[e.buffer]
+        self.check(param.dtype == e.dtype, what, f"reads parameter {e.buffer} of {param.dtype} as {e.dtype}")
+        self.size(e.index, known, f"{what}, the index of a load")
+        self.check((e.mask is None) == (e.other is None), what, "a mask without another value, or the reverse")
+        if e.mask is None:
+            self.inside(e.index, param.size, known, what)
+        else:
+            self.check(e.mask.dtype == BOOL, what, f"a mask of {e.mask.dtype}")
+            assert e.other is not None
+            self.check(e.other.dtype == e.dtype, what, f"{e.other.dtype} where a masked load of {e.dtype} is off")

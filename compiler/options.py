@@ -1,0 +1,91 @@
+"""What can be asked of the compiler: `Options`, which are part of every cache key, and `Environment`, which is not.
+
+    INTAGLIO_CC           the C compiler; else $CC, gcc, clang, cc, zig of the package `ziglang`
+    INTAGLIO_DUMP         a folder in which every stage is written down, in text
+    INTAGLIO_VERIFY       1: the graph is verified after every stage
+    INTAGLIO_JOBS         how many C compilers run at once; the CPUs this process may use where unset
+
+Those of the runtime stand where they are read: INTAGLIO_CACHE_DIR and INTAGLIO_CACHE_SIZE in runtime/cache.py,
+INTAGLIO_NUM_THREADS and INTAGLIO_TARGET in runtime/options.py, INTAGLIO_SPIN_US in runtime/program.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..runtime import cpus
+from ..runtime.options import environment_int
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile. The first seven change the code; they are plain data, as they go into the cache key as JSON.
+
+    level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
+    round differently: Winograd). target: a name of target.py.
+    free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size) to fix symbolic dimensions with.
+    external_data_folder: where external data is, "" for the folder of the model.
+    outputs: values in the graph to give out as well. fed: initializers to take as inputs.
+    given: (name, digest) of tensors and files in the place of the model's; `data` has them, by the same names.
+    verify, dump: see the environment variables, which are the defaults.
+    """
+
+    level: int = 99
+    target: str = "native"
+    free_dimensions: tuple[tuple[str, int], ...] = ()
+    external_data_folder: str = ""
+    outputs: tuple[str, ...] = ()
+    fed: tuple[str, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
+    verify: bool = field(default_factory=lambda: environment().verify)
+    dump: Path | None = field(default_factory=lambda: environment().dump)
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The named dimensions to fix."""
+        return self._sizes("name:")
+
+    @property
+    def denoted(self) -> dict[str, int]:
+        """The dimensions to fix by their denotation."""
+        return self._sizes("denotation:")
+
+    def _sizes(self, kind: str) -> dict[str, int]:
+        """Negative sizes fix nothing, as with onnxruntime."""
+        return {n[len(kind) :]: size for n, size in self.free_dimensions if n.startswith(kind) and size >= 0}
+
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """Arrays in the place of the model's initializers."""
+        return {name: data for name, data in self.data.items() if not isinstance(data, bytes)}
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """External data in memory, by the location that the model has for it."""
+        return {name: data for name, data in self.data.items() if isinstance(data, bytes)}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the environment variables say that do not change the result."""
+
+    cc: str | None
+    dump: Path | None
+    verify: bool
+    jobs: int
+
+
+def environment() -> Environment:
+    """Reads the variables. Raises InvalidArgument for values that make no sense."""
+    dump = os.environ.get("INTAGLIO_DUMP")
+    return Environment(
+        cc=os.environ.get("INTAGLIO_CC") or os.environ.get("CC") or None,
+        dump=Path(dump) if dump else None,
+        verify=os.environ.get("INTAGLIO_VERIFY", "") not in ("", "0"),
+        jobs=environment_int("INTAGLIO_JOBS", minimum=1) or cpus.usable(),
+    )

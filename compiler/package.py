@@ -1,0 +1,112 @@
+"""Writes a compiled model: the directory of the cache, and the single file of ahead-of-time compilation.
+
+In: weights one after another, then the manifest and the library. Out: the files that runtime/artifact.py describes and
+reads. Weights go straight to the disk; none is held in memory or written twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..runtime.artifact import FORMAT, HEADER, LIBRARY, MAGIC, MANIFEST, NOTES, PAGE, WEIGHTS, Manifest, seal
+from ..runtime.cpus import architecture
+from ..runtime.program import ABI
+from .target import Target
+
+ALIGNMENT = 64  # of each weight in weights.bin
+
+# Compiler flags of target.py that Linux names differently in /proc/cpuinfo.
+_CPU_NAMES = {
+    "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sahf": "lahf_lm", "lzcnt": "abm", "bmi": "bmi1",
+    "avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16",
+}  # fmt: skip
+
+
+class Writer:
+    """Writes an artifact into an empty directory: `add` each weight, then `finish`. Close it in any case (`with`)."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        self._file = open(directory / WEIGHTS, "wb", buffering=1 << 20)  # noqa: SIM115  closed by __exit__
+        self._size = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, data: np.ndarray[Any, Any]) -> int:
+        """Writes an array in row-major order; returns its offset in weights.bin, a multiple of 64."""
+        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        offset = -(-self._size // ALIGNMENT) * ALIGNMENT
+        self._file.write(bytes(offset - self._size))
+        self._file.write(flat.data)
+        self._size = offset + flat.size
+        return offset
+
+    def finish(self, manifest: Manifest, notes: dict[str, Any], target: Target, version: str) -> None:
+        """Completes the artifact; model.so is in the directory already.
+
+        manifest: inputs, outputs, symbols, asserts, errors, modelmeta, steps and whatever else artifact.py describes;
+        format, abi, architecture, features and files are added here. notes: provenance, for people.
+        """
+        self._file.close()
+        if self._size == 0:
+            (self._directory / WEIGHTS).unlink()
+        (self._directory / NOTES).write_text(json.dumps(notes))
+        files = {}
+        for name in (LIBRARY, WEIGHTS, NOTES):
+            path = self._directory / name
+            if path.exists():
+                files[name] = {"bytes": path.stat().st_size}
+        for name in (LIBRARY, NOTES):
+            files[name]["crc32"] = zlib.crc32((self._directory / name).read_bytes())
+        complete = {
+            **manifest,
+            "format": FORMAT,
+            "abi": ABI,
+            "compiler": version,
+            "architecture": architecture(),
+            "features": required_features(target),
+            "files": files,
+        }
+        (self._directory / MANIFEST).write_bytes(seal(complete))
+
+
+def required_features(target: Target) -> list[str]:
+    """What code for `target` needs of the CPU, in the names of runtime/cpus.py."""
+    features = [flag[2:] for flag in target.flags if flag.startswith("-m") and "=" not in flag]
+    return sorted(_CPU_NAMES.get(feature, feature) for feature in features)
+
+
+def pack(directory: Path, output: Path) -> None:
+    """Writes the artifact in `directory` as one file, which appears at `output` when it is complete."""
+    manifest = json.loads((directory / MANIFEST).read_bytes())
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(bytes(PAGE))
+            for name, entry in manifest["files"].items():
+                file.write(bytes(-file.tell() % PAGE))
+                entry["offset"] = file.tell()
+                with open(directory / name, "rb") as part:
+                    shutil.copyfileobj(part, file, 1 << 20)
+            text = json.dumps(manifest).encode()
+            offset = file.tell()
+            file.write(text)
+            file.seek(0)
+            file.write(HEADER.pack(MAGIC, FORMAT, zlib.crc32(text), offset, len(text)))
+        os.replace(temporary, output)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""Scales into weights: a per-channel factor after a convolution or matmul is multiplied into its weights.
+
+Needs: channels-last convolutions (`layout`). Ensures: conv(x, w) * c is conv(x, w * c), also with a bias between, for
+constant w and c: so batch normalisation costs nothing. Rounding changes as in every engine that does this. The new
+weights are operations on constants; they are computed when the artifact is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..graph.interp import sizes_in
+from ..graph.ir import Graph, Node, Value, rewrite
+from .views import reshape
+
+
+def run(graph: Graph) -> Graph:
+    scales = _Scales()
+    return rewrite(graph, scales.rule, scales.uses)
+
+
+class _Scales:
+    def __init__(self) -> None:
+        self.uses: Counter[Value] = Counter()
+        self.constant: set[Node] = set()  # nodes over constants alone
+
+    def rule(self, node: Node) -> list[Value] | None:
+        self.note(node)
+        if node.op.name != "map" or node.attrs["prim"] not in ("mul", "div") or node in self.constant:
+            return None
+        x, factor = node.inputs
+        if node.attrs["prim"] == "mul" and x.node in self.constant:
+            x, factor = factor, x
+        if factor.node not in self.constant or not x.dtype.is_float or x.shape != node.outputs[0].shape:
+            return None
+        scaled = self.scaled(x, node.attrs["prim"], factor)
+        return None if scaled is None else [scaled]
+
+    def note(self, node: Node) -> None:
+        derived = node.op.name in ("map", "reshape", "permute", "broadcast") and not sizes_in(node.attrs)
+        if node.op.name == "constant" or (derived and all(v.node in self.constant for v in node.inputs)):
+            self.constant.add(node)
+
+    def scaled(self, x: Value, prim: str, factor: Value) -> Value | None:
+        """x * factor or x / factor (`prim`), for x = conv(..), matmul(..) or such plus a constant."""
+        if self.uses[x] > 1:
+            return None
+        if x.op == "map" and x.node.attrs["prim"] in ("add", "sub"):
+            made = [self.term(v, x, prim, factor) for v in x.node.inputs]
+            found = [v for v in made if v is not None]
+            return x.node.with_inputs(found).outputs[0] if len(found) == 2 else None
+        if x.op not in ("conv", "matmul") or x.node.attrs.get("acc", x.dtype) != x.node.inputs[0].dtype:
+            return None
+        weights = x.node.inputs[1]
+        per_channel = _per_channel(factor, x)
+        if per_channel is None or weights.node not in self.constant or weights.dtype != x.dtype:
+            return None
+        return x.node.with_inputs([x.node.inputs[0], self.product(weights, prim, per_channel)]).outputs[0]
+
+    def term(self, v: Value, total: Value, prim: str, factor: Value) -> Value | None:
+        if v.node in self.constant:
+            return self.product(v, prim, factor)
+        return self.scaled(v, prim, factor) if v.shape == total.shape else None
+
+    def product(self, v: Value, prim: str, factor: Value) -> Value:
+        made = v.map(prim, factor)
+        self.constant.add(made.node)
+        return made
+
+
+def _per_channel(factor: Value, x: Value) -> Value | None:
+    """The factor as a vector over the last axis of x, if it varies along that alone."""
+    if all(d == 1 for d in factor.shape):
+        return reshape(factor, ())
+    if any(d != 1 for d in factor.shape[:-1]) or factor.shape[-1] != x.shape[-1]:
+        return None
+    return reshape(factor, factor.shape[-1:])

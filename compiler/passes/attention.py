@@ -1,0 +1,248 @@
+"""Attention: softmax(scale * q k^T + mask) v as one operation.
+
+Needs: folded masks, composed permutes. Ensures: where the pattern stands, in the forms in
+which exporters write it, one `attention` node stands instead; nothing else changes.
+
+Recognised: scales on the scores, on q or k or both, by multiplication or division; masks added to the scores, or chosen
+by `where`; the guard `where(isnan(p), 0, p)`; a softmax in f32 between narrow floats; causal masks, which are a
+comparison of the two positions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ..graph.ir import Graph, Node, Value, make, rewrite
+from ..scalar.dim import Size, Symbol, known_le, linear_in, symbols
+from ..scalar.dtype import F32
+from .indices import Formulas, axis_symbol
+from .views import broadcast, permute, reshape, uniform
+
+_ON_THE_WAY = ("map", "matmul", "reshape")
+_EXCLUDED = -1e30  # scores from here down are as good as -inf: their exponential is 0 beside any other score
+
+
+def run(graph: Graph) -> Graph:
+    uses: Counter[Value] = Counter()
+    formulas = Formulas(graph)
+
+    def rule(node: Node) -> list[Value] | None:
+        made = _attention(node, uses, formulas)
+        return None if made is None else [made]
+
+    return rewrite(graph, rule, uses)
+
+
+def _attention(node: Node, uses: Counter[Value], formulas: Formulas) -> Value | None:
+    if node.op.name != "matmul" or node.attrs["acc"] != node.inputs[0].dtype:
+        return None
+    weights, v = node.inputs
+    narrowed = _prim(weights) == "cast" and weights.node.inputs[0].dtype == F32
+    p = weights.node.inputs[0] if narrowed else weights  # the softmax of narrow floats may be that of f32
+    guarded = _guarded(p)
+    softmax = guarded or p
+    if _shared(weights, uses) or _shared(p, uses) or _shared(softmax, uses, 2 if guarded else 1):
+        return None
+    logits = _logits(softmax)
+    if logits is None:
+        return None
+    batch = logits.shape[:-2]
+    if (split := _with_other_batch(logits)) is not None and v.shape[:-2] == batch and not _shared(logits, uses, 2):
+        batch = split.shape[:-2]
+        v = reshape(v, [*batch, *v.shape[-2:]])
+    scores = _scores(split or logits, uses, 1 if split else 2)
+    if scores is None or scores.q.dtype != v.dtype or not v.dtype.is_float or v.dtype.compute != F32:
+        return None
+    causal: Size | None = None
+    mask: Value | None = None
+    for term in scores.masks:
+        if (offset := _causal_only(term, formulas)) is not None and causal is None:
+            causal = offset
+        else:
+            mask = term if mask is None else mask + term
+    operands = [scores.q, scores.k, v]
+    if mask is not None:
+        operands.append(mask.cast(F32))
+    attrs = {"scale": scores.scale, "causal": causal, "zero_rows": guarded is not None}
+    made = make("attention", operands, **attrs)[0]
+    if made.shape != (*batch, *node.outputs[0].shape[-2:]):
+        return None
+    return reshape(made, node.outputs[0].shape)
+
+
+def _with_other_batch(v: Value) -> Value | None:
+    """x, where v is x with its leading axes merged or split."""
+    x = v.node.inputs[0] if v.op == "reshape" else v
+    return x if x is not v and x.rank > 2 and x.shape[-2:] == v.shape[-2:] else None
+
+
+def _shared(v: Value, uses: Counter[Value], most: int = 1) -> bool:
+    return uses[v] > most
+
+
+def _prim(v: Value) -> str | None:
+    return v.node.attrs["prim"] if v.op == "map" else None
+
+
+def _guarded(p: Value) -> Value | None:
+    """s of where(isnan(s), 0, s)."""
+    if _prim(p) != "select":
+        return None
+    condition, zero, s = p.node.inputs
+    found = _prim(condition) == "isnan" and condition.node.inputs[0] is s and uniform(zero) == 0
+    return s if found else None
+
+
+def _logits(p: Value) -> Value | None:
+    """x of softmax(x) over the last axis: exp(x - max x) / sum, or exp(x) / sum."""
+    if _prim(p) != "div":
+        return None
+    e, total = p.node.inputs
+    if _prim(e) != "exp" or _reduced(total, "add") is not e:
+        return None
+    x = e.node.inputs[0]
+    if _prim(x) == "sub":
+        shifted, greatest = x.node.inputs
+        if _reduced(greatest, "max") is shifted:
+            return shifted
+    return None
+
+
+def _reduced(v: Value, kind: str) -> Value | None:
+    """x, where v is x reduced over its last axis, which is kept with size 1."""
+    if v.op != "reshape" or v.node.inputs[0].op != "reduce":
+        return None
+    node = v.node.inputs[0].node
+    x = node.inputs[0]
+    fits = node.attrs == {"kind": kind, "axes": (x.rank - 1,)} and v.shape == (*x.shape[:-1], 1)
+    return x if fits else None
+
+
+@dataclass
+class _Scores:
+    """scale * q k^T + masks."""
+
+    q: Value
+    k: Value
+    scale: float
+    masks: list[Value] = field(default_factory=list)
+
+
+def _scores(x: Value, uses: Counter[Value], allowed: int) -> _Scores | None:
+    """Takes logits apart, from the outside in: masks, then a scale, then the product. The logits are read `allowed`
+    times, all below by what stands above it."""
+    masks: list[Value] = []
+    scale = 1.0
+    shape = x.shape
+    while x.op == "map":
+        if _shared(x, uses, allowed):
+            return None
+        allowed = 1
+        prim, inputs = _prim(x), x.node.inputs
+        if prim == "add" and scale == 1.0:
+            main, term = (inputs[0], inputs[1]) if _is_product(inputs[0]) else (inputs[1], inputs[0])
+            masks.append(term)
+            x = main
+        elif prim == "select" and scale == 1.0 and (fill := _excluding(inputs)) is not None:
+            masks.append(inputs[0].select(*fill))
+            x = inputs[1] if _is_product(inputs[1]) else inputs[2]
+        elif prim == "cast" and x.dtype == F32 and inputs[0].dtype.compute == F32:
+            x = inputs[0]
+        elif prim in ("mul", "div") and (factor := uniform(inputs[1])) is not None and factor != 0:
+            scale = scale * factor if prim == "mul" else scale / factor
+            x = inputs[0]
+        elif prim == "mul" and (factor := uniform(inputs[0])) is not None:
+            scale, x = scale * factor, inputs[1]
+        else:
+            return None
+        if x.shape != shape:
+            return None
+    if _shared(x, uses, allowed):
+        return None
+    if (merged := _with_other_batch(x)) is not None:
+        x = merged
+        if _shared(x, uses):
+            return None
+    if x.op != "matmul" or x.node.attrs["acc"] != x.node.inputs[0].dtype:
+        return None
+    q, kt = x.node.inputs
+    if merged is not None and not q.shape[:-2] == kt.shape[:-2] == x.shape[:-2]:
+        return None
+    q, by_q = _unscaled(q)
+    k, by_k = _unscaled(permute(kt, (*range(kt.rank - 2), kt.rank - 1, kt.rank - 2)))
+    if merged is not None:
+        q, k = (reshape(u, [*shape[:-2], *u.shape[-2:]]) for u in (q, k))
+    return _Scores(q, k, scale * by_q * by_k, masks)
+
+
+def _is_product(v: Value) -> bool:
+    """Whether scores can come from here: the way through maps that leads to a matmul."""
+    while v.op == "map" and _prim(v) in ("add", "mul", "div", "select", "cast"):
+        v = next((u for u in v.node.inputs if u.op in _ON_THE_WAY and u.shape == v.shape), v.node.inputs[0])
+    return (_with_other_batch(v) or v).op == "matmul"
+
+
+def _excluding(inputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
+    """For where(c, scores, -big) or where(c, -big, scores): the branches of the mask that says the same by addition.
+
+    Only for -inf: adding another number to the scores would not give that number."""
+    _, yes, no = inputs
+    for fill, fills_yes in ((no, False), (yes, True)):
+        value = uniform(fill)
+        if value is not None and value == float("-inf"):
+            zero, least = fill.const(0.0), fill.const(value)
+            return (least, zero) if fills_yes else (zero, least)
+    return None
+
+
+def _unscaled(v: Value) -> tuple[Value, float]:
+    """v without a constant factor, found through views, and the factor."""
+    if _prim(v) in ("mul", "div"):
+        a, b = v.node.inputs
+        factor = uniform(b)
+        if factor is not None and factor != 0 and a.shape == v.shape:
+            inner, more = _unscaled(a)
+            return inner, more * (factor if _prim(v) == "mul" else 1 / factor)
+        factor = uniform(a)
+        if _prim(v) == "mul" and factor is not None and b.shape == v.shape:
+            inner, more = _unscaled(b)
+            return inner, more * factor
+    if v.op in ("reshape", "permute", "broadcast"):
+        inner, factor = _unscaled(v.node.inputs[0])
+        if factor != 1.0:
+            views = {"reshape": reshape, "permute": permute, "broadcast": broadcast}
+            return views[v.op](inner, v.node.attrs["axes" if v.op == "permute" else "shape"]), factor
+    return v, 1.0
+
+
+def _causal_only(term: Value, formulas: Formulas) -> Size | None:
+    """The offset, where the mask term says exactly n <= m + offset, and excludes no row as a whole."""
+    if _prim(term) != "select" or term.rank < 2:
+        return None
+    condition, yes, no = term.node.inputs
+    if uniform(yes) != 0 or (value := uniform(no)) is None or value > _EXCLUDED:
+        return None
+    if _prim(condition) not in ("le", "lt"):
+        return None
+    left, right = (formulas.of(_aligned(v, term)) for v in condition.node.inputs)
+    if left is None or right is None or isinstance(left, bool) or isinstance(right, bool):
+        return None
+    slack = right - left - (1 if _prim(condition) == "lt" else 0)  # the condition is 0 <= slack
+    m, n = axis_symbol(term, term.rank - 2), axis_symbol(term, term.rank - 1)
+    if not isinstance(m, Symbol) or not isinstance(n, Symbol):
+        return None
+    by_n = linear_in(slack, n)
+    by_m = linear_in(by_n[1], m) if by_n is not None and by_n[0] == -1 else None
+    if by_m is None or by_m[0] != 1:
+        return None
+    offset = by_m[1]
+    dims = {s for d in term.shape for s in symbols(d)}
+    # With a finite fill, a row that is excluded as a whole would weigh all positions alike.
+    reaches = value == float("-inf") or known_le(0, offset)
+    return offset if symbols(offset) <= dims | formulas.dims and reaches else None
+
+
+def _aligned(v: Value, like: Value) -> Value:
+    """v broadcast to the shape of `like`, so that formulas name the same axes."""
+    return broadcast(v, like.shape)

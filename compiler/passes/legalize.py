@@ -1,0 +1,52 @@
+"""Convolutions in the form that kernels take.
+
+Needs: channels-last `conv`. Ensures: a `conv` has constant weights and a floating-point type; one over single points is
+a matmul; every other is written out as a sum over windows, which the general kernels compute.
+"""
+
+from __future__ import annotations
+
+from ..graph.ir import Graph, Node, Value, is_static, rewrite
+from ..scalar.dim import prod
+from ..scalar.dtype import F32
+
+
+def run(graph: Graph) -> Graph:
+    def rule(node: Node) -> list[Value] | None:
+        if node.op.name != "conv":
+            return None
+        x, w = node.inputs
+        attrs = node.attrs
+        if _is_pointwise(node):
+            return [x.matmul(w.reshape(*w.shape[-2:]), acc=node.outputs[0].dtype)]
+        fixed = all(isinstance(d, int) for d in (*w.shape, *attrs["strides"]))
+        if x.dtype == w.dtype == F32 and is_static(w) and fixed and len(w.shape) <= 5:
+            return None
+        return [_windows(x, w, node)]
+
+    return rewrite(graph, rule)
+
+
+def _is_pointwise(node: Node) -> bool:
+    attrs = node.attrs
+    taps = node.inputs[1].shape[:-2]
+    return (
+        attrs["groups"] == 1
+        and all(t == 1 for t in taps)
+        and all(s == 1 for s in attrs["strides"])
+        and all(p == 0 for p in (*attrs["pads_low"], *attrs["pads_high"]))
+    )
+
+
+def _windows(x: Value, w: Value, node: Node) -> Value:
+    """[N, *O, G, 1, ICg, *K] times [G, OCg, ICg, *K], summed over the last axes."""
+    attrs = node.attrs
+    *taps, ic, oc = w.shape
+    groups, rank = attrs["groups"], len(taps)
+    out, dtype = node.outputs[0].shape, node.outputs[0].dtype
+    x = x.cast(dtype).pad((0, *attrs["pads_low"], 0), (0, *attrs["pads_high"], 0))
+    x = x.window(range(1, 1 + rank), taps, attrs["strides"], attrs["dilations"])  # type: ignore[arg-type]
+    x = x.reshape(*out[:-1], groups, 1, ic, *taps)
+    w = w.cast(dtype).reshape(*taps, ic, groups, oc // groups)
+    w = w.permute(rank + 1, rank + 2, rank, *range(rank))
+    return (x * w).sum(tuple(range(-1 - rank, 0))).reshape(*out[:-1], prod((groups, oc // groups)))

@@ -1,0 +1,272 @@
+"""Conversions between dtypes: their meaning in numpy, and narrow floats as bit operations.
+
+In: arrays, or expressions. Out: the same in another dtype. Integers wrap around when narrowed. Floats go to integers by
+truncation that saturates, NaN giving 0. Floats are rounded half to even; what is too large for an 8-bit (or 4-bit)
+float becomes its greatest finite value (ONNX's `saturate`), or infinity or NaN under `cast_unsaturated`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .dim import Dim, known_eq
+from .dtype import BOOL, F32, I32, U8, U16, DType
+from .expr import Call, Const, Expr, Var
+
+Array = npt.NDArray[Any]
+Expansion: TypeAlias = tuple[tuple[Var, ...], Expr]  # formal parameters and body
+
+
+def cast(x: Array, dtype: DType) -> Array:
+    """`x` converted to `dtype`. An object array of Size stays one for integers and bools; TypeError for others."""
+    return _cast(x, dtype, saturate=True)
+
+
+def cast_unsaturated(x: Array, dtype: DType) -> Array:
+    """Like `cast`, but what is too large for an 8-bit float becomes infinite, or NaN where the type has no infinity."""
+    return _cast(x, dtype, saturate=False)
+
+
+def _cast(x: Array, dtype: DType, saturate: bool) -> Array:
+    if x.dtype == object:
+        return _cast_sizes(x, dtype)
+    target = dtype.to_numpy()
+    if dtype.kind == "b":
+        return np.asarray(_widened(x) != 0)
+    source = _widened(x)
+    if dtype.is_integer:
+        return _to_integer(source, dtype) if source.dtype.kind == "f" else _wrapped(source, dtype)
+    if dtype.is_float and dtype.bits < 32:  # by way of f32
+        source = source.astype(np.float32)
+    return _to_float8(source, dtype, saturate) if dtype.bits == 8 else source.astype(target)
+
+
+def _widened(x: Array) -> Array:
+    """The types of ml_dtypes as f32 or i8, which numpy computes with."""
+    name = x.dtype.name
+    if x.dtype.kind in "fV" and x.dtype.itemsize < 4 and ("float" in name):
+        return x.astype(np.float32)
+    if "int" in name and name[-2:] in ("t2", "t4"):
+        return x.astype(np.int8 if name.startswith("int") else np.uint8)
+    return x
+
+
+def _cast_sizes(x: Array, dtype: DType) -> Array:
+    def one(value: Any) -> Any:
+        if dtype.kind == "b":
+            zero = known_eq(value, 0)
+            if zero is None:
+                raise TypeError(f"whether {value} is 0 is not known")
+            return not zero
+        if dtype.bits < 32 or not dtype.is_integer:
+            raise TypeError(f"a symbolic size as {dtype}")
+        return value if isinstance(value, Dim) else int(value)
+
+    return np.asarray(np.frompyfunc(one, 1, 1)(x), object).reshape(x.shape)
+
+
+def integer_range(dtype: DType) -> tuple[int, int]:
+    """Least and greatest value of an integer dtype."""
+    bits = int(dtype.name[1:])
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
+
+
+def _to_integer(x: Array, dtype: DType) -> Array:
+    low, high = integer_range(dtype)
+    whole = np.trunc(np.where(np.isnan(x), 0, x)).astype(np.float64)
+    above, below = whole >= float(high) + (1.0 if high < 1 << 53 else 0.0), whole < float(low)
+    holder = np.uint64 if dtype.name == "u64" else np.int64
+    exact = np.where(above | below, 0, whole).astype(holder)
+    return np.where(above, holder(high), np.where(below, holder(low), exact)).astype(dtype.to_numpy())
+
+
+def _wrapped(x: Array, dtype: DType) -> Array:
+    bits = int(dtype.name[1:])
+    if bits >= 8:
+        return x.astype(dtype.to_numpy())
+    low = x.astype(np.int64) & ((1 << bits) - 1)
+    if dtype.kind == "i":
+        low = low - ((low >> (bits - 1)) << bits)
+    return low.astype(np.int8 if dtype.kind == "i" else np.uint8).astype(dtype.to_numpy())
+
+
+def _to_float8(x: Array, dtype: DType, saturate: bool) -> Array:
+    import ml_dtypes
+
+    target = dtype.to_numpy()
+    result = x.astype(target)
+    if dtype.name == "f8e8m0":  # powers of two, no sign: nothing to saturate
+        return result
+    if saturate:
+        greatest = ml_dtypes.finfo(target).max  # type: ignore[no-untyped-call]
+        back = result.astype(np.float32)
+        overflow = (np.isinf(back) | np.isnan(back) | (np.abs(x) > float(greatest))) & ~np.isnan(x)
+        result = np.where(overflow, np.copysign(float(greatest), x).astype(target), result)
+    return np.asarray(result)
+
+
+def c_cast(source: DType, target: DType, saturate: bool) -> str | Expansion:
+    """How C converts between two different dtypes: "cast" for a plain cast, an expression over `a` as in the C column
+
+    of `prims`, or an expansion where one of them is a narrow float. Raises KeyError where there is no conversion.
+    """
+    formal = Var("x", source)
+    narrow = [d.is_float and d.bits < 32 for d in (source, target)]
+    if narrow[0] and target == F32:
+        return (formal,), _widen(formal)
+    if narrow[1] and source == F32:
+        return (formal,), _narrow(formal, target, saturate)
+    if any(narrow):
+        name = "cast" if saturate else "cast_unsaturated"
+        return (formal,), Call(name, (Call("cast", (formal,), F32),), target)
+    if source.kind == "f" and target.is_integer:
+        return _c_saturated(source, target)
+    value = _c_low_bits("a", source)
+    if target.kind == "b":
+        return f"{value} != 0"
+    narrowed = _c_low_bits(value, target)
+    return "cast" if narrowed == "a" else f"({{T}}){narrowed}"
+
+
+def _c_low_bits(text: str, dtype: DType) -> str:
+    """The value in the low bits of a byte, for integers of less than 8; the other bits may be anything."""
+    bits = int(dtype.name[1:]) if dtype.is_integer else 8
+    if bits >= 8:
+        return text
+    sign = 1 << (bits - 1)
+    return f"((({text} & {2 * sign - 1}) ^ {sign}) - {sign})" if dtype.kind == "i" else f"({text} & {2 * sign - 1})"
+
+
+def _c_saturated(source: DType, target: DType) -> str:
+    """Float to integer by comparing with the ends of the range, powers of two or small: exact in any float."""
+    low, high = integer_range(target)
+    suffix = "f" if source.bits <= 32 else ""
+    exact = low == 0 or high < 1 << (24 if source.bits <= 32 else 53)  # is low - 1 a float?
+    inside = f"a > {float(low - 1)!r}{suffix}" if exact else f"a >= {float(low)!r}{suffix}"
+    holder = "int32_t" if high < 1 << 31 else "uint64_t" if low == 0 else "int64_t"
+    least = f"({low + 1} - 1)" if low < -(1 << 30) else str(low)
+    greatest = f"{high}u" if high >= 1 << 63 else str(high)
+    return f"a >= {float(high + 1)!r}{suffix} ? {greatest} : {inside} ? ({{T}})({holder})a : a < 0 ? {least} : 0"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Narrow floats, as the integers of their bits: C lacks most of them, and gcc 12 does not vectorise _Float16
+
+
+@dataclass(frozen=True)
+class Format:
+    """A narrow float: a sign, `exponent` bits of `bias`, `mantissa` bits; and its codes, without the sign.
+
+    greatest: of the greatest finite value; infinity, nan: None where the type has none. unsigned_zero: the "fnuz"
+    types, whose only NaN is the code of -0.
+    """
+
+    exponent: int
+    mantissa: int
+    bias: int
+    greatest: int
+    infinity: int | None
+    nan: int | None
+    unsigned_zero: bool = False
+
+
+FORMATS = {
+    "f16": Format(5, 10, 15, 0x7BFF, 0x7C00, 0x7E00),
+    "bf16": Format(8, 7, 127, 0x7F7F, 0x7F80, 0x7FC0),
+    "f8e4m3fn": Format(4, 3, 7, 0x7E, None, 0x7F),
+    "f8e5m2": Format(5, 2, 15, 0x7B, 0x7C, 0x7E),
+    "f8e4m3fnuz": Format(4, 3, 8, 0x7F, None, None, unsigned_zero=True),
+    "f8e5m2fnuz": Format(5, 2, 16, 0x7F, None, None, unsigned_zero=True),
+    "f4e2m1": Format(2, 1, 1, 0x7, None, None),  # NaN becomes a zero of the other sign, as in ml_dtypes
+}
+
+
+def _integer(name: str, a: Expr, b: int) -> Expr:
+    return Call(name, (a, Const(b, a.dtype)), a.dtype)
+
+
+def _if(c: Expr, a: Expr, b: Expr) -> Expr:
+    return Call("select", (c, a, b), b.dtype)
+
+
+def _bits(x: Expr) -> Expr:
+    return Call("bitcast", (x,), I32)
+
+
+def _widen(x: Expr) -> Expr:
+    """The f32 of a narrow float, exactly: a multiplication rebiases its exponent, and normalises denormals too."""
+    code = Call("cast", (Call("bitcast", (x,), U16 if x.dtype.bits == 16 else U8),), I32)
+    if x.dtype.name == "f8e8m0":
+        return _widen_exponent(code)
+    f = FORMATS[x.dtype.name]
+    if f.mantissa == 7:  # bf16 is the upper half of f32
+        return Call("bitcast", (_integer("shl", code, 16),), F32)
+    width = f.exponent + f.mantissa
+    magnitude = _integer("bit_and", code, (1 << width) - 1)
+    scaled = Call("bitcast", (_integer("shl", magnitude, 23 - f.mantissa),), F32) * 2.0 ** (127 - f.bias)
+    wide = _bits(scaled)
+    # Infinity and NaN have the greatest exponent here and there, and keep their mantissa.
+    special = f.infinity if f.infinity is not None else f.nan
+    if special is not None:
+        greatest = _integer("bit_or", wide, 0x7F800000)
+        wide = _if(Call("le", (Const(special, I32), magnitude), BOOL), greatest, wide)
+    sign = _integer("shl", _integer("shr", code, width), 31)
+    signed: Expr = Call("bitcast", (Call("bit_or", (wide, sign), I32),), F32)
+    if f.unsigned_zero:
+        signed = _if(_is(code, 1 << width), Const(math.nan, F32), signed)
+    return signed
+
+
+def _widen_exponent(code: Expr) -> Expr:
+    """The f32 of f8e8m0: 2**(code - 127), which is denormal for 0; 255 is NaN."""
+    power = _if(_is(code, 0), Const(1 << 22, I32), _integer("shl", code, 23))
+    return Call("bitcast", (_if(_is(code, 255), Const(0x7FC00000, I32), power),), F32)
+
+
+def _narrow_exponent(x: Expr) -> Expr:
+    """The code of the nearest power of two, the greater where there are two; NaN for what is not positive."""
+    bits = _bits(x)
+    code: Expr = _integer("shr", _integer("add", bits, 1 << 22), 23)
+    code = _if(_is(bits, 1 << 22), Const(0, I32), code)  # 2**-127, the least, is a denormal of f32
+    return _if(Call("lt", (Const(0.0, F32), x), BOOL), _integer("min", code, 255), Const(255, I32))
+
+
+def _is(x: Expr, value: int) -> Expr:
+    return Call("eq", (x, Const(value, x.dtype)), BOOL)
+
+
+def _narrow(x: Expr, target: DType, saturate: bool) -> Expr:
+    """An f32 rounded half to even.
+
+    In the range of normal numbers by adding half a unit (less one, if the unit's bit is even) to the bits; below it by
+    adding a power of two whose own unit is that of the denormals.
+    """
+    if target.name == "f8e8m0":
+        return Call("bitcast", (Call("cast", (_narrow_exponent(x),), U8),), target)
+    f, bits = FORMATS[target.name], _bits(x)
+    magnitude = _integer("bit_and", bits, 0x7FFFFFFF)
+    shift, width = 23 - f.mantissa, f.exponent + f.mantissa
+    odd = _integer("bit_and", _integer("shr", magnitude, shift), 1)
+    rounded = Call("add", (_integer("add", magnitude, (1 << (shift - 1)) - 1), odd), I32)
+    code = _integer("sub", _integer("shr", rounded, shift), (127 - f.bias) << f.mantissa)
+    if f.bias != 127:
+        unit = 2.0 ** (24 - f.bias - f.mantissa)
+        absolute = Call("bitcast", (magnitude,), F32)
+        denormal = Call("sub", (_bits(absolute + unit), _bits(Const(unit, F32))), I32)
+        code = _if(absolute < 2.0 ** (1 - f.bias), denormal, code)
+    not_a_number = f.nan if f.nan is not None else 1 << width
+    overflow = f.infinity if f.infinity is not None else not_a_number
+    if (saturate and target.bits == 8) or target.name == "f4e2m1":
+        overflow = f.greatest
+    code = _if(Call("lt", (Const(f.greatest, I32), code), BOOL), Const(overflow, I32), code)
+    code = _if(Call("isnan", (x,), BOOL), Const(not_a_number, I32), code)
+    sign = _integer("bit_and", _integer("shr", bits, 31 - width), 1 << width)
+    if f.unsigned_zero:
+        sign = _if(Call("or", (_is(code, 0), _is(code, 1 << width)), BOOL), Const(0, I32), sign)
+    integer = U16 if target.bits == 16 else U8
+    return Call("bitcast", (Call("cast", (Call("bit_xor", (code, sign), I32),), integer),), target)

@@ -1,0 +1,33 @@
+"""Tables and figures as people read them: aligned columns, three significant digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns with two spaces between them; the first `left` ones flush left, the others (numbers) flush right."""
+    widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths))]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headings), *map(line, rows)])
+
+
+def number(value: float) -> str:
+    """Three significant digits, never in scientific notation."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - _magnitude(value))
+    return f"{value:.{min(digits, 9)}f}"
+
+
+def _magnitude(value: float) -> int:
+    """Floor of the decimal logarithm."""
+    return int(f"{value:e}".rpartition("e")[2])
+
+
+def megabytes(size: int) -> str:
+    return f"{number(size / 1e6)} MB"

@@ -1,0 +1,109 @@
+"""The C compiler: finds one, and knows the command lines that make an object file and a library.
+
+In: the environment and PATH. Out: a `Toolchain`, with an identity for cache keys. It must never run the compiler to
+find out about it, nor pass -ffast-math: NaN and infinity behave as ONNX says.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.errors import NotFound
+from .options import environment
+
+# Loops are vectorised where `#pragma omp simd` says so; there is no OpenMP runtime. -ffp-contract: fused multiply-add.
+_COMPILE = (
+    "-O3", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fopenmp-simd",
+    "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+)  # fmt: skip
+_LINK_ELF = ("-shared", "-s", "-Wl,--gc-sections", "-Wl,-z,noexecstack")
+_LINK_DARWIN = ("-dynamiclib", "-Wl,-dead_strip")
+_CANDIDATES = ("gcc", "clang", "cc")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A C compiler. command: how it is called. identity: changes when the compiler does; goes into keys of objects.
+
+    variables: environment variables that it needs.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    identity: str
+    variables: tuple[tuple[str, str], ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def compile_flags(self, target_flags: Sequence[str]) -> tuple[str, ...]:
+        """Every flag that changes an object file."""
+        return (*self.flags, *_COMPILE, *target_flags)
+
+    def compile(self, source: Path, output: Path, flags: Sequence[str], include: Path) -> list[str]:
+        """The command that compiles one file."""
+        return [*self.command, *flags, f"-I{include}", "-c", str(source), "-o", str(output)]
+
+    def link(self, objects: Sequence[Path], output: Path) -> list[str]:
+        """The command that links objects to a library."""
+        flags = _LINK_DARWIN if sys.platform == "darwin" else _LINK_ELF
+        return [*self.command, *self.flags, *flags, *map(str, objects), "-o", str(output), "-lm", "-lpthread"]
+
+    def environ(self) -> dict[str, str]:
+        """The environment to run the commands in; messages in English, as some are recognised."""
+        return {**os.environ, **dict(self.variables), "LC_ALL": "C"}
+
+
+def find(cache: Path) -> Toolchain:
+    """The C compiler to use: $INTAGLIO_CC, $CC, gcc, clang, cc, else zig from the package `ziglang`.
+
+    cache: a folder in which the compiler may keep things. Raises NotFound where there is no compiler.
+    """
+    given = environment().cc
+    if given:
+        command = shlex.split(given)
+        path = shutil.which(command[0]) if command else None
+        if path is None:
+            raise NotFound(f"The C compiler '{given}' that INTAGLIO_CC or CC names does not exist.")
+        return _toolchain((path, *command[1:]), cache)
+    for name in _CANDIDATES:
+        path = shutil.which(name)
+        if path:
+            return _toolchain((path,), cache)
+    zig = _zig()
+    if zig:
+        return _toolchain((zig, "cc"), cache)
+    raise NotFound(
+        "Compiling a model needs a C compiler, and there is none: neither $INTAGLIO_CC or $CC, nor gcc, clang or cc on "
+        "PATH. `pip install intaglio[cc]` installs one as a Python package; or install gcc or clang with the system's "
+        "package manager; or run a model that was compiled elsewhere with `intaglio compile`."
+    )
+
+
+def _zig() -> str | None:
+    """The zig binary of the package `ziglang`; calling it directly saves a start of Python each time."""
+    spec = importlib.util.find_spec("ziglang")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, "zig.exe" if sys.platform == "win32" else "zig")
+        if path.exists():
+            return str(path)
+    return None
+
+
+def _toolchain(command: tuple[str, ...], cache: Path) -> Toolchain:
+    """Identity is the file behind the name, its size and its time: a new version of the compiler changes them."""
+    real = os.path.realpath(command[0])
+    stat = os.stat(real)
+    identity = f"{real} {stat.st_size} {stat.st_mtime_ns} {' '.join(command[1:])}"
+    name = os.path.basename(command[0])
+    if name.startswith("zig") and command[1:2] == ("cc",):
+        folder = str(cache / "zig")
+        variables = (("ZIG_GLOBAL_CACHE_DIR", folder), ("ZIG_LOCAL_CACHE_DIR", folder))
+        # zig generates code for this CPU and instruments it for undefined behaviour unless told otherwise.
+        return Toolchain("zig", command, identity, variables, ("-mcpu=baseline", "-fno-sanitize=undefined"))
+    return Toolchain(name, command, identity)

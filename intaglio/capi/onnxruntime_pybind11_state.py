@@ -1,0 +1,85 @@
+"""What onnxruntime's native module exports: the exceptions and the native classes, which here are the only ones."""
+
+from ..model_compiler import ModelCompiler, OrtExternalInitializerInfo
+from ..runtime.binding import SessionIOBinding
+from ..runtime.devices import (
+    OrtArenaCfg,
+    OrtDevice,
+    OrtEpDevice,
+    OrtHardwareDevice,
+    OrtMemoryInfo,
+    get_ep_devices,
+)
+from ..runtime.enums import (
+    ExecutionMode,
+    ExecutionOrder,
+    GraphOptimizationLevel,
+    OrtAllocatorType,
+    OrtCompileApiFlags,
+    OrtDeviceMemoryType,
+    OrtExecutionProviderDevicePolicy,
+    OrtHardwareDeviceType,
+    OrtMemoryInfoDeviceType,
+    OrtMemType,
+    OrtSparseFormat,
+)
+from ..runtime.environment import (
+    create_and_register_allocator,
+    create_and_register_allocator_v2,
+    disable_telemetry_events,
+    enable_telemetry_events,
+    get_build_info,
+    has_collective_ops,
+    register_execution_provider_library,
+    unregister_execution_provider_library,
+)
+from ..runtime.errors import (
+    DeviceReset,
+    EngineError,
+    EPFail,
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    ModelLoadCanceled,
+    ModelLoaded,
+    ModelRequiresCompilation,
+    NoModel,
+    NoSuchFile,
+    NotFound,
+    NotImplemented,
+    RuntimeException,
+)
+from ..runtime.log import set_default_logger_severity, set_default_logger_verbosity
+from ..runtime.metadata import ModelMetadata, NodeArg, OrtEpAssignedNode, OrtEpAssignedSubgraph
+from ..runtime.options import RunOptions, SessionOptions, set_global_thread_pool_sizes
+from ..runtime.providers import get_all_providers, get_available_providers
+from ..runtime.seeds import set_seed
+from ..runtime.session import InferenceSession
+from ..runtime.sparse import SparseCooView, SparseCsrView, SparseTensor
+from ..runtime.value import OrtValue, OrtValueVector, copy_tensors
+
+__all__ = [
+    "DeviceReset", "EPFail", "EngineError", "ExecutionMode", "ExecutionOrder", "Fail", "GraphOptimizationLevel",
+    "InferenceSession", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelCompiler", "ModelLoadCanceled",
+    "ModelLoaded", "ModelMetadata", "ModelRequiresCompilation", "NoModel", "NoSuchFile", "NodeArg", "NotFound",
+    "NotImplemented", "OrtAllocatorType", "OrtArenaCfg", "OrtCompileApiFlags", "OrtDevice", "OrtDeviceMemoryType",
+    "OrtEpAssignedNode", "OrtEpAssignedSubgraph", "OrtEpDevice", "OrtExecutionProviderDevicePolicy",
+    "OrtExternalInitializerInfo", "OrtHardwareDevice", "OrtHardwareDeviceType", "OrtMemType", "OrtMemoryInfo",
+    "OrtMemoryInfoDeviceType", "OrtSparseFormat", "OrtValue", "OrtValueVector", "RunOptions", "RuntimeException",
+    "SessionIOBinding", "SessionOptions", "SparseCooView", "SparseCsrView", "SparseTensor", "copy_tensors",
+    "create_and_register_allocator", "create_and_register_allocator_v2", "disable_telemetry_events",
+    "enable_telemetry_events", "get_all_providers", "get_available_providers", "get_build_info",
+    "get_default_session_options", "get_device", "get_ep_devices", "has_collective_ops",
+    "register_execution_provider_library", "set_default_logger_severity", "set_default_logger_verbosity",
+    "set_global_thread_pool_sizes", "set_seed", "unregister_execution_provider_library",
+]  # fmt: skip
+
+
+def get_device() -> str:
+    """The kind of device that sessions of this build run on."""
+    return "CPU"
+
+
+def get_default_session_options() -> SessionOptions:
+    return SessionOptions()

@@ -1,0 +1,50 @@
+"""A compiled model with what is remembered of its runs: the plan of each combination of input sizes.
+
+In: an artifact. Out: runs on arrays that fit. A session has one executable, and one more for each set of intermediate
+values that are asked for or initializers that are fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import feeds
+from .artifact import Artifact
+from .program import Plan, Program
+
+Array = np.ndarray[Any, Any]
+
+MAX_PLANS = 64  # combinations of input sizes that are remembered; a few hundred bytes each
+
+
+class Executable:
+    """`run` may be called from any number of threads at once."""
+
+    def __init__(self, artifact: Artifact, threads: int, flags: int):
+        manifest = artifact.manifest
+        self.artifact = artifact
+        self.program = Program(artifact, threads, flags)
+        self.inputs = feeds.inputs_of(manifest["inputs"])
+        self.outputs: list[str] = [each["name"] for each in manifest["outputs"]]
+        self.symbols = manifest["symbols"]
+        self.plans: dict[Any, Plan] = {}
+        # Inputs whose elements shapes depend on: their data is part of what a plan is for.
+        self.shaping = sorted({each["element"][0] for each in self.symbols if "element" in each})
+        self.random = any("random" in each for each in self.symbols)
+
+    def plan(self, arrays: Sequence[Array]) -> Plan:
+        """The plan for the shapes of these arrays, made when they are new. Raises InvalidArgument."""
+        if self.random:  # its plans hold for one run
+            return self.program.plan(feeds.bind(self.symbols, self.inputs, arrays))
+        shapes: tuple[Any, ...] = tuple([array.shape for array in arrays])
+        shapes += tuple([tuple(arrays[i].reshape(-1).tolist()) for i in self.shaping])
+        plan = self.plans.get(shapes)
+        if plan is None:
+            plan = self.program.plan(feeds.bind(self.symbols, self.inputs, arrays))
+            while len(self.plans) >= MAX_PLANS:
+                self.plans.pop(next(iter(self.plans)), None)
+            self.plans[shapes] = plan
+        return plan

@@ -1,0 +1,194 @@
+"""Checks what a run is fed, and turns it into arrays that a program can read.
+
+In: names and anything array-like. Out: C-contiguous arrays of the declared dtypes, and the values of the symbolic
+dimensions. Errors are onnxruntime's, in its order: missing names, values that cannot be converted, unknown names,
+dtypes, ranks and dimensions. It must never cast an array: a wrong dtype is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import dlpack
+from .dtypes import numpy_dtype, type_name
+from .errors import Fail, InvalidArgument
+from .seeds import random_bits
+from .value import OrtValue
+
+Array = np.ndarray[Any, Any]
+
+_LEAST = -(1 << 63) + 1  # of the values of symbols: the negative of one less wraps around
+_REQUIRED = 0x101  # flags of an array that a kernel can read: C-contiguous, aligned
+_FIX = "Please fix either the inputs/outputs or the model."
+
+
+@dataclass(frozen=True)
+class Input:
+    """A graph input: its dtype as ONNX and as numpy call it, and its shape as the model declares it."""
+
+    name: str
+    type: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...]
+
+
+def inputs_of(entries: Sequence[Mapping[str, Any]]) -> list[Input]:
+    """The inputs that a list of the manifest describes."""
+    return [Input(each["name"], each["type"], numpy_dtype(each["type"]), tuple(each["shape"])) for each in entries]
+
+
+def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Array]:
+    """The arrays of a feed by name, those that are None left out.
+
+    Raises ValueError for a missing name, RuntimeError for what is no array.
+    """
+    names = list(feed.keys())
+    missing = [each.name for each in inputs if each.name not in feed]
+    if missing:
+        raise ValueError(f"Required inputs ({missing}) are missing from input feed ({names}).")
+    declared = {each.name: each for each in (*inputs, *optional)}
+    arrays: dict[str, Array] = {}
+    for name, value in feed.items():
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise TypeError(f"run(): incompatible function arguments: input names must be str, not {kind}")
+        if value is not None:
+            arrays[name] = _array(value, name, declared.get(name))
+    return arrays
+
+
+def fit(arrays: Mapping[str, Array], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Array]:
+    """The same arrays, checked against the model, in the byte order and the layout that a program reads.
+
+    Raises InvalidArgument for what does not fit, Fail for an input that is None.
+    """
+    declared = {each.name: each for each in (*inputs, *optional)}
+    for name in arrays:
+        if name not in declared:
+            raise InvalidArgument(f"Invalid input name: {name}")
+    for each in inputs:
+        if each.name not in arrays:
+            raise Fail(f"Missing Input: {each.name}")
+    typed = {name: _typed(array, declared[name]) for name, array in arrays.items()}
+    return {name: _ready(_shaped(array, declared[name])) for name, array in typed.items()}
+
+
+def _array(value: Any, name: str, declared: Input | None) -> Array:
+    """Anything array-like as an array; plain Python values take the declared dtype, as onnxruntime has it for lists."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if isinstance(value, OrtValue):
+        value = value.content()
+        if isinstance(value, np.ndarray):
+            return value
+    if isinstance(value, (str, bytes)) and (declared is None or declared.type != "tensor(string)"):
+        raise RuntimeError(
+            f"Input must be a list of dictionaries or a single numpy array for input '{name}'."
+        )
+    try:
+        if isinstance(value, (list, tuple, int, float, bool, complex)) and declared is not None:
+            return np.asarray(value, dtype=declared.dtype)
+        if hasattr(value, "__dlpack__"):
+            return dlpack.read(value)
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RuntimeError(f"Unable to handle object of type {type(value)} for input '{name}': {error}") from None
+    if array.dtype == object and (declared is None or declared.type != "tensor(string)"):
+        raise RuntimeError(f"Unable to handle object of type {type(value)}")
+    return array
+
+
+def _typed(array: Array, declared: Input) -> Array:
+    if array.dtype == declared.dtype:
+        return array
+    if array.dtype.newbyteorder("=") == declared.dtype:  # big-endian: swapped, where onnxruntime misreads it
+        return array.astype(declared.dtype)
+    if declared.type == "tensor(string)" and array.dtype.kind in "US":
+        return _strings(array)
+    actual = type_name(array.dtype) or str(array.dtype)
+    raise InvalidArgument(
+        f"Unexpected input data type. Actual: ({actual}) , expected: ({declared.type}) for input: {declared.name}"
+    )
+
+
+def _strings(array: Array) -> Array:
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    return array.astype(object)
+
+
+def _shaped(array: Array, declared: Input) -> Array:
+    """Checks the rank and the fixed dimensions."""
+    name, shape = declared.name, declared.shape
+    if array.ndim != len(shape):
+        raise InvalidArgument(
+            f"Invalid rank for input: {name} Got: {array.ndim} Expected: {len(shape)} {_FIX}"
+        )
+    wrong = [
+        f" index: {index} Got: {got} Expected: {expected}\n"
+        for index, (got, expected) in enumerate(zip(array.shape, shape))
+        if isinstance(expected, int) and got != expected
+    ]
+    if wrong:
+        raise InvalidArgument(
+            f"Got invalid dimensions for input: {name} for the following indices\n{''.join(wrong)} {_FIX}"
+        )
+    return array
+
+
+def _ready(array: Array) -> Array:
+    """C-contiguous and aligned; a copy where it has to be."""
+    if array.flags.num & _REQUIRED == _REQUIRED:
+        return array
+    return np.array(array, order="C", copy=True)
+
+
+def bind(symbols: Sequence[Mapping[str, Any]], inputs: Sequence[Input], arrays: Sequence[Array]) -> list[int]:
+    """The value of each symbol: a dimension, or an element of a small integer input on which shapes depend.
+
+    Raises InvalidArgument where two inputs disagree, or a value is too small."""
+    values = []
+    for symbol in symbols:
+        if "element" in symbol:
+            source, position = symbol["element"]
+            values.append(max(int(arrays[source].reshape(-1)[position]), _LEAST))
+            continue
+        if "random" in symbol:
+            values.append(random_bits())
+            continue
+        (first, axis), *others = symbol["bind"]
+        value = arrays[first].shape[axis]
+        text = symbol.get("text", symbol["name"])
+        for other, other_axis in others:
+            if arrays[other].shape[other_axis] != value:
+                raise InvalidArgument(
+                    f"Got invalid dimensions for input: {inputs[other].name} for the following indices\n"
+                    f" index: {other_axis} Got: {arrays[other].shape[other_axis]} Expected: {value}\n"
+                    f" (dimension '{text}' is {value} in input {inputs[first].name}) {_FIX}"
+                )
+        if value < symbol.get("lower", 0):
+            raise InvalidArgument(
+                f"Got invalid dimensions for input: {inputs[first].name} for the following indices\n"
+                f" index: {axis} Got: {value} Expected: at least {symbol['lower']}\n {_FIX}"
+            )
+        values.append(value)
+    return values
+
+
+def names_of(wanted: Iterable[str] | None) -> list[str]:
+    """The outputs that are asked for; none: all. Raises TypeError for what is no sequence of names."""
+    if isinstance(wanted, (str, bytes)):
+        raise TypeError(
+            "run(): incompatible function arguments: output_names must be a sequence of names, not the "
+            f"{type(wanted).__name__} {wanted!r}"
+        )
+    names = list(wanted or ())
+    for name in names:
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise TypeError(f"run(): incompatible function arguments: output names must be str, not {kind}")
+    return names

@@ -1,0 +1,323 @@
+"""Calls the code of a compiled model: the Python side of templates/c/runtime_abi.h.
+
+In: an artifact, then arrays that are already checked. Out: new arrays, which the kernels wrote directly.
+`Program.run` is the path on which microseconds count: it touches each array once and calls C once, without the GIL.
+
+INTAGLIO_SPIN_US: how many microseconds an idle thread of the pool polls for work before it sleeps.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import cpus, errors
+from .artifact import Artifact, aligned
+from .dtypes import numpy_dtype
+from .errors import Fail, InvalidArgument, RuntimeException
+from .options import environment_int
+
+ABI = 1  # INTAGLIO_ABI
+TERMINATED, NO_MEMORY, ABSURD_SIZE = -1, -2, -3
+DEFAULT_SPIN_US = 200  # how long an idle thread polls before it sleeps
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+_Output = ctypes.CFUNCTYPE(
+    ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(ctypes.c_int64), ctypes.c_int32
+)
+
+
+class Host(ctypes.Structure):
+    """intaglio_host: how a program asks for an output whose shape depends on data."""
+
+    _fields_ = (("self", ctypes.c_void_p), ("output", _Output))
+
+
+class Call(ctypes.Structure):
+    """intaglio_call: one run."""
+
+    _fields_ = (
+        ("inputs", ctypes.c_void_p),
+        ("outputs", ctypes.c_void_p),
+        ("dims", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("arena", ctypes.c_void_p),
+        ("arena_bytes", ctypes.c_int64),
+        ("scratch_bytes", ctypes.c_int64),
+        ("pool", ctypes.c_void_p),
+        ("terminate", ctypes.c_void_p),
+        ("profile", ctypes.c_void_p),
+        ("report", ctypes.c_void_p),
+        ("host", ctypes.c_void_p),
+        ("threads", ctypes.c_int32),
+        ("flags", ctypes.c_int32),
+    )
+
+
+# ---- Addresses of arrays -------------------------------------------------------------------------------------------
+
+_pointer_at = ctypes.c_void_p.from_address
+_DATA = object.__basicsize__  # where an array object keeps the address of its data: right behind the object's head
+
+
+def _slow_address(array: Array) -> int:
+    return int(array.ctypes.data)
+
+
+def _fast_address(array: Array) -> int:
+    """The same in an eighth of the time; `data` is the first field of numpy's public array structure."""
+    return _pointer_at(id(array) + _DATA).value or 0
+
+
+def _choose_address() -> Any:
+    probe = np.empty(8)
+    return _fast_address if _fast_address(probe) == _slow_address(probe) else _slow_address
+
+
+address = _choose_address()
+
+# ---- The pool ------------------------------------------------------------------------------------------------------
+
+_pool_lock = threading.Lock()
+_pool: tuple[int, ctypes.CDLL] | None = None  # its address, and the library that its code is in
+
+
+def _shared_pool(library: ctypes.CDLL) -> int:
+    """The process-wide pool; the first library that asks provides it."""
+    global _pool
+    with _pool_lock:
+        if _pool is None:
+            spin = environment_int("INTAGLIO_SPIN_US", minimum=0)
+            library.intaglio_pool_create.restype = ctypes.c_void_p
+            library.intaglio_pool_create.argtypes = (ctypes.c_int32, ctypes.c_int64)
+            library.intaglio_pool_stop.argtypes = (ctypes.c_void_p,)
+            pool = library.intaglio_pool_create(cpus.usable(), (DEFAULT_SPIN_US if spin is None else spin) * 1000)
+            if not pool:
+                raise MemoryError("no memory for the thread pool")
+            _pool = (pool, library)
+            atexit.register(library.intaglio_pool_stop, pool)
+        return _pool[0]
+
+
+# ---- Programs ------------------------------------------------------------------------------------------------------
+
+
+class Arena:
+    """Memory of one run at a time."""
+
+    __slots__ = ("address", "memory", "size")
+
+    def __init__(self, size: int):
+        self.memory = aligned(size)
+        self.size = size
+        self.address = address(self.memory)
+
+
+class Frame:
+    """The call structure of one run at a time, all of it filled in but for the addresses of that run's arrays."""
+
+    __slots__ = ("address", "call", "inputs", "outputs", "report")
+
+    def __init__(self, plan: Plan, template: Call, inputs: int):
+        self.inputs = (ctypes.c_void_p * max(inputs, 1))()
+        self.outputs = (ctypes.c_void_p * max(len(plan.outputs), 1))()
+        self.report = (ctypes.c_int64 * 4)()
+        self.call = Call.from_buffer_copy(template)
+        self.call.inputs = ctypes.addressof(self.inputs)
+        self.call.outputs = ctypes.addressof(self.outputs)
+        self.call.report = ctypes.addressof(self.report)
+        self.call.dims = ctypes.addressof(plan.dims)
+        self.call.arena_bytes = plan.arena_bytes
+        self.call.scratch_bytes = plan.scratch_bytes
+        self.call.threads = plan.threads
+        if plan.threads == 1:
+            self.call.pool = None
+        self.address = ctypes.addressof(self.call)
+
+
+class Plan:
+    """What is known of a run once the sizes of its inputs are: kept by the session, one for each combination.
+
+    outputs: shape and dtype of each; the shape is None where it depends on data. bytes: of the arena, scratch included.
+    """
+
+    __slots__ = ("arena_bytes", "bytes", "dims", "frames", "outputs", "scratch_bytes", "threads")
+
+    def __init__(self, dims: Any, told: list[int], outputs: list[tuple[Shape | None, Any]], threads: int):
+        self.dims = dims
+        self.arena_bytes, self.scratch_bytes, suggested = told
+        self.threads = min(threads, suggested) if suggested > 0 else threads
+        self.bytes = self.arena_bytes + self.scratch_bytes * self.threads
+        self.outputs = outputs
+        self.frames: list[Frame] = []
+
+
+class Program:
+    """A loaded model. `run` may be called from any number of threads at once."""
+
+    def __init__(self, artifact: Artifact, threads: int, flags: int = 0):
+        library = artifact.library
+        if (abi := library.intaglio_abi()) != ABI:
+            raise InvalidArgument(
+                f"This model is compiled for runtime interface {abi}, and this version of Intaglio has {ABI}. "
+                "Compile the ONNX model again."
+            )
+        self._artifact = artifact  # owns the weights and the code
+        self._threads = threads
+        self._run = library.intaglio_run
+        self._run.argtypes, self._run.restype = (ctypes.c_void_p,), ctypes.c_int32
+        self._plan = library.intaglio_plan
+        self._plan.argtypes, self._plan.restype = (ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
+        manifest = artifact.manifest
+        self._symbols: list[str] = [s["name"] for s in manifest["symbols"]]
+        self._outputs = [(len(o["shape"]), numpy_dtype(o["type"])) for o in manifest["outputs"]]
+        self._inputs = len(manifest["inputs"])
+        self._template = Call(
+            weights=address(artifact.weights) if artifact.weights.size else None,
+            pool=_shared_pool(library) if threads > 1 else None,
+            flags=flags,
+        )
+        self._arenas: list[Arena] = []  # not in use; each grows to what runs need
+
+    def plan(self, dims: Sequence[int]) -> Plan:
+        """The plan for these values of the manifest's symbols. Raises InvalidArgument for sizes the model forbids."""
+        values = (ctypes.c_int64 * max(len(dims), 1))(*dims)
+        told = (ctypes.c_int64 * (3 + sum(rank for rank, _ in self._outputs)))()
+        if refused := self._plan(ctypes.addressof(values), ctypes.addressof(told)):
+            text = self._artifact.manifest["asserts"][refused - 1]
+            raise InvalidArgument(_filled(text, dict(zip(self._symbols, dims))))
+        if told[0] < 0:
+            sizes = ", ".join(f"{name} = {value}" for name, value in zip(self._symbols, dims))
+            raise RuntimeException(f"Failed to allocate memory for requested buffer: no memory is that large ({sizes})")
+        outputs: list[tuple[Shape | None, Any]] = []
+        position = 3
+        for rank, dtype in self._outputs:
+            shape = tuple(told[position : position + rank])
+            outputs.append((None if min(shape, default=0) < 0 else shape, dtype))
+            position += rank
+        return Plan(values, told[:3], outputs, self._threads)
+
+    def run(
+        self, plan: Plan, arrays: Sequence[Array], terminate: int | None = None, profile: int | None = None
+    ) -> list[Array]:
+        """Runs the model on C-contiguous arrays of the right dtypes, whose shapes are those of `plan`.
+
+        terminate, profile: addresses, see intaglio_call. Returns new arrays in the order of the manifest's outputs.
+        """
+        try:
+            frame = plan.frames.pop()
+        except IndexError:
+            frame = Frame(plan, self._template, self._inputs)
+        call, cells = frame.call, frame.inputs
+        for index, array in enumerate(arrays):
+            cells[index] = address(array)
+        cells, results = frame.outputs, []
+        arena = None
+        try:
+            for index, (shape, dtype) in enumerate(plan.outputs):
+                if shape is None:
+                    return self.run_into(plan, arrays, [None] * len(plan.outputs), terminate, profile)
+                array = np.empty(shape, dtype)
+                cells[index] = address(array)
+                results.append(array)
+            if plan.bytes:
+                arena = self._take_arena(plan.bytes)
+                call.arena = arena.address
+        except (MemoryError, ValueError) as error:  # more than there is, or than addresses can tell
+            raise RuntimeException(f"Failed to allocate memory for requested buffer: {error}") from None
+        if terminate is not None or profile is not None:
+            call.terminate, call.profile = terminate, profile
+            status = self._run(frame.address)
+            call.terminate = call.profile = None
+        else:
+            status = self._run(frame.address)
+        if arena is not None:
+            self._arenas.append(arena)
+        if status:
+            raise self._error(status, frame)
+        plan.frames.append(frame)
+        return results
+
+    def run_into(
+        self,
+        plan: Plan,
+        arrays: Sequence[Array],
+        given: Sequence[Array | None],
+        terminate: int | None = None,
+        profile: int | None = None,
+    ) -> list[Array]:
+        """`run` that writes outputs into the arrays of `given`, where there is one of the right shape and dtype.
+
+        The program allocates outputs itself whose shapes depend on data.
+        """
+        frame = Frame(plan, self._template, self._inputs)
+        for index, fed in enumerate(arrays):
+            frame.inputs[index] = address(fed)
+        results: list[Array | None] = []
+        try:
+            for index, (shape, dtype) in enumerate(plan.outputs):
+                array = given[index]
+                if shape is None:
+                    array = None
+                elif array is None or array.shape != shape or array.dtype != dtype:
+                    array = np.empty(shape, dtype)
+                results.append(array)
+                frame.outputs[index] = None if array is None else address(array)
+            arena = self._take_arena(plan.bytes)
+        except (MemoryError, ValueError) as error:
+            raise RuntimeException(f"Failed to allocate memory for requested buffer: {error}") from None
+
+        def output(_: int | None, index: int, shape: Any, rank: int) -> int | None:
+            try:
+                array = np.empty(tuple(shape[:rank]), self._outputs[index][1])
+            except (MemoryError, ValueError):
+                return None
+            results[index] = array
+            return int(address(array))
+
+        host = Host(None, _Output(output))
+        call = frame.call
+        call.arena, call.host = arena.address, ctypes.addressof(host)
+        call.terminate, call.profile = terminate, profile
+        status = self._run(frame.address)
+        self._arenas.append(arena)
+        if status:
+            raise self._error(status, frame)
+        return [array for array in results if array is not None]
+
+    def _take_arena(self, size: int) -> Arena:
+        """An arena that no other run uses. There are as many as there ever were runs at the same time."""
+        try:
+            arena = self._arenas.pop()
+        except IndexError:
+            return Arena(size)
+        return arena if arena.size >= size else Arena(size)
+
+    def shrink(self) -> None:
+        """Gives the memory between runs back to the system."""
+        self._arenas.clear()
+
+    def _error(self, status: int, frame: Frame) -> Exception:
+        if status == TERMINATED:
+            return Fail("Exiting due to terminate flag being set to true.")
+        if status == NO_MEMORY:
+            return Fail("Failed to allocate memory for a buffer whose size depends on data.")
+        if status == ABSURD_SIZE:
+            return InvalidArgument(f"A dimension that depends on data is {frame.report[0]}.")
+        entry = self._artifact.manifest["errors"][status - 1]
+        numbers = {str(index): value for index, value in enumerate(frame.report)}
+        return errors.BY_NAME[entry["type"]](_filled(entry["text"], numbers))
+
+
+def _filled(text: str, values: dict[str, int]) -> str:
+    """`text` with each {name} replaced; names come from a model, so str.format would be too powerful."""
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", str(value))
+    return text

@@ -1,0 +1,89 @@
+"""The providers a session is asked for, checked as onnxruntime checks them.
+
+In: the `providers` and `provider_options` arguments. Out: the providers the session has, in order, CPU always last.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from .names import AVAILABLE, CPU, KNOWN
+from .options import check_sequence
+
+
+def get_all_providers() -> list[str]:
+    """Every provider name that onnxruntime knows, best first."""
+    return list(KNOWN)
+
+
+def get_available_providers() -> list[str]:
+    """The providers that sessions of this build can have, best first."""
+    return list(AVAILABLE)
+
+
+def normalize(providers: object, provider_options: object, available: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Provider name -> options, in the order given.
+
+    Raises onnxruntime's ValueErrors for malformed arguments; warns, as it does, for names that are not available and
+    for duplicates.
+    """
+    if providers is None:
+        return {}
+    names = check_sequence(providers, "providers")
+    if provider_options is not None:
+        options = check_sequence(provider_options, "provider_options")
+        if len(names) != len(options):
+            raise ValueError("'providers' and 'provider_options' should be the same length if both are given.")
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("Only string values for 'providers' are supported if 'provider_options' is given.")
+        if not all(isinstance(each, dict) for each in options):
+            raise ValueError("'provider_options' values must be dicts.")
+        pairs = list(zip(names, options))
+    else:
+        pairs = [_pair(value) for value in names]
+    result: dict[str, dict[str, str]] = {}
+    for name, each in pairs:
+        if name not in available:
+            warnings.warn(  # the missing space is onnxruntime's; people match on the text
+                f"Specified provider '{name}' is not in available provider names."
+                f"Available providers: '{', '.join(available)}'",
+                stacklevel=5,
+            )
+        if name in result:
+            warnings.warn(f"Duplicate provider '{name}' encountered, ignoring.", stacklevel=5)
+            continue
+        result[name] = {str(key): str(value) for key, value in each.items()}
+    return result
+
+
+def _pair(value: Any) -> tuple[str, dict[Any, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], dict):
+        return value[0], value[1]
+    raise ValueError("'providers' values must be either strings or (string, dict) tuples.")
+
+
+def choose(providers: object, provider_options: object, fallback: bool) -> dict[str, dict[str, str]]:
+    """The session's providers with their options; those that onnxruntime knows and this build lacks are left out.
+
+    An argument it cannot make sense of raises ValueError or RuntimeError, or, with `fallback`, is printed and answered
+    with the CPU provider, as onnxruntime does.
+    """
+    available = get_available_providers()
+    try:
+        wanted = normalize(providers, provider_options, available)
+        for name in wanted:
+            if name not in KNOWN:
+                raise RuntimeError(f"Unknown Provider Type: {name}")
+    except (ValueError, RuntimeError) as error:
+        if not fallback:
+            raise
+        print("*************** EP Error ***************")
+        print(f"EP Error {error} when using {providers}\nFalling back to {[CPU]} and retrying.")
+        print("****************************************")
+        wanted = {}
+    chosen = {name: options for name, options in wanted.items() if name in available}
+    return {**chosen, CPU: {}}  # in the place it was given, else at the end; onnxruntime reports no options of it

@@ -1,0 +1,525 @@
+"""`InferenceSession`: onnxruntime's interface to a compiled model.
+
+In: an ONNX model (path or bytes) or a compiled artifact; then feeds. Out: lists of new arrays. Sessions are stateless:
+`run` may be called from any number of threads at once.
+It must never import the compiler, but for the one lazy import in `_compile`, on a cache miss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from . import artifact, background, cache, feeds, log, providers
+from .binding import IOBinding, SessionIOBinding
+from .devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices
+from .enums import OrtDeviceVendorId
+from .errors import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, ModelLoadCanceled, NoSuchFile, Status
+from .executable import Executable
+from .metadata import ModelMetadata, NodeArg, OrtEpAssignedSubgraph
+from .names import CPU
+from .options import RunOptions, SessionOptions
+from .profiler import Profiler
+from .value import OrtValue, OrtValueVector
+
+Array = np.ndarray[Any, Any]
+Callback = Callable[[list[Any], Any, str], object]
+
+NEVER = -1  # as the number of inputs with which the common case of `run` applies
+
+
+class Session:
+    """What every session can do; `InferenceSession` makes one."""
+
+    def __init__(self, enable_fallback: bool = True):
+        self._enable_fallback = enable_fallback
+
+    _model_path: str | None
+    _model_bytes: bytes | None
+    _sess_options: SessionOptions
+    _profiler: Profiler | None
+
+    def _load(self) -> None:
+        options = self._sess_options
+        self._profiler = Profiler(options.profile_file_prefix) if options.enable_profiling else None
+        start = self._profiler.now() if self._profiler else 0
+        self._main: Executable | None = self._executable()
+        self._variants: dict[Any, Executable] = {}
+        self._lock = threading.Lock()
+        main, manifest = self._main, self._main.artifact.manifest
+        self._artifact = main.artifact
+        self._inputs_meta = [_node_arg(each) for each in manifest["inputs"]]
+        self._outputs_meta = [_node_arg(each) for each in manifest["outputs"]]
+        self._overridable_initializers = [_node_arg(each) for each in manifest.get("overridable", ())]
+        self._model_meta = ModelMetadata.of(manifest.get("modelmeta", {}))
+        self._overridable = feeds.inputs_of(manifest.get("overridable", ()))
+        self._fed = {each.name for each in (*main.inputs, *self._overridable)}
+        self._output_types = {each.name: each.type for each in self._outputs_meta}
+        # What `run` looks at: the plans made so far by the shapes of the inputs, and what each input has to be.
+        self._program, self._plans, self._output_names = main.program, main.plans, main.outputs
+        self._expected = [(each.name, each.dtype) for each in main.inputs]
+        self._plain = NEVER if main.shaping or main.random or self._profiler else len(self._expected)
+        if self._profiler:
+            loading = "model_loading_uri" if self._model_path is not None else "model_loading_array"
+            self._profiler.session_event(loading, start)
+            self._profiler.session_event("session_initialization", start)
+            self._profiler.describe(main.artifact.notes())
+
+    def _executable(self, outputs: tuple[str, ...] = (), fed: tuple[str, ...] = ()) -> Executable:
+        """The compiled model, with more outputs and with initializers as inputs."""
+        model = self._model_path if self._model_path is not None else self._model_bytes
+        assert model is not None
+        options = self._sess_options
+        loaded = load(model, options, outputs, fed)
+        return Executable(loaded, options.threads(), options.float_flags())
+
+    def _variant(self, outputs: tuple[str, ...], fed: tuple[str, ...]) -> Executable:
+        """The executable that has these intermediate values as outputs and these initializers as inputs; compiled
+        when it is first asked for. Raises InvalidArgument for names of no value."""
+        if self._main is None:
+            raise RuntimeError("The session is closed.")
+        if not outputs and not fed:
+            return self._main
+        with self._lock:
+            found = self._variants.get((outputs, fed))
+            if found is None:
+                known = self._artifact.notes().get("values", ())
+                for name in outputs:
+                    if name not in known or self._compiled_ahead:
+                        raise InvalidArgument(f"Invalid output name:{name}")
+                if self._compiled_ahead:
+                    raise InvalidArgument(f"Invalid input name: {fed[0]} (it is a constant of the compiled model)")
+                found = self._variants[outputs, fed] = self._executable(outputs, fed)
+            return found
+
+    @property
+    def _compiled_ahead(self) -> bool:
+        """Whether there is no ONNX model behind this session, only compiled code."""
+        return artifact.is_artifact(self._model_path if self._model_path is not None else self._model_bytes or b"")
+
+    # ---- Running --------------------------------------------------------------------------------------------------
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], run_options: RunOptions | None = None
+    ) -> list[Any]:
+        """Runs the model and returns the outputs named in `output_names` (None or []: all), as new arrays.
+
+        Names of intermediate values and of overridable initializers are taken as well: the model is then compiled
+        once more, when they are first named. Raises ValueError for missing inputs, InvalidArgument for names, dtypes
+        and shapes that do not fit, Fail when `run_options.terminate` is set.
+        """
+        # The common case, which costs about a microsecond: plain arrays that fit, in sizes seen before, all outputs.
+        if (
+            run_options is None
+            and (not output_names or output_names == self._output_names)
+            and type(input_feed) is dict
+            and len(input_feed) == self._plain
+        ):
+            arrays, shapes = [], []
+            for name, dtype in self._expected:
+                array = input_feed.get(name)
+                if type(array) is not np.ndarray or array.dtype is not dtype or array.flags.num & 0x101 != 0x101:
+                    break
+                arrays.append(array)
+                shapes.append(array.shape)
+            else:
+                plan = self._plans.get(tuple(shapes))
+                if plan is not None:
+                    return self._program.run(plan, arrays)
+        converted = feeds.convert(input_feed, self._inputs_of_model(), self._overridable)
+        return self._execute(feeds.names_of(output_names), converted, run_options)
+
+    def _inputs_of_model(self) -> list[feeds.Input]:
+        if self._main is None:
+            raise RuntimeError("The session is closed.")
+        return self._main.inputs
+
+    def _execute(
+        self,
+        names: list[str],
+        arrays: Mapping[str, Array],
+        options: RunOptions | None,
+        given: Mapping[str, Array] | None = None,
+        colon: str = ":",
+    ) -> list[Array]:
+        """A run on arrays by name. given: arrays to write outputs into. colon: in messages of unknown outputs."""
+        _check_run_options(options)
+        fitted = feeds.fit(arrays, self._inputs_of_model(), self._overridable)
+        intermediate = tuple([name for name in names if name not in self._output_types])
+        try:
+            executable = self._variant(intermediate, tuple([i.name for i in self._overridable if i.name in fitted]))
+        except InvalidArgument as error:
+            raise InvalidArgument(error.text.replace("output name:", f"output name{colon}")) from None
+        ordered = [fitted[each.name] for each in executable.inputs]
+        plan = executable.plan(ordered)
+        terminate = None
+        if options is not None:
+            options.check()
+            if options.terminate:
+                raise Fail("Exiting due to terminate flag being set to true.")
+            terminate = options.terminate_address
+        profile = None if self._profiler is None else self._profiler.begin(executable, plan)
+        address = None if profile is None else profile.address
+        try:
+            if given:
+                into = [given.get(name) for name in executable.outputs]
+                results = executable.program.run_into(plan, ordered, into, terminate, address)
+            else:
+                results = executable.program.run(plan, ordered, terminate, address)
+        except Status as error:
+            severity = -1 if options is None else options.log_severity_level
+            log.log(log.ERROR, error.text, severity, self._sess_options.log_severity_level, name=self._name(options))
+            raise
+        if profile is not None and self._profiler is not None:
+            self._profiler.end(profile, executable is self._main, ordered, results)
+        if options is not None and options.shrinks_memory:
+            executable.program.shrink()
+        if not names:
+            return results
+        by_name = dict(zip(executable.outputs, results))
+        return [by_name[name] for name in names]
+
+    def _name(self, options: RunOptions | None) -> str:
+        """The name of the session, and of the run, in messages."""
+        return self._sess_options.logid + (f":{options.logid}" if options is not None and options.logid else "")
+
+    def run_async(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        callback: Callback,
+        user_data: Any,
+        run_options: RunOptions | None = None,
+    ) -> None:
+        """Runs the model on another thread, which then calls `callback(results, user_data, err)`.
+
+        err is "" for success; else results is []. Missing inputs and what is no array are raised at once. The
+        session, the feed and the options are kept alive until the callback has returned.
+        """
+        names = feeds.names_of(output_names)
+        if run_options is not None and not isinstance(run_options, RunOptions):
+            raise RuntimeError(f"run_options must be a RunOptions, not {type(run_options)}")
+        converted = feeds.convert(input_feed, self._inputs_of_model(), self._overridable)
+
+        def work() -> tuple[list[Any], str]:
+            try:
+                return self._execute(names, converted, run_options, colon=": "), ""
+            except Status as error:
+                return [], error.text
+            except Exception as error:
+                return [], str(error)
+
+        background.submit(work, callback, user_data)
+
+    def io_binding(self) -> IOBinding:
+        """A new binding of this session's inputs and outputs."""
+        return IOBinding(self)
+
+    def run_with_iobinding(
+        self, iobinding: IOBinding | SessionIOBinding, run_options: RunOptions | None = None
+    ) -> None:
+        """Runs the model on what is bound. Raises ValueError for a binding of another session, RuntimeError for
+        everything that is wrong with the run."""
+        if iobinding._session is not self:
+            raise ValueError("IOBinding must be used with the session that created it.")
+        bound = iobinding._iobinding if isinstance(iobinding, IOBinding) else iobinding
+        bound.run(run_options)
+
+    def run_with_ort_values(
+        self,
+        output_names: Sequence[str] | None,
+        input_dict_ort_values: Mapping[str, OrtValue],
+        run_options: RunOptions | None = None,
+    ) -> list[OrtValue]:
+        """`run` with values in and out."""
+        values = {name: value._get_c_value() for name, value in input_dict_ort_values.items()}
+        converted = feeds.convert(values, self._inputs_of_model(), self._overridable)
+        results = self._execute(feeds.names_of(output_names), converted, run_options)
+        return [OrtValue.of_array(array) for array in results]
+
+    def run_with_ortvaluevector(
+        self,
+        run_options: RunOptions | None,
+        feed_names: Sequence[str],
+        feeds: Sequence[OrtValue],
+        fetch_names: Sequence[str],
+        fetches: OrtValueVector,
+        fetch_devices: Any,
+    ) -> None:
+        """`run` with lists of values; the results are put into `fetches`."""
+        results = self.run_with_ort_values(fetch_names, dict(zip(feed_names, feeds)), run_options)
+        fetches.clear()
+        for value in results:
+            fetches.push_back(value)
+
+    def create_ortvalue_from_shape_and_type(
+        self,
+        shape: Sequence[int],
+        element_type: Any,
+        device_type: str,
+        device_id: int = 0,
+        vendor_id: int | OrtDeviceVendorId = -1,
+    ) -> OrtValue:
+        """New memory for this session. Raises RuntimeError for other devices than the CPU."""
+        device = OrtDevice.make(device_type, device_id, vendor_id)
+        if device.device_type() != 0:
+            raise RuntimeError(f"No session allocator found for {device}")
+        return OrtValue.ortvalue_from_shape_and_type(shape, element_type)
+
+    # ---- What the model is ----------------------------------------------------------------------------------------
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The inputs that have to be fed."""
+        return self._inputs_meta
+
+    def get_outputs(self) -> list[NodeArg]:
+        return self._outputs_meta
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """Initializers that are graph inputs as well, and may be fed."""
+        return self._overridable_initializers
+
+    def get_modelmeta(self) -> ModelMetadata:
+        return self._model_meta
+
+    def get_input_memory_infos(self) -> list[OrtMemoryInfo]:
+        return [cpu_memory() for _ in self._inputs_meta]
+
+    def get_output_memory_infos(self) -> list[OrtMemoryInfo]:
+        return [cpu_memory() for _ in self._outputs_meta]
+
+    def get_input_epdevices(self) -> list[OrtEpDevice]:
+        return get_ep_devices() * len(self._inputs_meta)
+
+    def get_provider_graph_assignment_info(self) -> list[OrtEpAssignedSubgraph]:
+        """Which nodes run where. Raises Fail unless the session was told to keep this."""
+        if self._sess_options.config("session.record_ep_graph_assignment_info") != "1":
+            raise Fail(
+                "Session configuration entry 'session.record_ep_graph_assignment_info' must be set to \"1\" to "
+                "retrieve EP graph assignment information."
+            )
+        return [OrtEpAssignedSubgraph.of(CPU, self._artifact.notes().get("nodes", []))]
+
+    # ---- How the session is set up --------------------------------------------------------------------------------
+
+    @property
+    def _sess(self) -> Session:
+        """onnxruntime's programs reach for its native object; here it is this one."""
+        return self
+
+    def get_session_options(self) -> SessionOptions:
+        """The session's own options."""
+        return self._sess_options
+
+    def get_providers(self) -> list[str]:
+        """In order of precedence."""
+        return self._providers
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return self._provider_options
+
+    def set_providers(
+        self, providers: Sequence[Any] | None = None, provider_options: Sequence[dict[Any, Any]] | None = None
+    ) -> None:
+        """Chooses providers again. Where that fails, the session stays as it was."""
+        self._choose_providers(providers, provider_options, fallback=False)
+
+    def _choose_providers(self, names: Any, options: Any, fallback: bool) -> None:
+        chosen = providers.choose(names, options, fallback)
+        self._providers, self._provider_options = list(chosen), chosen
+
+    def disable_fallback(self) -> None:
+        """Of execution providers, when one fails during a run: there is none that could."""
+        self._enable_fallback = False
+
+    def enable_fallback(self) -> None:
+        """See disable_fallback."""
+        self._enable_fallback = True
+
+    def release_captured_graph(self, graph_annotation_id: int = 0) -> None:
+        """Of a GPU; there is none."""
+
+    def set_ep_dynamic_options(self, options: dict[str, str]) -> None:
+        """Accepted; the CPU has none. Raises RuntimeError for no options at all, as onnxruntime does."""
+        if not options:
+            raise RuntimeError("No options were provided")
+
+    def get_tuning_results(self) -> list[dict[str, Any]]:
+        """None: kernels are chosen when a model is compiled."""
+        return []
+
+    def set_tuning_results(self, results: list[dict[str, Any]], *, error_on_invalid: bool = False) -> None:
+        """Accepted; with `error_on_invalid`, raises RuntimeError for any result, as none can be used."""
+        if results and error_on_invalid:
+            reason = f"{results[0].get('ep', '')} does not support TunableOp."
+            raise RuntimeError(f"Error in execution: Invalid TuningResults (index=0). {reason}")
+
+    # ---- Profiling ------------------------------------------------------------------------------------------------
+
+    def end_profiling(self) -> str:
+        """Writes the profile and returns its path; "" where none is being made."""
+        profiler, self._profiler = self._profiler, None
+        if profiler is None:
+            return ""
+        self._plain = NEVER if self._main is None or self._main.shaping or self._main.random else len(self._expected)
+        return profiler.write()
+
+    def get_profiling_start_time_ns(self) -> int:
+        """When profiling began, in nanoseconds since the epoch; 0 where it is off."""
+        return self._profiler.start_ns if self._profiler else 0
+
+    # ---- Life -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Gives back the memory of the model; the session cannot be used any more."""
+        if self._main is None:
+            return
+        self.end_profiling()
+        self._main, self._plain = None, NEVER
+        self._variants.clear()
+        del self._program, self._artifact
+        self._plans.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_profiler", None):
+            with contextlib.suppress(Exception):
+                self.end_profiling()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as the model (path or bytes) and the options; unpickling loads it again."""
+        model = self._model_path if self._model_path is not None else self._model_bytes
+        return InferenceSession, (model, self._sess_options, list(self._provider_options.items()))
+
+
+class InferenceSession(Session):
+    """A model, ready to run.
+
+    path_or_bytes: an ONNX file or its bytes, or a compiled artifact (file, directory or bytes).
+    providers, provider_options: see `providers.choose`. Other keyword arguments of onnxruntime's are accepted;
+    `enable_fallback=0` makes unknown providers an error.
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: str | bytes | os.PathLike[str],
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[str | tuple[str, dict[Any, Any]]] | None = None,
+        provider_options: Sequence[dict[Any, Any]] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(enable_fallback=bool(kwargs.get("enable_fallback", True)))
+        self._model_path = self._model_bytes = None
+        if isinstance(path_or_bytes, (str, os.PathLike)):
+            self._model_path = os.fspath(path_or_bytes)
+        elif isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
+            self._model_bytes = bytes(path_or_bytes)
+        elif hasattr(path_or_bytes, "SerializeToString"):  # an onnx.ModelProto
+            self._model_bytes = path_or_bytes.SerializeToString()
+        else:
+            raise TypeError(f"Unable to load from type '{type(path_or_bytes)}'")
+        if sess_options is not None and not isinstance(sess_options, SessionOptions):
+            raise TypeError(
+                "__init__(): incompatible constructor arguments: sess_options must be a SessionOptions, not "
+                f"{type(sess_options).__name__}"
+            )
+        self._sess_options_initial = sess_options
+        self._sess_options = SessionOptions() if sess_options is None else sess_options.copied()
+        self._fallback_providers = ["CPUExecutionProvider"]
+        configured = self._sess_options._providers
+        if configured and providers:
+            warnings.warn(
+                "Specified 'providers'/'provider_options' when creating InferenceSession but SessionOptions has "
+                "already been configured with providers. InferenceSession will only use the providers passed to "
+                "InferenceSession().",
+                stacklevel=2,
+            )
+        self._choose_providers(providers or list(configured.items()), provider_options, self._enable_fallback)
+        self._load()
+
+
+def _check_run_options(options: RunOptions | None) -> None:
+    if options is not None and not isinstance(options, RunOptions):
+        kind = type(options).__name__
+        raise TypeError(f"run(): incompatible function arguments: run_options must be a RunOptions, not {kind}")
+
+
+def _node_arg(entry: Mapping[str, Any]) -> NodeArg:
+    return NodeArg.of(entry["name"], entry["type"], list(entry["shape"]))
+
+
+def load(
+    model: str | bytes, options: SessionOptions, outputs: tuple[str, ...] = (), fed: tuple[str, ...] = ()
+) -> artifact.Artifact:
+    """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss.
+
+    outputs: intermediate values to give out as well. fed: initializers to take as inputs.
+    """
+    if isinstance(model, str):
+        _check_path(model)
+    elif not model:
+        raise InvalidArgument("No graph was found in the protobuf.")
+    _check_cancelled(model, options)
+    if artifact.is_artifact(model):
+        return artifact.load(model)
+    settings = options.compiler_settings()
+    if outputs:
+        settings["outputs"] = outputs
+    if fed:
+        settings["fed"] = fed
+    return cache.load(model, settings, lambda directory: _compile(model, options, settings, directory))
+
+
+def _check_cancelled(model: str | bytes, options: SessionOptions) -> None:
+    if options.cancelled:
+        where = f"Load model from {model} failed:" if isinstance(model, str) else ""
+        raise ModelLoadCanceled(f"{where}Graph loading canceled due to user request.")
+
+
+def _check_path(path: str) -> None:
+    """onnxruntime's errors for what is not a file."""
+    if not path:
+        raise TypeError("__init__(): incompatible constructor arguments: the path of the model is empty")
+    if not os.path.exists(path):
+        raise NoSuchFile(f"Load model from {path} failed:Load model {path} failed. File doesn't exist")
+    if os.path.isdir(path):
+        if not artifact.is_artifact(path):
+            raise InvalidProtobuf(f"Load model from {path} failed:Protobuf parsing failed.")
+    elif os.path.getsize(path) == 0:
+        raise InvalidArgument(f"Load model from {path} failed:No graph was found in the protobuf.")
+
+
+def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
+    """The one way from the runtime to the compiler: only here, only on a cache miss."""
+    from ..compiler.driver import compile_model
+    from ..compiler.options import Options
+    from ..compiler.progress import Progress
+
+    with Progress() as show:
+
+        def progress(stage: str, *amounts: int) -> None:
+            _check_cancelled(model, options)
+            show(stage, *amounts)
+
+        try:
+            compile_model(model, Options(**settings, data=options.given), directory, progress)
+        except (Fail, InvalidArgument, InvalidGraph) as error:
+            where = f"Load model from {model} failed:" if isinstance(model, str) else ""
+            if error.text.startswith(where):
+                raise
+            raise type(error)(where + error.text) from None

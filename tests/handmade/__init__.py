@@ -1,0 +1,100 @@
+"""Artifacts of programs written by hand, so that the runtime is tested without the compiler."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from intaglio.compiler import package, toolchain
+from intaglio.compiler.codegen.build import Source, build
+from intaglio.compiler.options import Options
+from intaglio.compiler.target import target
+
+HERE = Path(__file__).parent
+
+W, B = np.array([1, 2, 3], np.float32), np.array([0.5, -0.5, 10], np.float32)
+
+AFFINE: dict[str, Any] = {
+    "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["batch", 3]}],
+    "outputs": [
+        {"name": "y", "type": "tensor(float)", "shape": ["batch", 3]},
+        {"name": "z", "type": "tensor(float)", "shape": [3, "batch"]},
+    ],
+    "symbols": [{"name": "batch", "bind": [[0, 0]]}],
+    "asserts": ["batch {batch} is more than 1000"],
+    "errors": [{"type": "InvalidArgument", "text": "infinite, of batch {0}, with {1}"}],
+    "modelmeta": {"graph_name": "affine", "version": 3, "custom_metadata_map": {"a": "b"}},
+    "steps": 2,
+}
+POSITIVE: dict[str, Any] = {
+    "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["n"]}],
+    "outputs": [
+        {"name": "positive", "type": "tensor(float)", "shape": [None]},
+        {"name": "same", "type": "tensor(float)", "shape": ["n"]},
+    ],
+    "symbols": [{"name": "n", "bind": [[0, 0]]}],
+    "asserts": [],
+    "errors": [],
+    "modelmeta": {},
+}
+RELAY: dict[str, Any] = {
+    "inputs": [
+        {"name": "x", "type": "tensor(int64)", "shape": ["n"]},
+        {"name": "rounds", "type": "tensor(bool)", "shape": ["rounds"]},
+        {"name": "steps", "type": "tensor(bool)", "shape": ["steps"]},
+    ],
+    "outputs": [
+        {"name": "y", "type": "tensor(int64)", "shape": ["n"]},
+        {"name": "taken", "type": "tensor(int64)", "shape": [64]},
+        {"name": "present", "type": "tensor(int64)", "shape": [64]},
+    ],
+    "symbols": [
+        {"name": "n", "bind": [[0, 0]]},
+        {"name": "rounds", "bind": [[1, 0]]},
+        {"name": "steps", "bind": [[2, 0]]},
+    ],
+    "asserts": [],
+    "errors": [],
+    "modelmeta": {},
+}
+MANIFESTS = {"affine": AFFINE, "positive": POSITIVE, "relay": RELAY}
+
+
+def write(name: str, directory: Path, objects: Path, features: str = "generic") -> Path:
+    """Writes the artifact of `<name>.c` into `directory`, which is made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    source = Source(name, (HERE / f"{name}.c").read_text())
+    build([source], directory / "model.so", toolchain.find(objects), target("generic"), objects)
+    with package.Writer(directory) as writer:
+        if name == "affine":
+            assert [writer.add(W), writer.add(B)] == [0, 64]
+        writer.finish(MANIFESTS[name], {"steps": [name]}, target(features), "test")
+    return directory
+
+
+def affine(x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """What affine.c computes."""
+    y = x * W + B
+    return [y, y.T]
+
+
+def fake_compiler(log: Path, objects: Path, behaviour: Any = None) -> None:
+    """Puts a module in the place of intaglio.compiler.driver that "compiles" everything to affine.c.
+
+    Appends a line to `log` for each compilation; `behaviour(directory)` is called first.
+    """
+
+    def compile_model(model: str | bytes, options: Options, directory: Path, progress: Any) -> None:
+        with open(log, "a") as file:
+            file.write(f"{options}\n")
+        if behaviour:
+            behaviour(directory)
+        write("affine", directory, objects)
+
+    driver: Any = types.ModuleType("intaglio.compiler.driver")
+    driver.compile_model = compile_model
+    sys.modules["intaglio.compiler.driver"] = driver

@@ -1,0 +1,1 @@
+"""Against onnxruntime: numbers, interface and error texts."""

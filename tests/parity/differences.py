@@ -1,0 +1,162 @@
+"""The one list of what is not as in onnxruntime, with a reason each; docs/coming_from_onnxruntime.md is made of it.
+
+    python -m tests.parity.differences     writes the page
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming_from_onnxruntime.md"
+
+# Public names of the module onnxruntime 1.31 that are absent here.
+ABSENT = {
+    "AdapterFormat": "LoRA adapter files are not read yet; feed the adapter's tensors as overridable initializers",
+    "LoraAdapter": "as AdapterFormat",
+    "RunOptions.add_active_adapter": "as AdapterFormat",
+    "OrtEpContextData": "contexts of execution providers that compile; this one keeps its code in a cache of its own",
+    "OrtEpContextDataBuffer": "as OrtEpContextData",
+    "OrtSyncStream": "streams of a GPU",
+    "contextlib": "a module that onnxruntime imports for itself",
+    "import_capi_exception": "how onnxruntime's own import failed",
+    "onnxruntime_validation": "checks of onnxruntime's installation",
+}
+
+
+class Difference(NamedTuple):
+    what: str
+    there: str
+    here: str
+    why: str
+
+
+# The same call with another outcome. None of them turns a success of onnxruntime's into an error but the first.
+DIFFERENT = [
+    Difference(
+        "inputs that disagree on a named dimension", "not checked: a size of 1 is broadcast, others fail in a kernel",
+        "InvalidArgument that names the input, the dimension and both sizes",
+        "code is compiled for what the model says; silent broadcasting hides errors",
+    ),
+    Difference(
+        "outputs and `OrtValue.numpy()` of float8e4m3fn", "raw uint8", "`ml_dtypes.float8_e4m3fn`",
+        "one rule for all types that numpy lacks; `.view(numpy.uint8)` gives the bits",
+    ),
+    Difference(
+        "big-endian arrays", "misread: wrong numbers", "swapped", "an error of onnxruntime's",
+    ),
+    Difference(
+        "text of a wrong element type", "ends with the expected type", "the same, then `for input: NAME`",
+        "it tells which one",
+    ),
+    Difference(
+        "text of errors inside of a run", "`Non-zero status code returned while running Mul node. Name:'mul' ...`",
+        "the reason alone", "a kernel computes many nodes; where one is meant, the text names it",
+    ),
+    Difference(
+        "text of TypeErrors", "lists the native signatures", "the same beginning, then what is wrong", "shorter",
+    ),
+    Difference(
+        "text of native checks", "begins with a source file and a line of onnxruntime's", "the message alone",
+        "the file is not there",
+    ),
+    Difference(
+        "an enumeration of a number that it has not", "an object printed as `???`", "ValueError",
+        "a typo is found early",
+    ),
+    Difference(
+        "models of IR version 14, opsets 27 and 28", "refused", "run", "they are released",
+    ),
+    Difference(
+        "profiles", "one event per node; memory counters",
+        "one event per kernel, whose arguments name all nodes in it; no memory counters",
+        "nodes are fused, and the memory of a run is one block",
+    ),
+    Difference(
+        "random operators without a seed", "a stream that `set_seed` starts", "another stream that `set_seed` starts",
+        "onnxruntime's generator is not specified",
+    ),
+    Difference(
+        "threads", "a pool for each session, polling by default", "one pool for the process, which sleeps when idle",
+        "sessions do not starve each other, and containers' limits are respected",
+    ),
+    Difference(
+        "a negative override of a dimension", "shown as the shape; disables the check", "ignored",
+        "a negative size means nothing",
+    ),
+]  # fmt: skip
+
+# What fails on onnxruntime and works here.
+BETTER = [
+    "numpy scalars, tuples, Python numbers, memoryviews, objects with `__array__`, DLPack and torch tensors as inputs",
+    "bfloat16, float8 and int4 in and out of `run`, as arrays of `ml_dtypes`",
+    "`run(['name'])` of an intermediate value: the model is compiled once more, with that output, when it is first "
+    "named",
+    "models as `bytearray`, `memoryview` and `onnx.ModelProto`",
+    "a failed `set_providers` leaves the session as it was",
+    "`with`, `close()`, and `pickle` of sessions and options",
+    "`io_binding`: an output that was bound without memory may change its shape from run to run; the memory of an "
+    "output may be that of an input",
+    "`run_async` with one thread; any number of runs in flight",
+    "`copy_tensors` between tensors of the CPU; bool tensors from DLPack",
+    "messages through Python's `logging`, as the logger `intaglio`",
+    "compiled code is cached on disk: the second start of a model takes milliseconds",
+]
+
+# Options and functions that are accepted and change nothing.
+ACCEPTED = {
+    "enable_cpu_mem_arena, enable_mem_pattern, enable_mem_reuse": "the memory of a run is planned when it is compiled",
+    "execution_mode, execution_order, inter_op_num_threads": "all threads work on one kernel at a time",
+    "use_deterministic_compute": "results never depend on how work is shared out",
+    "log_verbosity_level": "verbose messages have no levels",
+    "only_execute_path_to_fetches": "outputs of one program are computed together",
+    "session.intra_op.allow_spinning and the like": "INTAGLIO_SPIN_US, for the process",
+    "session.intra_op_thread_affinities": "the pool is shared by all sessions; set the affinity of the process",
+    "session.disable_prepacking, session.use_env_allocators, mlas.*, ep.*": "parts of onnxruntime's own",
+    "create_and_register_allocator, OrtArenaCfg": "sessions use the memory of the process",
+    "enable_telemetry_events, disable_telemetry_events": "nothing is ever sent",
+    "disable_fallback, enable_fallback": "there is no provider that could fail during a run",
+    "set_tuning_results, set_ep_dynamic_options, release_captured_graph": "matters of other providers",
+    "AzureExecutionProvider": "listed as available, as in onnxruntime's package, and of no effect",
+}
+
+
+def page() -> str:
+    """The text of the page."""
+    lines = [
+        "# Coming from onnxruntime",
+        "",
+        "`import intaglio as ort` serves a program that was written for onnxruntime 1.31: the same classes, functions,",
+        "signatures, exceptions and messages. `tests/parity` runs the same scripts on both and compares. What is not",
+        "the same is listed here, completely; this page is written by",
+        "",
+        "    python -m tests.parity.differences",
+        "",
+        "## Better",
+        "",
+        *[f"- {each}" for each in BETTER],
+        "",
+        "## Different",
+        "",
+        "| what | onnxruntime | Intaglio | why |",
+        "|---|---|---|---|",
+        *[f"| {each.what} | {each.there} | {each.here} | {each.why} |" for each in DIFFERENT],
+        "",
+        "## Accepted, without effect",
+        "",
+        "| option or function | because |",
+        "|---|---|",
+        *[f"| {name} | {why} |" for name, why in ACCEPTED.items()],
+        "",
+        "## Absent",
+        "",
+        "| name | because |",
+        "|---|---|",
+        *[f"| `{name}` | {why} |" for name, why in ABSENT.items()],
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

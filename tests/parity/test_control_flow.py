@@ -1,0 +1,272 @@
+"""What is decided while a model runs, against onnxruntime: sizes that depend on data, branches, loops and scans."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import GraphProto, NodeProto, TensorProto, helper
+
+import intaglio
+from intaglio.runtime.errors import Fail, InvalidArgument
+
+F, I64, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+Info = tuple[str, int, Any]
+Feeds = Mapping[str, Any]
+node = helper.make_node
+
+
+def graph(nodes: Sequence[NodeProto], inputs: Sequence[Info], outputs: Sequence[Info]) -> GraphProto:
+    infos = [[helper.make_tensor_value_info(*i) for i in each] for each in (inputs, outputs)]
+    return helper.make_graph(nodes, "g", *infos)
+
+
+def model(nodes: Sequence[NodeProto], inputs: Sequence[Info], outputs: Mapping[str, int]) -> bytes:
+    made = graph(nodes, inputs, [(name, kind, None) for name, kind in outputs.items()])
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(made, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def session(data: bytes, threads: int = 2) -> intaglio.InferenceSession:
+    options = intaglio.SessionOptions()
+    options.intra_op_num_threads = threads
+    return intaglio.InferenceSession(data, options)
+
+
+def compare(data: bytes, runs: Sequence[Feeds]) -> None:
+    """The same shapes, types and numbers as onnxruntime's; the same bits for one thread and for several."""
+    reference = onnxruntime.InferenceSession(data)
+    sessions = [session(data, threads) for threads in (1, 2, 4)]
+    for feeds in runs:
+        wanted = reference.run(None, dict(feeds))
+        first, *others = ([np.asarray(v) for v in s.run(None, dict(feeds))] for s in sessions)
+        for a, b in zip(first, wanted, strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        for other in others:
+            assert [a.tobytes() for a in other] == [a.tobytes() for a in first]
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def sparse(share: float, *shape: int) -> np.ndarray[Any, Any]:
+    return (rng().random(shape) < share).astype(np.float32)
+
+
+X: Info = ("x", F, ["a", "b"])
+LOOP: tuple[Info, ...] = (("i", I64, []), ("go", B, []), ("s", F, ["a", "b"]))
+STEPS = [{"x": rng().random((3, 4)).astype(np.float32) * 0.5, "n": np.array(n)} for n in (0, 1, 7)]
+
+
+# -- sizes that depend on data ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (40, 50), (0, 3)])
+def test_nonzero(shape: tuple[int, ...]) -> None:
+    data = model([node("NonZero", ["x"], ["y"])], [X], {"y": I64})
+    compare(data, [{"x": sparse(share, *shape)} for share in (0, 0.3, 1)])
+
+
+def test_what_follows_a_size_that_depends_on_data() -> None:
+    """Elementwise and reducing kernels, a product of matrices, and values in between, all as long as the data says."""
+    nodes = [
+        node("NonZero", ["x"], ["p"]),
+        node("Cast", ["p"], ["f"], to=F),
+        node("Transpose", ["f"], ["t"]),
+        node("MatMul", ["t", "f"], ["m"]),
+        node("Softmax", ["m"], ["y"]),
+        node("ReduceSum", ["f"], ["s"]),
+        node("Shape", ["m"], ["k"]),
+    ]
+    data = model(nodes, [X], {"y": F, "s": F, "k": I64})
+    compare(data, [{"x": sparse(share, 9, 7)} for share in (0.1, 0.5, 1)])
+
+
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_compress(axis: int | None) -> None:
+    attrs = {} if axis is None else {"axis": axis}
+    data = model([node("Compress", ["x", "c"], ["y"], **attrs)], [X, ("c", B, ["k"])], {"y": F})
+    x = rng().random((6, 6)).astype(np.float32)
+    compare(data, [{"x": x, "c": rng().random(k) < share} for k in (3, 6) for share in (0.0, 0.5, 1.0)])
+
+
+@pytest.mark.parametrize("attrs", [{}, {"sorted": 0}, {"axis": 0}, {"axis": 1, "sorted": 0}])
+def test_unique(attrs: dict[str, int]) -> None:
+    data = model([node("Unique", ["x"], ["y", "i", "j", "c"], **attrs)], [X], {"y": F, "i": I64, "j": I64, "c": I64})
+    compare(data, [{"x": rng().integers(0, high, (7, 2)).astype(np.float32)} for high in (1, 2, 5)])
+
+
+def test_range_whose_limit_is_computed() -> None:
+    nodes = [
+        node("ReduceMax", ["k"], ["m"], keepdims=0),
+        node("Constant", [], ["zero"], value=helper.make_tensor("v", I64, [], [0])),
+        node("Constant", [], ["one"], value=helper.make_tensor("v", I64, [], [1])),
+        node("Range", ["zero", "m", "one"], ["y"]),
+    ]
+    compare(model(nodes, [("k", I64, ["a"])], {"y": I64}), [{"k": np.array(k)} for k in ([3, 900, 2], [0], [1])])
+
+
+def test_a_shape_that_does_not_fit_is_refused_when_it_is_known() -> None:
+    nodes = [node("Add", ["k", "k"], ["s"]), node("Cast", ["s"], ["c"], to=F), node("Cast", ["c"], ["t"], to=I64),
+             node("Reshape", ["x", "t"], ["y"])]  # fmt: skip
+    data = model(nodes, [X, ("k", I64, [2])], {"y": F})
+    x = np.ones((2, 6), np.float32)
+    mine = session(data)
+    assert mine.run(None, {"x": x, "k": np.array([1, 3])})[0].shape == (2, 6)
+    for wrong in ([1, 4], [1, 1], [1 << 50, 1]):
+        with pytest.raises(InvalidArgument):
+            mine.run(None, {"x": x, "k": np.array(wrong)})
+
+
+# -- branches --------------------------------------------------------------------------------------------------------
+
+
+def _if(then: Sequence[NodeProto], otherwise: Sequence[NodeProto]) -> NodeProto:
+    """Both lists end with the result."""
+    sides = [graph(nodes, [], [(nodes[-1].output[0], F, None)]) for nodes in (then, otherwise)]
+    return node("If", ["c"], ["r"], then_branch=sides[0], else_branch=sides[1])
+
+
+OTHERWISE = {
+    "of one shape": [node("Neg", ["x"], ["n"]), node("Abs", ["n"], ["e"])],
+    "captured": [node("Identity", ["w"], ["e"])],
+    "of another shape": [node("Concat", ["x", "x"], ["e"], axis=0)],
+    "whose size depends on data": [node("NonZero", ["x"], ["p"]), node("Cast", ["p"], ["e"], to=F)],
+}
+
+
+@pytest.mark.parametrize("otherwise", OTHERWISE)
+def test_if(otherwise: str) -> None:
+    nodes = [
+        node("Sin", ["x"], ["w"]),
+        _if([node("Add", ["w", "x"], ["t"])], OTHERWISE[otherwise]),
+        node("Exp", ["r"], ["y"]),
+        node("ReduceSum", ["y"], ["s"]),
+    ]
+    data = model(nodes, [X, ("c", B, [])], {"y": F, "s": F})
+    compare(data, [{"x": sparse(0.5, 3, 4), "c": np.array(c)} for c in (True, False)])
+
+
+def test_if_in_an_if() -> None:
+    """The size of the inner result depends on the data as well."""
+    inner = _if([node("Exp", ["x"], ["t"])], OTHERWISE["whose size depends on data"])
+    outer = [inner, node("Abs", ["r"], ["t2"])]
+    choice = node("If", ["k"], ["y"], then_branch=graph(outer, [], [("t2", F, None)]),
+                  else_branch=graph([node("Neg", ["x"], ["e2"])], [], [("e2", F, None)]))  # fmt: skip
+    data = model([choice], [X, ("c", B, []), ("k", B, [])], {"y": F})
+    both = (True, False)
+    compare(data, [{"x": sparse(0.5, 3, 4), "c": np.array(c), "k": np.array(k)} for c in both for k in both])
+
+
+# -- loops -----------------------------------------------------------------------------------------------------------
+
+
+def _grow(condition: Sequence[NodeProto]) -> GraphProto:
+    """s * x + x, and the sum of that as a row; `condition` makes `more`."""
+    nodes = [
+        node("Mul", ["s", "x"], ["sx"]),
+        node("Add", ["sx", "x"], ["t"]),
+        node("ReduceSum", ["t"], ["row"], keepdims=0),
+        *condition,
+    ]
+    return graph(nodes, LOOP, [("more", B, []), ("t", F, ["a", "b"]), ("row", F, [])])
+
+
+def _below(limit: float) -> list[NodeProto]:
+    value = helper.make_tensor("v", F, [], [limit])
+    return [node("Constant", [], ["limit"], value=value), node("Less", ["row", "limit"], ["more"])]
+
+
+def test_loop_with_a_trip_count() -> None:
+    body = _grow([node("Identity", ["go"], ["more"])])
+    data = model([node("Loop", ["n", "", "x"], ["y", "rows"], body=body)], [X, ("n", I64, [])], {"y": F, "rows": F})
+    compare(data, STEPS)
+
+
+def test_loop_with_a_condition() -> None:
+    body = _grow(_below(5.0))
+    inputs = [X, ("n", I64, []), ("c", B, [])]
+    data = model([node("Loop", ["n", "c", "x"], ["y", "rows"], body=body)], inputs, {"y": F, "rows": F})
+    compare(data, [{**feeds, "c": np.array(c)} for feeds in STEPS for c in (True, False)])
+
+
+def test_states_that_change_places() -> None:
+    nodes = [node("Identity", ["go"], ["more"]), node("Identity", ["s"], ["p"]), node("Identity", ["t"], ["q"])]
+    body = graph(nodes, [*LOOP, ("t", F, ["a", "b"])], [("more", B, []), ("q", F, ["a", "b"]), ("p", F, ["a", "b"])])
+    data = model([node("Loop", ["n", "", "x", "z"], ["y", "w"], body=body)], [X, ("z", F, ["a", "b"]), ("n", I64, [])],
+                 {"y": F, "w": F})  # fmt: skip
+    compare(data, [{**feeds, "z": -feeds["x"]} for feeds in STEPS])
+
+
+def test_loop_in_a_loop() -> None:
+    inner = graph(
+        [node("Mul", ["q", "x"], ["r"]), node("Identity", ["ok"], ["more"])],
+        [("j", I64, []), ("ok", B, []), ("q", F, ["a", "b"])],
+        [("more", B, []), ("r", F, ["a", "b"])],
+    )
+    nodes = [node("Loop", ["i", "", "s"], ["t"], body=inner), node("Identity", ["go"], ["more2"])]
+    body = graph(nodes, LOOP, [("more2", B, []), ("t", F, ["a", "b"])])
+    compare(model([node("Loop", ["n", "", "x"], ["y"], body=body)], [X, ("n", I64, [])], {"y": F}), STEPS)
+
+
+def test_sizes_that_differ_from_one_iteration_to_the_next() -> None:
+    nodes = [
+        node("Constant", [], ["zero"], value=helper.make_tensor("v", I64, [1], [0])),
+        node("Unsqueeze", ["i", "zero"], ["end"]),
+        node("Slice", ["x", "zero", "end"], ["part"]),
+        node("ReduceSum", ["part"], ["sum"], keepdims=0),
+        node("NonZero", ["part"], ["p"]),
+        node("Cast", ["p"], ["f"], to=F),
+        node("ReduceSum", ["f"], ["places"], keepdims=0),
+        node("Add", ["sum", "places"], ["both"]),
+        node("Add", ["s", "both"], ["t"]),
+        node("Identity", ["go"], ["more"]),
+    ]
+    body = graph(nodes, LOOP, [("more", B, []), ("t", F, ["a", "b"])])
+    compare(model([node("Loop", ["n", "", "x"], ["y"], body=body)], [X, ("n", I64, [])], {"y": F}), STEPS)
+
+
+def test_if_in_a_loop() -> None:
+    choice = _if([node("Exp", ["s"], ["t"])], [node("Sub", ["s", "x"], ["e"])])
+    nodes = [
+        node("Constant", [], ["two"], value=helper.make_tensor("v", I64, [], [2])),
+        node("Mod", ["i", "two"], ["m"]),
+        node("Cast", ["m"], ["c"], to=B),
+        choice,
+        node("Identity", ["go"], ["more"]),
+    ]
+    body = graph(nodes, LOOP, [("more", B, []), ("r", F, ["a", "b"])])
+    compare(model([node("Loop", ["n", "", "x"], ["y"], body=body)], [X, ("n", I64, [])], {"y": F}), STEPS[:2])
+
+
+@pytest.mark.parametrize("attrs", [{}, {"scan_input_directions": [1], "scan_output_directions": [1]}])
+def test_scan_of_any_length(attrs: dict[str, Any]) -> None:
+    body = graph(
+        [node("Add", ["s", "v"], ["t"]), node("Mul", ["t", "v"], ["row"])],
+        [("s", F, ["b"]), ("v", F, ["b"])],
+        [("t", F, ["b"]), ("row", F, ["b"])],
+    )
+    scan = node("Scan", ["s0", "x"], ["y", "rows"], body=body, num_scan_inputs=1, **attrs)
+    data = model([scan], [X, ("s0", F, ["b"])], {"y": F, "rows": F})
+    compare(data, [{"x": sparse(0.5, n, 4), "s0": np.ones(4, np.float32)} for n in (1, 5, 60)])
+
+
+def test_a_loop_without_end_is_terminated() -> None:
+    body = graph([node("Identity", ["go"], ["more"]), node("Cos", ["s"], ["t"])], LOOP,
+                 [("more", B, []), ("t", F, ["a", "b"])])  # fmt: skip
+    mine = session(model([node("Loop", ["", "c", "x"], ["y"], body=body)], [X, ("c", B, [])], {"y": F}))
+    options = intaglio.RunOptions()
+    timer = threading.Timer(0.3, lambda: setattr(options, "terminate", True))
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(Fail, match="terminate"):
+        mine.run(None, {"x": np.ones((2, 2), np.float32), "c": np.array(True)}, options)
+    assert 0.2 < time.monotonic() - start < 10
+    assert mine.run(None, {"x": np.ones((2, 2), np.float32), "c": np.array(False)})[0].shape == (2, 2)

@@ -1,0 +1,65 @@
+"""Every command and every program in the README works: they run here in order, or in CI, which has to name them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# These build environments or run everything; .ci/run calls them, word for word.
+IN_CI = re.compile(r"make \w+|pip install .*")
+
+
+def blocks() -> list[tuple[str, str]]:
+    """(language, text) of the README's code blocks, in order."""
+    found = BLOCK.findall((ROOT / "README.md").read_text())
+    assert {language for language, _ in found} == {"sh", "python"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, in which the blocks run one after another."""
+    made = tmp_path_factory.mktemp("readme")
+    shutil.copy(ROOT / "tests" / "data" / "mlp.onnx", made / "model.onnx")
+    return made
+
+
+@pytest.mark.parametrize(("language", "text"), blocks())
+def test_block(language: str, text: str, folder: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    if language == "python":
+        subprocess.run([sys.executable, "-c", text], cwd=folder, check=True)
+        return
+    for line in text.splitlines():
+        if IN_CI.fullmatch(line):
+            assert f"step {line}\n" in (ROOT / ".ci" / "run").read_text(), f".ci/run does not call: {line}"
+        else:
+            subprocess.run(["bash", "-c", line], cwd=folder, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def documents() -> dict[str, str]:
+    names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+    return {name: (ROOT / name).read_text() for name in names}
+
+
+def test_links_and_paths_lead_somewhere() -> None:
+    named = re.compile(r"\]\(([^)#]+)\)|`((?:compiler|runtime|templates|tests|bench|intaglio|docs)/[\w./]*)`")
+    for name, text in documents().items():
+        for link, path in named.findall(text):
+            assert link.startswith("https://") or (ROOT / (link or path)).exists(), f"{name}: {link or path}"
+
+
+def test_environment_variables_are_listed() -> None:
+    sources = [f for folder in ("compiler", "runtime", "tests", "bench") for f in (ROOT / folder).rglob("*.py")]
+    read = re.compile(r"""(?:environ(?:\.get\(|\[)|environment_int\(|getenv\()\s*"(INTAGLIO_\w+)""")
+    used = {name for file in sources for name in read.findall(file.read_text())}
+    listed = set(re.findall(r"`(INTAGLIO_\w+)`", documents()["ARCHITECTURE.md"]))
+    assert used == listed

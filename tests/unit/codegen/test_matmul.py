@@ -1,0 +1,192 @@
+"""Matmul kernels against float64 products, on fresh random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from intaglio.compiler.codegen import gemm, matmul
+from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
+from intaglio.compiler.scalar.dim import Size, Symbol
+from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
+from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
+from intaglio.compiler.target import target
+
+Array = np.ndarray[Any, Any]
+Compile = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """c[b, m, n] = max(sum over k of a * b + bias[n] + residual[b, m, n], 0)
+
+    a: "rows" [batch, m, k], "columns" [batch, k, m], "scaled" rows times scale[k]. b: "packed" panels, "rows"
+    [batch, k, n], "columns" [batch, n, k]. Operands of dtype `a_type` and `b_type` (by default `acc`).
+    """
+
+    m: int
+    n: int
+    k: int
+    batch: int = 1
+    a: str = "rows"
+    b: str = "packed"
+    acc: DType = F32
+    a_type: DType | None = None
+    b_type: DType | None = None
+    target: str = "native"
+    compiler: str = "gcc"
+    symbolic: bool = True
+
+
+def _cast(value: Expr, dtype: DType) -> Expr:
+    return value if value.dtype == dtype else Call("cast", (value,), dtype)
+
+
+def _kernel(case: Case, nr: int) -> Kernel:
+    extents = [Symbol(name) for name in ("B", "M", "N", "K")]
+    shape: Sequence[Size] = extents if case.symbolic else (case.batch, case.m, case.n, case.k)
+    batch, rows, columns, depth = shape
+    b, m, n, k = (Symbol(name, 0, extent) for name, extent in zip("bmnk", shape))
+    a_type, b_type, acc = case.a_type or case.acc, case.b_type or case.acc, case.acc
+    at_a = (b * depth + k) * rows + m if case.a == "columns" else (b * rows + m) * depth + k
+    value_a = _cast(Load(0, at_a, a_type), acc)
+    if case.a == "scaled":
+        value_a = value_a * Load(2, k, acc)
+    at_b = {"packed": 0, "rows": (b * depth + k) * columns + n, "columns": (b * columns + n) * depth + k}[case.b]
+    value_b = _cast(Load(1, at_b, b_type), acc)
+    at_c = (b * rows + m) * columns + n
+    result = Call("max", (Acc(acc) + Load(3, n, acc) + Load(4, at_c, acc), Const(0, acc)), acc)
+    body = Matmul((b,), m, n, k, value_a, value_b, case.b == "packed", acc, (Stage(result, Store(5, at_c)),), nr)
+    params = (
+        Param(a_type, batch * rows * depth, False),
+        Param(b_type, batch * depth * columns, False),
+        Param(acc, depth, False),
+        Param(acc, columns, False),
+        Param(acc, batch * rows * columns, False),
+        Param(acc, batch * rows * columns, True),
+    )
+    return Kernel(params, tuple(extents) if case.symbolic else (), body)
+
+
+def _random(shape: tuple[int, ...], dtype: DType) -> Array:
+    rng = np.random.default_rng()
+    if dtype.is_integer:
+        low, high = (0, 256) if dtype == U8 else (-128, 128)
+        return rng.integers(low, high, shape).astype(dtype.to_numpy())
+    return rng.standard_normal(shape).astype(dtype.to_numpy())
+
+
+def _run(case: Case, compile_kernel: Compile, splits: Sequence[int] = (1,)) -> tuple[list[Array], Array, Array]:
+    """The results for each number of runs, the exact one, and the error that sums of so many roundings may have."""
+    acc = case.acc
+    a = _random((case.batch, case.m, case.k), case.a_type or acc)
+    b = _random((1 if case.b == "packed" else case.batch, case.k, case.n), case.b_type or acc)
+    scale, bias, residual = _random((case.k,), acc), _random((case.n,), acc), _random((case.batch, case.m, case.n), acc)
+    nr = gemm.choose_nr(case.n, acc, target(case.target)) if case.b == "packed" else 0
+    compiled = compile_kernel(matmul, _kernel(case, nr), case.target, case.compiler)
+    stored_a = np.ascontiguousarray(np.swapaxes(a, 1, 2)) if case.a == "columns" else a
+    stored_b = {
+        "packed": lambda: matmul.pack_b(b[0], nr),
+        "rows": lambda: b,
+        "columns": lambda: np.ascontiguousarray(np.swapaxes(b, 1, 2)),
+    }[case.b]()
+    results = []
+    for split in splits:
+        c = _random((case.batch, case.m, case.n), acc)
+        sizes = (case.batch, case.m, case.n, case.k) if case.symbolic else ()
+        compiled([stored_a, stored_b, scale, bias, residual, c], sizes, split)
+        results.append(c)
+    wide = np.int64 if acc.is_integer else np.float64
+    wide_a = a.astype(wide) * (scale.astype(wide) if case.a == "scaled" else 1)
+    wide_b, added = b.astype(wide), bias.astype(wide) + residual.astype(wide)
+    exact = np.maximum(wide_a @ wide_b + added, 0)
+    # Higham, Accuracy and Stability of Numerical Algorithms, section 3.1, for a sum in any order.
+    unit = 0.0 if acc.is_integer else float(np.finfo(acc.to_numpy()).eps) / 2
+    tolerance = (case.k + 4) * unit * (np.abs(wide_a) @ np.abs(wide_b) + np.abs(bias) + np.abs(residual))
+    return results, exact, tolerance
+
+
+def _check(case: Case, compile_kernel: Compile) -> None:
+    (c,), exact, tolerance = _run(case, compile_kernel)
+    error = np.abs(c.astype(exact.dtype) - exact)
+    assert (error <= tolerance).all(), f"{case}: error {error.max()} at {np.argwhere(error > tolerance)[:3]}"
+
+
+@pytest.mark.parametrize("n", [1, 16, 17, 40, 64, 65, 130])
+@pytest.mark.parametrize("m", [1, 2, 5, 6, 7, 13, 100])
+def test_every_tail(m: int, n: int, compile_kernel: Compile) -> None:
+    _check(Case(m, n, 37), compile_kernel)
+
+
+@pytest.mark.parametrize("b", ["packed", "rows", "columns"])
+@pytest.mark.parametrize("a", ["rows", "columns", "scaled"])
+@pytest.mark.parametrize("m", [3, 110])
+def test_every_operand(a: str, b: str, m: int, compile_kernel: Compile) -> None:
+    _check(Case(m, 150, 29, 3, a, b), compile_kernel)
+
+
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3", "generic"])
+@pytest.mark.parametrize("n", [3, 20, 64])
+def test_every_target(name: str, n: int, compile_kernel: Compile) -> None:
+    for m in (1, 4, 27):
+        _check(Case(m, n, 31, target=name), compile_kernel)
+
+
+@pytest.mark.parametrize("a", ["rows", "columns"])
+@pytest.mark.parametrize("b", ["packed", "rows", "columns"])
+def test_other_compilers(a: str, b: str, compile_kernel: Compile) -> None:
+    _check(Case(21, 70, 29, 2, a, b, compiler="zig"), compile_kernel)
+
+
+@pytest.mark.parametrize(
+    ("a_type", "b_type", "acc"),
+    [
+        (F64, F64, F64),
+        (I32, I32, I32),
+        (I64, I64, I64),
+        (U8, I8, I32),
+        (I8, I8, I32),
+        (F16, F16, F32),
+        (BF16, F32, F32),
+    ],
+)
+@pytest.mark.parametrize("b", ["packed", "rows"])
+def test_every_dtype(a_type: DType, b_type: DType, acc: DType, b: str, compile_kernel: Compile) -> None:
+    _check(Case(19, 37, 23, a_type=a_type, b_type=b_type, acc=acc, b=b), compile_kernel)
+
+
+@pytest.mark.parametrize("shape", [(1, 10, 4), (16, 16, 16), (7, 100, 300)])
+def test_constant_sizes(shape: tuple[int, int, int], compile_kernel: Compile) -> None:
+    _check(Case(*shape, symbolic=False), compile_kernel)
+    _check(Case(*shape, b="rows", symbolic=False), compile_kernel)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 4), (5, 0, 4), (5, 4, 0)])
+def test_empty(shape: tuple[int, int, int], compile_kernel: Compile) -> None:
+    _check(Case(*shape, b="rows"), compile_kernel)
+
+
+def test_same_bits_for_any_split(compile_kernel: Compile) -> None:
+    case = Case(250, 200, 100, 2, b="rows")
+    results, _, _ = _run(case, compile_kernel, [1, 2, 3, 7])
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+def test_panels_are_padded_with_zeros() -> None:
+    array = _random((5, 7), F32)
+    panels = matmul.pack_b(array, 4)
+    assert panels.shape == (2, 5, 4)
+    np.testing.assert_array_equal(np.concatenate(list(panels), axis=1)[:, :7], array)
+    assert (panels[1, :, 3] == 0).all()
+
+
+def test_panel_width_wastes_few_columns() -> None:
+    cpu = target("x86-64-v4")
+    assert [gemm.choose_nr(n, F32, cpu) for n in (10, 32, 48, 64, 96, 768)] == [16, 32, 48, 64, 48, 64]
+    assert gemm.choose_nr(Symbol("n"), F32, cpu) == 64
+    assert gemm.choose_nr(64, F64, cpu) == 32

@@ -1,0 +1,330 @@
+"""The cache: whatever is killed, full, read-only or damaged, sessions work and nothing wrong is kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import handmade
+import numpy as np
+import pytest
+
+from intaglio import InferenceSession, SessionOptions
+from intaglio.runtime import cache, fingerprint
+
+X = np.ones((2, 3), np.float32)
+Count = Callable[[], int]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x07 not looked at by the fake compiler")
+    old = time.time() - 100
+    os.utime(path, (old, old))
+    return path
+
+
+def run(model: Path | bytes, options: SessionOptions | None = None) -> None:
+    session = InferenceSession(model, options)
+    assert np.array_equal(session.run(None, {"x": X})[0], handmade.affine(X)[0])
+
+
+def test_compiles_once(model: Path, cache_root: Path, compiler: Count) -> None:
+    for _ in range(3):
+        run(model)
+    assert compiler() == 1
+    run(model.read_bytes())  # the same content
+    assert compiler() == 1
+
+
+def test_what_makes_a_new_entry(
+    model: Path, cache_root: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(model)
+    options = SessionOptions()
+    options.add_free_dimension_override_by_name("batch", 2)
+    run(model, options)
+    assert compiler() == 2
+    model.write_bytes(b"\x08\x07 another model, of another size")
+    run(model)
+    assert compiler() == 3
+    threads = SessionOptions()
+    threads.intra_op_num_threads = 1  # does not change the code
+    run(model, threads)
+    assert compiler() == 3
+    monkeypatch.setattr(fingerprint, "_compiler", lambda memory: "another version")
+    run(model)
+    assert compiler() == 4
+
+
+def test_same_size_and_time_but_replaced(model: Path, cache_root: Path, compiler: Count) -> None:
+    run(model)
+    stat = os.stat(model)
+    data = model.read_bytes()
+    other = model.with_suffix(".new")
+    other.write_bytes(data[:-1] + b"!")
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.replace(other, model)
+    run(model)
+    assert compiler() == 2
+
+
+def test_external_data_counts(model: Path, cache_root: Path, compiler: Count) -> None:
+    name = b"weights.data"
+    model.write_bytes(b"\x08\x07\x6a\x18\x0a\x08location\x12" + bytes([len(name)]) + name + b"\x6a\x00")
+    data = model.with_name("weights.data")
+    data.write_bytes(b"1" * 100)
+    run(model)
+    run(model)
+    assert compiler() == 1
+    data.write_bytes(b"2" * 100)
+    run(model)
+    assert compiler() == 2
+    data.write_bytes(b"1" * 100)
+    run(model)
+    assert compiler() == 2
+
+
+def test_a_warm_start_reads_no_model(
+    model: Path, cache_root: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = time.time() - 100
+    monkeypatch.setattr(fingerprint, "SETTLED_NS", -(10**18))  # as if the model had been there for long
+    run(model)
+    os.utime(model, (old, old))
+    run(model)
+    monkeypatch.setattr(fingerprint, "_digest", lambda *_: pytest.fail("hashed the model again"))
+    run(model)
+    assert compiler() == 1
+
+
+def test_a_fresh_file_is_not_remembered(model: Path, cache_root: Path, compiler: Count) -> None:
+    """Its timestamps may not show a change that comes within their granularity."""
+    model.write_bytes(b"\x08\x07 written just now")
+    run(model)
+    assert not list((cache_root / "notes").glob("model-*"))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.so", "weights.bin", "key.json"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped"])
+def test_damaged_entries_are_made_again(
+    model: Path, cache_root: Path, compiler: Count, name: str, damage: str
+) -> None:
+    run(model)
+    (entry,) = cache.entries()
+    path = entry.path / name
+    data = bytearray(path.read_bytes())
+    path.unlink()  # what is mapped stays as it was
+    if damage == "missing":
+        pass
+    elif damage == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        if name != "weights.bin":  # of which only the size is checked
+            data[len(data) // 3] ^= 4
+        path.write_bytes(data)
+    run(model)
+    run(model)
+    assert compiler() == (1 if (damage, name) == ("flipped", "weights.bin") else 2)
+    assert len(cache.entries()) == 1
+
+
+def script(tmp_path: Path, model: Path, behaviour: str) -> list[str]:
+    """A process that makes a session with the fake compiler."""
+    code = f"""
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(handmade.HERE.parent)!r})
+import handmade
+def behaviour(directory):
+    {behaviour}
+handmade.fake_compiler(Path({str(tmp_path / "compilations")!r}), Path({str(tmp_path / "objects")!r}), behaviour)
+import intaglio, numpy as np
+from intaglio.runtime import fingerprint
+fingerprint._compiler = lambda memory: "fake"
+session = intaglio.InferenceSession({str(model)!r})
+x = np.ones((2, 3), np.float32)
+assert np.array_equal(session.run(None, {{"x": x}})[0], handmade.affine(x)[0])
+"""
+    return [sys.executable, "-c", code]
+
+
+def test_processes_compile_once(model: Path, cache_root: Path, tmp_path: Path) -> None:
+    command = script(tmp_path, model, "time.sleep(1)")
+    processes = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    assert len((tmp_path / "compilations").read_text().splitlines()) == 1
+
+
+def test_killed_while_compiling(model: Path, cache_root: Path, compiler: Count, tmp_path: Path) -> None:
+    behaviour = "(directory / 'model.so').write_bytes(b'half'); os.kill(os.getpid(), 9)"
+    process = subprocess.run(script(tmp_path, model, behaviour))
+    assert process.returncode == -signal.SIGKILL
+    assert len(list((cache_root / "tmp").iterdir())) == 1
+    run(model)  # neither waits for the dead process nor uses what it left
+    assert compiler() == 2
+    assert list((cache_root / "tmp").iterdir()) == []
+
+
+def test_a_failed_compilation_leaves_nothing(model: Path, cache_root: Path, tmp_path: Path) -> None:
+    process = subprocess.run(script(tmp_path, model, "raise ValueError('no')"), capture_output=True, text=True)
+    assert process.returncode == 1 and "ValueError: no" in process.stderr
+    assert list((cache_root / "tmp").iterdir()) == [] and list((cache_root / "locks").iterdir()) == []
+
+
+def test_threads_compile_once(model: Path, cache_root: Path, compiler: Count) -> None:
+    threads = [threading.Thread(target=run, args=(model,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert compiler() == 1
+
+
+@pytest.fixture
+def no_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_temporary", None)
+
+
+@pytest.mark.usefixtures("no_temporary")
+def test_a_root_that_is_no_folder(
+    model: Path, tmp_path: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="cannot be used.*Set INTAGLIO_CACHE_DIR"):
+        run(model)
+    with pytest.warns(UserWarning, match="cannot be used"):
+        run(model)  # from the temporary folder
+    assert compiler() == 1
+
+
+@pytest.mark.usefixtures("no_temporary")
+def test_a_read_only_root(model: Path, cache_root: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(model)
+    mkdir = Path.mkdir
+
+    def refuse(self: Path, *args: Any, **kwargs: Any) -> None:
+        if cache_root in self.parents and not self.exists():
+            raise OSError(errno.EROFS, "Read-only file system", str(self))
+        mkdir(self, *args, **kwargs)
+
+    def read_only(path: Any, *args: Any, **kwargs: Any) -> None:
+        if cache_root in Path(path).parents:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    shutil.rmtree(cache_root / "locks")
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(os, "utime", read_only)
+    run(model)  # a hit writes nothing
+    assert compiler() == 1
+    model.write_bytes(b"\x08\x07 another one")
+    with pytest.warns(UserWarning, match="Read-only file system"):
+        run(model)
+    assert compiler() == 2
+
+
+@pytest.mark.usefixtures("no_temporary")
+def test_a_full_disk(model: Path, cache_root: Path, objects: Path, tmp_path: Path, compiler: Count) -> None:
+    def full(directory: Path) -> None:
+        (directory / "model.so").write_bytes(b"half")
+        if cache_root in directory.parents:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    handmade.fake_compiler(tmp_path / "compilations", objects, full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        run(model)
+    assert cache.entries() == [] and list((cache_root / "tmp").iterdir()) == []
+
+
+def test_a_model_replaced_while_it_is_compiled(
+    model: Path, cache_root: Path, objects: Path, tmp_path: Path, compiler: Count
+) -> None:
+    def replace(directory: Path) -> None:
+        if compiler() == 1:
+            model.write_bytes(b"\x08\x07 the new one")
+
+    handmade.fake_compiler(tmp_path / "compilations", objects, replace)
+    run(model)
+    run(model)
+    assert compiler() == 2  # the first result was neither the old nor the new model
+    assert len(cache.entries()) == 1
+
+
+def test_prune_drops_what_was_used_least(cache_root: Path, compiler: Count) -> None:
+    models = [b"\x08\x07" + bytes([number]) * 10 for number in range(4)]
+    for number, each in enumerate(models):
+        run(each)
+        entry = cache.entries()[0]
+        os.utime(entry.path, (number, number))
+    run(models[0])  # used again
+    kept, dropped = cache.entries()[:2], cache.entries()[2:]
+    assert cache.prune(limit=sum(entry.bytes for entry in kept)) == sum(entry.bytes for entry in dropped)
+    assert [entry.key for entry in cache.entries()] == [entry.key for entry in kept]
+    run(models[0])
+    assert compiler() == 4
+    run(models[1])
+    assert compiler() == 5
+
+
+def test_the_limit_holds_after_each_compilation(
+    cache_root: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INTAGLIO_CACHE_SIZE", "1")
+    for number in range(3):
+        run(b"\x08\x07" + bytes([number]))
+    assert len(cache.entries()) == 1  # the one in use
+
+
+def test_old_remains_are_removed(cache_root: Path) -> None:
+    old = cache_root / "tmp" / "key.1234"
+    new = cache_root / "tmp" / "key.5678"
+    for each in (old, new):
+        each.mkdir(parents=True)
+    os.utime(old, (1, 1))
+    cache.prune()
+    assert not old.exists() and new.exists()
+
+
+def test_clear(cache_root: Path, compiler: Count) -> None:
+    run(b"\x08\x07")
+    assert cache.clear() > 0
+    assert cache.entries() == []
+    run(b"\x08\x07")
+    assert compiler() == 2
+
+
+def test_explain(model: Path, cache_root: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no compiled models" in cache.explain(str(model), {})
+    run(model)
+    (entry,) = cache.entries()
+    assert cache.explain(str(model), {}) == f"hit: {entry.path}"
+    text = cache.explain(str(model), {"level": 0})
+    assert text.startswith("miss:") and 'settings: was {}, is {"level": 0}' in text and "compiler:" not in text
+    assert "this model was never compiled here (1 others were)" in cache.explain(b"another", {})
+    monkeypatch.setattr(fingerprint, "_compiler", lambda memory: "newer")
+    assert "compiler: was" in cache.explain(str(model), {})
+    monkeypatch.setattr(fingerprint, "_compiler", lambda memory: "fake")
+    (entry.path / "model.so").unlink()
+    assert "damaged (model.so is missing)" in cache.explain(str(model), {})
+
+
+def test_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", "/a")
+    assert cache.root() == Path("/a")
+    monkeypatch.delenv("INTAGLIO_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert cache.root() == Path("/b/intaglio")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/c")
+    assert cache.root() == Path("/c/.cache/intaglio")

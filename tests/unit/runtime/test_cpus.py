@@ -1,0 +1,58 @@
+"""How many CPUs a process may use, in the control groups of containers and systems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from intaglio.runtime import cpus
+from intaglio.runtime.cpus import cgroup_quota
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def quota_v1(folder: str, quota: int) -> dict[str, str]:
+    return {f"{folder}/cpu.cfs_quota_us": f"{quota}\n", f"{folder}/cpu.cfs_period_us": "100000\n"}
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "expected"),
+    [
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2.0),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 0.5),
+        ("0::/user/job\n", {"user/job/cpu.max": "max 100000\n", "user/cpu.max": "300000 100000\n"}, 3.0),
+        ("0::/user/job\n", {"user/job/cpu.max": "100000 100000\n", "user/cpu.max": "300000 100000\n"}, 1.0),
+        ("0::/not/visible/in/container\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/../../elsewhere\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("4:cpu,cpuacct:/docker/1\n", quota_v1("cpu,cpuacct", 250000), 2.5),
+        ("4:cpu,cpuacct:/\n", quota_v1("cpu", -1), None),
+        ("5:memory:/\n", {"memory/cpu.cfs_quota_us": "100000\n"}, None),
+        ("0::/\n", {"cpu.max": "nonsense\n"}, None),
+        ("", {}, None),
+    ],
+)  # fmt: skip
+def test_quota(tmp_path: Path, membership: str, files: dict[str, str], expected: float | None) -> None:
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    write(root, files)
+    (tmp_path / "self").write_text(membership)
+    assert cgroup_quota(root, tmp_path / "self") == expected
+
+
+def test_no_control_groups(tmp_path: Path) -> None:
+    assert cgroup_quota(tmp_path, tmp_path / "absent") is None
+
+
+def test_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(cpus.os, "sched_getaffinity"):
+        pytest.skip("the system has no affinity")
+    monkeypatch.setattr(cpus.os, "sched_getaffinity", lambda _: set(range(8)))
+    for quota, expected in ((None, 8), (2.0, 2), (0.2, 1), (1.5, 2), (64.0, 8)):
+        monkeypatch.setattr(cpus, "cgroup_quota", lambda quota=quota: quota)
+        assert cpus.usable() == expected

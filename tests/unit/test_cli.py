@@ -1,0 +1,303 @@
+"""The command line: what it prints, what it writes, its exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import intaglio
+from intaglio.compiler import cli, doctor, progress
+
+DATA = Path(__file__).parents[1] / "data"
+MLP = DATA / "mlp.onnx"  # input[batch, 64] -> output[batch, 10]
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def ok(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that has to succeed, and returns its stdout."""
+
+    def run(*arguments: object) -> str:
+        code = cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return captured.out
+
+    return run
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that has to fail, and returns the one line that says why."""
+
+    def run(*arguments: object, code: int = 1) -> str:
+        try:
+            returned: object = cli.main([str(a) for a in arguments])
+        except SystemExit as stopped:
+            returned = stopped.code
+        captured = capsys.readouterr()
+        assert returned == code, captured.out
+        assert captured.err.count("\n") == 1 and captured.out == ""
+        return captured.err
+
+    return run
+
+
+def x(batch: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((batch, 64), np.float32)
+
+
+# ---- compile ---------------------------------------------------------------------------------------------------------
+
+
+def test_compile_writes_one_file_that_runs(ok: Run, tmp_path: Path) -> None:
+    output = tmp_path / "mlp.intaglio"
+    said = ok("compile", MLP, "-o", output)
+    assert str(output) in said and "5 ONNX nodes" in said
+    (ahead,) = intaglio.InferenceSession(output).run(None, {"input": x()})
+    (jit,) = intaglio.InferenceSession(MLP).run(None, {"input": x()})
+    np.testing.assert_array_equal(ahead, jit)
+
+
+def test_compile_beside_the_model_when_nothing_is_said(ok: Run, tmp_path: Path) -> None:
+    shutil.copy(MLP, tmp_path)
+    ok("compile", tmp_path / "mlp.onnx")
+    assert (tmp_path / "mlp.intaglio").is_file()
+
+
+def test_compile_fixes_a_dimension(ok: Run, tmp_path: Path) -> None:
+    ok("compile", MLP, "-o", tmp_path / "one.intaglio", "--dim", "batch=1")
+    described = json.loads(ok("inspect", tmp_path / "one.intaglio", "--json"))
+    assert described["outputs"][0]["shape"] == [1, 10]
+
+
+def test_compile_for_an_older_cpu(ok: Run, tmp_path: Path) -> None:
+    ok("compile", MLP, "-o", tmp_path / "v2.intaglio", "--target", "x86-64-v2")
+    described = json.loads(ok("inspect", tmp_path / "v2.intaglio", "--json"))
+    assert "avx" not in described["features"] and "ssse3" in described["features"]
+
+
+def test_target_is_forgotten_after_the_command(ok: Run, tmp_path: Path) -> None:
+    ok("inspect", MLP, "--target", "x86-64-v2")
+    assert "INTAGLIO_TARGET" not in os.environ
+
+
+def test_emitted_c_builds_with_its_script(ok: Run, tmp_path: Path) -> None:
+    if not shutil.which("cc"):
+        pytest.skip("there is no cc")
+    ok("compile", MLP, "--emit", "c", tmp_path / "c")
+    assert not (tmp_path / "mlp.intaglio").exists()
+    subprocess.run([tmp_path / "c" / "build.sh"], check=True)
+    assert {"model.so", "program.c", "weights.bin", "manifest.json"} <= {p.name for p in (tmp_path / "c").iterdir()}
+
+
+# ---- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_run_reads_and_saves(ok: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", x())
+    (expected,) = intaglio.InferenceSession(MLP).run(None, {"input": x()})
+    for given in (tmp_path / "in.npy", f"input={tmp_path / 'in.npy'}"):
+        ok("run", MLP, "-i", given, "-o", tmp_path / "out.npz")
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["output"], expected)
+    np.savez(tmp_path / "in.npz", input=x())
+    (tmp_path / "in.pb").write_bytes(numpy_helper.from_array(x()).SerializeToString())
+    for name in ("in.npz", "in.pb"):
+        ok("run", MLP, "-i", tmp_path / name, "-o", tmp_path / "out.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_run_with_random_inputs(ok: Run) -> None:
+    first, again, other = (
+        json.loads(ok("run", MLP, "--json", "--dim", "batch=4", "--seed", seed)) for seed in (1, 1, 2)
+    )
+    assert first["outputs"]["output"]["shape"] == [4, 10]
+    assert first["outputs"] == again["outputs"] != other["outputs"]
+
+
+def test_run_prints_a_table(ok: Run) -> None:
+    said = ok("run", MLP, "--dim", "batch=2", "--repeat", 3)
+    assert "[2, 10]" in said and "median of 3 runs" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nope.onnx"], "File doesn't exist"),
+        (["run", MLP, "--dim", "btch=1"], "no symbolic dimension 'btch' (it has batch)"),
+        (["compile", MLP, "--dim", "btch=1"], "no symbolic dimension 'btch' (it has batch)"),
+        (["run", MLP, "-i", "nope.npy"], "nope.npy: No such file"),
+        (["run", MLP, "-i", "x=nope.npy"], "nope.npy: No such file"),
+        (["run", MLP, "-i", MLP], "inputs are .npy, .npz or .pb"),
+        (["run", MLP, "--output-name", "z"], "Invalid output name:z"),
+        (["compile", __file__], "Protobuf parsing failed"),
+        (["inspect", MLP, "--stage", "nope"], "no stage 'nope' writes text; choose one of: import"),
+    ],
+)
+def test_errors_are_one_line(fails: Run, arguments: list[object], message: str) -> None:
+    assert message in fails(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "arguments are required"),
+        (["fly"], "invalid choice"),
+        (["compile"], "required: model"),
+        (["compile", MLP, "--dim", "batch"], "expected NAME=SIZE, not 'batch'"),
+        (["compile", MLP, "--target", "z80"], "invalid choice: 'z80'"),
+        (["compile", MLP, "--emit", "pascal"], "expected c"),
+        (["run", MLP, "--repeat", "0"], "expected a positive integer"),
+        (["cache"], "required: action"),
+    ],
+)
+def test_usage_errors_exit_with_2(fails: Run, arguments: list[object], message: str) -> None:
+    assert message in fails(*arguments, code=2)
+
+
+def test_unsupported_operators_are_listed_at_once(fails: Run, tmp_path: Path) -> None:
+    model = onnx.load(MLP)
+    for node, op in zip(model.graph.node, ("Nope", "Nada")):
+        node.op_type, node.domain = op, "my.domain"
+        del node.attribute[:]
+    model.opset_import.add(domain="my.domain", version=1)
+    onnx.save(model, tmp_path / "odd.onnx")
+    cli_run = subprocess.run(
+        [sys.executable, "-m", "intaglio", "inspect", tmp_path / "odd.onnx"], capture_output=True, text=True
+    )
+    assert cli_run.returncode == 1
+    assert "my.domain" in cli_run.stderr and "Traceback" not in cli_run.stderr
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "nope.onnx", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+# ---- inspect and explain ---------------------------------------------------------------------------------------------
+
+
+def test_inspect(ok: Run) -> None:
+    said = ok("inspect", MLP)
+    assert "input: f32[batch, 64]" in said and "3 Gemm, 2 Relu" in said
+    described = json.loads(ok("inspect", MLP, "--json"))
+    assert described["steps"] == len(described["plan"]) == 3
+    assert {node for step in described["plan"] for node in step["nodes"]} == {
+        node.name for node in onnx.load(MLP).graph.node
+    }
+    assert all("batch" in buffer["bytes"] for buffer in described["memory"])
+
+
+def test_inspect_prints_a_stage(ok: Run) -> None:
+    assert ok("inspect", MLP, "--stage", "import").startswith("symbols batch")
+
+
+def test_explain(ok: Run) -> None:
+    report = json.loads(ok("explain", MLP, "--json", "--dim", "batch=16", "--repeat", 2))
+    steps: list[dict[str, Any]] = report["steps"]
+    flops = 2 * 16 * sum(a * b for a, b in ((64, 32), (32, 32), (32, 10)))
+    assert flops <= sum(step["flops"] for step in steps) <= flops * 1.1  # and the epilogues
+    assert all(step["seconds"] > 0 and step["bound"] in ("compute", "memory") for step in steps)
+    said = ok("explain", MLP, "--no-run")
+    assert "of limit" not in said and "GFLOP/s" in said
+
+
+def test_explain_says_why_fusion_stopped(ok: Run, tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 17]> shared (float[m, n] x) => (float[n] y, float[m] z)
+        { [tanh] t = Tanh(x)
+          y = ReduceMax <axes = [0], keepdims = 0> (t)
+          z = ReduceMax <axes = [1], keepdims = 0> (t) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "shared.onnx")
+    report = json.loads(ok("explain", tmp_path / "shared.onnx", "--json", "--no-run"))
+    reasons = [reason for step in report["steps"] for reason in step["reasons"]]
+    assert any("tanh" in reason and "is read by 2 kernels" in reason for reason in reasons), reasons
+
+
+def test_explain_times_what_a_branch_takes(ok: Run, tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 17]> either (float[n] x, bool c) => (float[n] y) {
+        y = If (c) <then_branch = a () => (float[n] p) { [p] p = Exp(x) },
+                    else_branch = b () => (float[n] q) { [q] q = Tanh(x) }> }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "either.onnx")
+    np.savez(tmp_path / "in.npz", x=np.ones(100_000, np.float32), c=np.array(True))
+    report = json.loads(ok("explain", tmp_path / "either.onnx", "-i", tmp_path / "in.npz", "--json"))
+    (taken,) = [step for step in report["steps"] if step["nodes"] and step["seconds"] > 0]
+    assert any("p" in node for node in taken["nodes"]) and all(step["seconds"] >= 0 for step in report["steps"])
+
+
+# ---- cache and doctor ------------------------------------------------------------------------------------------------
+
+
+def test_cache(ok: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path))
+    assert "miss" in ok("cache", "explain", MLP)
+    ok("run", MLP)
+    assert "hit" in ok("cache", "explain", MLP)
+    (entry,) = json.loads(ok("cache", "list", "--json"))
+    assert entry["source"] == str(MLP)
+    assert str(MLP) in ok("cache", "list")
+    said = ok("cache", "explain", MLP, "--target", "x86-64-v2")
+    assert "miss" in said and "x86-64-v2" in said
+    assert json.loads(ok("cache", "prune", "--bytes", 1, "--json"))["freed"] > 0
+    assert json.loads(ok("cache", "list", "--json")) == []
+    ok("cache", "clear")
+    assert "0 models" in ok("cache", "list")
+
+
+def test_doctor_finds_this_machine_well(ok: Run) -> None:
+    findings = {finding["topic"]: finding for finding in json.loads(ok("doctor", "--json"))}
+    assert findings["compiler"]["ok"] and findings["cache"]["ok"]
+    assert "compiler" in ok("doctor")
+
+
+def test_doctor_without_a_compiler(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTAGLIO_CC", "no-such-compiler")
+    assert cli.main(["doctor"]) == 1
+    assert "no-such-compiler" in capsys.readouterr().out
+
+
+def test_doctor_survives_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("INTAGLIO_NUM_THREADS", "many")
+    bad = {finding.topic for finding in doctor.examine() if finding.ok is False}
+    assert {"threads", "cache"} <= bad
+
+
+# ---- The rest --------------------------------------------------------------------------------------------------------
+
+
+def test_progress_only_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_QUIET", -1.0)
+    with progress.Progress() as quiet:
+        quiet("build", 3, 20)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress.Progress() as shown:
+        shown("build", 3, 20)
+    assert "build 3 of 20" in capsys.readouterr().err
+
+
+def test_python_m_intaglio_and_the_script_are_the_same(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("intaglio")
+    commands = [[sys.executable, "-m", "intaglio"], *([[str(script)]] if script.exists() else [])]
+    for command in commands:
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert done.stdout == f"intaglio {intaglio.__version__}\n"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m intaglio inspect {MLP} | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
