@@ -21,7 +21,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from intaglio.compiler.codegen import build, conv, conv_winograd, gemm, matmul
+from intaglio.compiler.codegen.c import build, conv, conv_winograd, gemm, matmul
 from intaglio.compiler.kernel.ir import Conv, Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol, evaluate
 from intaglio.compiler.scalar.dtype import F32

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..runtime import VERSION
-from .codegen import c
-from .codegen.program import Sources
+from .codegen.c import kernels
+from .codegen.c.program import Sources
 from .frontend.interface import overridable, values
 from .frontend.load import Model, Type
 from .graph.interp import evaluate
@@ -32,7 +32,7 @@ def write_artifact(model: Model, program: Program, sources: Sources, target: Tar
     """Writes weights, notes and manifest into `directory`."""
     with Writer(directory) as writer:
         for weight, offset in zip(program.weights, program.weight_offsets()):
-            at = writer.add(c.pack(weight, constant_array(weight.value)))
+            at = writer.add(kernels.pack(weight, constant_array(weight.value)))
             assert at == offset, "the weights are not where the program reads them"
         writer.finish(manifest(model, program), notes(model, program, sources), target, VERSION)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from ..runtime import cache, cpus
 from ..runtime.options import SessionOptions
 from . import toolchain
-from .codegen import build
+from .codegen.c import build
 from .target import target
 
 _PACKAGES = ("intaglio", "numpy", "onnx", "jinja2", "ml_dtypes")

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from ..runtime import cache
 from . import toolchain
 from .artifact import write_artifact
-from .codegen import c
-from .codegen.build import Source, build
-from .codegen.program import Sources, generate
+from .codegen.c import kernels
+from .codegen.c.build import Source, build
+from .codegen.c.program import Sources, generate
 from .frontend.importer import import_model
 from .frontend.interface import adjust
 from .frontend.load import Model, load_model
@@ -85,7 +85,7 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit.graph = unit.stage("import", import_model, unit.model, options.dims)
     for name, rewrite in at_level(options.level):
         unit.graph = unit.stage(name, rewrite, unit.graph)
-    templates = c.CTemplates(unit.target, approximate=options.level >= 99)
+    templates = kernels.CTemplates(unit.target, approximate=options.level >= 99)
     unit.program = unit.stage("lower", lower.lower, unit.graph, templates)
     unit.arena = unit.stage("memory", memory.plan, unit.program.buffers, unit.program.steps, unit.program.bound())
     unit.sources = unit.stage("print", generate, unit.program, unit.arena, unit.target)

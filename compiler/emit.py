@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.artifact import MANIFEST, WEIGHTS
-from .codegen.build import TEMPLATES
+from .codegen.c.build import TEMPLATES
 from .driver import Compilation
 from .target import Target
 from .toolchain import Toolchain

@@ -5,7 +5,7 @@ whatever is killed, full, read-only or damaged: entries appear by one rename, ar
 compiled again when something is wrong with them; without a usable folder, a temporary one serves.
 
     <root>/models/<key>/     an artifact (artifact.py), and key.json: what the key was made of
-    <root>/objects/          object files of kernels, by hash; see compiler/codegen/build.py
+    <root>/objects/          object files of kernels, by hash; see compiler/codegen/c/build.py
     <root>/notes/            digests of model files that were read before; see fingerprint.py
     <root>/locks/<key>       held while that key is compiled, so that one process does it and the others wait
     <root>/tmp/              entries in the making

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.compiler.codegen import loopnest
+from intaglio.compiler.codegen.c import loopnest
 from intaglio.compiler.kernel.ir import Kernel
 from intaglio.compiler.scalar.dim import evaluate
 

@@ -1,6 +1,6 @@
-"""Fills the templates of templates/c. In: a file name there and its holes. Out: the text of a C file.
+"""Fills the templates. In: a file name below templates/ and its holes. Out: the text of a source file.
 
-Undefined holes are errors. Holes hold C that codegen printed; strings of a model never reach a template.
+Undefined holes are errors. Holes hold text that codegen printed; strings of a model never reach a template.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 @lru_cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("intaglio.templates", "c"),
+        loader=PackageLoader("intaglio.templates", "."),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -22,5 +22,5 @@ def _environment() -> Environment:
 
 
 def render(template: str, **holes: object) -> str:
-    """The text of templates/c/<template> with its holes filled. Raises jinja2.UndefinedError for a missing hole."""
+    """The text of templates/<template> with its holes filled. Raises jinja2.UndefinedError for a missing hole."""
     return _environment().get_template(template).render(holes)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.artifact import constant_array
-from intaglio.compiler.codegen.c import CTemplates, pack
+from intaglio.compiler.codegen.c.kernels import CTemplates, pack
 from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Array, Graph
 from intaglio.compiler.kernel import interp

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler import package, toolchain
-from intaglio.compiler.codegen.build import Source, build
+from intaglio.compiler.codegen.c.build import Source, build
 from intaglio.compiler.options import Options
 from intaglio.compiler.target import target
 

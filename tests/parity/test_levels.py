@@ -10,7 +10,7 @@ import pytest
 
 import intaglio
 from bench.inputs import model_inputs
-from intaglio.compiler.codegen.c import CTemplates
+from intaglio.compiler.codegen.c.kernels import CTemplates
 from intaglio.compiler.driver import lower_model
 from intaglio.compiler.kernel.ir import Attention
 from intaglio.compiler.options import Options

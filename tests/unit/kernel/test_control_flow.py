@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from intaglio.compiler.codegen.c import CTemplates
-from intaglio.compiler.codegen.program import generate
+from intaglio.compiler.codegen.c.kernels import CTemplates
+from intaglio.compiler.codegen.c.program import generate
 from intaglio.compiler.graph.ir import Graph, constant, input_value, make, size_value
 from intaglio.compiler.kernel.ir import Bind, Branch, Check, Launch, Loop
 from intaglio.compiler.kernel.lower import lower

@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..graph.conditions import Condition
-from ..kernel import cost
-from ..kernel.ir import Bind, Branch, Check, Kernel, Launch, Loop, LoopNest, Step
-from ..kernel.memory import Arena, region_of
-from ..kernel.program import Program
-from ..scalar.dim import Size, Symbol, dim_max, prod, substitute
-from ..target import Target
-from . import c
+from ...graph.conditions import Condition
+from ...kernel import cost
+from ...kernel.ir import Bind, Branch, Check, Kernel, Launch, Loop, LoopNest, Step
+from ...kernel.memory import Arena, region_of
+from ...kernel.program import Program
+from ...scalar.dim import Size, Symbol, dim_max, prod, substitute
+from ...target import Target
+from ..render import render
+from . import kernels
 from .build import Source
 from .expr import PRIMARY, Printer
 from .holes import Prelude
 from .reals import Reals
-from .render import render
 
 GRAIN_FLOPS = 16384  # operations from which on a claim of tasks is worth its atomic
 WORK_OF_ONE_THREAD = 400_000  # a model with less work runs on the calling thread: waking another costs more
@@ -43,7 +43,7 @@ def generate(program: Program, arena: Arena, target: Target) -> Sources:
     steps = printer.steps(program.steps, _Touched())
     given, bound = len(program.symbols()), len(program.bound())
     source = render(
-        "program.c.j2",
+        "c/program.c.j2",
         prelude=Prelude(printer.printer.functions),
         kernels=[s.name for s in printer.kernels.values()],
         asserts=[printer.condition(x) for x in program.conditions],
@@ -131,14 +131,15 @@ class _Program:
     def note(self, launch: Launch) -> None:
         """Prints the kernel of a launch, and notes the scratch memory that it needs."""
         if launch.kernel not in self.kernels:
-            self.kernels[launch.kernel] = c.source(launch.kernel, self.target)
+            self.kernels[launch.kernel] = kernels.source(launch.kernel, self.target)
         need = self.need(launch)
         region = self.scratch[region_of(need, self.bound)]
         if need != 0 and self.text(need) not in region:
             region.append(self.text(need))
 
     def need(self, launch: Launch) -> Size:
-        return substitute(c.scratch_bytes(launch.kernel, self.target), dict(zip(launch.kernel.sizes, launch.sizes)))
+        need = kernels.scratch_bytes(launch.kernel, self.target)
+        return substitute(need, dict(zip(launch.kernel.sizes, launch.sizes)))
 
     def work(self, launch: Launch) -> str:
         """Operations of a launch; what is known only during the run counts as much."""
@@ -202,7 +203,7 @@ class _Program:
             "kernel": name,
             "buffers": [self.address(b) for b in launch.buffers],
             "sizes": [self.text(s) for s in launch.sizes],
-            "tasks": self.text(substitute(c.tasks(kernel, self.target), actual)),
+            "tasks": self.text(substitute(kernels.tasks(kernel, self.target), actual)),
             "grain": self.text(substitute(_grain(kernel), actual)),
             "scratch": f"scratch{region}" if region else "t->scratch",
         }

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from intaglio.compiler import toolchain
-from intaglio.compiler.codegen import build as module
-from intaglio.compiler.codegen.build import Source, build
+from intaglio.compiler.codegen.c import build as module
+from intaglio.compiler.codegen.c.build import Source, build
 from intaglio.compiler.target import target
 from intaglio.compiler.toolchain import Toolchain
 from intaglio.runtime.errors import Fail, NotFound
@@ -195,7 +195,7 @@ import ctypes, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from intaglio.compiler import toolchain
-from intaglio.compiler.codegen.build import Source, build
+from intaglio.compiler.codegen.c.build import Source, build
 from intaglio.compiler.target import target
 objects = Path({str(tmp_path / "objects")!r})
 compiler = toolchain.find(objects)

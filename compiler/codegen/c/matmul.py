@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from ..kernel.ir import Kernel, Matmul
-from ..scalar.dim import Size, Symbol, ceil_div, dim_max, linear_in, prod, symbols
-from ..scalar.expr import Call, Expr, Load, rewrite, walk
-from ..target import Target
+from ...kernel.ir import Kernel, Matmul
+from ...scalar.dim import Size, Symbol, ceil_div, dim_max, linear_in, prod, symbols
+from ...scalar.expr import Call, Expr, Load, rewrite, walk
+from ...target import Target
+from ..render import render
 from .expr import ctype
 from .gemm import Tile, choose_nr, element_type, extent, pack_panels, tile_of, transpose_steps
 from .holes import Holes
-from .render import render
 
 _PANEL, _COLUMN = Symbol("panel"), Symbol("column")  # n // NR and n % NR, which the template has at hand
 _BLOCK_ROWS = 96  # at most, before balancing; each block reads its panels from the second-level cache again
@@ -72,7 +72,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     a_statements, a_value = holes.value(_as_acc(body.a, body))
     b_statements, b_value = holes.value(_as_acc(_b_in_panel(body, cut.tile.nr) if body.packed else body.b, body))
     return render(
-        "matmul.c.j2",
+        "c/matmul.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intaglio.compiler.codegen import conv, conv_winograd
+from intaglio.compiler.codegen.c import conv, conv_winograd
 from intaglio.compiler.kernel.ir import Conv, Kernel, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I32, DType

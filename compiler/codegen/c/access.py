@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..kernel.ir import Stage
-from ..scalar.dim import Size, Symbol, linear_in, symbols
-from ..scalar.expr import Call, Expr, Index, Load, Local, rewrite, walk
+from ...kernel.ir import Stage
+from ...scalar.dim import Size, Symbol, linear_in, symbols
+from ...scalar.expr import Call, Expr, Index, Load, Local, rewrite, walk
 
 _ROUNDING = frozenset(("floor", "ceil", "round", "trunc"))
 

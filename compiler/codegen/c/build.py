@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ...runtime.errors import Fail
-from ..options import environment
-from ..target import Target
-from ..toolchain import Toolchain
+from ....runtime.errors import Fail
+from ...options import environment
+from ...target import Target
+from ...toolchain import Toolchain
 
-TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "c"
+TEMPLATES = Path(__file__).resolve().parents[3] / "templates" / "c"
 
 Progress = Callable[[int, int], None]  # how many of how many sources are done
 

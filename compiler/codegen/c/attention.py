@@ -12,15 +12,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..kernel.ir import Attention, Kernel
-from ..scalar.dim import Size, Symbol, ceil_div, dim_max, known_lt, linear_in, prod, symbols
-from ..scalar.dtype import F32, F64, DType
-from ..scalar.expr import Expr, Index, Load, Local, walk
-from ..target import Target
+from ...kernel.ir import Attention, Kernel
+from ...scalar.dim import Size, Symbol, ceil_div, dim_max, known_lt, linear_in, prod, symbols
+from ...scalar.dtype import F32, F64, DType
+from ...scalar.expr import Expr, Index, Load, Local, walk
+from ...target import Target
+from ..render import render
 from .expr import literal
 from .gemm import element_type, extent
 from .holes import Holes, narrowed
-from .render import render
 
 # Keys in a block, at most. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
 _KEYS = 64
@@ -56,7 +56,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     v_statements, v_value = holes.value(narrowed(body.v, acc))
     mask_statements, mask = holes.value(narrowed(body.mask, acc)) if body.mask else ([], None)
     return render(
-        "attention.c.j2",
+        "c/attention.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),

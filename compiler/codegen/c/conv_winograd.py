@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel.ir import Conv, Kernel
-from ..scalar.dim import Size, ceil_div, dim_max
-from ..target import Target
+from ...kernel.ir import Conv, Kernel
+from ...scalar.dim import Size, ceil_div, dim_max
+from ...target import Target
+from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
 from .gemm import Tile, element_type, extent, pack_panels, tile_of
 from .holes import Holes
-from .render import render
 
 _BLOCK_TILES = 24  # at most, before balancing: rows of each of the 16 products of a task
 _PANELS_PER_TASK = 2  # that repay the transformation of the input
@@ -63,7 +63,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     cut, plain, holes = _blocking(body, target), plain_input(body), Holes(kernel, symbol_names(body))
     x_statements, x_value = holes.value(input_as_acc(body))
     return render(
-        "winograd.c.j2",
+        "c/winograd.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),

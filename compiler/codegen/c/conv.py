@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel.ir import Conv, Kernel
-from ..scalar.dim import Size
-from ..scalar.dtype import DType
-from ..target import Target
+from ...kernel.ir import Conv, Kernel
+from ...scalar.dim import Size
+from ...scalar.dtype import DType
+from ...target import Target
 from . import conv_dense, conv_depthwise, conv_winograd, gemm
 
 # Fewer channels make short products; fewer pixels too few rows for weights that are 16/9 of their size to be worth it.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intaglio.compiler.codegen import attention
+from intaglio.compiler.codegen.c import attention
 from intaglio.compiler.kernel.ir import Attention, Kernel, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, DType

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol
+from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol
 from .expr import LONG_SIZE, Functions
 
 LARGEST = "0x1p62"  # bytes

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.ir import Array
-from ..kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Recurrent, Sort
-from ..kernel.program import Weight
-from ..scalar.dim import Size
-from ..scalar.dtype import DType
-from ..target import Target
+from ...graph.ir import Array
+from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Recurrent, Sort
+from ...kernel.program import Weight
+from ...scalar.dim import Size
+from ...scalar.dtype import DType
+from ...target import Target
 from . import attention, conv, conv_winograd, loopnest, matmul, recurrent, sort
 from .build import Source
 from .gemm import choose_nr

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..kernel.ir import Kernel, Stage
-from ..scalar.dim import Size, Symbol
-from ..scalar.dtype import DType
-from ..scalar.expr import Call, Expr, Local
+from ...kernel.ir import Kernel, Stage
+from ...scalar.dim import Size, Symbol
+from ...scalar.dtype import DType
+from ...scalar.expr import Call, Expr, Local
 from .expr import PRIMARY, Functions, Printer, Scope, ctype, value_type
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from native import COMPILERS, FLAGS, launcher
 
-from intaglio.compiler.codegen import loopnest
+from intaglio.compiler.codegen.c import loopnest
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol, dim_min, prod

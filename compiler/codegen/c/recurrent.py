@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..kernel.ir import Kernel, Recurrent
-from ..scalar.dim import Size, ceil_div
-from ..scalar.expr import Expr, Var
-from ..target import Target
+from ...kernel.ir import Kernel, Recurrent
+from ...scalar.dim import Size, ceil_div
+from ...scalar.expr import Expr, Var
+from ...target import Target
+from ..render import render
 from .expr import ctype, literal
 from .gemm import element_type
 from .holes import Holes, narrowed
-from .render import render
 
 _GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
 
@@ -70,7 +70,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     by_direction = body.activations if len(set(body.activations)) == 2 else body.activations[:1]
     peephole = buffer(body.peephole)
     return render(
-        "recurrent.c.j2",
+        "c/recurrent.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..kernel.ir import Conv, Kernel
-from ..scalar.dim import Size, ceil_div, dim_max, prod
-from ..target import Target
+from ...kernel.ir import Conv, Kernel
+from ...scalar.dim import Size, ceil_div, dim_max, prod
+from ...target import Target
+from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
 from .gemm import element_type, extent
 from .holes import Holes
-from .render import render
 
 _BLOCK_H = 14  # output rows of a task at most, before balancing; neighbouring blocks read (taps - stride) rows twice
 _VECTORS_PER_TASK = 2
@@ -57,7 +57,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     cut, plain, holes = _blocking(body, target), plain_input(body), Holes(kernel, symbol_names(body))
     x_statements, x_value = holes.value(input_as_acc(body))
     return render(
-        "depthwise.c.j2",
+        "c/depthwise.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intaglio.compiler.codegen import sort
+from intaglio.compiler.codegen.c import sort
 from intaglio.compiler.kernel.ir import Kernel, Param, Sort, Store
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import DTYPES, I64, DType

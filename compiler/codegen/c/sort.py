@@ -8,14 +8,14 @@ row's expression again at those it returns.
 
 from __future__ import annotations
 
-from ..kernel.ir import Kernel, Sort, Stage
-from ..scalar.dim import Size, dim_min, prod
-from ..scalar.expr import Index
-from ..target import Target
+from ...kernel.ir import Kernel, Sort, Stage
+from ...scalar.dim import Size, dim_min, prod
+from ...scalar.expr import Index
+from ...target import Target
+from ..render import render
 from .expr import value_type
 from .gemm import extent
 from .holes import Holes, narrowed
-from .render import render
 
 _SLACK = 64  # room beyond 2 K for few and short rows: sorting so many is cheap
 
@@ -39,7 +39,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     statements, value = holes.value(narrowed(body.x, compute))
     results = [(body.x, body.values), (Index(body.i), body.indices)]
     return render(
-        "sort.c.j2",
+        "c/sort.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intaglio.compiler.codegen import recurrent
+from intaglio.compiler.codegen.c import recurrent
 from intaglio.compiler.kernel.ir import Kernel, Param, Recurrent
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I64, DType

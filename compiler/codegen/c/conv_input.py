@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..kernel.ir import Conv
-from ..scalar.dim import Size, Symbol, linear_in
-from ..scalar.expr import Call, Expr, Load
+from ...kernel.ir import Conv
+from ...scalar.dim import Size, Symbol, linear_in
+from ...scalar.expr import Call, Expr, Load
 
 T = TypeVar("T")
 X_NAMES, Y_NAMES = ("xd", "xh", "xw"), ("yd", "yh", "yw")  # C names of the positions in the input and the output

@@ -20,16 +20,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ..kernel.ir import Kernel, LoopNest, Stage, Store
-from ..scalar import prims
-from ..scalar.dim import Min, Size, Symbol, ceil_div, dim_min, prod, symbols, upper_bound
-from ..scalar.dtype import BOOL, I32, I64, DType
-from ..scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
-from ..target import Target
+from ...kernel.ir import Kernel, LoopNest, Stage, Store
+from ...scalar import prims
+from ...scalar.dim import Min, Size, Symbol, ceil_div, dim_min, prod, symbols, upper_bound
+from ...scalar.dtype import BOOL, I32, I64, DType
+from ...scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
+from ...target import Target
+from ..render import render
 from . import access
 from .expr import PRIMARY, Scope, Text, ctype, literal, value_type
 from .holes import Holes, narrowed
-from .render import render
 
 COLUMNS = 64  # accumulators of a block of columns: four vectors of f32 with AVX-512
 _ALIGNMENT = 64
@@ -64,7 +64,7 @@ def source(kernel: Kernel, name: str, target: Target | None = None) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, LoopNest)
-    return render("loopnest.c.j2", name=name, **_Printer(kernel, body).context())
+    return render("c/loopnest.c.j2", name=name, **_Printer(kernel, body).context())
 
 
 def _extent(symbol: Symbol) -> Size:

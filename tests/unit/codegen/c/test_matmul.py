@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intaglio.compiler.codegen import gemm, matmul
+from intaglio.compiler.codegen.c import gemm, matmul
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType

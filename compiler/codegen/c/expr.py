@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..kernel.ir import Let
-from ..scalar import convert, prims
-from ..scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, symbols
-from ..scalar.dtype import BOOL, F32, F64, I64, DType
-from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var, walk
-from .render import render
+from ...kernel.ir import Let
+from ...scalar import convert, prims
+from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, symbols
+from ...scalar.dtype import BOOL, F32, F64, I64, DType
+from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var, walk
+from ..render import render
 
 Text = tuple[str, int]  # C text and the precedence of its outermost operator
 
@@ -128,7 +128,7 @@ class Functions:
     @property
     def prelude(self) -> str:
         """The head of a C source: what every kernel includes, then the functions printed so far."""
-        return render("prelude.h.j2", functions=list(self._definitions.values()))
+        return render("c/prelude.h.j2", functions=list(self._definitions.values()))
 
     def apply(self, node: Call, args: Sequence[Text]) -> Text:
         """The C of a Call whose arguments are printed."""

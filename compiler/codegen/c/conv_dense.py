@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..kernel.ir import Conv, Kernel
-from ..scalar.dim import Size, ceil_div, dim_max, floor_div, known_eq, prod
-from ..target import Target
+from ...kernel.ir import Conv, Kernel
+from ...scalar.dim import Size, ceil_div, dim_max, floor_div, known_eq, prod
+from ...target import Target
+from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, PlainInput, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
 from .gemm import Tile, element_type, extent, tile_of
 from .holes import Holes
-from .render import render
 
 _BLOCK_PIXELS = 96  # at most, before balancing: some 50 microseconds of work for one panel
 _TABLE_POINTERS = 1 << 14  # at most about that many: many taps mean small blocks
@@ -65,7 +65,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     cut, plain, holes = _blocking(body, target), plain_input(body), Holes(kernel, symbol_names(body))
     x_statements, x_value = holes.value(input_as_acc(body))
     return render(
-        "conv.c.j2",
+        "c/conv.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scalar.dim import Size, Symbol
-from ..scalar.dtype import DType
-from ..target import Target
+from ...scalar.dim import Size, Symbol
+from ...scalar.dtype import DType
+from ...target import Target
 
 # Row counts that get a micro-kernel of their own, by number of vectors in a row of the tile. The last is MR: as many as
 # the registers hold beside one row of B and a broadcast element, but for wide tiles at most 8, since A's rows are often

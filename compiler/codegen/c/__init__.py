@@ -1,0 +1,1 @@
+"""Kernels and program to C, and C to native code."""
