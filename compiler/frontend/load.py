@@ -59,7 +59,7 @@ class Tensor:
     def __init__(self, proto: onnx.TensorProto, files: ExternalFiles) -> None:
         self._proto = proto
         self._files = files
-        self.name: str = proto.name
+        self.name = _name(proto.name)
         self.dtype = dtype_of(proto.data_type)
         self.shape: tuple[int, ...] = tuple(proto.dims)
 
@@ -75,7 +75,7 @@ class SparseTensor:
     def __init__(self, proto: onnx.SparseTensorProto, files: ExternalFiles) -> None:
         self._values = Tensor(proto.values, files)
         self._indices = Tensor(proto.indices, files)
-        self.name: str = proto.values.name
+        self.name = _name(proto.values.name)
         self.dtype = self._values.dtype
         self.shape: tuple[int, ...] = tuple(proto.dims)
 
@@ -203,14 +203,14 @@ def _parse(data: bytes, files: ExternalFiles, path: Path | None) -> Model:
         graph=_graph(proto.graph, files),
         ir_version=proto.ir_version,
         opsets=_opsets(proto.opset_import),
-        functions={(f.domain, f.name, p.overload): f for f, p in zip(functions, proto.functions)},
-        metadata={p.key: p.value for p in proto.metadata_props},
-        producer=proto.producer_name,
-        producer_version=proto.producer_version,
-        domain=proto.domain,
+        functions={(f.domain, f.name, _name(p.overload)): f for f, p in zip(functions, proto.functions)},
+        metadata={_name(p.key): _name(p.value) for p in proto.metadata_props},
+        producer=_name(proto.producer_name),
+        producer_version=_name(proto.producer_version),
+        domain=_name(proto.domain),
         model_version=proto.model_version,
-        description=proto.doc_string,
-        graph_description=proto.graph.doc_string,
+        description=_name(proto.doc_string),
+        graph_description=_name(proto.graph.doc_string),
         path=path,
     )
 
@@ -249,31 +249,33 @@ def domain_of(domain: str) -> str:
 
 
 def _opsets(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
-    return {domain_of(o.domain): o.version for o in imports}
+    return {domain_of(_name(o.domain)): o.version for o in imports}
 
 
 def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
-    initializers: dict[str, Tensor | SparseTensor] = {t.name: Tensor(t, files) for t in proto.initializer}
-    initializers.update((t.values.name, SparseTensor(t, files)) for t in proto.sparse_initializer)
+    initializers: dict[str, Tensor | SparseTensor] = {
+        t.name: t for t in (Tensor(t, files) for t in proto.initializer)
+    }
+    initializers.update((t.name, t) for t in (SparseTensor(t, files) for t in proto.sparse_initializer))
     return GraphDef(
-        name=proto.name,
+        name=_name(proto.name),
         nodes=[_node(n, files) for n in proto.node],
-        inputs={v.name: _type(v.type) for v in proto.input},
-        outputs={v.name: _type(v.type) for v in proto.output},
-        types={v.name: _type(v.type) for v in proto.value_info},
+        inputs={_name(v.name): _type(v.type) for v in proto.input},
+        outputs={_name(v.name): _type(v.type) for v in proto.output},
+        types={_name(v.name): _type(v.type) for v in proto.value_info},
         initializers=initializers,
-        denotations={v.name: tuple(d.denotation for d in v.type.tensor_type.shape.dim) for v in proto.input},
+        denotations={_name(v.name): tuple(_name(d.denotation) for d in v.type.tensor_type.shape.dim) for v in proto.input},
     )
 
 
 def _function(proto: onnx.FunctionProto, files: ExternalFiles) -> FunctionDef:
     return FunctionDef(
-        name=proto.name,
-        domain=domain_of(proto.domain),
-        inputs=list(proto.input),
-        outputs=list(proto.output),
-        attrs=[*proto.attribute, *(a.name for a in proto.attribute_proto)],
-        defaults={a.name: _attribute(a, files) for a in proto.attribute_proto},
+        name=_name(proto.name),
+        domain=domain_of(_name(proto.domain)),
+        inputs=[_name(n) for n in proto.input],
+        outputs=[_name(n) for n in proto.output],
+        attrs=[_name(n) for n in (*proto.attribute, *(a.name for a in proto.attribute_proto))],
+        defaults={_name(a.name): _attribute(a, files) for a in proto.attribute_proto},
         nodes=[_node(n, files) for n in proto.node],
         opsets=_opsets(proto.opset_import),
     )
@@ -283,18 +285,18 @@ def _node(proto: onnx.NodeProto, files: ExternalFiles) -> NodeDef:
     attrs, refs = {}, {}
     for a in proto.attribute:
         if a.ref_attr_name:
-            refs[a.name] = a.ref_attr_name
+            refs[_name(a.name)] = _name(a.ref_attr_name)
         else:
-            attrs[a.name] = _attribute(a, files)
+            attrs[_name(a.name)] = _attribute(a, files)
     return NodeDef(
-        op=proto.op_type,
-        domain=domain_of(proto.domain),
-        name=proto.name,
-        inputs=list(proto.input),
-        outputs=list(proto.output),
+        op=_name(proto.op_type),
+        domain=domain_of(_name(proto.domain)),
+        name=_name(proto.name),
+        inputs=[_name(n) for n in proto.input],
+        outputs=[_name(n) for n in proto.output],
         attrs=attrs,
         refs=refs,
-        overload=proto.overload,
+        overload=_name(proto.overload),
         proto=proto,
     )
 
@@ -350,8 +352,13 @@ def _shape(proto: onnx.TensorShapeProto) -> tuple[int | str | None, ...]:
     dims: list[int | str | None] = []
     for d in proto.dim:
         kind = d.WhichOneof("value")
-        dims.append(d.dim_value if kind == "dim_value" and d.dim_value >= 0 else d.dim_param or None)
+        dims.append(d.dim_value if kind == "dim_value" and d.dim_value >= 0 else _name(d.dim_param) or None)
     return tuple(dims)
+
+
+def _name(read: str | bytes) -> str:
+    """A string field: protobuf hands out bytes where they are no UTF-8, which onnxruntime accepts too."""
+    return read if isinstance(read, str) else read.decode("utf-8", "backslashreplace")
 
 
 def text(data: bytes) -> str:
@@ -381,7 +388,7 @@ def _decode(proto: onnx.TensorProto, dtype: DType, shape: tuple[int, ...], files
         return array.reshape(shape)
     nbytes = (size * packed + 7) // 8 if packed else size * dtype.itemsize
     if proto.data_location == onnx.TensorProto.EXTERNAL:
-        data = files.read(proto.name, {e.key: e.value for e in proto.external_data}, nbytes)
+        data = files.read(proto.name, {_name(e.key): _name(e.value) for e in proto.external_data}, nbytes)
     elif proto.HasField("raw_data"):
         data = np.frombuffer(proto.raw_data, np.uint8)
     else:

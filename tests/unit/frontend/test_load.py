@@ -94,3 +94,16 @@ def test_external_data_from_memory() -> None:
     data = helper.make_model(graph).SerializeToString()
     model = load_model(data, files={"w.bin": np.float32([1, 2]).tobytes()})
     np.testing.assert_array_equal(model.graph.initializers["w"].array, [1, 2])
+
+
+def test_names_that_are_no_utf8() -> None:
+    """Protobuf's files may hold them; every one is text here, and different ones stay different."""
+    node = helper.make_node("Relu", ["_in1"], ["_out"], "_node")
+    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("_in1", TensorProto.FLOAT, ["_dim"])], [])
+    data = helper.make_model(graph).SerializeToString()
+    for name in (b"_in1", b"_out", b"_node", b"_dim", b"Relu"):
+        data = data.replace(name, b"\xff" + name[1:])
+    read = load_model(data).graph
+    assert list(read.inputs) == [r"\xffin1"] and read.inputs[r"\xffin1"].shape == (r"\xffdim",)
+    (made,) = read.nodes
+    assert (made.op, made.name, made.inputs, made.outputs) == (r"\xffelu", r"\xffnode", [r"\xffin1"], [r"\xffout"])
