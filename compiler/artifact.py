@@ -7,17 +7,19 @@ kernels read them; only one is in memory at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..runtime import VERSION
+from ..runtime import VERSION, errors
 from .codegen.c import kernels
 from .codegen.c.program import Sources
 from .frontend.interface import overridable, values
 from .frontend.load import Model, Type
+from .graph.conditions import Condition
 from .graph.interp import evaluate
 from .graph.ir import Array, Graph, Value
 from .kernel import cost
@@ -26,6 +28,11 @@ from .package import Writer
 from .passes.fuse import Group
 from .scalar.dim import Symbol
 from .target import Target
+
+# Operators whose kernels in onnxruntime call a wrong size an invalid argument; the others fail.
+_INVALID_ARGUMENT = frozenset(
+    ["Expand", "Gather", "GatherElements", "GatherND", "Range", "ScatterElements", "ScatterND", "Slice", "Transpose"]
+)
 
 
 def write_artifact(model: Model, program: Program, sources: Sources, target: Target, directory: Path) -> None:
@@ -46,13 +53,17 @@ def constant_array(value: Value) -> Array:
 def manifest(model: Model, program: Program) -> dict[str, Any]:
     """The manifest, but for what Writer adds."""
     graph = program.graph
+    operators = {node.name or node.op: (node.op, node.name) for node in model.graph.nodes}
+    named = {dim for type in model.graph.inputs.values() for dim in type.shape or () if isinstance(dim, str)}
     return {
-        "inputs": [_argument(v.name, v, model.graph.inputs.get(v.name)) for v in graph.inputs],
+        "inputs": [_argument(v.name, v, model.graph.inputs.get(v.name), named) for v in graph.inputs],
         "overridable": [_overridable(name, type) for name, type in overridable(model).items()],
-        "outputs": [_argument(n, v, model.graph.outputs.get(n)) for n, v in zip(graph.output_names, graph.outputs)],
+        "outputs": [
+            _argument(n, v, model.graph.outputs.get(n), named) for n, v in zip(graph.output_names, graph.outputs)
+        ],
         "symbols": [_symbol(s, graph.inputs) for s in program.symbols()],
-        "asserts": [c.text.replace("{", "{{").replace("}", "}}") for c in program.conditions],
-        "errors": [{"type": "InvalidArgument", "text": c.text} for c in program.checks],
+        "asserts": [_failure(c, operators) for c in program.conditions],
+        "errors": [_failure(c, operators) for c in program.checks],
         "steps": len(program.launches),
         "modelmeta": {
             "custom_metadata_map": model.metadata,
@@ -64,6 +75,17 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
             "version": model.model_version,
         },
     }
+
+
+def _failure(condition: Condition, operators: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Class and text of the exception for a condition that does not hold, as onnxruntime's kernels have them.
+
+    operators: operator and name of a node by what it is called as an origin; nodes inside of others are not in it."""
+    inner = condition.origin.rpartition("/")[2]
+    operator, name = operators.get(condition.origin, (inner, inner))
+    kind = "InvalidArgument" if operator in _INVALID_ARGUMENT else "Fail"
+    text = f"{errors.WHILE_RUNNING.format(operator, name)}{condition.text}"
+    return {"type": kind, "text": text.replace("{", "{{").replace("}", "}}")}
 
 
 def notes(model: Model, program: Program, sources: Sources) -> dict[str, Any]:
@@ -111,11 +133,14 @@ def _overridable(name: str, type: Type) -> dict[str, Any]:
     return {"name": name, "type": type.dtype.ort if type.dtype else "", "shape": list(type.shape or ())}
 
 
-def _argument(name: str, value: Value, declared: Type | None) -> dict[str, Any]:
-    """What NodeArg shows: dimensions that are known, else as the model declares them, else what was inferred."""
-    shape: list[int | str | None] = [d if isinstance(d, int) else str(d) for d in value.shape]
+def _argument(name: str, value: Value, declared: Type | None, named: Set[str]) -> dict[str, Any]:
+    """What NodeArg shows: dimensions that are known, else as the model declares them, else the dimension of an input
+    (`named`) that it is."""
+    shape: list[int | str | None] = [
+        d if isinstance(d, int) else d.name if isinstance(d, Symbol) and d.name in named else None for d in value.shape
+    ]
     if declared is not None and declared.shape is not None and len(declared.shape) == len(shape):
-        shape = [d if isinstance(d, int) else stated for d, stated in zip(shape, declared.shape)]
+        shape = [d if isinstance(d, int) or stated is None else stated for d, stated in zip(shape, declared.shape)]
     return {"name": name, "type": value.dtype.ort, "shape": shape}
 
 

@@ -47,17 +47,16 @@ class Options:
 
     @property
     def dims(self) -> dict[str, int]:
-        """The named dimensions to fix."""
+        """The named dimensions to fix. A negative size: the name says nothing, each dimension may be another."""
         return self._sizes("name:")
 
     @property
     def denoted(self) -> dict[str, int]:
         """The dimensions to fix by their denotation."""
-        return self._sizes("denotation:")
+        return {name: size for name, size in self._sizes("denotation:").items() if size >= 0}
 
     def _sizes(self, kind: str) -> dict[str, int]:
-        """Negative sizes fix nothing, as with onnxruntime."""
-        return {n[len(kind) :]: size for n, size in self.free_dimensions if n.startswith(kind) and size >= 0}
+        return {n[len(kind) :]: size for n, size in self.free_dimensions if n.startswith(kind)}
 
     @property
     def tensors(self) -> dict[str, Any]:

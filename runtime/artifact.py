@@ -25,7 +25,7 @@ The manifest, a JSON object:
                       values below `lower` (0 where absent) are refused. {"name": "shape[1]", "element": [2, 1]}: the
                       symbol is element 1 of the data of input 2, a small integer tensor. {"name": "random#1",
                       "random": true}: the runtime draws another value for each run
-    asserts           messages of intaglio_plan's refusals: ["..."]; an item may name symbols as {batch}
+    asserts           intaglio_plan's refusals, as in `errors`; a text may name symbols as {batch}
     errors            failures of a run: [{"type": "InvalidArgument", "text": "indices element {0} ..."}]; {0} ... {3}
                       are the numbers of `report`; the type is a class of errors.py
     modelmeta         the fields of metadata.ModelMetadata

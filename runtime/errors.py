@@ -23,6 +23,9 @@ class Status(Exception):
         return type(self), (self.text,)
 
 
+WHILE_RUNNING = "Non-zero status code returned while running {} node. Name:'{}' Status Message: "  # operator, name
+
+
 class Fail(Status):
     number, name = 1, "FAIL"
 

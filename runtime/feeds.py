@@ -23,7 +23,16 @@ Array = np.ndarray[Any, Any]
 
 _LEAST = -(1 << 63) + 1  # of the values of symbols: the negative of one less wraps around
 _REQUIRED = 0x101  # flags of an array that a kernel can read: C-contiguous, aligned
+_NO_ARRAY = "Input must be a list of dictionaries or a single numpy array for input '{}'."
 _FIX = "Please fix either the inputs/outputs or the model."
+
+
+class Disagreement(Exception):
+    """Dimensions of one name that differ; `symbols`: all names of which that is so. Never leaves the runtime."""
+
+    def __init__(self, text: str, symbols: tuple[str, ...]):
+        super().__init__(text)
+        self.text, self.symbols = text, symbols
 
 
 @dataclass(frozen=True)
@@ -80,26 +89,40 @@ def fit(arrays: Mapping[str, Array], inputs: Sequence[Input], optional: Sequence
 def _array(value: Any, name: str, declared: Input | None) -> Array:
     """Anything array-like as an array; plain Python values take the declared dtype, as onnxruntime has it for lists."""
     if isinstance(value, np.ndarray):
+        if value.dtype.kind in "cmMT":  # complex numbers, times, numpy's own strings
+            raise RuntimeError(f"Numpy_type {value.dtype.num} can't be converted to MLDataType.")
         return np.asarray(value)
     if isinstance(value, OrtValue):
         value = value.content()
         if isinstance(value, np.ndarray):
             return value
-    if isinstance(value, (str, bytes)) and (declared is None or declared.type != "tensor(string)"):
-        raise RuntimeError(
-            f"Input must be a list of dictionaries or a single numpy array for input '{name}'."
-        )
+    if isinstance(value, Mapping):
+        raise _no_map(value, declared)
+    if isinstance(value, (str, bytes)):
+        raise RuntimeError(_NO_ARRAY.format(name))
     try:
         if isinstance(value, (list, tuple, int, float, bool, complex)) and declared is not None:
             return np.asarray(value, dtype=declared.dtype)
         if hasattr(value, "__dlpack__"):
             return dlpack.read(value)
         array = np.asarray(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise RuntimeError(f"Unable to handle object of type {type(value)} for input '{name}': {error}") from None
-    if array.dtype == object and (declared is None or declared.type != "tensor(string)"):
-        raise RuntimeError(f"Unable to handle object of type {type(value)}")
+    except (TypeError, ValueError, OverflowError):
+        if isinstance(value, list):
+            raise RuntimeError("Could not create tensor from given input list") from None
+        raise RuntimeError(f"Unable to handle object of type {type(value)}") from None
+    if array.dtype == object:
+        reason = _NO_ARRAY.format(name) if isinstance(value, Iterable) else f"Unable to handle object of type {type(value)}"
+        raise RuntimeError(reason)
     return array
+
+
+def _no_map(value: Mapping[Any, Any], declared: Input | None) -> Exception:
+    """What is wrong with a map: there are no inputs of maps."""
+    if not value:
+        return RuntimeError("Size of dictionary is empty, unable to run the prediction.")
+    key = "int64" if isinstance(next(iter(value)), int) else "string"
+    expected = declared.type if declared is not None else ""
+    return InvalidArgument(f"Unexpected input data type. Actual: ((map({key},tensor(float)))) , expected: (({expected}))")
 
 
 def _typed(array: Array, declared: Input) -> Array:
@@ -150,8 +173,9 @@ def _ready(array: Array) -> Array:
 def bind(symbols: Sequence[Mapping[str, Any]], inputs: Sequence[Input], arrays: Sequence[Array]) -> list[int]:
     """The value of each symbol: a dimension, or an element of a small integer input on which shapes depend.
 
-    Raises InvalidArgument where two inputs disagree, or a value is too small."""
+    Raises Disagreement where two dimensions of a name differ, InvalidArgument where a value is too small."""
     values = []
+    differing: list[tuple[str, str]] = []  # symbols with what is wrong
     for symbol in symbols:
         if "element" in symbol:
             source, position = symbol["element"]
@@ -165,17 +189,20 @@ def bind(symbols: Sequence[Mapping[str, Any]], inputs: Sequence[Input], arrays: 
         text = symbol.get("text", symbol["name"])
         for other, other_axis in others:
             if arrays[other].shape[other_axis] != value:
-                raise InvalidArgument(
+                reason = (
                     f"Got invalid dimensions for input: {inputs[other].name} for the following indices\n"
                     f" index: {other_axis} Got: {arrays[other].shape[other_axis]} Expected: {value}\n"
                     f" (dimension '{text}' is {value} in input {inputs[first].name}) {_FIX}"
                 )
+                differing.append((symbol["name"], reason))
         if value < symbol.get("lower", 0):
             raise InvalidArgument(
                 f"Got invalid dimensions for input: {inputs[first].name} for the following indices\n"
                 f" index: {axis} Got: {value} Expected: at least {symbol['lower']}\n {_FIX}"
             )
         values.append(value)
+    if differing:
+        raise Disagreement(differing[0][1], tuple(sorted({name for name, _ in differing})))
     return values
 
 
@@ -186,7 +213,7 @@ def names_of(wanted: Iterable[str] | None) -> list[str]:
             "run(): incompatible function arguments: output_names must be a sequence of names, not the "
             f"{type(wanted).__name__} {wanted!r}"
         )
-    names = list(wanted or ())
+    names = [name.decode() if isinstance(name, bytes) else name for name in wanted or ()]
     for name in names:
         if not isinstance(name, str):
             kind = type(name).__name__

@@ -254,6 +254,49 @@ class SessionOptions(_Checked):
             return wanted
         return environment_int("INTAGLIO_NUM_THREADS", minimum=1) or _onnxruntime_threads() or cpus.usable()
 
+    def negative_dimensions(self) -> dict[Any, int]:
+        """Named dimensions that are overridden by no size: onnxruntime shows the number, and checks nothing."""
+        return {key[5:]: size for key, size in self._free_dimensions.items() if size < 0 and key.startswith("name:")}
+
+    def check(self, cpu_chosen: bool) -> None:
+        """Raises what onnxruntime raises for options that a session cannot have. cpu_chosen: by name."""
+        if self.use_per_session_threads and global_threads:
+            raise RuntimeError("use_per_session_threads must be false when using a global thread pool")
+        if not self.use_per_session_threads and not global_threads:
+            raise RuntimeError(
+                "When the session is not configured to use per session threadpools, the env must be created with the "
+                "the CreateEnvWithGlobalThreadPools API."
+            )
+        if self.config("session.disable_cpu_ep_fallback") == "1":
+            if cpu_chosen:
+                raise InvalidArgument(
+                    "Conflicting session configuration: explicitly added the CPU EP to the session, but also disabled "
+                    "fallback to the CPU EP via session configuration options."
+                )
+            raise Fail(
+                "This session contains graph nodes that are assigned to the default CPU EP, but fallback to CPU EP has "
+                "been explicitly disabled by the user."
+            )
+        self.affinities()
+
+    def affinities(self) -> list[list[int]]:
+        """The CPUs, from 0, that each thread of the pool may run on; empty where that is left to the system.
+
+        Raises RuntimeError for what is no list of CPUs, or not one for each thread but the caller's.
+        """
+        text = self._config.get("session.intra_op_thread_affinities")
+        if text is None:
+            return []
+        if not text:
+            raise RuntimeError("Affinity string must not be empty")
+        sets = [_processors(each) for each in text.removesuffix(";").split(";")]
+        if self.intra_op_num_threads > 1 and len(sets) != self.intra_op_num_threads - 1:
+            raise RuntimeError(
+                f"Number of affinities does not equal to thread_pool_size minus one, affinities: {len(sets)}, "
+                f"thread_pool_size: {self.intra_op_num_threads}"
+            )
+        return sets
+
     def float_flags(self) -> int:
         """INTAGLIO_FLUSH_DENORMALS of runtime_abi.h, when asked for."""
         return 1 if self._config.get("session.set_denormal_as_zero") == "1" else 0
@@ -323,6 +366,24 @@ def set_global_thread_pool_sizes(intra_op_num_threads: int = 0, inter_op_num_thr
     if global_threads:
         raise Fail("Global thread pools have already been created, cannot replace them")
     global_threads.append(int(intra_op_num_threads))
+
+
+def _processors(text: str) -> list[int]:
+    """The CPUs, from 0, of `1,2` or of `1-4`, which count from 1. Raises RuntimeError."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        ends = [first, last] if dash else [first]
+        for end in ends:
+            if not end.isdigit():
+                raise RuntimeError(f"Processor id must consist of only digits: {part}")
+            if int(end) == 0:
+                raise RuntimeError(f"Processor id must start from 1: {part}")
+        numbers = [int(end) for end in ends]
+        if numbers[0] > numbers[-1]:
+            raise RuntimeError(f"Invalid processor interval: {part}")
+        found += range(numbers[0] - 1, numbers[-1])
+    return found
 
 
 def _onnxruntime_threads() -> int:

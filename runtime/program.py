@@ -187,12 +187,12 @@ class Program:
         self._arenas: list[Arena] = []  # not in use; each grows to what runs need
 
     def plan(self, dims: Sequence[int]) -> Plan:
-        """The plan for these values of the manifest's symbols. Raises InvalidArgument for sizes the model forbids."""
+        """The plan for these values of the manifest's symbols. Raises what its asserts say for sizes it forbids."""
         values = (ctypes.c_int64 * max(len(dims), 1))(*dims)
         told = (ctypes.c_int64 * (3 + sum(rank for rank, _ in self._outputs)))()
         if refused := self._plan(ctypes.addressof(values), ctypes.addressof(told)):
-            text = self._artifact.manifest["asserts"][refused - 1]
-            raise InvalidArgument(_filled(text, dict(zip(self._symbols, dims))))
+            entry = self._artifact.manifest["asserts"][refused - 1]
+            raise errors.BY_NAME[entry["type"]](_filled(entry["text"], dict(zip(self._symbols, dims))))
         if told[0] < 0:
             sizes = ", ".join(f"{name} = {value}" for name, value in zip(self._symbols, dims))
             raise RuntimeException(f"Failed to allocate memory for requested buffer: no memory is that large ({sizes})")

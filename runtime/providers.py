@@ -66,24 +66,16 @@ def _pair(value: Any) -> tuple[str, dict[Any, Any]]:
     raise ValueError("'providers' values must be either strings or (string, dict) tuples.")
 
 
-def choose(providers: object, provider_options: object, fallback: bool) -> dict[str, dict[str, str]]:
-    """The session's providers with their options; those that onnxruntime knows and this build lacks are left out.
+def choose(providers: object, provider_options: object) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """The providers that are named, and the session's with their options, which leaves out those that onnxruntime knows
+    and this build lacks.
 
-    An argument it cannot make sense of raises ValueError or RuntimeError, or, with `fallback`, is printed and answered
-    with the CPU provider, as onnxruntime does.
+    Raises ValueError and RuntimeError for arguments that make no sense.
     """
     available = get_available_providers()
-    try:
-        wanted = normalize(providers, provider_options, available)
-        for name in wanted:
-            if name not in KNOWN:
-                raise RuntimeError(f"Unknown Provider Type: {name}")
-    except (ValueError, RuntimeError) as error:
-        if not fallback:
-            raise
-        print("*************** EP Error ***************")
-        print(f"EP Error {error} when using {providers}\nFalling back to {[CPU]} and retrying.")
-        print("****************************************")
-        wanted = {}
+    wanted = normalize(providers, provider_options, available)
+    for name in wanted:
+        if name not in KNOWN:
+            raise RuntimeError(f"Unknown Provider Type: {name}")
     chosen = {name: options for name, options in wanted.items() if name in available}
-    return {**chosen, CPU: {}}  # in the place it was given, else at the end; onnxruntime reports no options of it
+    return list(wanted), {**chosen, CPU: {}}  # in the place it was given, else at the end; onnxruntime reports no options of it

@@ -14,11 +14,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import artifact, background, cache, feeds, log, providers
+from . import artifact, background, cache, configuration, feeds, log, providers
 from .binding import IOBinding, SessionIOBinding
 from .devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices
 from .enums import OrtDeviceVendorId
@@ -34,6 +34,18 @@ Array = np.ndarray[Any, Any]
 Callback = Callable[[list[Any], Any, str], object]
 
 NEVER = -1  # as the number of inputs with which the common case of `run` applies
+
+
+class Interface(NamedTuple):
+    """What a run asks of a model beyond its own interface: it is compiled once more for that.
+
+    outputs: intermediate values to give out as well. fed: initializers to take as inputs. loose: names of dimensions
+    that need not agree.
+    """
+
+    outputs: tuple[str, ...] = ()
+    fed: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
 
 
 class Session:
@@ -52,13 +64,14 @@ class Session:
         self._profiler = Profiler(options.profile_file_prefix) if options.enable_profiling else None
         start = self._profiler.now() if self._profiler else 0
         self._main: Executable | None = self._executable()
-        self._variants: dict[Any, Executable] = {}
+        self._variants: dict[Interface, Executable] = {}
         self._lock = threading.Lock()
         main, manifest = self._main, self._main.artifact.manifest
         self._artifact = main.artifact
-        self._inputs_meta = [_node_arg(each) for each in manifest["inputs"]]
-        self._outputs_meta = [_node_arg(each) for each in manifest["outputs"]]
-        self._overridable_initializers = [_node_arg(each) for each in manifest.get("overridable", ())]
+        overrides = options.negative_dimensions()
+        self._inputs_meta = [_node_arg(each, overrides) for each in manifest["inputs"]]
+        self._outputs_meta = [_node_arg(each, overrides) for each in manifest["outputs"]]
+        self._overridable_initializers = [_node_arg(each, overrides) for each in manifest.get("overridable", ())]
         self._model_meta = ModelMetadata.of(manifest.get("modelmeta", {}))
         self._overridable = feeds.inputs_of(manifest.get("overridable", ()))
         self._fed = {each.name for each in (*main.inputs, *self._overridable)}
@@ -73,32 +86,42 @@ class Session:
             self._profiler.session_event("session_initialization", start)
             self._profiler.describe(main.artifact.notes())
 
-    def _executable(self, outputs: tuple[str, ...] = (), fed: tuple[str, ...] = ()) -> Executable:
-        """The compiled model, with more outputs and with initializers as inputs."""
+    def _executable(self, interface: Interface = Interface()) -> Executable:
+        """The compiled model, with this interface."""
         model = self._model_path if self._model_path is not None else self._model_bytes
         assert model is not None
         options = self._sess_options
-        loaded = load(model, options, outputs, fed)
+        loaded = load(model, options, interface)
         return Executable(loaded, options.threads(), options.float_flags())
 
-    def _variant(self, outputs: tuple[str, ...], fed: tuple[str, ...]) -> Executable:
-        """The executable that has these intermediate values as outputs and these initializers as inputs; compiled
-        when it is first asked for. Raises InvalidArgument for names of no value."""
+    def _variant(self, interface: Interface) -> Executable:
+        """The executable with this interface; compiled when it is first asked for. Raises InvalidArgument for names of
+        no value, and where there is no model to compile."""
         if self._main is None:
             raise RuntimeError("The session is closed.")
-        if not outputs and not fed:
+        if not any(interface):
             return self._main
         with self._lock:
-            found = self._variants.get((outputs, fed))
+            found = self._variants.get(interface)
             if found is None:
                 known = self._artifact.notes().get("values", ())
-                for name in outputs:
+                for name in interface.outputs:
                     if name not in known or self._compiled_ahead:
                         raise InvalidArgument(f"Invalid output name:{name}")
                 if self._compiled_ahead:
-                    raise InvalidArgument(f"Invalid input name: {fed[0]} (it is a constant of the compiled model)")
-                found = self._variants[outputs, fed] = self._executable(outputs, fed)
+                    name = (*interface.fed, *interface.loose)[0]
+                    raise InvalidArgument(f"Invalid input name: {name} (it is a constant of the compiled model)")
+                found = self._variants[interface] = self._executable(interface)
             return found
+
+    def _loosened(self, interface: Interface, arrays: Sequence[Array], reason: feeds.Disagreement) -> Any:
+        """The executable and the plan for inputs that disagree on named dimensions: onnxruntime does not look at the
+        names, and what broadcasts is a result. Raises InvalidArgument, which tells them, for what does not."""
+        try:
+            executable = self._variant(interface._replace(loose=reason.symbols))
+            return executable, executable.plan(arrays)
+        except Status:
+            raise InvalidArgument(reason.text) from None
 
     @property
     def _compiled_ahead(self) -> bool:
@@ -154,12 +177,19 @@ class Session:
         _check_run_options(options)
         fitted = feeds.fit(arrays, self._inputs_of_model(), self._overridable)
         intermediate = tuple([name for name in names if name not in self._output_types])
+        interface = Interface(intermediate, tuple([i.name for i in self._overridable if i.name in fitted]))
         try:
-            executable = self._variant(intermediate, tuple([i.name for i in self._overridable if i.name in fitted]))
+            executable = self._variant(interface)
         except InvalidArgument as error:
             raise InvalidArgument(error.text.replace("output name:", f"output name{colon}")) from None
         ordered = [fitted[each.name] for each in executable.inputs]
-        plan = executable.plan(ordered)
+        try:
+            plan = executable.plan(ordered)
+        except feeds.Disagreement as error:
+            executable, plan = self._loosened(interface, ordered, error)
+        except Status as error:
+            self._told(error, options)
+            raise
         terminate = None
         if options is not None:
             options.check()
@@ -175,8 +205,7 @@ class Session:
             else:
                 results = executable.program.run(plan, ordered, terminate, address)
         except Status as error:
-            severity = -1 if options is None else options.log_severity_level
-            log.log(log.ERROR, error.text, severity, self._sess_options.log_severity_level, name=self._name(options))
+            self._told(error, options)
             raise
         if profile is not None and self._profiler is not None:
             self._profiler.end(profile, executable is self._main, ordered, results)
@@ -186,6 +215,11 @@ class Session:
             return results
         by_name = dict(zip(executable.outputs, results))
         return [by_name[name] for name in names]
+
+    def _told(self, error: Status, options: RunOptions | None) -> None:
+        """Logs what ended a run."""
+        severity = -1 if options is None else options.log_severity_level
+        log.log(log.ERROR, error.text, severity, self._sess_options.log_severity_level, name=self._name(options))
 
     def _name(self, options: RunOptions | None) -> str:
         """The name of the session, and of the run, in messages."""
@@ -330,11 +364,21 @@ class Session:
         self, providers: Sequence[Any] | None = None, provider_options: Sequence[dict[Any, Any]] | None = None
     ) -> None:
         """Chooses providers again. Where that fails, the session stays as it was."""
-        self._choose_providers(providers, provider_options, fallback=False)
+        self._choose_providers(providers, provider_options)
 
-    def _choose_providers(self, names: Any, options: Any, fallback: bool) -> None:
-        chosen = providers.choose(names, options, fallback)
+    def _choose_providers(self, names: Any, options: Any) -> list[str]:
+        """Sets the providers, and returns those that were named."""
+        configured = self._sess_options._providers
+        if configured and (names or options):
+            warnings.warn(
+                "Specified 'providers'/'provider_options' when creating InferenceSession but SessionOptions has "
+                "already been configured with providers. InferenceSession will only use the providers passed to "
+                "InferenceSession().",
+                stacklevel=4,
+            )
+        named, chosen = providers.choose(names or list(configured.items()), options)
         self._providers, self._provider_options = list(chosen), chosen
+        return named
 
     def disable_fallback(self) -> None:
         """Of execution providers, when one fails during a run: there is none that could."""
@@ -423,7 +467,7 @@ class InferenceSession(Session):
         provider_options: Sequence[dict[Any, Any]] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(enable_fallback=bool(kwargs.get("enable_fallback", True)))
+        super().__init__(enable_fallback=int(kwargs.get("enable_fallback", 1)) == 1)
         self._model_path = self._model_bytes = None
         if isinstance(path_or_bytes, (str, os.PathLike)):
             self._model_path = os.fspath(path_or_bytes)
@@ -439,18 +483,33 @@ class InferenceSession(Session):
                 f"{type(sess_options).__name__}"
             )
         self._sess_options_initial = sess_options
-        self._sess_options = SessionOptions() if sess_options is None else sess_options.copied()
-        self._fallback_providers = ["CPUExecutionProvider"]
-        configured = self._sess_options._providers
-        if configured and providers:
-            warnings.warn(
-                "Specified 'providers'/'provider_options' when creating InferenceSession but SessionOptions has "
-                "already been configured with providers. InferenceSession will only use the providers passed to "
-                "InferenceSession().",
-                stacklevel=2,
-            )
-        self._choose_providers(providers or list(configured.items()), provider_options, self._enable_fallback)
+        self._read_config_from_model = configuration.wanted() if "ORT_LOAD_CONFIG_FROM_MODEL" in os.environ else False
+        self._fallback_providers = [CPU]
+        try:
+            self._create(providers, provider_options)
+        except (ValueError, RuntimeError) as error:
+            if not self._enable_fallback:
+                raise
+            print("*************** EP Error ***************")
+            print(f"EP Error {error} when using {providers}")
+            print(f"Falling back to {self._fallback_providers} and retrying.")
+            print("****************************************")
+            try:
+                self._create(self._fallback_providers, None)
+            except Exception as again:
+                raise again from error
+            self.disable_fallback()
+
+    def _create(self, names: Any, provider_options: Any) -> None:
+        """Chooses the providers and loads the model. Raises ValueError and RuntimeError for what the options say."""
+        initial = self._sess_options_initial
+        self._sess_options = SessionOptions() if initial is None else initial.copied()
+        named = self._choose_providers(names, provider_options)
+        self._sess_options.check(cpu_chosen=CPU in named)
         self._load()
+        if self._read_config_from_model:
+            configuration.apply(self._model_meta.custom_metadata_map, self._sess_options)
+            self._load()
 
 
 def _check_run_options(options: RunOptions | None) -> None:
@@ -459,17 +518,12 @@ def _check_run_options(options: RunOptions | None) -> None:
         raise TypeError(f"run(): incompatible function arguments: run_options must be a RunOptions, not {kind}")
 
 
-def _node_arg(entry: Mapping[str, Any]) -> NodeArg:
-    return NodeArg.of(entry["name"], entry["type"], list(entry["shape"]))
+def _node_arg(entry: Mapping[str, Any], overrides: Mapping[Any, int]) -> NodeArg:
+    return NodeArg.of(entry["name"], entry["type"], [overrides.get(dim, dim) for dim in entry["shape"]])
 
 
-def load(
-    model: str | bytes, options: SessionOptions, outputs: tuple[str, ...] = (), fed: tuple[str, ...] = ()
-) -> artifact.Artifact:
-    """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss.
-
-    outputs: intermediate values to give out as well. fed: initializers to take as inputs.
-    """
+def load(model: str | bytes, options: SessionOptions, interface: Interface = Interface()) -> artifact.Artifact:
+    """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss."""
     if isinstance(model, str):
         _check_path(model)
     elif not model:
@@ -477,11 +531,15 @@ def load(
     _check_cancelled(model, options)
     if artifact.is_artifact(model):
         return artifact.load(model)
+    _check_format(model, options.config("session.load_model_format"))
     settings = options.compiler_settings()
-    if outputs:
-        settings["outputs"] = outputs
-    if fed:
-        settings["fed"] = fed
+    if interface.outputs:
+        settings["outputs"] = interface.outputs
+    if interface.fed:
+        settings["fed"] = interface.fed
+    if interface.loose:
+        loose = {f"name:{name}": -1 for name in interface.loose}
+        settings["free_dimensions"] = tuple(sorted({**dict(settings.get("free_dimensions", ())), **loose}.items()))
     return cache.load(model, settings, lambda directory: _compile(model, options, settings, directory))
 
 
@@ -502,6 +560,23 @@ def _check_path(path: str) -> None:
             raise InvalidProtobuf(f"Load model from {path} failed:Protobuf parsing failed.")
     elif os.path.getsize(path) == 0:
         raise InvalidArgument(f"Load model from {path} failed:No graph was found in the protobuf.")
+
+
+def _check_format(model: str | bytes, wanted: str) -> None:
+    """What a model is can be seen from its first bytes; here they have to be what the name or the options say."""
+    expected = wanted or ("ORT" if isinstance(model, str) and model.endswith(".ort") else "")
+    if not expected:
+        return
+    if isinstance(model, str):
+        with open(model, "rb") as file:
+            head = file.read(8)
+    else:
+        head = model[:8]
+    if expected == "ORT" and head[4:] != b"ORTM":
+        raise Fail("ORT model verification failed.")
+    if expected == "ONNX" and head[4:] == b"ORTM":
+        where = f"Load model from {model} failed:Protobuf parsing failed." if isinstance(model, str) else ""
+        raise InvalidProtobuf(where or "Failed to load model because protobuf parsing failed.")
 
 
 def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:

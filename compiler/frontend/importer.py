@@ -88,7 +88,7 @@ class _Scope:
 
 
 def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> Graph:
-    """The graph of a model. `free_dim_overrides` gives named dims a value.
+    """The graph of a model. `free_dim_overrides` gives named dims a value; a negative one takes the name away.
 
     Raises NotImplemented (listing all that is unsupported), Fail, InvalidGraph, InvalidArgument.
     """
@@ -169,7 +169,8 @@ class _Importer:
         if isinstance(dim, int):
             return dim
         if dim is not None and dim in self.overrides:
-            return self.overrides[dim]
+            size = self.overrides[dim]
+            return size if size >= 0 else Symbol(fresh)
         return Symbol(dim or fresh)
 
     # -- nodes -------------------------------------------------------------------------------------------------------

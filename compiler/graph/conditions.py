@@ -7,7 +7,7 @@ without symbols has none. Kernels rely on these: an index map is in bounds only 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..scalar.dim import Dim, Size, known_eq, known_le
 from .index import count
@@ -16,13 +16,16 @@ from .ir import Graph, Node
 
 @dataclass(frozen=True)
 class Condition:
-    """left == right, or left == 1 where `or_one`; at_most: left <= right instead. text: what is wrong if not."""
+    """left == right, or left == 1 where `or_one`; at_most: left <= right instead. text: what is wrong if not.
+
+    origin: the ONNX node that asks for it, "" where that is unknown."""
 
     left: Size
     right: Size
     text: str
     or_one: bool = False
     at_most: bool = False
+    origin: str = ""
 
 
 def _brief(*sizes: Size) -> str:
@@ -37,6 +40,7 @@ def conditions(graph: Graph) -> list[Condition]:
     for node in graph.nodes():
         for c in _of_node(node):
             if not _holds(c):
+                c = replace(c, origin=node.origin[0] if node.origin else "")
                 found.setdefault((c.left, c.right, c.or_one, c.at_most), c)
     return list(found.values())
 
@@ -49,7 +53,6 @@ def _holds(c: Condition) -> bool:
 
 def _of_node(node: Node) -> Iterator[Condition]:
     name = node.op.name
-    where = f"{node.origin[0]}: " if node.origin and node.origin[0] else ""
     out = node.outputs[0]
     if name in ("map", "broadcast", "matmul", "attention"):
         fixed = 2 if name in ("matmul", "attention") else 0
@@ -60,26 +63,26 @@ def _of_node(node: Node) -> Iterator[Condition]:
                 continue
             for d, t in zip(reversed(dims), reversed(target)):
                 if d != t and d != 1:
-                    yield Condition(d, t, f"{where}dimensions {_brief(d, t)} do not broadcast", or_one=True)
+                    yield Condition(d, t, f"dimensions {_brief(d, t)} do not broadcast", or_one=True)
     if name == "matmul":
         a, b = node.inputs
-        yield Condition(a.shape[-1], b.shape[-2], f"{where}Incompatible dimensions for matrix multiplication")
+        yield Condition(a.shape[-1], b.shape[-2], "MatMul dimension mismatch")
     elif name == "reshape":
         (x,) = node.inputs
-        text = f"{where}a tensor of {_brief(*x.shape)} has no shape {_brief(*out.shape)}"
+        text = f"The input tensor of shape {_brief(*x.shape)} has no shape {_brief(*out.shape)}"
         yield Condition(count(x.shape), count(out.shape), text)
     elif name == "concat":
         axis = node.attrs["axis"]
         for v in node.inputs[1:]:
             for i, (d, first) in enumerate(zip(v.shape, node.inputs[0].shape)):
                 if i != axis:
-                    yield Condition(d, first, f"{where}dimensions {_brief(d, first)} of a Concat differ")
+                    yield Condition(d, first, f"dimensions {_brief(d, first)} of a Concat differ")
     elif name == "slice":
         (x,) = node.inputs
         for start, size, step, dim in zip(node.attrs["starts"], node.attrs["sizes"], node.attrs["steps"], x.shape):
             if size != dim:
                 first, last = (start, start + (size - 1) * step) if step > 0 else (start + (size - 1) * step, start)
-                yield Condition(0, first, f"{where}a slice begins before its axis", at_most=True)
-                yield Condition(last, dim - 1, f"{where}a slice ends behind its axis", at_most=True)
+                yield Condition(0, first, "a slice begins before its axis", at_most=True)
+                yield Condition(last, dim - 1, "a slice ends behind its axis", at_most=True)
     for d in (d for v in node.outputs for d in v.shape if isinstance(d, Dim)):
-        yield Condition(0, d, f"{where}a dimension {_brief(d)} is negative", at_most=True)
+        yield Condition(0, d, f"a dimension {_brief(d)} is negative", at_most=True)

@@ -148,9 +148,9 @@ def test_wrong_dtype(affine: InferenceSession, dtype: str, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["text", b"bytes", object(), {"a": 1}, [[1, 2], [3]], (each for each in [1, 2])])
+@pytest.mark.parametrize("value", ["text", b"bytes", object(), {1}, [[1, 2], [3]], (each for each in [1, 2])])
 def test_no_array(affine: InferenceSession, value: Any) -> None:
-    with pytest.raises(RuntimeError, match=r"Unable to handle object of type|Input must be a list of dictionaries"):
+    with pytest.raises(RuntimeError, match=r"Unable to handle|Input must be a list of dictionaries|Could not create"):
         affine.run(None, {"x": value})
 
 

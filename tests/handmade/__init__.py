@@ -25,7 +25,7 @@ AFFINE: dict[str, Any] = {
         {"name": "z", "type": "tensor(float)", "shape": [3, "batch"]},
     ],
     "symbols": [{"name": "batch", "bind": [[0, 0]]}],
-    "asserts": ["batch {batch} is more than 1000"],
+    "asserts": [{"type": "InvalidArgument", "text": "batch {batch} is more than 1000"}],
     "errors": [{"type": "InvalidArgument", "text": "infinite, of batch {0}, with {1}"}],
     "modelmeta": {"graph_name": "affine", "version": 3, "custom_metadata_map": {"a": "b"}},
     "steps": 2,

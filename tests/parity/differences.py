@@ -35,8 +35,9 @@ class Difference(NamedTuple):
 DIFFERENT = [
     Difference(
         "inputs that disagree on a named dimension", "not checked: a size of 1 is broadcast, others fail in a kernel",
-        "InvalidArgument that names the input, the dimension and both sizes",
-        "code is compiled for what the model says; silent broadcasting hides errors",
+        "what broadcasts runs, on code that is compiled when it first happens; for others InvalidArgument, which names "
+        "the input, the dimension and both sizes",
+        "the name of the dimension tells what is wrong, the kernel that fails does not",
     ),
     Difference(
         "outputs and `OrtValue.numpy()` of float8e4m3fn", "raw uint8", "`ml_dtypes.float8_e4m3fn`",
@@ -50,8 +51,9 @@ DIFFERENT = [
         "it tells which one",
     ),
     Difference(
-        "text of errors inside of a run", "`Non-zero status code returned while running Mul node. Name:'mul' ...`",
-        "the reason alone", "a kernel computes many nodes; where one is meant, the text names it",
+        "text of sizes that do not fit, inside of a run", "`Non-zero status code returned while running Mul node. "
+        "Name:'mul' Status Message: ...`", "the same, with other words for the reason: in the dimensions' names",
+        "all sizes are checked before the first kernel runs",
     ),
     Difference(
         "text of TypeErrors", "lists the native signatures", "the same beginning, then what is wrong", "shorter",
@@ -81,8 +83,12 @@ DIFFERENT = [
         "sessions do not starve each other, and containers' limits are respected",
     ),
     Difference(
-        "a negative override of a dimension", "shown as the shape; disables the check", "ignored",
-        "a negative size means nothing",
+        "arrays that `run` returns", "`base` is a capsule", "`base` is None: they own their memory",
+        "which makes them ordinary arrays",
+    ),
+    Difference(
+        "indices out of range, a step of 0, division of integers by 0", "an error during the run",
+        "an index at the edge, all of the axis, 0", "kernels do not look for errors in data",
     ),
 ]  # fmt: skip
 
