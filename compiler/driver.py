@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..runtime import cache
-from . import toolchain
+from . import optimized, toolchain
 from .artifact import write_artifact
 from .codegen.c import kernels
 from .codegen.c.build import Source, build
@@ -96,6 +96,12 @@ def _load(model: str | bytes, options: Options) -> Model:
     """The model with the interface that the options ask for."""
     read = load_model(model, options.external_data_folder or None, options.files)
     return adjust(read, options.outputs, options.fed, options.tensors, options.denoted)
+
+
+def write_optimized(model: str | bytes, options: Options, path: str, external: str = "", threshold: int = 1024) -> None:
+    """Writes the model as an ONNX file, with what `options` say; see optimized.py."""
+    sizes = {name: size for name, size in options.dims.items() if size >= 0}
+    optimized.write(_load(model, options), path, options.level, sizes, external, threshold)
 
 
 def compile_model(

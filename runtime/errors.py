@@ -22,6 +22,13 @@ class Status(Exception):
     def __reduce__(self) -> tuple[type[Status], tuple[str]]:
         return type(self), (self.text,)
 
+    @classmethod
+    def of_system(cls, number: int) -> Status:
+        """What the system refused, by its number (`errno`); these have a text of another form."""
+        made = cls(f"SystemError : {number}")
+        made.args = (made.text,)
+        return made
+
 
 WHILE_RUNNING = "Non-zero status code returned while running {} node. Name:'{}' Status Message: "  # operator, name
 

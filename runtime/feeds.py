@@ -111,8 +111,9 @@ def _array(value: Any, name: str, declared: Input | None) -> Array:
             raise RuntimeError("Could not create tensor from given input list") from None
         raise RuntimeError(f"Unable to handle object of type {type(value)}") from None
     if array.dtype == object:
-        reason = _NO_ARRAY.format(name) if isinstance(value, Iterable) else f"Unable to handle object of type {type(value)}"
-        raise RuntimeError(reason)
+        if isinstance(value, Iterable):
+            raise RuntimeError(_NO_ARRAY.format(name))
+        raise RuntimeError(f"Unable to handle object of type {type(value)}")
     return array
 
 
@@ -120,9 +121,9 @@ def _no_map(value: Mapping[Any, Any], declared: Input | None) -> Exception:
     """What is wrong with a map: there are no inputs of maps."""
     if not value:
         return RuntimeError("Size of dictionary is empty, unable to run the prediction.")
-    key = "int64" if isinstance(next(iter(value)), int) else "string"
+    kind = f"map({'int64' if isinstance(next(iter(value)), int) else 'string'},tensor(float))"
     expected = declared.type if declared is not None else ""
-    return InvalidArgument(f"Unexpected input data type. Actual: ((map({key},tensor(float)))) , expected: (({expected}))")
+    return InvalidArgument(f"Unexpected input data type. Actual: (({kind})) , expected: (({expected}))")
 
 
 def _typed(array: Array, declared: Input) -> Array:

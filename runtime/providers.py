@@ -78,4 +78,5 @@ def choose(providers: object, provider_options: object) -> tuple[list[str], dict
         if name not in KNOWN:
             raise RuntimeError(f"Unknown Provider Type: {name}")
     chosen = {name: options for name, options in wanted.items() if name in available}
-    return list(wanted), {**chosen, CPU: {}}  # in the place it was given, else at the end; onnxruntime reports no options of it
+    # The CPU in the place it was given, else at the end; onnxruntime reports no options of it.
+    return list(wanted), {**chosen, CPU: {}}

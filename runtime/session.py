@@ -2,7 +2,7 @@
 
 In: an ONNX model (path or bytes) or a compiled artifact; then feeds. Out: lists of new arrays. Sessions are stateless:
 `run` may be called from any number of threads at once.
-It must never import the compiler, but for the one lazy import in `_compile`, on a cache miss.
+It must never import the compiler, but for the one lazy import in `_compiler`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import artifact, background, cache, configuration, feeds, log, providers
+from . import artifact, background, cache, configuration, errors, feeds, log, providers
 from .binding import IOBinding, SessionIOBinding
 from .devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices
 from .enums import OrtDeviceVendorId
@@ -48,6 +48,9 @@ class Interface(NamedTuple):
     loose: tuple[str, ...] = ()
 
 
+AS_IT_IS = Interface()
+
+
 class Session:
     """What every session can do; `InferenceSession` makes one."""
 
@@ -68,6 +71,8 @@ class Session:
         self._lock = threading.Lock()
         main, manifest = self._main, self._main.artifact.manifest
         self._artifact = main.artifact
+        if options.optimized_model_filepath:
+            _write_optimized(self._model(), options)
         overrides = options.negative_dimensions()
         self._inputs_meta = [_node_arg(each, overrides) for each in manifest["inputs"]]
         self._outputs_meta = [_node_arg(each, overrides) for each in manifest["outputs"]]
@@ -86,13 +91,17 @@ class Session:
             self._profiler.session_event("session_initialization", start)
             self._profiler.describe(main.artifact.notes())
 
-    def _executable(self, interface: Interface = Interface()) -> Executable:
+    def _executable(self, interface: Interface = AS_IT_IS) -> Executable:
         """The compiled model, with this interface."""
+        options = self._sess_options
+        loaded = load(self._model(), options, interface)
+        return Executable(loaded, options.threads(), options.float_flags())
+
+    def _model(self) -> str | bytes:
+        """The path of the model, or its bytes."""
         model = self._model_path if self._model_path is not None else self._model_bytes
         assert model is not None
-        options = self._sess_options
-        loaded = load(model, options, interface)
-        return Executable(loaded, options.threads(), options.float_flags())
+        return model
 
     def _variant(self, interface: Interface) -> Executable:
         """The executable with this interface; compiled when it is first asked for. Raises InvalidArgument for names of
@@ -126,7 +135,7 @@ class Session:
     @property
     def _compiled_ahead(self) -> bool:
         """Whether there is no ONNX model behind this session, only compiled code."""
-        return artifact.is_artifact(self._model_path if self._model_path is not None else self._model_bytes or b"")
+        return artifact.is_artifact(self._model())
 
     # ---- Running --------------------------------------------------------------------------------------------------
 
@@ -447,8 +456,7 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as the model (path or bytes) and the options; unpickling loads it again."""
-        model = self._model_path if self._model_path is not None else self._model_bytes
-        return InferenceSession, (model, self._sess_options, list(self._provider_options.items()))
+        return InferenceSession, (self._model(), self._sess_options, list(self._provider_options.items()))
 
 
 class InferenceSession(Session):
@@ -512,6 +520,20 @@ class InferenceSession(Session):
             self._load()
 
 
+def _write_optimized(model: str | bytes, options: SessionOptions) -> None:
+    """The file that `optimized_model_filepath` asks for. Raises InvalidArgument where it cannot be written."""
+    path, format = options.optimized_model_filepath, options.config("session.save_model_format")
+    if format == "ORT" or (not format and path.endswith(".ort")):
+        raise errors.NotImplemented("optimized_model_filepath: files of the format .ort are read, and not written")
+    if artifact.is_artifact(model):
+        raise InvalidArgument("optimized_model_filepath: a compiled model is no ONNX model any more")
+    driver, make_options, _ = _compiler()
+    settings = make_options(**options.compiler_settings(), data=options.given)
+    external = options.config("session.optimized_model_external_initializers_file_name")
+    least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    driver.write_optimized(model, settings, path, external, int(least))
+
+
 def _check_run_options(options: RunOptions | None) -> None:
     if options is not None and not isinstance(options, RunOptions):
         kind = type(options).__name__
@@ -522,7 +544,7 @@ def _node_arg(entry: Mapping[str, Any], overrides: Mapping[Any, int]) -> NodeArg
     return NodeArg.of(entry["name"], entry["type"], [overrides.get(dim, dim) for dim in entry["shape"]])
 
 
-def load(model: str | bytes, options: SessionOptions, interface: Interface = Interface()) -> artifact.Artifact:
+def load(model: str | bytes, options: SessionOptions, interface: Interface = AS_IT_IS) -> artifact.Artifact:
     """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss."""
     if isinstance(model, str):
         _check_path(model)
@@ -579,20 +601,23 @@ def _check_format(model: str | bytes, wanted: str) -> None:
         raise InvalidProtobuf(where or "Failed to load model because protobuf parsing failed.")
 
 
-def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
-    """The one way from the runtime to the compiler: only here, only on a cache miss."""
-    from ..compiler.driver import compile_model
-    from ..compiler.options import Options
-    from ..compiler.progress import Progress
+def _compiler() -> Any:
+    """The one way from the runtime to the compiler: only here, only where there is something to compile or write."""
+    from ..compiler import driver, options, progress
 
-    with Progress() as show:
+    return driver, options.Options, progress.Progress
+
+
+def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
+    driver, make_options, make_progress = _compiler()
+    with make_progress() as show:
 
         def progress(stage: str, *amounts: int) -> None:
             _check_cancelled(model, options)
             show(stage, *amounts)
 
         try:
-            compile_model(model, Options(**settings, data=options.given), directory, progress)
+            driver.compile_model(model, make_options(**settings, data=options.given), directory, progress)
         except (Fail, InvalidArgument, InvalidGraph) as error:
             where = f"Load model from {model} failed:" if isinstance(model, str) else ""
             if error.text.startswith(where):

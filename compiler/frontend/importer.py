@@ -98,6 +98,15 @@ def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = No
     return replace(graph, bindings=live_bindings(replace(graph, bindings=symbols.bindings)))
 
 
+def import_values(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """What each name of the graph stands for after the import; a tensor is a `Value`. Raises as import_model."""
+    _check_versions(model)
+    with collecting():
+        importer = _Importer(model, dict(free_dim_overrides or {}))
+        importer.run()
+    return importer.scope.values
+
+
 def _check_versions(model: Model) -> None:
     if model.ir_version > onnx.IR_VERSION:
         raise Fail(
@@ -121,10 +130,10 @@ class _Importer:
         self.overrides = overrides
         self.reasons: list[Reason] = []
         self.count = 0
+        self.scope = _Scope(model.opsets, initializers=model.graph.initializers)
 
     def run(self) -> Graph:
-        graph = self.model.graph
-        scope = _Scope(self.model.opsets, initializers=graph.initializers)
+        graph, scope = self.model.graph, self.scope
         inputs = []
         for name, type in graph.inputs.items():
             if name in graph.initializers:  # a constant with a visible name (always so below IR version 4)

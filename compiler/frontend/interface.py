@@ -20,6 +20,7 @@ class Given(Tensor):
     """A tensor of the user's, in the place of one of the model's."""
 
     def __init__(self, name: str, array: Array) -> None:
+        self.proto = None
         self.name = name
         self.dtype = from_numpy(array.dtype)
         self.shape = array.shape
@@ -37,9 +38,8 @@ def adjust(
     graph = model.graph
     initializers: dict[str, Tensor | SparseTensor] = dict(graph.initializers)
     for name, array in tensors.items():
-        if name not in initializers:
-            raise InvalidArgument(f"The model has no initializer of the name {name}.")
-        initializers[name] = Given(name, array)
+        if name in initializers:  # others are ignored, as by onnxruntime
+            initializers[name] = Given(name, array)
     for name in fed:
         if name not in overridable(model):
             raise InvalidArgument(f"Invalid input name: {name}")

@@ -57,7 +57,7 @@ class Tensor:
     """A stored tensor; decoded on first use."""
 
     def __init__(self, proto: onnx.TensorProto, files: ExternalFiles) -> None:
-        self._proto = proto
+        self.proto: onnx.TensorProto | None = proto
         self._files = files
         self.name = _name(proto.name)
         self.dtype = dtype_of(proto.data_type)
@@ -66,7 +66,8 @@ class Tensor:
     @cached_property
     def array(self) -> Array:
         """The values, read-only by convention. Raises Fail where the stored bytes do not fit the shape."""
-        return _decode(self._proto, self.dtype, self.shape, self._files)
+        assert self.proto is not None
+        return _decode(self.proto, self.dtype, self.shape, self._files)
 
 
 class SparseTensor:
@@ -158,6 +159,7 @@ class Model:
     description: str
     graph_description: str
     path: Path | None = None
+    function_protos: list[onnx.FunctionProto] = field(default_factory=list, repr=False)
 
 
 def load_model(
@@ -187,7 +189,7 @@ def load_model(
 
 def _parse(data: bytes, files: ExternalFiles, path: Path | None) -> Model:
     prefix = f"Load model from {path} failed:" if path else ""
-    if ort_format.is_ort(data) or (path and path.suffix == ".ort"):
+    if ort_format.is_ort(data):
         proto = ort_format.read(data)
     else:
         proto = onnx.ModelProto()
@@ -212,6 +214,7 @@ def _parse(data: bytes, files: ExternalFiles, path: Path | None) -> Model:
         description=_name(proto.doc_string),
         graph_description=_name(proto.graph.doc_string),
         path=path,
+        function_protos=list(proto.functions),
     )
 
 

@@ -1,0 +1,151 @@
+"""The model of a session as an ONNX file that any other runtime reads: `SessionOptions.optimized_model_filepath`.
+
+In: a model and its options. Out: the same model without what is known before it runs: constants are folded, nodes that
+nothing needs or that do nothing are gone, the user's tensors and sizes are in it. What this compiler does beyond that
+(fusion, layouts) has no name in ONNX, and is not in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ..runtime.errors import InvalidArgument
+from .artifact import constant_array
+from .frontend.importer import import_values
+from .frontend.load import Model, NodeDef, Tensor, Type
+from .graph.ir import Value, reachable, static_nodes
+
+BASIC = 1  # the graph optimization level from which on the model is changed
+LARGE = 1 << 20  # bytes of a folded constant, where it is not smaller than what it is made of
+
+
+def write(
+    model: Model, path: str, level: int = 99, sizes: Mapping[str, int] | None = None, external: str = "",
+    threshold: int = 1024,
+) -> None:
+    """Writes the optimised model to `path`. Raises InvalidArgument where that cannot be.
+
+    sizes: values of named dimensions. external: a file beside it, for initializers of `threshold` bytes and more.
+    """
+    made = _proto(model, _folded(model, sizes or {}) if level >= BASIC else None, sizes or {})
+    try:
+        if external:
+            Path(path).with_name(external).unlink(missing_ok=True)  # onnx would append to it
+            onnx.save(made, path, save_as_external_data=True, location=external, size_threshold=threshold)
+        else:
+            Path(path).write_bytes(made.SerializeToString())
+    except OSError as error:
+        raise InvalidArgument.of_system(error.errno or 0) from None
+
+
+def _folded(model: Model, sizes: Mapping[str, int]) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of values that nodes make of constants alone."""
+    values = {name: v for name, v in import_values(model, sizes).items() if isinstance(v, Value)}
+    static = static_nodes(list(reachable(values.values())))
+    found = {}
+    for node in model.graph.nodes:
+        made = {name: values[name] for name in node.outputs if name in values}
+        if len(made) == len(list(filter(None, node.outputs))) and all(v.node in static for v in made.values()):
+            arrays = {name: constant_array(v) for name, v in made.items()}
+            read = sum(_bytes(model, name) for name in node.inputs)
+            if sum(a.nbytes for a in arrays.values()) <= max(LARGE, read):
+                found.update(arrays)
+    return found
+
+
+def _bytes(model: Model, name: str) -> int:
+    found = model.graph.initializers.get(name)
+    return found.array.nbytes if found is not None else 0
+
+
+def _proto(
+    model: Model, folded: Mapping[str, np.ndarray[Any, Any]] | None, sizes: Mapping[str, int]
+) -> onnx.ModelProto:
+    graph = model.graph
+    nodes = [node for node in _in_order(graph.nodes) if folded is None or not _known(node, folded)]
+    if folded is not None:
+        nodes = _needed(nodes, set(graph.outputs))
+    read = {name for node in nodes for name in _reads(node.proto)} | set(graph.outputs)
+    kept = {name: t for name, t in graph.initializers.items() if folded is None or name in read | set(graph.inputs)}
+    constants = [_tensor(name, t.array, t) for name, t in kept.items()]
+    constants += [_tensor(name, array) for name, array in (folded or {}).items() if name in read]
+    made = helper.make_graph(
+        [node.proto for node in nodes], graph.name,
+        [onnx.ValueInfoProto(name=name, type=_type(t, sizes)) for name, t in graph.inputs.items()],
+        [onnx.ValueInfoProto(name=name, type=_type(t, sizes)) for name, t in graph.outputs.items()],
+        constants, model.graph_description,
+    )  # fmt: skip
+    imports = [helper.make_opsetid(domain, version) for domain, version in model.opsets.items()]
+    whole = helper.make_model(
+        made, opset_imports=imports, ir_version=model.ir_version, producer_name=model.producer,
+        producer_version=model.producer_version, domain=model.domain, model_version=model.model_version,
+        doc_string=model.description,
+    )  # fmt: skip
+    whole.functions.extend(model.function_protos)
+    helper.set_model_props(whole, model.metadata)
+    return whole
+
+
+def _known(node: NodeDef, folded: Mapping[str, Any]) -> bool:
+    outputs = list(filter(None, node.outputs))
+    return bool(outputs) and all(name in folded for name in outputs)
+
+
+def _needed(nodes: list[NodeDef], outputs: set[str]) -> list[NodeDef]:
+    """Those that the outputs depend on."""
+    wanted, found = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.outputs):
+            wanted.update(_reads(node.proto))
+            found.append(node)
+    return found[::-1]
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node and its sub-graphs mention, those of the sub-graphs' own values included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (value.name for value in graph.output)
+            for inner in graph.node:
+                yield from _reads(inner)
+
+
+def _in_order(nodes: list[NodeDef]) -> list[NodeDef]:
+    """Each node after those it reads from; models need not have them so."""
+    maker = {name: node for node in nodes for name in node.outputs if name}
+    order: dict[int, NodeDef] = {}
+    for root in nodes:
+        stack = [(root, False)]
+        while stack:
+            node, expanded = stack.pop()
+            if expanded:
+                order.setdefault(id(node), node)
+            elif id(node) not in order:
+                stack.append((node, True))
+                before = [maker[name] for name in _reads(node.proto) if name in maker and maker[name] is not node]
+                stack.extend((each, False) for each in reversed(before) if id(each) not in order)
+    return list(order.values())
+
+
+def _tensor(name: str, array: np.ndarray[Any, Any], stored: Any = None) -> onnx.TensorProto:
+    """The stored form where the model has one with its data in it, else a new one."""
+    if isinstance(stored, Tensor) and stored.proto is not None and not stored.proto.external_data:
+        return stored.proto
+    return numpy_helper.from_array(np.asarray(array), name)
+
+
+def _type(type: Type, sizes: Mapping[str, int]) -> onnx.TypeProto:
+    if type.kind in ("sequence", "optional") and type.element is not None:
+        make = helper.make_sequence_type_proto if type.kind == "sequence" else helper.make_optional_type_proto
+        return make(_type(type.element, sizes))
+    if type.kind != "tensor" or type.dtype is None:
+        return onnx.TypeProto()
+    shape = None if type.shape is None else [sizes.get(d, d) if isinstance(d, str) else d for d in type.shape]
+    return helper.make_tensor_type_proto(type.dtype.onnx, shape)
