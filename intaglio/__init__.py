@@ -20,6 +20,8 @@ from .runtime.session import InferenceSession
 from .runtime.value import OrtValue, copy_tensors
 
 if TYPE_CHECKING:
+    from .adapters import AdapterFormat as AdapterFormat
+    from .adapters import LoraAdapter as LoraAdapter
     from .model_compiler import ModelCompiler as ModelCompiler
     from .runtime.devices import OrtArenaCfg as OrtArenaCfg
     from .runtime.devices import OrtEpDevice as OrtEpDevice
@@ -34,6 +36,8 @@ cuda_version = ""
 
 # Where to find what is not imported at once.
 _LAZY = {
+    "AdapterFormat": ".adapters",
+    "LoraAdapter": ".adapters",
     "ModelCompiler": ".model_compiler",
     "OrtAllocatorType": ".runtime.enums",
     "OrtArenaCfg": ".runtime.devices",

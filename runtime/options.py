@@ -20,6 +20,7 @@ from .names import AVAILABLE, CPU, KNOWN
 from .value import OrtValue
 
 if TYPE_CHECKING:
+    from ..adapters import LoraAdapter
     from .devices import OrtEpDevice
 
 
@@ -315,8 +316,10 @@ class RunOptions(_Checked):
     def __init__(self) -> None:
         super().__init__()
         object.__setattr__(self, "_terminate", ctypes.c_int32(0))
+        object.__setattr__(self, "_adapters", [])
 
     _terminate: ctypes.c_int32  # the running program looks at it
+    _adapters: list[LoraAdapter]
     log_severity_level: int
     logid: str
 
@@ -350,6 +353,21 @@ class RunOptions(_Checked):
             super().__setattr__(name, value)
         else:
             self._terminate.value = _converted(bool, value, "RunOptions.terminate")
+
+    def add_active_adapter(self, adapter: LoraAdapter) -> None:
+        """Feeds the tensors of the adapter in each `run` and `run_with_ort_values` with these options; other ways to run
+        do not look at it, as with onnxruntime."""
+        if not hasattr(adapter, "Load"):
+            raise TypeError(
+                "add_active_adapter(): incompatible function arguments: it takes a LoraAdapter, not "
+                f"{type(adapter).__name__}"
+            )
+        self._adapters.append(adapter)
+
+    @property
+    def adapted(self) -> dict[str, OrtValue]:
+        """What the adapters feed."""
+        return {name: value for adapter in self._adapters for name, value in adapter.values().items()}
 
     def add_run_config_entry(self, key: str, value: str) -> None:
         self._add_config("add_run_config_entry", key, value)

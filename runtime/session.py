@@ -166,8 +166,18 @@ class Session:
                 plan = self._plans.get(tuple(shapes))
                 if plan is not None:
                     return self._program.run(plan, arrays)
-        converted = feeds.convert(input_feed, self._inputs_of_model(), self._overridable)
-        return self._execute(feeds.names_of(output_names), converted, run_options)
+        return self._execute(feeds.names_of(output_names), self._converted(input_feed, run_options), run_options)
+
+    def _converted(self, feed: Mapping[str, Any], options: RunOptions | None) -> dict[str, Array]:
+        """The arrays of a feed, and of the adapters in the options."""
+        if isinstance(options, RunOptions) and options.adapted:
+            feed = {**feed, **options.adapted}
+        return feeds.convert(feed, self._inputs_of_model(), self._overridable)
+
+    def _ignores_adapters(self, method: str, options: RunOptions | None) -> None:
+        if isinstance(options, RunOptions) and options.adapted:
+            text = f"{method} has active adapters specified, but won't have an effect"
+            log.log(log.WARNING, text, self._sess_options.log_severity_level, name=self._name(options))
 
     def _inputs_of_model(self) -> list[feeds.Input]:
         if self._main is None:
@@ -250,7 +260,8 @@ class Session:
         names = feeds.names_of(output_names)
         if run_options is not None and not isinstance(run_options, RunOptions):
             raise RuntimeError(f"run_options must be a RunOptions, not {type(run_options)}")
-        converted = feeds.convert(input_feed, self._inputs_of_model(), self._overridable)
+        self._ignores_adapters("run_async", run_options)
+        converted = self._converted(input_feed, None)
 
         def work() -> tuple[list[Any], str]:
             try:
@@ -273,6 +284,7 @@ class Session:
         everything that is wrong with the run."""
         if iobinding._session is not self:
             raise ValueError("IOBinding must be used with the session that created it.")
+        self._ignores_adapters("run_with_iobinding", run_options)
         bound = iobinding._iobinding if isinstance(iobinding, IOBinding) else iobinding
         bound.run(run_options)
 
@@ -284,8 +296,7 @@ class Session:
     ) -> list[OrtValue]:
         """`run` with values in and out."""
         values = {name: value._get_c_value() for name, value in input_dict_ort_values.items()}
-        converted = feeds.convert(values, self._inputs_of_model(), self._overridable)
-        results = self._execute(feeds.names_of(output_names), converted, run_options)
+        results = self._execute(feeds.names_of(output_names), self._converted(values, run_options), run_options)
         return [OrtValue.of_array(array) for array in results]
 
     def run_with_ortvaluevector(

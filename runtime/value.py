@@ -181,6 +181,11 @@ class OrtValue:
     def tensor_size_in_bytes(self) -> int:
         return int(self._tensor().nbytes)
 
+    def memory(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The bytes of the tensor, as ONNX lays them out. Raises RuntimeError where this is no tensor."""
+        bytes_: np.ndarray[Any, np.dtype[np.uint8]] = self._tensor().reshape(-1).view(np.uint8)
+        return bytes_
+
     def _tensor(self) -> Array:
         if self._other is not None:
             raise RuntimeError("Only OrtValues that are Tensors/SparseTensors are currently supported")
@@ -239,7 +244,7 @@ class OrtValue:
         target = self._tensor()
         if source.nbytes != target.nbytes:
             raise RuntimeError("The input size of numpy arrays does not match the size of the OrtValue.")
-        target.reshape(-1).view(np.uint8)[:] = np.ascontiguousarray(source).reshape(-1).view(np.uint8)
+        self.memory()[:] = np.ascontiguousarray(source).reshape(-1).view(np.uint8)
 
 
 class OrtValueVector:

@@ -267,7 +267,9 @@ def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
         outputs={_name(v.name): _type(v.type) for v in proto.output},
         types={_name(v.name): _type(v.type) for v in proto.value_info},
         initializers=initializers,
-        denotations={_name(v.name): tuple(_name(d.denotation) for d in v.type.tensor_type.shape.dim) for v in proto.input},
+        denotations={
+            _name(v.name): tuple(_name(d.denotation) for d in v.type.tensor_type.shape.dim) for v in proto.input
+        },
     )
 
 

@@ -1,27 +1,18 @@
 """Reads onnxruntime's own file format (.ort): bytes in, an ONNX `ModelProto` out, which `load` reads on.
 
-The format is a FlatBuffer of the schema onnxruntime/core/flatbuffers/schema/ort.fbs. A file is untrusted: every offset
-and length is checked against the bytes that are there before it is followed, the depth of tables is limited, and so
-is the work: a small file cannot claim to be a huge one by naming its parts again and again.
-Needs the `flatbuffers` package, which is imported only when there is such a file to read.
+The format is a FlatBuffer of the schema onnxruntime/core/flatbuffers/schema/ort.fbs; flatbuffer.py reads it safely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from ...runtime.errors import Fail
+from .flatbuffer import Damaged, Table, root
 
 IDENTIFIER = b"ORTM"
 # The tables that are read kept their meaning from the first version of the format on; later ones only added to it.
 VERSIONS = ("1", "2", "3", "4", "5", "6")
-MAX_DEPTH = 64  # of tables in tables, as in the FlatBuffers verifier
-MAX_SHARING = 64  # how many times the size of the file may be read: names are shared, little else
 
 _TENSOR, _SEQUENCE, _MAP = 1, 2, 3  # TypeInfoValue
 _VALUE, _PARAM = 1, 2  # DimensionValueType
@@ -34,164 +25,34 @@ def is_ort(data: bytes) -> bool:
 
 def read(data: bytes) -> onnx.ModelProto:
     """The model in a file's bytes. Raises Fail where they are damaged, or of an unknown version."""
-    if not is_ort(data):
-        raise _damaged()
-    root = _root(data)
-    version = (root.text(0) or b"").decode("utf-8", "replace")
-    if version not in VERSIONS:
-        raise Fail(f"The ORT format model version [{version}] is not supported; these are: {', '.join(VERSIONS)}.")
-    return _model(root.required(1, "Model"))
-
-
-def _damaged() -> Fail:
-    return Fail("ORT model verification failed.")
-
-
-# -- FlatBuffers -----------------------------------------------------------------------------------------------------
-
-
-class _File:
-    """The bytes, and checked access to them. `fuel`: how many more of them may be read."""
-
-    def __init__(self, data: bytes) -> None:
-        try:
-            from flatbuffers import encode, packer
-        except ImportError:
-            raise Fail(
-                "ORT format models are read with the flatbuffers package, which is not installed: "
-                "pip install flatbuffers, or give the ONNX model it was made from."
-            ) from None
-        self.data = data
-        self.fuel = MAX_SHARING * len(data)
-        self._get = encode.Get
-        self._kinds = {
-            "uint8": packer.uint8, "uint16": packer.uint16, "uint32": packer.uint32, "int32": packer.int32,
-            "int64": packer.int64, "float32": packer.float32,
-        }  # fmt: skip
-
-    def number(self, kind: str, position: int) -> Any:
-        packer = self._kinds[kind]
-        if not 0 <= position <= len(self.data) - packer.size:
-            raise _damaged()
-        return self._get(packer, self.data, position)
-
-    def indirect(self, position: int) -> int:
-        """What the offset stored at `position` points to; offsets point forward."""
-        return int(position + self.number("uint32", position))
-
-    def vector(self, position: int, itemsize: int) -> tuple[int, int]:
-        """Where the vector begins that the offset at `position` points to, and how many elements it has."""
-        start = self.indirect(position)
-        length = self.number("uint32", start)
-        self.spend(length * itemsize)
-        if length * itemsize > len(self.data) - (start + 4):
-            raise _damaged()
-        return start + 4, length
-
-    def text(self, position: int) -> bytes:
-        start, length = self.vector(position, 1)
-        return self.data[start : start + length]
-
-    def spend(self, nbytes: int) -> None:
-        self.fuel -= nbytes
-        if self.fuel < 0:
-            raise _damaged()
-
-
-class _Table:
-    """A table: fields by their number in the schema. What is not there is None, 0 or empty."""
-
-    def __init__(self, file: _File, position: int, depth: int) -> None:
-        self._file = file
-        self._position = position
-        self._depth = depth
-        file.spend(4)
-        if depth > MAX_DEPTH:
-            raise _damaged()
-        self._vtable = position - file.number("int32", position)
-        self._fields = (file.number("uint16", self._vtable) - 4) // 2
-        self._size = file.number("uint16", self._vtable + 2)
-        if self._fields < 0 or self._size < 4:
-            raise _damaged()
-
-    def _field(self, slot: int) -> int | None:
-        """The position of a field's value."""
-        if slot >= self._fields:
-            return None
-        offset = self._file.number("uint16", self._vtable + 4 + 2 * slot)
-        if offset >= self._size and offset:
-            raise _damaged()
-        return self._position + offset if offset else None
-
-    def number(self, slot: int, kind: str, default: int = 0) -> Any:
-        position = self._field(slot)
-        return default if position is None else self._file.number(kind, position)
-
-    def text(self, slot: int) -> bytes | None:
-        position = self._field(slot)
-        return None if position is None else self._file.text(position)
-
-    def name(self, slot: int) -> str:
-        """A text that is a name; "" where there is none."""
-        return _name(self.text(slot) or b"")
-
-    def table(self, slot: int) -> _Table | None:
-        position = self._field(slot)
-        return None if position is None else _Table(self._file, self._file.indirect(position), self._depth + 1)
-
-    def required(self, slot: int, what: str) -> _Table:
-        table = self.table(slot)
-        if table is None:
-            raise Fail(f"Missing {what}. Invalid ORT format model.")
-        return table
-
-    def _offsets(self, slot: int) -> Iterator[int]:
-        """The positions of the elements of a vector of offsets."""
-        position = self._field(slot)
-        if position is not None:
-            start, length = self._file.vector(position, 4)
-            yield from range(start, start + 4 * length, 4)
-
-    def tables(self, slot: int) -> Iterator[_Table]:
-        for position in self._offsets(slot):
-            yield _Table(self._file, self._file.indirect(position), self._depth + 1)
-
-    def texts(self, slot: int) -> list[bytes]:
-        return [self._file.text(position) for position in self._offsets(slot)]
-
-    def names(self, slot: int) -> list[str]:
-        return [_name(each) for each in self.texts(slot)]
-
-    def array(self, slot: int, dtype: str) -> npt.NDArray[Any] | None:
-        """A vector of numbers, little-endian; shares the memory of the file."""
-        position = self._field(slot)
-        if position is None:
-            return None
-        stored = np.dtype(dtype).newbyteorder("<")
-        start, length = self._file.vector(position, stored.itemsize)
-        return np.frombuffer(self._file.data, stored, length, start)
-
-    def numbers(self, slot: int, dtype: str) -> list[Any]:
-        found = self.array(slot, dtype)
-        return [] if found is None else found.tolist()
-
-
-def _root(data: bytes) -> _Table:
-    file = _File(data)
-    return _Table(file, file.indirect(0), 0)
-
-
-def _name(data: bytes) -> str:
     try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise _damaged() from None
+        if not is_ort(data):
+            raise Damaged
+        table = root(data)
+        version = (table.text(0) or b"").decode("utf-8", "replace")
+        if version not in VERSIONS:
+            raise Fail(f"The ORT format model version [{version}] is not supported; these are: {', '.join(VERSIONS)}.")
+        return _model(_required(table, 1, "Model"))
+    except Damaged:
+        raise Fail("ORT model verification failed.") from None
+    except ImportError:
+        raise Fail(
+            "ORT format models are read with the flatbuffers package, which is not installed: "
+            "pip install flatbuffers, or give the ONNX model it was made from."
+        ) from None
+
+
+def _required(table: Table, slot: int, what: str) -> Table:
+    found = table.table(slot)
+    if found is None:
+        raise Fail(f"Missing {what}. Invalid ORT format model.")
+    return found
 
 
 # -- The schema: one function for each table ---------------------------------------------------------------------------
 
 
-def _model(table: _Table) -> onnx.ModelProto:
+def _model(table: Table) -> onnx.ModelProto:
     proto = onnx.ModelProto(
         ir_version=table.number(0, "int64"),
         producer_name=table.name(2),
@@ -204,13 +65,13 @@ def _model(table: _Table) -> onnx.ModelProto:
         proto.opset_import.add(domain=each.name(0), version=each.number(1, "int64"))
     for each in table.tables(9):
         proto.metadata_props.add(key=each.name(0), value=each.name(1))
-    _graph(table.required(7, "Graph"), proto.graph)
+    _graph(_required(table, 7, "Graph"), proto.graph)
     if table.text(8):
         proto.graph.doc_string = table.name(8)
     return proto
 
 
-def _graph(table: _Table, proto: onnx.GraphProto) -> None:
+def _graph(table: Table, proto: onnx.GraphProto) -> None:
     proto.SetInParent()
     for each in table.tables(0):
         _tensor(each, proto.initializer.add())
@@ -234,7 +95,7 @@ def _graph(table: _Table, proto: onnx.GraphProto) -> None:
         _node(each, proto.node.add())
 
 
-def _node(table: _Table, proto: onnx.NodeProto) -> None:
+def _node(table: Table, proto: onnx.NodeProto) -> None:
     proto.name, proto.doc_string = table.name(0), table.name(1)
     proto.domain, proto.op_type = table.name(2), table.name(5)
     if not proto.op_type:
@@ -250,7 +111,7 @@ def _node(table: _Table, proto: onnx.NodeProto) -> None:
         _attribute(each, proto.attribute.add())
 
 
-def _attribute(table: _Table, proto: onnx.AttributeProto) -> None:
+def _attribute(table: Table, proto: onnx.AttributeProto) -> None:
     kinds = onnx.AttributeProto
     proto.name, proto.doc_string = table.name(0), table.name(1)
     kind = table.number(2, "int32")  # numbered as in ONNX
@@ -261,9 +122,9 @@ def _attribute(table: _Table, proto: onnx.AttributeProto) -> None:
     elif kind == kinds.STRING:
         proto.s = table.text(5) or b""
     elif kind == kinds.TENSOR:
-        _tensor(table.required(6, f"the tensor of attribute '{proto.name}'"), proto.t)
+        _tensor(_required(table, 6, f"the tensor of attribute '{proto.name}'"), proto.t)
     elif kind == kinds.GRAPH:
-        _graph(table.required(7, f"the graph of attribute '{proto.name}'"), proto.g)
+        _graph(_required(table, 7, f"the graph of attribute '{proto.name}'"), proto.g)
     elif kind == kinds.FLOATS:
         proto.floats.extend(table.numbers(8, "float32"))
     elif kind == kinds.INTS:
@@ -281,7 +142,7 @@ def _attribute(table: _Table, proto: onnx.AttributeProto) -> None:
     proto.type = kind
 
 
-def _tensor(table: _Table, proto: onnx.TensorProto) -> None:
+def _tensor(table: Table, proto: onnx.TensorProto) -> None:
     proto.name, proto.doc_string = table.name(0), table.name(1)
     proto.dims.extend(table.numbers(2, "int64"))
     proto.data_type = table.number(3, "int32")  # numbered as in ONNX
@@ -294,13 +155,13 @@ def _tensor(table: _Table, proto: onnx.TensorProto) -> None:
     proto.raw_data = b"" if data is None else data.tobytes()
 
 
-def _sparse_tensor(table: _Table, proto: onnx.SparseTensorProto) -> None:
-    _tensor(table.required(0, "the values of a sparse initializer"), proto.values)
-    _tensor(table.required(1, "the indices of a sparse initializer"), proto.indices)
+def _sparse_tensor(table: Table, proto: onnx.SparseTensorProto) -> None:
+    _tensor(_required(table, 0, "the values of a sparse initializer"), proto.values)
+    _tensor(_required(table, 1, "the indices of a sparse initializer"), proto.indices)
     proto.dims.extend(table.numbers(2, "int64"))
 
 
-def _type(table: _Table, proto: onnx.TypeProto) -> None:
+def _type(table: Table, proto: onnx.TypeProto) -> None:
     proto.denotation = table.name(0)
     kind, value = table.number(1, "uint8"), table.table(2)
     if value is None:
@@ -312,13 +173,13 @@ def _type(table: _Table, proto: onnx.TypeProto) -> None:
             for each in shape.tables(0):
                 _dimension(each, proto.tensor_type.shape.dim.add())
     elif kind == _SEQUENCE:
-        _type(value.required(0, "the type of a sequence"), proto.sequence_type.elem_type)
+        _type(_required(value, 0, "the type of a sequence"), proto.sequence_type.elem_type)
     elif kind == _MAP:
         proto.map_type.key_type = value.number(0, "int32")
-        _type(value.required(1, "the type of a map"), proto.map_type.value_type)
+        _type(_required(value, 1, "the type of a map"), proto.map_type.value_type)
 
 
-def _dimension(table: _Table, proto: onnx.TensorShapeProto.Dimension) -> None:
+def _dimension(table: Table, proto: onnx.TensorShapeProto.Dimension) -> None:
     proto.denotation = table.name(1)
     value = table.table(0)
     kind = value.number(0, "uint8") if value is not None else 0

@@ -12,9 +12,6 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming_from_onnxruntime.m
 
 # Public names of the module onnxruntime 1.31 that are absent here.
 ABSENT = {
-    "AdapterFormat": "LoRA adapter files are not read yet; feed the adapter's tensors as overridable initializers",
-    "LoraAdapter": "as AdapterFormat",
-    "RunOptions.add_active_adapter": "as AdapterFormat",
     "OrtEpContextData": "contexts of execution providers that compile; this one keeps its code in a cache of its own",
     "OrtEpContextDataBuffer": "as OrtEpContextData",
     "OrtSyncStream": "streams of a GPU",
