@@ -13,6 +13,7 @@ COMMANDS = {
     "kernels": "matmul and convolution kernels alone, against the FMA peak",
     "peak": "measure the machine: FMA peak and memory bandwidth",
     "startup": "import, compile and session time, overhead of run(), against their budgets",
+    "threads": "one session, eight threads: runs per second, and memory, against onnxruntime",
     "report": "all tables, as Markdown, to bench/results",
 }
 
