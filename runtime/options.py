@@ -355,8 +355,8 @@ class RunOptions(_Checked):
             self._terminate.value = _converted(bool, value, "RunOptions.terminate")
 
     def add_active_adapter(self, adapter: LoraAdapter) -> None:
-        """Feeds the tensors of the adapter in each `run` and `run_with_ort_values` with these options; other ways to run
-        do not look at it, as with onnxruntime."""
+        """Feeds the tensors of the adapter in each `run` and `run_with_ort_values` with these options; other ways to
+        run do not look at it, as with onnxruntime."""
         if not hasattr(adapter, "Load"):
             raise TypeError(
                 "add_active_adapter(): incompatible function arguments: it takes a LoraAdapter, not "

@@ -24,6 +24,7 @@ from .options import environment_int
 
 ABI = 1  # INTAGLIO_ABI
 TERMINATED, NO_MEMORY, ABSURD_SIZE = -1, -2, -3
+CPUS = 1024  # INTAGLIO_CPUS
 DEFAULT_SPIN_US = 200  # how long an idle thread polls before it sleeps
 
 Array = np.ndarray[Any, Any]
@@ -104,6 +105,20 @@ def _shared_pool(library: ctypes.CDLL) -> int:
             _pool = (pool, library)
             atexit.register(library.intaglio_pool_stop, pool)
         return _pool[0]
+
+
+def pin(sets: Sequence[Sequence[int]]) -> None:
+    """Lets the i-th thread of the pool run on the CPUs of the i-th set only. Nothing happens where there is no pool."""
+    with _pool_lock:
+        if _pool is None:
+            return
+        pool, library = _pool
+        bits = bytearray(CPUS // 8 * len(sets))
+        for number, cpus_of in enumerate(sets):
+            for cpu in (c for c in cpus_of if c < CPUS):
+                bits[number * CPUS // 8 + cpu // 8] |= 1 << cpu % 8
+        library.intaglio_pool_pin.argtypes = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p)
+        library.intaglio_pool_pin(pool, len(sets), bytes(bits))
 
 
 # ---- Programs ------------------------------------------------------------------------------------------------------

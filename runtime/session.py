@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import artifact, background, cache, configuration, errors, feeds, log, providers
+from . import artifact, background, cache, configuration, errors, feeds, log, program, providers
 from .binding import IOBinding, SessionIOBinding
 from .devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices
 from .enums import OrtDeviceVendorId
@@ -67,6 +67,8 @@ class Session:
         self._profiler = Profiler(options.profile_file_prefix) if options.enable_profiling else None
         start = self._profiler.now() if self._profiler else 0
         self._main: Executable | None = self._executable()
+        if affinities := options.affinities():
+            program.pin(affinities)
         self._variants: dict[Interface, Executable] = {}
         self._lock = threading.Lock()
         main, manifest = self._main, self._main.artifact.manifest

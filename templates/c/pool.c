@@ -143,6 +143,8 @@ typedef struct worker {
     uint32_t *pending;
     int64_t spin_ns;
     pthread_t thread;
+    int32_t number;      /* of all that were hired */
+    int32_t pinned;      /* the pool's `pins` that it follows */
     struct worker *next; /* in the idle list, or in the team it works for */
 } worker;
 
@@ -151,6 +153,10 @@ typedef struct pool {
     pthread_mutex_t lock; /* of the fields below; held for a few instructions only */
     worker *idle;         /* last in, first out: the one that most likely still polls */
     int32_t runs;         /* in progress */
+    int32_t hired;
+    int32_t pins;         /* counts the calls of intaglio_pool_pin */
+    int32_t sets;
+    unsigned char *set;   /* [sets][SET] */
     int32_t cpus;
     int64_t spin_ns;
     struct pool *next;    /* of all pools of this library, for fork */
@@ -179,8 +185,23 @@ static void post(worker *w)
     if (__atomic_exchange_n(&w->mail, POSTED, __ATOMIC_ACQ_REL) == ASLEEP) wake(&w->mail);
 }
 
+#define SET (INTAGLIO_CPUS / 8) /* bytes of a set of CPUs */
+
+/* Lets the worker run where the pool says; a set that the system refuses changes nothing. */
+static void pin(const pool *p, worker *w)
+{
+    w->pinned = p->pins;
+#ifdef __linux__
+    if (w->number >= p->sets) return;
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    memcpy(&cpus, p->set + w->number * SET, sizeof cpus < SET ? sizeof cpus : SET);
+    pthread_setaffinity_np(w->thread, sizeof cpus, &cpus);
+#endif
+}
+
 /* A new worker, or NULL when the system gives no more threads. Signals stay with the threads of the application. */
-static worker *hire(const pool *p)
+static worker *hire(pool *p)
 {
     worker *w = NULL;
     if (posix_memalign((void **)&w, LINE, sizeof *w)) return NULL;
@@ -196,7 +217,10 @@ static worker *hire(const pool *p)
     int failed = pthread_create(&w->thread, &attributes, work, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    if (!failed) return w;
+    if (!failed) {
+        w->number = p->hired++;
+        return w;
+    }
     free(w);
     return NULL;
 }
@@ -215,6 +239,7 @@ static void parallel(intaglio_pool *interface, intaglio_body body, void *arg, in
         worker *w = p->idle;
         if (w) p->idle = w->next;
         else if (!(w = hire(p))) break;
+        if (w->pinned != p->pins) pin(p, w);
         w->next = team;
         team = w;
     }
@@ -272,7 +297,7 @@ static void after_fork_in_child(void)
     for (pool *p = pools; p; p = p->next) {
         pthread_mutex_init(&p->lock, NULL);
         p->idle = NULL;
-        p->runs = 0;
+        p->runs = p->hired = 0;
     }
 }
 
@@ -288,6 +313,20 @@ intaglio_pool *intaglio_pool_create(int32_t cpus, int64_t spin_ns)
     p->next = pools;
     pools = p;
     return &p->interface;
+}
+
+void intaglio_pool_pin(intaglio_pool *interface, int32_t count, const unsigned char *sets)
+{
+    pool *p = (pool *)interface;
+    unsigned char *copy = malloc((size_t)count * SET);
+    if (!copy) return;
+    memcpy(copy, sets, (size_t)count * SET);
+    pthread_mutex_lock(&p->lock);
+    free(p->set);
+    p->set = copy;
+    p->sets = count;
+    p->pins++;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void intaglio_pool_stop(intaglio_pool *interface)

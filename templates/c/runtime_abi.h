@@ -51,6 +51,11 @@ INTAGLIO_EXPORT intaglio_pool *intaglio_pool_create(int32_t cpus, int64_t spin_n
 /* Ends and joins the idle threads (all of them, unless a run is in progress). The pool stays usable. */
 INTAGLIO_EXPORT void intaglio_pool_stop(intaglio_pool *pool);
 
+/* From now on the i-th worker, in the order in which they are started, runs on the CPUs of the i-th set only; later ones
+   run anywhere. A set is INTAGLIO_CPUS bits. Without effect where the system has no such thing. */
+#define INTAGLIO_CPUS 1024
+INTAGLIO_EXPORT void intaglio_pool_pin(intaglio_pool *pool, int32_t count, const unsigned char *sets);
+
 /* ---- What the runtime calls ---------------------------------------------------------------------------------- */
 
 /* Where a program gets what only the runtime can give; the runtime fills it in. */

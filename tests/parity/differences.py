@@ -76,7 +76,8 @@ DIFFERENT = [
         "onnxruntime's generator is not specified",
     ),
     Difference(
-        "threads", "a pool for each session, polling by default", "one pool for the process, which sleeps when idle",
+        "threads", "a pool for each session, polling by default",
+        "one pool for the process, which sleeps when idle; affinities of a session are those of the pool from then on",
         "sessions do not starve each other, and containers' limits are respected",
     ),
     Difference(
@@ -114,7 +115,6 @@ ACCEPTED = {
     "log_verbosity_level": "verbose messages have no levels",
     "only_execute_path_to_fetches": "outputs of one program are computed together",
     "session.intra_op.allow_spinning and the like": "INTAGLIO_SPIN_US, for the process",
-    "session.intra_op_thread_affinities": "the pool is shared by all sessions; set the affinity of the process",
     "session.disable_prepacking, session.use_env_allocators, mlas.*, ep.*": "parts of onnxruntime's own",
     "create_and_register_allocator, OrtArenaCfg": "sessions use the memory of the process",
     "enable_telemetry_events, disable_telemetry_events": "nothing is ever sent",
