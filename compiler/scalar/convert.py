@@ -110,20 +110,26 @@ def _to_float8(x: Array, dtype: DType, saturate: bool) -> Array:
     return np.asarray(result)
 
 
+def narrow_cast(source: DType, target: DType, saturate: bool) -> Expansion:
+    """A conversion of which one side is a narrow float, by operations on bits; between other types than f32, by way of
+
+    that."""
+    formal = Var("x", source)
+    if target == F32:
+        return (formal,), _widen(formal)
+    if source == F32:
+        return (formal,), _narrow(formal, target, saturate)
+    name = "cast" if saturate else "cast_unsaturated"
+    return (formal,), Call(name, (Call("cast", (formal,), F32),), target)
+
+
 def c_cast(source: DType, target: DType, saturate: bool) -> str | Expansion:
     """How C converts between two different dtypes: "cast" for a plain cast, an expression over `a` as in the C column
 
     of `prims`, or an expansion where one of them is a narrow float. Raises KeyError where there is no conversion.
     """
-    formal = Var("x", source)
-    narrow = [d.is_float and d.bits < 32 for d in (source, target)]
-    if narrow[0] and target == F32:
-        return (formal,), _widen(formal)
-    if narrow[1] and source == F32:
-        return (formal,), _narrow(formal, target, saturate)
-    if any(narrow):
-        name = "cast" if saturate else "cast_unsaturated"
-        return (formal,), Call(name, (Call("cast", (formal,), F32),), target)
+    if any(d.is_float and d.bits < 32 for d in (source, target)):
+        return narrow_cast(source, target, saturate)
     if source.kind == "f" and target.is_integer:
         return _c_saturated(source, target)
     value = _c_low_bits("a", source)

@@ -41,7 +41,8 @@ class Prim:
     expand: defines the primitive by others, from its f32 arguments; used where it is given and the dtype is F32.
     ulp: bound on the error of the expansion, in units of the last place of the result, over all f32 (or as told in
     the docstring of the expansion); 0 where the result is exact or correctly rounded.
-    triton: format of the Triton expression; None: by expansion.
+    triton: kinds of argument, or a dtype, -> format of a Triton expression over {0}, {1}, {2}, which may use the functions
+    of templates/triton/prelude.py.j2; {bits} is the width. Where there is none, f32 is computed by the expansion.
     identity: neutral element for a dtype, where the primitive combines values in reductions and scans.
     """
 
@@ -49,7 +50,7 @@ class Prim:
     arity: int
     numpy: Callable[..., Any]
     c: Mapping[str, str] = field(default_factory=dict)
-    triton: str | None = None
+    triton: str | Mapping[str, str] = field(default_factory=dict)
     kinds: str = "f"
     result: str = "same"
     symbolic: bool = False
@@ -70,6 +71,14 @@ class Prim:
             if dtype.kind in kinds:
                 return spelling
         raise KeyError(f"primitive {self.name} has no C spelling for {dtype}")
+
+    def triton_spelling(self, dtype: DType) -> str | None:
+        """The Triton column for arguments of `dtype`; None where there is none."""
+        if isinstance(self.triton, str):
+            return self.triton
+        if dtype.name in self.triton:
+            return self.triton[dtype.name]
+        return next((text for kinds, text in self.triton.items() if kinds.isalpha() and dtype.kind in kinds), None)
 
 
 def infer(name: str, args: Sequence[DType], dtype: DType | None = None) -> DType:
@@ -320,7 +329,7 @@ _ROWS = [
             "i": "b == 0 ? 0 : b == -1 ? ({T})(({U})0 - ({U})a) : ({T})(a / b)",
             "u": "b == 0 ? 0 : ({T})(a / b)",
         },
-        "{0} / {1}", "fiu", symbolic=True,
+        {"f": "{0} / {1}", "iu": "int_div({0}, {1})"}, "fiu", symbolic=True,
     ),
     Prim(
         "floordiv", 2, _or_symbolic(_floor_divide, _symbolic_floor("//")),
@@ -329,7 +338,7 @@ _ROWS = [
             "i": "b == 0 ? 0 : b == -1 ? ({T})(({U})0 - ({U})a) : ({T})(a / b - (a % b != 0 && (a < 0) != (b < 0)))",
             "u": "b == 0 ? 0 : ({T})(a / b)",
         },
-        "{0} // {1}", "fiu", symbolic=True,
+        {"f": "tl.floor({0} / {1})", "iu": "int_floor_div({0}, {1})"}, "fiu", symbolic=True,
     ),
     Prim(
         "mod", 2, _or_symbolic(_modulo, _symbolic_floor("%")),
@@ -338,12 +347,12 @@ _ROWS = [
             "i": "b == 0 || b == -1 ? 0 : ({T})(a % b + (a % b != 0 && (a < 0) != (b < 0) ? b : 0))",
             "u": "b == 0 ? 0 : ({T})(a % b)",
         },
-        "{0} % {1}", "fiu", symbolic=True,
+        {"f": "float_mod({0}, {1})", "iu": "int_mod({0}, {1})"}, "fiu", symbolic=True,
     ),
     Prim(
         "fmod", 2, _remainder,
         {"f": "__builtin_fmod", "i": "b == 0 || b == -1 ? 0 : ({T})(a % b)", "u": "b == 0 ? 0 : ({T})(a % b)"},
-        "{0} % {1}", "fiu",
+        {"f": "{0} % {1}", "iu": "int_rem({0}, {1})"}, "fiu",
     ),
     Prim(
         "pow", 2, _power,
@@ -353,9 +362,9 @@ _ROWS = [
             " for (; b; b >>= 1, a = ({T})(({U})a * ({U})a)) if (b & 1) r = ({T})(({U})r * ({U})a); return r;",
             "u": "{T} r = 1; for (; b; b >>= 1, a = ({T})(({U})a * ({U})a)) if (b & 1) r = ({T})(({U})r * ({U})a); return r;",
         },
-        None, "fiu", expand=approx.pow, ulp=1,
+        {"i": "int_pow({0}, {1})", "u": "uint_pow({0}, {1})"}, "fiu", expand=approx.pow, ulp=1,
     ),
-    Prim("neg", 1, lambda a: -a, {"f": "-", "iu": "({T})(({U})0 - ({U})a)"}, "-{0}", "fiu", symbolic=True),
+    Prim("neg", 1, lambda a: -a, {"f": "-", "iu": "({T})(({U})0 - ({U})a)"}, {"f": "{0} * -1.0", "i": "{0} * -1", "u": "0 - {0}"}, "fiu", symbolic=True),
     Prim(
         "abs", 1, _or_symbolic(np.abs, np.frompyfunc(lambda a: dim_max(a, -a), 1, 1)),
         {"f": "__builtin_fabs", "i": "a < 0 ? ({T})(({U})0 - ({U})a) : a", "u": "a"}, "tl.abs({0})", "fiu", symbolic=True,
@@ -368,12 +377,12 @@ _ROWS = [
     Prim(
         "min", 2, _or_symbolic(np.minimum, _symbolic_min),
         {"f": "a != a ? a : a < b ? a : b", "iub": "a < b ? a : b"},
-        f"tl.minimum({{0}}, {{1}}, {_NAN_ALL})", "fiub", symbolic=True, identity=_greatest,
+        {"f": f"tl.minimum({{0}}, {{1}}, {_NAN_ALL})", "iu": "tl.minimum({0}, {1})", "b": "{0} & {1}"}, "fiub", symbolic=True, identity=_greatest,
     ),
     Prim(
         "max", 2, _or_symbolic(np.maximum, _symbolic_max),
         {"f": "a != a ? a : a > b ? a : b", "iub": "a > b ? a : b"},
-        f"tl.maximum({{0}}, {{1}}, {_NAN_ALL})", "fiub", symbolic=True, identity=_least,
+        {"f": f"tl.maximum({{0}}, {{1}}, {_NAN_ALL})", "iu": "tl.maximum({0}, {1})", "b": "{0} | {1}"}, "fiub", symbolic=True, identity=_least,
     ),
     Prim("fma", 3, lambda a, b, c: (a.astype(np.float64) * b + c).astype(a.dtype), {"f": "__builtin_fma"}, "tl.fma({0}, {1}, {2})"),
     # Rounding
@@ -382,17 +391,16 @@ _ROWS = [
     Prim("trunc", 1, np.trunc, {"f": "__builtin_trunc"}, "tl.where({0} < 0, tl.ceil({0}), tl.floor({0}))"),
     Prim(
         "round", 1, np.rint, {"f": "__builtin_rint"},
-        "tl.where(tl.abs({0}) < 8388608.0,"
-        " tl.where({0} < 0, ({0} - 8388608.0) + 8388608.0, ({0} + 8388608.0) - 8388608.0), {0})",
+        "round_half_even({0})",
     ),
-    Prim("sqrt", 1, np.sqrt, {"f": "__builtin_sqrt"}, "tl.sqrt_rn({0})"),
+    Prim("sqrt", 1, np.sqrt, {"f": "__builtin_sqrt"}, {"f32": "tl.sqrt_rn({0})", "f64": "tl.sqrt({0})"}),
     # Exponentials, logarithms, trigonometry
-    _math("exp", np.exp, approx.exp, 1.1),
+    _math("exp", np.exp, approx.exp, 1.1, triton="tl.exp({0})"),
     _math("expm1", np.expm1, approx.expm1, 1.5),
-    _math("log", np.log, approx.log, 1),
+    _math("log", np.log, approx.log, 1, triton="tl.log({0})"),
     _math("log1p", np.log1p, approx.log1p, 1.5),
-    _math("sin", np.sin, approx.sin, 1.5),
-    _math("cos", np.cos, approx.cos, 1.5),
+    _math("sin", np.sin, approx.sin, 1.5, triton="tl.sin({0})"),
+    _math("cos", np.cos, approx.cos, 1.5, triton="tl.cos({0})"),
     _math("tan", np.tan, approx.tan, 3.5),
     _math("asin", np.arcsin, approx.asin, 2.5),
     _math("acos", np.arccos, approx.acos, 1.5),
@@ -403,8 +411,8 @@ _ROWS = [
     _math("asinh", np.arcsinh, approx.asinh, 2.5),
     _math("acosh", np.arccosh, approx.acosh, 2.5),
     _math("atanh", np.arctanh, approx.atanh, 2.5),
-    _math("erf", _erf, _erf_expansion, 1.7),
-    Prim("sigmoid", 1, _sigmoid, {"f": "{T} e = __builtin_exp{f}(a < 0 ? a : -a); return (a < 0 ? e : 1) / (1 + e);"}, expand=approx.sigmoid, ulp=2.5),
+    _math("erf", _erf, _erf_expansion, 1.7, triton="tl.erf({0})"),
+    Prim("sigmoid", 1, _sigmoid, {"f": "{T} e = __builtin_exp{f}(a < 0 ? a : -a); return (a < 0 ? e : 1) / (1 + e);"}, {"f64": "tl.sigmoid({0})"}, expand=approx.sigmoid, ulp=2.5),
     # Comparison and logic
     Prim("eq", 2, _compare(np.equal, _symbolic_eq), {"fiub": "=="}, "{0} == {1}", "fiub", "bool", symbolic=True),
     Prim("ne", 2, _compare(np.not_equal, _symbolic_eq, negate=True), {"fiub": "!="}, "{0} != {1}", "fiub", "bool", symbolic=True),
@@ -422,16 +430,16 @@ _ROWS = [
     Prim("bit_or", 2, np.bitwise_or, {"iu": "|"}, "{0} | {1}", "iu", identity=_zero),
     Prim("bit_xor", 2, np.bitwise_xor, {"iu": "^"}, "{0} ^ {1}", "iu", identity=_zero),
     Prim("bit_not", 1, np.bitwise_not, {"iu": "~"}, "~{0}", "iu"),
-    Prim("shl", 2, np.left_shift, {"iu": "({U})b < {bits} ? ({T})(({U})a << b) : 0"}, "{0} << {1}", "iu"),
+    Prim("shl", 2, np.left_shift, {"iu": "({U})b < {bits} ? ({T})(({U})a << b) : 0"}, "shift_left({0}, {1}, {bits})", "iu"),
     Prim(
         "shr", 2, np.right_shift,
         {"i": "({T})(a >> (({U})b < {bits} ? b : {bits} - 1))", "u": "({U})b < {bits} ? ({T})(a >> b) : 0"},
-        "{0} >> {1}", "iu",
+        {"i": "shift_right({0}, {1}, {bits})", "u": "shift_right_logical({0}, {1}, {bits})"}, "iu",
     ),
     # Conversions: to integers saturating (NaN gives 0), to narrow floats rounding half to even
-    Prim("cast", 1, convert.cast, {"fiub": "cast"}, "{0}.to({dtype})", "fiub", "given", symbolic=True),
-    Prim("cast_unsaturated", 1, convert.cast_unsaturated, {"fiub": "cast"}, "{0}.to({dtype})", "fiub", "given"),
-    Prim("bitcast", 1, _bitcast, {"fiu": "bitcast"}, "{0}.to({dtype}, bitcast=True)", "fiu", "given"),
+    Prim("cast", 1, convert.cast, {"fiub": "cast"}, kinds="fiub", result="given", symbolic=True),
+    Prim("cast_unsaturated", 1, convert.cast_unsaturated, {"fiub": "cast"}, kinds="fiub", result="given"),
+    Prim("bitcast", 1, _bitcast, {"fiu": "bitcast"}, kinds="fiu", result="given"),
 ]
 
 TABLE: dict[str, Prim] = {row.name: row for row in _ROWS}

@@ -25,7 +25,7 @@ LAYERS = {
     "passes": {"scalar", "graph"},
     "frontend": {"scalar", "graph", "errors"},
     "kernel": {"scalar", "graph", "passes"},
-    "codegen": {"scalar", "graph", "kernel", "target", "toolchain", "options"},
+    "codegen": {"scalar", "graph", "kernel", "target", "toolchain", "options", "errors"},
     "errors": set[str](),
     "options": set[str](),
     "target": set[str](),
@@ -47,7 +47,7 @@ LAZY = ("intaglio.runtime.session", "_compiler")  # the one function that import
 THIRD_PARTY = {
     "intaglio": set[str](),
     "backend": {"onnx"},
-    "runtime": {"numpy", "ml_dtypes"},
+    "runtime": {"numpy", "ml_dtypes", "triton"},
     "scalar": {"numpy", "ml_dtypes"},
     "graph": {"numpy", "ml_dtypes"},
     "passes": {"numpy"},

@@ -1,0 +1,1 @@
+"""Kernels to Triton, and Triton to cubins."""

@@ -1,0 +1,318 @@
+"""LoopNest kernels -> Triton: one program is one point of the outer domain, its stages run over tiles.
+
+In: a Kernel whose body is a LoopNest. Out: Triton source, and the number of programs in the kernel's sizes.
+
+How a stage becomes tiles of rows by columns:
+    no reduction           columns are its last axis, rows the others
+    reduction              columns are the last reduced axis, rows the others; then both are reduced
+    axes and a reduction   columns are the axis, rows the reduced ones; then the rows are reduced
+    scan                   columns are the axis, in order, carrying on from tile to tile
+    scatter                one update after the other, where they may meet, along the last axis in tiles
+A row that a stage keeps for later ones is computed again by them: from registers where it fits a tile, as equal
+expressions of one tile are computed once, else from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from ...errors import Unsupported
+from ...graph.index import delinear
+from ...kernel.ir import Kernel, Let, LoopNest, Stage
+from ...kernel.rebuild import map_expr
+from ...scalar import prims
+from ...scalar.dim import Size, Symbol, linear_in, prod, substitute, symbols
+from ...scalar.dtype import BOOL, I32, DType
+from ...scalar.expr import Call, Const, Expr, Index, Load, Local, rewrite, walk
+from ..render import render
+from .expr import NONE, Value, literal, value_type
+from .tiles import TILE, Source, arguments, extent, parameters, printer, tile_length, tiles, warps_of
+
+COLUMNS = frozenset((1,))
+BOTH = frozenset((0, 1))
+_NARROW = 64  # columns of a tile of a reduction that keeps them apart
+_SCANNED = 1024  # elements of a tile of a scan
+_BITS = {"and": "bit_and", "or": "bit_or", "xor": "bit_xor"}  # reductions of bools are of integers
+
+
+def tasks(body: LoopNest) -> Size:
+    """The number of programs: points of the outer domain."""
+    return prod(extent(s) for s in body.outer)
+
+
+def source(kernel: Kernel, name: str) -> Source:
+    """The kernel's source. Raises Unsupported for what Triton cannot express."""
+    body = kernel.body
+    assert isinstance(body, LoopNest)
+    nest = _Nest(kernel, body)
+    text = render(
+        "triton/loopnest.py.j2",
+        name=name,
+        parameters=parameters(kernel),
+        outer=nest.outer,
+        lines=nest.lines(),
+        functions=list(nest.out.functions.definitions.values()),
+    )
+    return Source(text, arguments(kernel), warps_of(nest.widest), 2)
+
+
+class _Nest:
+    """State of printing one kernel. kept: what the results of stages are, by slot."""
+
+    def __init__(self, kernel: Kernel, body: LoopNest) -> None:
+        self.kernel = kernel
+        self.body = body
+        self.out = printer(kernel)
+        self.out.local = self._local
+        self.kept: dict[int, Value] = {}
+        self.widest = 1
+        for i, s in enumerate(body.outer):
+            self.out.names[s] = Value(f"o{i}")
+        self.outer = [(f"o{i}", self.out.size(extent(s))) for i, s in enumerate(body.outer)]
+
+    def lines(self) -> list[str]:
+        written: set[int] = set()
+        for slot, stage in enumerate(self.body.stages):
+            stage = self._inlined(stage)
+            touched = {e.buffer for e in _loads(stage)} | ({stage.store.buffer} if stage.store else set())
+            if written & touched:
+                self.out.line("tl.debug_barrier()")
+                self.out.forget()
+            if stage.store is None and stage.reduce is None and stage.axes:
+                continue  # its readers compute it
+            if stage.reduce is not None:
+                self._reduce(slot, stage)
+            elif stage.scan is not None:
+                self._scan(stage)
+            elif stage.store is not None and (stage.store.combine or _may_meet(stage)):
+                self._scatter(stage)
+            else:
+                self._points(slot, stage)
+            if stage.store is not None:
+                written.add(stage.store.buffer)
+        return self.out.lines
+
+    def _dtype(self, stage: Stage) -> DType:
+        assert stage.store is not None
+        return self.kernel.params[stage.store.buffer].dtype
+
+    # -- values of earlier stages ------------------------------------------------------------------------------------
+
+    def _local(self, e: Local) -> Value:
+        value, stage = self.kept[e.slot], self.body.stages[e.slot]
+        if stage.axes and e.index != stage.axes[-1]:
+            raise Unsupported("a kept column that is read at another place")
+        return value
+
+    def _inlined(self, stage: Stage) -> Stage:
+        """The stage with the rows that earlier ones keep computed in it."""
+        lets: list[Let] = []
+
+        def rule(e: Expr) -> Expr | None:
+            if not isinstance(e, Local):
+                return None
+            kept = self.body.stages[e.slot]
+            if kept.reduce is not None or not kept.axes:
+                return None
+            place = delinear(e.index, [extent(s) for s in kept.axes])
+            values: dict[Symbol, Size] = dict(zip(kept.axes, place))
+
+            def placed(value: Expr) -> Expr:
+                return rewrite(map_expr(value, lambda x: substitute(x, values)), rule)
+
+            for let in kept.lets:
+                symbol = Symbol(f"{let.symbol.name}s{len(lets)}", let.symbol.lower, let.symbol.extent)
+                lets.append(Let(symbol, placed(let.value)))
+                values[let.symbol] = symbol
+            return placed(kept.value)
+
+        own = tuple(replace(let, value=rewrite(let.value, rule)) for let in stage.lets)
+        value = rewrite(stage.value, rule)
+        return replace(stage, value=value, lets=(*lets, *own))
+
+    # -- kinds of stages ---------------------------------------------------------------------------------------------
+
+    def _shape(self, rows: Sequence[Symbol], columns: Sequence[Symbol], most: int = TILE) -> tuple[int, int]:
+        """Rows and columns of a tile, of TILE elements at most and `most` columns."""
+        width = tile_length(prod(extent(s) for s in columns), most)
+        height = tile_length(prod(extent(s) for s in rows), max(TILE // width, 1))
+        self.widest = max(self.widest, width * height)
+        return height, width
+
+    @contextmanager
+    def _tile(self, rows: Sequence[Symbol], columns: Sequence[Symbol], shape: tuple[int, int]) -> Iterator[None]:
+        """The loops over rows and columns, in tiles of that shape."""
+        with tiles(self.out, 0, rows, shape[0]), tiles(self.out, 1, columns, shape[1]):
+            yield
+
+    def _points(self, slot: int, stage: Stage) -> None:
+        with ExitStack() as stack:
+            if stage.axes:
+                rows, columns = stage.axes[:-1], stage.axes[-1:]
+                stack.enter_context(self._tile(rows, columns, self._shape(rows, columns)))
+            self.out.bind(stage.lets)
+            value = self.out.value(stage.value)
+            if stage.store is None:
+                self.kept[slot] = value
+            else:
+                value = self._converted(value, stage)
+                self.out.store(stage.store.buffer, stage.store.index, value, self._dtype(stage))
+
+    def _reduce(self, slot: int, stage: Stage) -> None:
+        kind, dtype = stage.reduce, stage.value.dtype
+        assert kind is not None
+        slow, over, columns = stage.axes[:-1], stage.reduce_axes, stage.axes[-1:]
+        shape = self._shape(over, columns, _NARROW) if columns else self._shape(over[:-1], over[-1:])
+        if stage.store is None and (slow or (columns and tile_length(extent(columns[0]), 2 * shape[1]) > shape[1])):
+            raise Unsupported("a reduction that keeps more than one tile")
+        held = I32 if dtype == BOOL else dtype  # bools as 0 and 1
+        identity = literal(Const(_identity(kind, held if kind in _BITS else dtype), held))
+        with ExitStack() as stack:
+            self._loops(stack, slow)
+            if columns:
+                stack.enter_context(tiles(self.out, 1, columns, shape[1]))
+            total = self.out.fresh()
+            self.out.line(f"{total} = tl.broadcast_to({identity}, {shape})")
+            with ExitStack() as inner:
+                if columns:
+                    inner.enter_context(tiles(self.out, 0, over, shape[0]))
+                else:
+                    inner.enter_context(self._tile(over[:-1], over[-1:], shape))
+                self.out.bind(stage.lets)
+                value = self.out.value(stage.value)
+                text = f"{value.text}.to(tl.int32)" if dtype == BOOL else value.text
+                masks = [self.out.masks[a] for a in (0, 1) if a in self.out.masks]
+                if masks:
+                    text = f"tl.where({' & '.join(masks)}, {text}, {identity})"
+                elif value.axes != BOTH:
+                    text = f"tl.broadcast_to({text}, {shape})"
+                self.out.line(f"{total} = {self._combined(kind, held, total, text)}")
+            folded = self._folded(kind, held, total, 0, keep=bool(columns))
+            if not columns:
+                folded = self._folded(kind, held, folded, 0)
+            text = f"{folded} != 0" if dtype == BOOL else folded
+            result = self.out.name(text, COLUMNS if columns else NONE)
+            if stage.store is None:
+                self.kept[slot] = result
+            else:
+                result = self._converted(result, stage)
+                self.out.store(stage.store.buffer, stage.store.index, result, self._dtype(stage))
+
+    def _loops(self, stack: ExitStack, axes: Sequence[Symbol]) -> None:
+        """Loops over single points."""
+        for s in axes:
+            variable = self.out.fresh()
+            self.out.names[s] = Value(variable)
+            stack.enter_context(self.out.block(f"for {variable} in range(0, {self.out.size(extent(s))}):"))
+
+    def _converted(self, value: Value, stage: Stage) -> Value:
+        """A value of a stage as its buffer holds it."""
+        return self.out.cast(stage.value.dtype, self._dtype(stage), value)
+
+    def _combined(self, kind: str, dtype: DType, a: str, b: str) -> str:
+        spelling = prims.TABLE[_BITS.get(kind, kind) if dtype == I32 else kind].triton_spelling(dtype)
+        assert spelling is not None, f"{kind} does not combine {dtype}"
+        return spelling.format(a, b)
+
+    def _folded(self, kind: str, dtype: DType, text: str, axis: int, keep: bool = False) -> str:
+        """The name of a tile with one axis reduced."""
+        dims = ", keep_dims=True" if keep else ""
+        name = self.out.fresh()
+        if kind == "add":
+            self.out.line(f"{name} = tl.sum({text}, {axis}{dims}).to({value_type(dtype)})")
+        elif kind in ("max", "min"):
+            self.out.line(f"{name} = tl.{kind}({text}, {axis}{dims}).to({value_type(dtype)})")
+            if dtype.is_float:  # of which a NaN is to be the result
+                missing = f"tl.max(({text} != {text}).to(tl.int32), {axis}{dims})"
+                self.out.line(f"{name} = tl.where({missing} != 0, {literal(Const(float('nan'), dtype))}, {name})")
+        else:
+            combine = self.out.functions.combine(_BITS.get(kind, kind) if dtype == I32 else kind, dtype)
+            self.out.line(f"{name} = tl.reduce({text}, {axis}, {combine}{dims})")
+        return name
+
+    def _scan(self, stage: Stage) -> None:
+        kind, dtype = stage.scan, stage.value.dtype
+        assert kind is not None and stage.store is not None
+        if dtype == BOOL:
+            raise Unsupported(f"a scan of {dtype}")
+        combine = self.out.functions.combine(kind, dtype)
+        identity = literal(Const(_identity(kind, dtype), dtype))
+        carried = self.out.fresh()
+        last = stage.axes[-1:]
+        shape = (1, self._shape((), last, _SCANNED)[1])
+        with ExitStack() as stack:
+            self._loops(stack, stage.axes[:-1])
+            self.out.line(f"{carried} = tl.broadcast_to({identity}, (1, 1))")
+            with self._tile((), last, shape):
+                self.out.bind(stage.lets)
+                value = self.out.value(stage.value)
+                mask = self.out.masks.get(1)
+                text = f"tl.broadcast_to({value.text}, {shape})"
+                if mask:
+                    text = f"tl.where({mask}, {value.text}, {identity})"
+                tile = self.out.name(text, COLUMNS)
+                scanned = f"tl.associative_scan({tile.text}, 1, {combine}).to({value_type(dtype)})"
+                running = self.out.name(scanned, COLUMNS)
+                result = self.out.name(self._combined(kind, dtype, carried, running.text), COLUMNS)
+                result = self._converted(result, stage)
+                self.out.store(stage.store.buffer, stage.store.index, result, self._dtype(stage))
+                whole = self._folded(kind, dtype, tile.text, 1, keep=True)
+                self.out.line(f"{carried} = {self._combined(kind, dtype, carried, whole)}")
+
+    def _scatter(self, stage: Stage) -> None:
+        """Updates in order; those along the last axis at once where they are for different elements."""
+        assert stage.store is not None
+        *slow, last = stage.axes
+        together = _apart(stage, last)
+        with ExitStack() as stack:
+            self._loops(stack, slow if together else stage.axes)
+            if together:
+                stack.enter_context(self._tile((), (last,), self._shape((), (last,))))
+            self.out.bind(stage.lets)
+            dtype = self._dtype(stage)
+            value: Expr = stage.value
+            if stage.store.combine is not None:
+                self.out.forget()
+                there = _as(Load(stage.store.buffer, stage.store.index, dtype), value.dtype)
+                value = _as(Call(stage.store.combine, (there, value), value.dtype), dtype)
+            self.out.store(stage.store.buffer, stage.store.index, self.out.value(value), dtype)
+            self.out.line("tl.debug_barrier()")
+
+
+def _loads(stage: Stage) -> list[Load]:
+    return [e for e in walk(stage.value, *(let.value for let in stage.lets)) if isinstance(e, Load)]
+
+
+def _as(e: Expr, dtype: DType) -> Expr:
+    return e if e.dtype == dtype else Call("cast", (e,), dtype)
+
+
+def _may_meet(stage: Stage) -> bool:
+    """Whether several points may write to one element: its place depends on data."""
+    assert stage.store is not None
+    return bool(symbols(stage.store.index) & {let.symbol for let in stage.lets})
+
+
+def _apart(stage: Stage, axis: Symbol) -> bool:
+    """Whether the points along `axis` write to different elements for sure."""
+    assert stage.store is not None
+    changing = {axis}
+    for let in stage.lets:
+        if any(symbols(x) & changing for e in walk(let.value) for x in _indices(e)):
+            changing.add(let.symbol)
+    if symbols(stage.store.index) & (changing - {axis}):
+        return False
+    parts = linear_in(stage.store.index, axis)
+    return parts is not None and isinstance(parts[0], int) and parts[0] != 0
+
+
+def _indices(e: Expr) -> list[Size]:
+    return [e.size] if isinstance(e, Index) else [e.index] if isinstance(e, (Load, Local)) else []
+
+
+def _identity(kind: str, dtype: DType) -> bool | int | float:
+    identity = prims.TABLE[kind].identity
+    assert identity is not None, f"{kind} does not combine"
+    return identity(dtype)

@@ -1,0 +1,110 @@
+"""What the Triton templates share: sizes of tiles, and loops over them.
+
+In: extents. Out: powers of two, and lines. Never knows a graph or a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ...kernel.ir import Kernel
+from ...scalar.dim import Size, Symbol, known_eq, prod, upper_bound
+from .expr import Functions, Printer, Value, buffer_type
+
+TILE = 2048  # elements of a tile of a loop nest: 16 for each thread of four warps
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kernel's Triton source, and how it is built.
+
+    arguments: types of the parameters, as in triton.compile's signatures; warps, stages: for triton.compile.
+    """
+
+    text: str
+    arguments: tuple[str, ...]
+    warps: int
+    stages: int
+
+
+def extent(symbol: Symbol) -> Size:
+    """The number of values of a loop variable."""
+    assert symbol.extent is not None
+    return symbol.extent
+
+
+def power_of_two(size: int) -> int:
+    """The least one that is not below `size`."""
+    return 1 << max(size - 1, 0).bit_length()
+
+
+def tile_length(size: Size, most: int) -> int:
+    """The length of a tile for a loop of `size`: all of it where it is known to fit."""
+    bound = upper_bound(size)
+    return most if bound is None else min(most, power_of_two(max(bound, 1)))
+
+
+def warps_of(elements: int) -> int:
+    """Warps for tiles of that many elements: about 16 for each thread, 8 warps at most."""
+    return max(1, min(8, power_of_two(elements) // 512))
+
+
+def printer(kernel: Kernel) -> Printer:
+    """A printer that knows the kernel's sizes and buffers: n0, n1, ... and b0, b1, ..."""
+    names = {s: Value(f"n{i}") for i, s in enumerate(kernel.sizes)}
+    return Printer(Functions(), names, [f"b{i}" for i in range(len(kernel.params))])
+
+
+def parameters(kernel: Kernel) -> str:
+    """The parameters of the kernel's function."""
+    return ", ".join([*(f"b{i}" for i in range(len(kernel.params))), *(f"n{i}" for i in range(len(kernel.sizes)))])
+
+
+def arguments(kernel: Kernel) -> tuple[str, ...]:
+    """Their types."""
+    return (*("*" + buffer_type(p.dtype) for p in kernel.params), *("i32" for _ in kernel.sizes))
+
+
+@contextmanager
+def tiles(out: Printer, axis: int, loops: Sequence[Symbol], most: int) -> Iterator[int]:
+    """Lines for all points of `loops`, the last one fastest, in tiles along an axis. Gives the length of a tile.
+
+    Inside, the loop variables are bound to the positions of the tile, and its mask is set where it overhangs. There
+    is no loop where one tile is known to be enough.
+    """
+    total = prod(extent(s) for s in loops)
+    length = tile_length(total, most)
+    bound = upper_bound(total)
+    shape = "[None, :]" if axis else "[:, None]"
+    lane = out.name(f"tl.arange(0, {length}){shape}", frozenset((axis,)))
+    out.lanes[axis] = lane.text
+
+    def bind(position: str) -> None:
+        rest = position
+        for s in reversed(loops[1:]):
+            size = out.size(extent(s))
+            out.names[s] = out.name(f"{rest} % {size}", frozenset((axis,)))
+            rest = out.name(f"{rest} // {size}", frozenset((axis,))).text
+        if loops:
+            out.names[loops[0]] = Value(rest, frozenset((axis,)))
+
+    masks = dict(out.masks)
+    once = bound is not None and bound <= length
+    whole = known_eq(total % length, 0) is True
+    out.masks.pop(axis, None)
+    if once:
+        if not whole:
+            out.masks[axis] = out.name(f"{lane.text} < {out.size(total)}", frozenset((axis,))).text
+        bind(lane.text)
+        yield length
+    else:
+        start = out.fresh()
+        with out.block(f"for {start} in range(0, {out.size(total)}, {length}):"):
+            position = out.name(f"{start} + {lane.text}", frozenset((axis,)))
+            if not whole:
+                out.masks[axis] = out.name(f"{position.text} < {out.size(total)}", frozenset((axis,))).text
+            bind(position.text)
+            yield length
+    out.masks = masks
