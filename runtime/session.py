@@ -398,7 +398,7 @@ class Session:
                 "InferenceSession().",
                 stacklevel=4,
             )
-        named, chosen = providers.choose(names or list(configured.items()), options)
+        named, chosen = providers.choose(names if names or not configured else list(configured.items()), options)
         self._providers, self._provider_options = list(chosen), chosen
         return named
 

@@ -70,7 +70,7 @@ def reduced(text: str) -> str:
     """Without what differences.py lists: places in onnxruntime's sources, native signatures, names of inputs."""
     text = re.sub(r"/onnxruntime_src/\S+.*?(?:was false\. |\)> |\) (?=Graph|This|Unsupported|Items|IsC))", "", text, flags=re.S)
     text = re.sub(r"^[^\n]* was false\. ", "", text)
-    text = re.sub(r"inference_session\.cc:\d+ \w+ ", "", text)
+    text = re.sub(r"\b\w+\.(?:cc|h):\d+ \S+ ", "", text)
     text = re.sub(r"^[\w.]*\(\): (incompatible \w+ arguments).*", r"\1", text, flags=re.S)
     text = re.sub(r" for input: \w+$", "", text)
     text = re.sub(r"Non-zero status code.*Missing Input", "Missing Input", text, flags=re.S)
