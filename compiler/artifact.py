@@ -61,6 +61,7 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
         "outputs": [
             _argument(n, v, model.graph.outputs.get(n), named) for n, v in zip(graph.output_names, graph.outputs)
         ],
+        "conflicts": _conflicts(model, graph),
         "symbols": [_symbol(s, graph.inputs) for s in program.symbols()],
         "asserts": [_failure(c, operators) for c in program.conditions],
         "errors": [_failure(c, operators) for c in program.checks],
@@ -86,6 +87,22 @@ def _failure(condition: Condition, operators: Mapping[str, tuple[str, str]]) -> 
     kind = "InvalidArgument" if operator in _INVALID_ARGUMENT else "Fail"
     text = f"{errors.WHILE_RUNNING.format(operator, name)}{condition.text}"
     return {"type": kind, "text": text.replace("{", "{{").replace("}", "}}")}
+
+
+def _conflicts(model: Model, graph: Graph) -> list[str]:
+    """What is wrong with the shapes that the model declares for its outputs, in onnxruntime's words."""
+    makers = {name: node.name for node in model.graph.nodes for name in node.outputs}
+    found = []
+    for name, value in zip(graph.output_names, graph.outputs):
+        declared = model.graph.outputs[name].shape
+        for axis, (inferred, stated) in enumerate(zip(value.shape, declared or ())):
+            if isinstance(inferred, int) and isinstance(stated, int) and inferred != stated:
+                found.append(
+                    f"Node:{makers.get(name, '')} Output:{name} [ShapeInferenceError] Can't merge shape info. Both "
+                    f"inferred and declared dimension have values but they differ. Inferred={inferred} "
+                    f"Declared={stated} Dimension={axis}"
+                )
+    return found
 
 
 def notes(model: Model, program: Program, sources: Sources) -> dict[str, Any]:

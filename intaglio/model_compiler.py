@@ -43,7 +43,7 @@ class ModelCompiler:
     ):
         if isinstance(input_model_path_or_bytes, bytes):
             if not input_model_path_or_bytes:
-                raise ValueError("'input_model_path_or_bytes' is empty")
+                raise ValueError("Input model bytes array is empty")
             self._model: str | bytes = input_model_path_or_bytes
         elif isinstance(input_model_path_or_bytes, (str, os.PathLike)):
             self._model = os.fspath(input_model_path_or_bytes)

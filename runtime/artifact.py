@@ -28,6 +28,7 @@ The manifest, a JSON object:
     asserts           intaglio_plan's refusals, as in `errors`; a text may name symbols as {batch}
     errors            failures of a run: [{"type": "InvalidArgument", "text": "indices element {0} ..."}]; {0} ... {3}
                       are the numbers of `report`; the type is a class of errors.py
+    conflicts         shapes of outputs that the model declares and that cannot be, as texts; empty where absent
     modelmeta         the fields of metadata.ModelMetadata
     steps             how many steps intaglio_mark notes; 0 where absent
     files             {"model.so": {"bytes": 1, "crc32": 2}, "weights.bin": {"bytes": 3}}; "offset" in a single file

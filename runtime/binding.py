@@ -205,11 +205,7 @@ def _at(address: int, element_type: Any, shape: Sequence[int]) -> Array:
     dtype = element_dtype(element_type)
     if type_name(dtype) == "tensor(string)":
         raise RuntimeError("Only binding of non-string Tensors is currently supported")
-    dims = tuple([int(n) for n in shape])
-    count = int(np.prod(dims, dtype=np.int64))
-    if count == 0:
-        return np.empty(dims, dtype)
-    return dlpack.memory(address, count * dtype.itemsize).view(dtype).reshape(dims)
+    return dlpack.array_at(address, dtype, tuple([int(n) for n in shape]))
 
 
 def _braces(shape: Sequence[int]) -> str:

@@ -95,6 +95,14 @@ def memory(address: int, size: int, owner: object = None) -> np.ndarray[Any, np.
     return np.frombuffer(cells, np.uint8)
 
 
+def array_at(address: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """The C-contiguous array at an address, which has to stay valid for as long as the array is used."""
+    count = int(np.prod(shape, dtype=np.int64))
+    if count == 0:
+        return np.empty(shape, dtype)
+    return memory(address, count * dtype.itemsize).view(dtype).reshape(shape)
+
+
 def _dtype(code: int, bits: int, lanes: int) -> np.dtype[Any]:
     names = {INT: "int", UINT: "uint", FLOAT: "float", BFLOAT: "bfloat", BOOL: "bool"}
     name = f"{names.get(code, '?')}{bits}"

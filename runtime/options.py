@@ -337,8 +337,14 @@ class RunOptions(_Checked):
         if not self._config:
             return
         for device in self._config.get("memory.enable_memory_arena_shrinkage", "").split(";"):
-            if device and device.partition(":")[0] not in ("cpu", "gpu"):
-                raise InvalidArgument(f"Unsupported device specified in the memory arena shrink list: {device}")
+            kind, _, number = device.partition(":")
+            if device and kind not in ("cpu", "gpu"):
+                raise InvalidArgument(f"Unsupported device specified in the memory arena shrink list: {kind}")
+            if kind == "cpu" and number not in ("", "0"):
+                raise InvalidArgument(
+                    "Did not find an arena based allocator registered for device-id combination in the memory arena "
+                    f"shrink list: {device}"
+                )
         graph = self._config.get("gpu_graph_id", "0")
         if not graph.lstrip("-").isdigit():
             raise InvalidArgument(f"Failed to parse the cuda graph annotation id: {graph}")

@@ -72,6 +72,10 @@ class Session:
         self._variants: dict[Interface, Executable] = {}
         self._lock = threading.Lock()
         main, manifest = self._main, self._main.artifact.manifest
+        for conflict in manifest.get("conflicts", ()):
+            if options.config("session.strict_shape_type_inference") == "1":
+                raise Fail(conflict)
+            log.log(log.WARNING, conflict, options.log_severity_level, name=options.logid)
         self._artifact = main.artifact
         if options.optimized_model_filepath:
             _write_optimized(self._model(), options)
@@ -633,6 +637,6 @@ def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, An
             driver.compile_model(model, make_options(**settings, data=options.given), directory, progress)
         except (Fail, InvalidArgument, InvalidGraph) as error:
             where = f"Load model from {model} failed:" if isinstance(model, str) else ""
-            if error.text.startswith(where):
+            if error.text.startswith((where, "External data", "Exception during")):  # found after loading
                 raise
             raise type(error)(where + error.text) from None

@@ -118,6 +118,8 @@ class SparseTensor:
 
 
 def _read_only(array: Array) -> Array:
+    if array.dtype.kind in "US":
+        array = array.astype(object)  # strings, as in outputs
     view: Array = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view

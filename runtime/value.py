@@ -6,7 +6,7 @@ numpy lacks are arrays of ml_dtypes; 4-bit types are held as ONNX lays them out,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,6 +116,8 @@ class OrtValue:
         if refusal := devices.kind(device_type).from_shape:
             raise RuntimeError(refusal)
         dims = tuple([int(n) for n in shape])
+        if min(dims, default=0) < 0:
+            raise RuntimeError(f"Tensor shape cannot contain any negative value: {list(dims)}")
         count = int(np.prod(dims, dtype=np.int64))
         if element in FOUR_BITS:
             return cls._of(aligned((count + 1) // 2), element, dims)
@@ -255,6 +257,31 @@ class OrtValueVector:
 
     def push_back(self, value: OrtValue | Array) -> None:
         self._values.append(value if isinstance(value, OrtValue) else OrtValue.of_array(value))
+
+    def push_back_batch(
+        self, torch_tensors: Sequence[Any], data_ptrs: Sequence[int], element_types: Sequence[Any],
+        shapes: Sequence[Sequence[int]], devices: Sequence[Any],
+    ) -> None:  # fmt: skip
+        """Values at addresses, which have to stay valid. torch_tensors: what owns the memory; not looked at."""
+        for address, element_type, shape in zip(data_ptrs, element_types, shapes):
+            self.push_back(dlpack.array_at(address, element_dtype(element_type), tuple(shape)))
+
+    def element_type_at(self, index: int) -> int:
+        """ONNX's number of the element type."""
+        return self._values[index].element_type()
+
+    def bool_tensor_indices(self) -> list[int]:
+        """Where tensors of truth values are."""
+        return [i for i, value in enumerate(self._values) if value.data_type() == "tensor(bool)"]
+
+    def dlpack_at(self, index: int) -> Any:
+        """A DLPack capsule of a value."""
+        return self._values[index].to_dlpack()
+
+    def to_dlpacks(self, to_tensor: Callable[[Any], Any] | None) -> list[Any]:
+        """Capsules of all values, or what `to_tensor` makes of each."""
+        capsules = [value.to_dlpack() for value in self._values]
+        return capsules if to_tensor is None else [to_tensor(each) for each in capsules]
 
     def reserve(self, size: int) -> None:
         """Room for `size` values; a list needs no telling."""

@@ -39,7 +39,7 @@ class ExternalFiles:
             raise Fail(f"External initializer: {name} has a malformed offset or length") from None
         if offset < 0 or length < 0 or offset + length > len(data):
             raise Fail(
-                f"External initializer: {name} offset: {offset} size to read: {length}"
+                f"Exception during initialization: External initializer: {name} offset: {offset} size to read: {length}"
                 f" given file_length: {len(data)} are out of bounds or can not be read in full."
             )
         return data[offset : offset + length]
@@ -62,16 +62,20 @@ class ExternalFiles:
         if not location or "\0" in location:
             raise Fail(f"{prefix}Empty or malformed location")
         if os.path.isabs(location) or os.path.splitdrive(location)[0]:
-            raise Fail(f"{prefix}Absolute path not allowed for external data location: {location}")
+            raise Fail(f"{prefix}Absolute path not allowed for external data location")
         path = self._folder / location
+        escapes = (
+            f'{prefix}External data path escapes model directory. External data path: "{location}" resolved path: '
+            f'"{os.path.realpath(path)}" allowed directory: "{self._folder}"'
+        )
         if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(self._folder)):
-            raise Fail(f"{prefix}External data path: {location} escapes model directory: {self._folder}")
+            raise Fail(escapes)
         real = Path(os.path.realpath(path))
         homes = [os.path.realpath(self._folder)]
         if self._model is not None:
             homes.append(os.path.dirname(os.path.realpath(self._model)))
         if not any(real.is_relative_to(home) for home in homes):
-            raise Fail(f"{prefix}External data path: {location} escapes model directory: {self._folder}")
+            raise Fail(escapes)
         if not real.is_file():
-            raise Fail(f"External data path does not exist: {path} for initializer: {name}")
+            raise Fail(f'{prefix}External data path does not exist: "{path}"')
         return real
