@@ -135,6 +135,14 @@ class Printer:
         self._indent -= 1
         self._known = known
 
+    @contextmanager
+    def apart(self) -> Iterator[list[str]]:
+        """Lines of their own, for a hole of a template: they use no name of others, nor others theirs."""
+        state = self.lines, self._known, self._indent
+        self.lines, self._known, self._indent = [], {}, 0
+        yield self.lines
+        self.lines, self._known, self._indent = state
+
     def forget(self) -> None:
         """Memory has changed: what was loaded is not to be used again."""
         self._known = {text: value for text, value in self._known.items() if "tl.load" not in text}
