@@ -9,22 +9,28 @@ from __future__ import annotations
 from types import ModuleType
 
 from ...errors import Unsupported
-from ...kernel.ir import Kernel, LoopNest
+from ...kernel.ir import Attention, Kernel, LoopNest
 from ...scalar.dim import Size
-from . import loopnest
+from . import attention, loopnest
 from .tiles import Source
 
 _MODULES: dict[type, ModuleType] = {
+    Attention: attention,
     LoopNest: loopnest,
 }
+_PRODUCTS = (Attention,)  # bodies that have products
 
 
-def source(kernel: Kernel, name: str) -> Source:
-    """The kernel in Triton, as a function of that name. Raises Unsupported, with the reason."""
+def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+    """The kernel in Triton, as a function of that name. Raises Unsupported, with the reason.
+
+    allow_tf32: products of f32 may round their operands to 11 bits.
+    """
     module = _MODULES.get(type(kernel.body))
     if module is None:
         raise Unsupported(f"a {type(kernel.body).__name__} in Triton")
-    made: Source = module.source(kernel, name)
+    options = {"allow_tf32": allow_tf32} if isinstance(kernel.body, _PRODUCTS) else {}
+    made: Source = module.source(kernel, name, **options)
     return made
 
 

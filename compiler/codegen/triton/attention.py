@@ -1,0 +1,156 @@
+"""kernel.ir.Attention -> the context of templates/triton/attention.py.j2: FlashAttention on blocks of queries and keys.
+
+In: a Kernel whose body is an Attention. Out: Triton source, and the number of programs in the kernel's sizes.
+
+A product is of 16-bit floats where both of its operands are casts of what is loaded as such, else of the computing type.
+A d that is wide or has no bound is taken in blocks, again for each block of keys; a dv that is, by several programs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ...kernel.ir import Attention, Kernel
+from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, floor_div, known_eq, prod, upper_bound
+from ...scalar.dtype import F32, F64, DType
+from ...scalar.expr import Call, Const, Expr, Load
+from ..render import render
+from .expr import Value, literal, value_type
+from .holes import Axis, epilogue, part, tile
+from .tiles import Source, arguments, extent, parameters, power_of_two, printer, tile_length
+
+_LEAST = 16  # length of an axis of a tl.dot
+_SPLIT = 64  # columns of q and k, or of v, at a time where not all are
+_PROGRAMS = 128  # that fill a GPU
+_LOG2_E = math.log2(math.e)
+
+# By bytes of a number and the greater one of d and dv: queries, keys, warps, stages.
+_BLOCKS = {
+    2: {64: (128, 64, 4, 3), 128: (128, 64, 8, 2), 256: (64, 32, 4, 2)},
+    4: {64: (64, 32, 4, 2), 128: (32, 32, 4, 2), 256: (32, 16, 4, 2)},
+    8: {64: (32, 16, 4, 1), 128: (16, 16, 4, 1)},
+}
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Queries and keys of a block, columns of q and k and of v at a time."""
+
+    m: int
+    n: int
+    d: int
+    dv: int
+    warps: int
+    stages: int
+
+
+def tasks(body: Attention) -> Size:
+    """The number of programs."""
+    return prod(size for _, size in _programs(body, _tile(body)))
+
+
+def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits."""
+    body = kernel.body
+    assert isinstance(body, Attention)
+    sizes, acc = _tile(body), _acc(body)
+    q_value, k_value = _factors(acc, body.q, body.k)
+    (v_value,) = _factors(acc, body.v)
+    first = Symbol("first")
+    out = printer(kernel)
+    out.names |= {first: Value("first"), **{s: Value(f"o{i}") for i, s in enumerate(body.batch)}}
+
+    def axis(symbol: Symbol, positions: str, length: int, whole: bool = False) -> Axis:
+        whole = whole or known_eq(extent(symbol) % length, 0) is True
+        return Axis(symbol, positions, None if whole else f"({positions} < {out.size(extent(symbol))})")
+
+    m, d = axis(body.m, "m", sizes.m), axis(body.d, "d", sizes.d)
+    d_row, dv = axis(body.d, "d_row", sizes.d), axis(body.dv, "dv", sizes.dv)
+
+    def loop(begin: Size, end: Size, whole: bool) -> dict[str, object]:
+        """A loop over blocks of keys; whole: all of their keys are included, for all queries."""
+        n, n_row = axis(body.n, "n", sizes.n, whole), axis(body.n, "n_row", sizes.n, whole)
+        included = [n.mask] if n.mask else []
+        if body.causal is not None and not whole:
+            included.append(f"(n <= {out.size(body.causal)} + m)")
+        return {
+            "begin": out.size(begin),
+            "end": out.size(end),
+            "included": " & ".join(included),
+            "k": tile(out, k_value, (d_row, n), (sizes.d, sizes.n)),
+            "v": tile(out, v_value, (n_row, dv), (sizes.n, sizes.dv)),
+            "mask": None if body.mask is None else part(out, _as(body.mask, acc), (m, n)),
+        }
+
+    end, shared = extent(body.n), extent(body.n)  # keys of any query, and of all of them
+    if body.causal is not None:
+        last = dim_min(first + sizes.m, extent(body.m)) + body.causal
+        end, shared = (dim_max(0, dim_min(extent(body.n), x)) for x in (last, first + body.causal + 1))
+    shared = floor_div(shared, sizes.n) * sizes.n
+    loops = [(0, shared, True), (shared, end, False)]
+    text = render(
+        "triton/attention.py.j2",
+        name=name,
+        parameters=parameters(kernel),
+        outer=[(s, out.size(e)) for s, e in _programs(body, sizes)],
+        tile=sizes,
+        D=out.size(extent(body.d)) if _split(body.d, acc) else None,
+        acc=value_type(acc),
+        precision="tf32" if allow_tf32 and acc == F32 else "ieee",
+        p_type=value_type(v_value.dtype),
+        scale=literal(Const(body.scale * (_LOG2_E if body.mask is None else 1.0), acc)),
+        log2_e=literal(Const(_LOG2_E, acc)),
+        zero_rows=body.zero_rows,
+        q=tile(out, q_value, (m, d), (sizes.m, sizes.d)),
+        loops=[loop(*x) for x in loops if known_eq(x[0], x[1]) is not True],
+        epilogue=epilogue(out, kernel, body.epilogue, (m, dv)),
+        functions=list(out.functions.definitions.values()),
+    )
+    return Source(text, arguments(kernel), sizes.warps, sizes.stages)
+
+
+def _acc(body: Attention) -> DType:
+    return F64 if body.q.dtype == F64 else F32
+
+
+def _as(e: Expr, dtype: DType) -> Expr:
+    return e if e.dtype == dtype else Call("cast", (e,), dtype)
+
+
+def _factors(acc: DType, *values: Expr) -> list[Expr]:
+    """The values as factors of products: as they are loaded, where that is in one 16-bit type, else in that of sums."""
+    loaded = [e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in values]
+    kinds = {e.dtype for e in loaded}
+    if len(kinds) == 1 and all(isinstance(e, Load) and e.dtype.is_float and e.dtype.bits == 16 for e in loaded):
+        return loaded
+    return [_as(e, acc) for e in values]
+
+
+def _programs(body: Attention, sizes: _Tile) -> list[tuple[str, Size]]:
+    """The coordinates of a program and how many of each there are, the last one fastest."""
+    batch = [(f"o{i}", extent(s)) for i, s in enumerate(body.batch)]
+    blocks = [(x, ceil_div(extent(s), n)) for x, s, n in (("block", body.m, sizes.m), ("columns", body.dv, sizes.dv))]
+    return [*batch, *blocks]
+
+
+def _split(symbol: Symbol, acc: DType) -> bool:
+    """Whether an axis of columns does not fit a tile."""
+    bound = upper_bound(extent(symbol))
+    return bound is None or bound > max(_BLOCKS[acc.itemsize])
+
+
+def _tile(body: Attention) -> _Tile:
+    acc = _acc(body)
+    factors = [*_factors(acc, body.q, body.k), *_factors(acc, body.v)]
+    d, dv = (
+        _SPLIT if _split(s, acc) else max(tile_length(extent(s), 256), _LEAST) for s in (body.d, body.dv)
+    )
+    blocks = _BLOCKS[max(e.dtype.itemsize for e in factors)]
+    m, n, warps, stages = next(block for width, block in blocks.items() if width >= max(d, dv))
+    m, n = (max(tile_length(extent(s), most), _LEAST) for s, most in ((body.m, m), (body.n, n)))
+    points = upper_bound(prod(extent(s) for s in body.batch))
+    queries = upper_bound(extent(body.m))
+    while points is not None and queries is not None and m > 32 and points * -(-queries // m) < _PROGRAMS:
+        m //= 2
+    return _Tile(m, n, d, dv, min(warps, max(m // 16, 4)), stages)
