@@ -7,7 +7,8 @@ kernels read them; only one is in memory at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..runtime import VERSION, errors
+from ..runtime.artifact import DEVICE
 from .codegen.c import kernels
 from .codegen.c.program import Sources
+from .codegen.triton.build import Binary
+from .codegen.triton.program import DeviceKernel
 from .frontend.interface import overridable, values
 from .frontend.load import Model, Type
 from .graph.conditions import Condition
@@ -27,7 +31,7 @@ from .kernel.program import Program
 from .package import Writer
 from .passes.fuse import Group
 from .scalar.dim import Symbol
-from .target import Target
+from .target import Gpu, Target
 
 # Operators whose kernels in onnxruntime call a wrong size an invalid argument; the others fail.
 _INVALID_ARGUMENT = frozenset(
@@ -35,14 +39,69 @@ _INVALID_ARGUMENT = frozenset(
 )
 
 
-def write_artifact(model: Model, program: Program, sources: Sources, target: Target, directory: Path) -> None:
-    """Writes weights, notes and manifest into `directory`."""
+@dataclass(frozen=True)
+class DeviceCode:
+    """The kernels of the device in the order of their numbers, their binaries by the names of kernel and GPU, and why
+    launches stay on the host."""
+
+    kernels: Sequence[DeviceKernel]
+    gpus: Sequence[Gpu]
+    binaries: Mapping[tuple[str, str], Binary]
+    on_host: Mapping[int, str]
+
+
+def write_artifact(
+    model: Model,
+    program: Program,
+    sources: Sources,
+    target: Target,
+    directory: Path,
+    device: DeviceCode | None = None,
+) -> None:
+    """Writes weights, notes, manifest and the device's code into `directory`."""
     with Writer(directory) as writer:
         for weight, offset in zip(program.weights, program.weight_offsets()):
             at = writer.add(kernels.pack(weight, constant_array(weight.value)))
             assert at == offset, "the weights are not where the program reads them"
-        writer.finish(manifest(model, program), notes(model, program, sources), target, VERSION)
+        described = manifest(model, program)
+        if device is not None:
+            described["device"] = _device(device, program, directory)
+        writer.finish(described, notes(model, program, sources, device), target, VERSION)
 
+
+def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
+    """What the runtime has to know of the device; its code goes into a file of its own."""
+    kernels = []
+    with open(directory / DEVICE, "wb") as file:
+
+        def added(code: bytes) -> list[int]:
+            file.write(code)
+            return [file.tell() - len(code), len(code)]
+
+        for kernel in device.kernels:
+            binaries = {}
+            for gpu in device.gpus:
+                made = device.binaries.get((kernel.name, gpu.name))
+                if made is not None:
+                    facts = {f.name: getattr(made, f.name) for f in fields(made) if f.name != "code"}
+                    binaries[gpu.name] = {"at": added(made.code), **facts}
+            kernels.append(
+                {
+                    "name": kernel.name,
+                    "arguments": list(kernel.source.arguments),
+                    "source": added(kernel.source.text.encode()),
+                    "binaries": binaries,
+                }
+            )
+    steps = sum(launch.device for launch in program.launches)
+    return {"gpus": [gpu.name for gpu in device.gpus], "kernels": kernels, "steps": steps, **_sides(program)}
+
+
+def _sides(program: Program) -> dict[str, list[int]]:
+    """Inputs that the host reads, and outputs that it writes: those may not lie in the device's memory."""
+    host = {b for launch in program.launches if not launch.device for b in launch.buffers}
+    buffers = [(program.buffers[b].kind, program.buffers[b].number) for b in host]
+    return {f"host_{kind}s": sorted(n for k, n in buffers if k == kind) for kind in ("input", "output")}
 
 def constant_array(value: Value) -> Array:
     """The array of a value that depends on constants alone."""
@@ -105,12 +164,14 @@ def _conflicts(model: Model, graph: Graph) -> list[str]:
     return found
 
 
-def notes(model: Model, program: Program, sources: Sources) -> dict[str, Any]:
+def notes(
+    model: Model, program: Program, sources: Sources, device: DeviceCode | None = None
+) -> dict[str, Any]:
     """Provenance for people: of each step its kernel, ONNX nodes, operations and bytes (in the model's symbols), what
     goes in and out, and why fusion stopped there. Of the model its nodes, and the values that they make."""
     steps = []
     # Copies of constants to outputs come last, and stand for no group.
-    for launch, kernel, group in zip_longest(program.launches, sources.steps, program.groups):
+    for number, (launch, kernel, group) in enumerate(zip_longest(program.launches, sources.steps, program.groups)):
         spent = cost.of_launch(launch)
         reasons = [f"{', '.join(r.value.node.origin)}: {r.text}" for r in group.reasons] if group else []
         steps.append(
@@ -124,6 +185,7 @@ def notes(model: Model, program: Program, sources: Sources) -> dict[str, Any]:
                 "outputs": [_shape(group.root)] if group else [],
                 "parameter_bytes": sum(_bytes(v) for v in _operands(group)) if group else 0,
                 "reasons": list(dict.fromkeys(reasons)),
+                **({"on": "device" if launch.device else f"host: {device.on_host[number]}"} if device else {}),
             }
         )
     nodes = [[node.name, node.domain, node.op] for node in model.graph.nodes]

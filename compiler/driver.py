@@ -14,28 +14,34 @@ from typing import Any, TypeVar
 
 from ..runtime import cache
 from . import optimized, toolchain
-from .artifact import write_artifact
+from .artifact import DeviceCode, write_artifact
 from .codegen.c import kernels
 from .codegen.c.build import Source, build
-from .codegen.c.program import Sources, generate
+from .codegen.c.program import OnDevice, Sources, generate
+from .codegen.triton import build as triton_build
+from .codegen.triton.kernels import TritonTemplates
+from .codegen.triton.program import Device
 from .frontend.importer import import_model
 from .frontend.interface import adjust
 from .frontend.load import Model, load_model
 from .graph.ir import Graph
 from .graph.text import print_graph
 from .graph.verify import verify
-from .kernel import lower, memory
+from .kernel import lower, memory, place
+from .kernel.ir import Kernel
 from .kernel.program import Program
 from .kernel.text import print_program
 from .kernel.verify import verify_program
 from .options import Options
 from .passes import PASSES, at_level
-from .target import Target, target
+from .target import Gpu, Target, targets
 
 T = TypeVar("T")
 Progress = Callable[..., None]  # (stage) at the start of each stage, (stage, done, total) within long ones
 
-STAGES = ("load", "import", *(name for name, _ in PASSES), "lower", "memory", "print", "build", "package")
+STAGES = (
+    "load", "import", *(name for name, _ in PASSES), "lower", "place", "memory", "print", "build", "gpu", "package",
+)  # fmt: skip
 
 
 @dataclass
@@ -44,13 +50,17 @@ class Compilation:
 
     options: Options
     target: Target
+    gpus: tuple[Gpu, ...]
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
     model: Model | None = None
     graph: Graph | None = None
     program: Program | None = None
-    arena: memory.Arena | None = None
+    device: Device | None = None  # where there are gpus
+    on_host: dict[int, str] = field(default_factory=dict)  # why launches stay there though there is a device
+    arenas: tuple[memory.Arena, memory.Arena] | None = None
     sources: Sources | None = None
+    device_code: DeviceCode | None = None
 
     def stage(self, name: str, work: Callable[..., T], *args: Any) -> T:
         """Runs one stage: times, verifies and dumps it."""
@@ -80,16 +90,30 @@ def silent(stage: str, done: int = 0, total: int = 0) -> None:
 
 def lower_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
     """Everything up to the C sources. Raises runtime.errors for what the model gets wrong or asks in vain."""
-    unit = Compilation(options, target(options.target), progress)
+    unit = Compilation(options, *targets(options.target), progress)
     unit.model = unit.stage("load", _load, model, options)
     unit.graph = unit.stage("import", import_model, unit.model, options.dims)
     for name, rewrite in at_level(options.level):
         unit.graph = unit.stage(name, rewrite, unit.graph)
-    templates = kernels.CTemplates(unit.target, approximate=options.level >= 99)
-    unit.program = unit.stage("lower", lower.lower, unit.graph, templates)
-    unit.arena = unit.stage("memory", memory.plan, unit.program.buffers, unit.program.steps, unit.program.bound())
-    unit.sources = unit.stage("print", generate, unit.program, unit.arena, unit.target)
+    unit.program = unit.stage("lower", lower.lower, unit.graph, _templates(unit))
+    if unit.gpus:
+        unit.device = Device(options.allow_tf32)
+        unit.on_host = unit.stage("place", place.place, unit.program, unit.device.refusal)
+    unit.arenas = unit.stage("memory", memory.arenas, unit.program)
+    unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.target, _on_device(unit))
     return unit
+
+
+def _templates(unit: Compilation) -> lower.Templates:
+    """What lowering is to know of the target."""
+    if unit.gpus:
+        return TritonTemplates()
+    return kernels.CTemplates(unit.target, approximate=unit.options.level >= 99)
+
+
+def _on_device(unit: Compilation) -> dict[Kernel, OnDevice]:
+    made = unit.device.kernels if unit.device else {}
+    return {kernel: OnDevice(each.name, each.number, each.programs) for kernel, each in made.items()}
 
 
 def _load(model: str | bytes, options: Options) -> Model:
@@ -118,5 +142,18 @@ def compile_model(
         progress("build", done, total)
 
     unit.stage("build", build, sources, directory / "model.so", compiler, unit.target, objects, compiled)
-    unit.stage("package", write_artifact, unit.model, unit.program, unit.sources, unit.target, directory)
+    unit.device_code = unit.stage("gpu", _device_code, unit, objects) if unit.device else None
+    facts = unit.model, unit.program, unit.sources, unit.target, directory, unit.device_code
+    unit.stage("package", write_artifact, *facts)
     return unit
+
+
+def _device_code(unit: Compilation, objects: Path) -> DeviceCode:
+    assert unit.device
+
+    def built(done: int, total: int) -> None:
+        unit.progress("gpu", done, total)
+
+    on_device = list(unit.device.kernels.values())
+    binaries = triton_build.build(on_device, unit.gpus, objects, built)
+    return DeviceCode(on_device, unit.gpus, binaries, unit.on_host)

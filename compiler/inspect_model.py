@@ -25,13 +25,13 @@ Described = dict[str, Any]
 
 def summary(unit: Compilation) -> Described:
     """Counts: what `compile` prints."""
-    assert unit.model and unit.program and unit.arena and unit.sources
+    assert unit.model and unit.program and unit.arenas and unit.sources
     return {
         "onnx nodes": len(unit.model.graph.nodes),
         "steps": len(unit.program.launches),
         "kernels": len(unit.sources.kernels),
         "weights bytes": unit.program.weight_offsets()[-1],
-        "arena bytes": _plain(unit.arena.size),
+        "arena bytes": _plain(unit.arenas[0].size),
     }
 
 
@@ -44,7 +44,7 @@ def summary_text(counts: Mapping[str, Any]) -> str:
 
 def describe(unit: Compilation) -> Described:
     """Everything about a model that can be told without running it. Sizes that are symbolic are formulas."""
-    assert unit.model and unit.graph and unit.program and unit.arena and unit.sources
+    assert unit.model and unit.graph and unit.program and unit.arenas and unit.sources
     program, model = unit.program, unit.model
     return {
         "producer": f"{model.producer} {model.producer_version}".strip(),
@@ -69,11 +69,11 @@ def describe(unit: Compilation) -> Described:
         "memory": [
             {
                 "buffer": f"arena {program.buffers[b].number}",
-                "offset": _plain(unit.arena.offset(b)),
+                "offset": _plain(unit.arenas[0].offset(b)),
                 "bytes": _plain(program.buffers[b].size * program.buffers[b].dtype.itemsize),
-                "steps": list(unit.arena.lifetimes[b]),
+                "steps": list(unit.arenas[0].lifetimes[b]),
             }
-            for b in sorted(unit.arena.slot)
+            for b in sorted(unit.arenas[0].slot)
         ],
     }
 

@@ -23,10 +23,11 @@ from ..runtime.options import environment_int
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile. The first seven change the code; they are plain data, as they go into the cache key as JSON.
+    """How to compile. The first eight change the code; they are plain data, as they go into the cache key as JSON.
 
     level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
-    round differently: Winograd). target: a name of target.py.
+    round differently: Winograd). target: names of target.py, with commas between. allow_tf32: on a GPU, products of
+    f32 matrices may round to TF32.
     free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size) to fix symbolic dimensions with.
     external_data_folder: where external data is, "" for the folder of the model.
     outputs: values in the graph to give out as well. fed: initializers to take as inputs.
@@ -36,6 +37,7 @@ class Options:
 
     level: int = 99
     target: str = "native"
+    allow_tf32: bool = False
     free_dimensions: tuple[tuple[str, int], ...] = ()
     external_data_folder: str = ""
     outputs: tuple[str, ...] = ()

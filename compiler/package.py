@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.artifact import FORMAT, HEADER, LIBRARY, MAGIC, MANIFEST, NOTES, PAGE, WEIGHTS, Manifest, seal
+from ..runtime.artifact import DEVICE, FORMAT, HEADER, LIBRARY, MAGIC, MANIFEST, NOTES, PAGE, WEIGHTS, Manifest, seal
 from ..runtime.cpus import architecture
 from ..runtime.program import ABI
 from .target import Target
@@ -66,7 +66,7 @@ class Writer:
             (self._directory / WEIGHTS).unlink()
         (self._directory / NOTES).write_text(json.dumps(notes))
         files = {}
-        for name in (LIBRARY, WEIGHTS, NOTES):
+        for name in (LIBRARY, WEIGHTS, NOTES, DEVICE):
             path = self._directory / name
             if path.exists():
                 files[name] = {"bytes": path.stat().st_size}

@@ -1,7 +1,8 @@
-"""The CPU that code is generated for: instruction sets, vector width, registers, and the compiler flags that say so.
+"""What code is generated for: a CPU (instruction sets, vector width, registers, compiler flags), and GPUs beside it.
 
-In: the text of `--target` ("native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "generic") and, for "native", what the
-operating system tells about this CPU. Out: a `Target`, frozen and hashable, part of the key of every object.
+In: the text of `--target` ("native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "generic", "cuda:sm_90", "hip:gfx942",
+several of them with commas between) and, for "native", what the operating system tells about this CPU. Out: a `Target`
+and `Gpu`s, frozen and hashable, part of the key of every object.
 It never compiles or runs anything. Features are passed to the compiler one by one, as `-march=native` of a compiler
 older than the CPU tunes for something else and prefers narrow vectors.
 """
@@ -66,12 +67,52 @@ _NAMED = {
 NAMES = ("native", *_NAMED)
 
 
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU to generate code for.
+
+    name: as in `--target`; backend: "cuda", "hip", or "interpreter" for no binary at all: sources that Triton's
+    interpreter runs; arch: 90 for sm_90, "gfx942"; warp: threads of a warp; shared: bytes of shared memory that a
+    program may have.
+    """
+
+    name: str
+    backend: str
+    arch: int | str
+    warp: int
+    shared: int
+
+
+# Bytes of shared memory of a thread block at most, by compute capability: CUDA C++ Programming Guide, Table
+# "Technical Specifications per Compute Capability"; of CDNA, the size of its local data share.
+_SHARED = {75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
+_GPUS = {
+    "gpu:interpreter": Gpu("gpu:interpreter", "interpreter", 0, 32, 1 << 30),
+    **{f"cuda:sm_{sm}": Gpu(f"cuda:sm_{sm}", "cuda", sm, 32, kib << 10) for sm, kib in _SHARED.items()},
+    **{f"hip:{name}": Gpu(f"hip:{name}", "hip", name, 64, 64 << 10) for name in ("gfx90a", "gfx942")},
+}
+
+
+def targets(names: str) -> tuple[Target, tuple[Gpu, ...]]:
+    """The CPU ("native" where none is named) and the GPUs of a list with commas. Raises InvalidArgument."""
+    parts = [part.strip() for part in names.split(",")]
+    unknown = [part for part in parts if ":" in part and part not in _GPUS]
+    if unknown:
+        raise InvalidArgument(f"unknown GPU '{unknown[0]}'; choose of: {', '.join(_GPUS)}")
+    hosts = [part for part in parts if ":" not in part]
+    if len(hosts) > 1:
+        raise InvalidArgument(f"a model is compiled for one CPU, not for {' and '.join(hosts)}")
+    return target(hosts[0] if hosts else "native"), tuple(dict.fromkeys(_GPUS[p] for p in parts if ":" in p))
+
+
 def target(name: str = "native") -> Target:
-    """The target of that name. Raises InvalidArgument, naming the choices, for an unknown one."""
+    """The CPU of that name. Raises InvalidArgument, naming the choices, for an unknown one."""
     if name == "native":
         return _native()
     if name not in _NAMED:
-        raise InvalidArgument(f"unknown target '{name}'; choose one of: native, {', '.join(_NAMED)}")
+        raise InvalidArgument(
+            f"unknown target '{name}'; choose one of: native, {', '.join(_NAMED)}; or a GPU, such as cuda:sm_90"
+        )
     return _NAMED[name]
 
 

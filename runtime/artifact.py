@@ -8,6 +8,7 @@ The directory:
     model.so        the code: exports of templates/c/runtime_abi.h
     weights.bin     prepacked weights, mapped read-only and shared by all processes; absent where there are none
     notes.json      provenance of steps and kernels for `explain` and profiles; read only by those
+    device.bin      sources and binaries of the kernels of a GPU; absent where there is none
 
 The single file holds the same: 64 bytes of header (`_HEADER`), then each file at a page-aligned offset, then the
 manifest, whose `files` tell the offsets. Weights are mapped in place; the code is loaded from a memory file.
@@ -30,6 +31,11 @@ The manifest, a JSON object:
                       are the numbers of `report`; the type is a class of errors.py
     conflicts         shapes of outputs that the model declares and that cannot be, as texts; empty where absent
     modelmeta         the fields of metadata.ModelMetadata
+    device            of models for a GPU: {"gpus": ["cuda:sm_90"], "kernels": [...], "steps": 3, "host_inputs": [0],
+                      "host_outputs": []}: which GPUs there is code for; of each kernel {"name": "d1", "arguments":
+                      ["*fp32", "i32"], "source": [0, 10], "binaries": {"cuda:sm_90": {"at": [10, 99], "threads": 128,
+                      "shared": 0, "registers": 32, "spills": 0, "scratch": 0}}}, places being [offset, size] in
+                      device.bin; how many steps run there; the inputs and outputs that the host reads or writes
     steps             how many steps intaglio_mark notes; 0 where absent
     files             {"model.so": {"bytes": 1, "crc32": 2}, "weights.bin": {"bytes": 3}}; "offset" in a single file
 """
@@ -57,6 +63,7 @@ MAGIC = b"INTAGLIO"
 HEADER = struct.Struct("<8sIIQQ32x")  # magic, format, crc32 of the manifest, its offset, its size
 PAGE = 4096
 MANIFEST, LIBRARY, WEIGHTS, NOTES = "manifest.json", "model.so", "weights.bin", "notes.json"
+DEVICE = "device.bin"
 
 Manifest = dict[str, Any]
 
@@ -79,12 +86,24 @@ class Artifact:
     source: Path | bytes
 
     def notes(self) -> dict[str, Any]:
+        found = self._file(NOTES)
+        return dict(json.loads(found)) if found else {}
+
+    def device_code(self) -> bytes:
+        """The content of device.bin. Raises Corrupt where it is not as the manifest has it."""
+        found, entry = self._file(DEVICE), self.manifest["files"].get(DEVICE, {"bytes": 0})
+        if len(found) != entry["bytes"]:
+            raise Corrupt(f"{DEVICE} has a wrong size")
+        return found
+
+    def _file(self, name: str) -> bytes:
+        """A whole file of the artifact; empty where it is absent."""
         if isinstance(self.source, Path) and self.source.is_dir():
-            path = self.source / NOTES
-            return dict(json.loads(path.read_bytes())) if path.exists() else {}
+            path = self.source / name
+            return path.read_bytes() if path.exists() else b""
         with _opened(self.source) as data:
-            entry = self.manifest["files"].get(NOTES)
-            return dict(json.loads(_section(data, NOTES, entry))) if entry else {}
+            entry = self.manifest["files"].get(name)
+            return _section(data, name, entry) if entry else b""
 
 
 def is_artifact(model: str | bytes) -> bool:

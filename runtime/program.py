@@ -22,8 +22,8 @@ from .dtypes import numpy_dtype
 from .errors import Fail, InvalidArgument, RuntimeException
 from .options import environment_int
 
-ABI = 1  # INTAGLIO_ABI
-TERMINATED, NO_MEMORY, ABSURD_SIZE = -1, -2, -3
+ABI = 2  # INTAGLIO_ABI
+TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE = -1, -2, -3, -4
 CPUS = 1024  # INTAGLIO_CPUS
 DEFAULT_SPIN_US = 200  # how long an idle thread polls before it sleeps
 
@@ -57,6 +57,10 @@ class Call(ctypes.Structure):
         ("profile", ctypes.c_void_p),
         ("report", ctypes.c_void_p),
         ("host", ctypes.c_void_p),
+        ("device", ctypes.c_void_p),
+        ("device_arena", ctypes.c_void_p),
+        ("device_weights", ctypes.c_void_p),
+        ("resident", ctypes.c_void_p),
         ("threads", ctypes.c_int32),
         ("flags", ctypes.c_int32),
     )
@@ -160,14 +164,15 @@ class Frame:
 class Plan:
     """What is known of a run once the sizes of its inputs are: kept by the session, one for each combination.
 
-    outputs: shape and dtype of each; the shape is None where it depends on data. bytes: of the arena, scratch included.
+    outputs: shape and dtype of each; the shape is None where it depends on data. bytes: of the arena, scratch included;
+    device_bytes: of that on the device.
     """
 
-    __slots__ = ("arena_bytes", "bytes", "dims", "frames", "outputs", "scratch_bytes", "threads")
+    __slots__ = ("arena_bytes", "bytes", "device_bytes", "dims", "frames", "outputs", "scratch_bytes", "threads")
 
     def __init__(self, dims: Any, told: list[int], outputs: list[tuple[Shape | None, Any]], threads: int):
         self.dims = dims
-        self.arena_bytes, self.scratch_bytes, suggested = told
+        self.arena_bytes, self.scratch_bytes, suggested, self.device_bytes = told
         self.threads = min(threads, suggested) if suggested > 0 else threads
         self.bytes = self.arena_bytes + self.scratch_bytes * self.threads
         self.outputs = outputs
@@ -204,20 +209,20 @@ class Program:
     def plan(self, dims: Sequence[int]) -> Plan:
         """The plan for these values of the manifest's symbols. Raises what its asserts say for sizes it forbids."""
         values = (ctypes.c_int64 * max(len(dims), 1))(*dims)
-        told = (ctypes.c_int64 * (3 + sum(rank for rank, _ in self._outputs)))()
+        told = (ctypes.c_int64 * (4 + sum(rank for rank, _ in self._outputs)))()
         if refused := self._plan(ctypes.addressof(values), ctypes.addressof(told)):
             entry = self._artifact.manifest["asserts"][refused - 1]
             raise errors.BY_NAME[entry["type"]](_filled(entry["text"], dict(zip(self._symbols, dims))))
-        if told[0] < 0:
+        if told[0] < 0 or told[3] < 0:
             sizes = ", ".join(f"{name} = {value}" for name, value in zip(self._symbols, dims))
             raise RuntimeException(f"Failed to allocate memory for requested buffer: no memory is that large ({sizes})")
         outputs: list[tuple[Shape | None, Any]] = []
-        position = 3
+        position = 4
         for rank, dtype in self._outputs:
             shape = tuple(told[position : position + rank])
             outputs.append((None if min(shape, default=0) < 0 else shape, dtype))
             position += rank
-        return Plan(values, told[:3], outputs, self._threads)
+        return Plan(values, told[:4], outputs, self._threads)
 
     def run(
         self, plan: Plan, arrays: Sequence[Array], terminate: int | None = None, profile: int | None = None

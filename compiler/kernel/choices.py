@@ -5,3 +5,4 @@ COLUMN_BLOCK = 64  # columns that a reduction over rows accumulates at once: fou
 TRANSPOSE_TILE = 32  # side of the square tiles of a transpose: one tile of f32 stays in L1
 SHORT_AXIS = 16  # an innermost axis up to this long takes the next one in with it
 SIZE_LITERAL = 16  # in template kernels, integers above this are parameters, so that layers share one object
+SHAPE_ELEMENTS = 64  # integers in buffers up to this long are taken for shapes, and computed by the host

@@ -219,12 +219,24 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes."""
+    """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes.
+
+    device: whether it runs on the accelerator (`place.py`)."""
 
     kernel: Kernel
     buffers: tuple[int, ...]
     sizes: tuple[Size, ...]
     origin: tuple[str, ...]
+    device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copies a buffer to its twin in the other memory; `origin` tells the ONNX nodes that need it there."""
+
+    source: int
+    target: int
+    origin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,4 +279,4 @@ class Loop:
     body: tuple[Step, ...]
 
 
-Step: TypeAlias = "Launch | Bind | Check | Branch | Loop"
+Step: TypeAlias = "Launch | Copy | Bind | Check | Branch | Loop"

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..scalar.dim import Size, Symbol, ceil_div, known_le, symbols
-from .ir import Bind, Branch, Launch, Loop, Step
-from .program import ALIGNMENT, Buffer
+from .ir import Bind, Branch, Copy, Launch, Loop, Step
+from .program import ALIGNMENT, Buffer, Program
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,19 @@ class Arena:
         return self.regions[self.slot[buffer]]
 
 
-def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbol] = ()) -> Arena:
+def arenas(program: Program) -> tuple[Arena, Arena]:
+    """The memory of the host, and that of the device."""
+    of = program.buffers, program.steps, program.bound()
+    return plan(*of), plan(*of, device=True)
+
+
+def plan(
+    buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbol] = (), device: bool = False
+) -> Arena:
     """Assigns every arena buffer a slot, in the order of first use; freed slots are reused last in, first out.
 
-    bound: the symbols that get values during the run, in order (`Program.bound`)."""
-    times = _Times(buffers)
+    bound: the symbols that get values during the run, in order (`Program.bound`). device: of which memory."""
+    times = _Times(buffers, device)
     times.walk(steps)
     lifetimes = times.lifetimes
     slots = _Slots()
@@ -80,21 +88,27 @@ def aligned(size: Size) -> Size:
 class _Times:
     """When each arena buffer is used; steps are numbered in the order of the program's text."""
 
-    def __init__(self, buffers: Sequence[Buffer]) -> None:
+    def __init__(self, buffers: Sequence[Buffer], device: bool = False) -> None:
         self.buffers = buffers
+        self.device = device
         self.used: list[list[int]] = []
         self.lifetimes: dict[int, tuple[int, int]] = {}
 
     def use(self, *numbers: int) -> None:
         time = len(self.used)
-        self.used.append([b for b in dict.fromkeys(numbers) if self.buffers[b].kind == "arena"])
+        self.used.append([b for b in dict.fromkeys(numbers) if self._planned(self.buffers[b])])
         for b in self.used[-1]:
             self.lifetimes[b] = (self.lifetimes.get(b, (time, time))[0], time)
+
+    def _planned(self, buffer: Buffer) -> bool:
+        return buffer.kind == "arena" and buffer.device == self.device
 
     def walk(self, steps: Sequence[Step]) -> None:
         for step in steps:
             if isinstance(step, Launch):
                 self.use(*step.buffers)
+            elif isinstance(step, Copy):
+                self.use(step.source, step.target)
             elif isinstance(step, Bind):
                 self.use(step.buffer)
             elif isinstance(step, Branch):

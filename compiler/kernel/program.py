@@ -40,12 +40,18 @@ class Weight:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A region of memory: kind is input, output, weight or arena; number counts within its kind."""
+    """A region of memory: kind is input, output, weight or arena; number counts within its kind.
+
+    device: whether it lies in the memory of the accelerator; twin: the buffer of which it is a copy there. Weights lie
+    in both.
+    """
 
     kind: str
     number: int
     dtype: DType
     size: Size
+    device: bool = False
+    twin: int | None = None
 
 
 @dataclass

@@ -8,13 +8,16 @@ from itertools import count
 
 from ..scalar.dim import Symbol
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var
-from .ir import Bind, Branch, Check, Kernel, Launch, LoopNest, Stage, Step
+from .ir import Bind, Branch, Check, Copy, Kernel, Launch, LoopNest, Stage, Step
 from .program import Program
 
 
 def print_program(program: Program) -> str:
     """Buffers, then steps in order, each launch with its kernel the first time that it occurs."""
-    lines = [f"%{i} = {b.kind} {b.number} {b.dtype}[{b.size}]" for i, b in enumerate(program.buffers)]
+    lines = [
+        f"%{i} = {b.kind} {b.number} {b.dtype}[{b.size}]{' on the device' if b.device else ''}"
+        for i, b in enumerate(program.buffers)
+    ]
     return "\n".join([*lines, *_steps(program.steps, program, {}, count())]) + "\n"
 
 
@@ -30,9 +33,13 @@ def _steps(steps: Sequence[Step], program: Program, known: dict[Kernel, int], nu
             new = step.kernel not in known
             number = known.setdefault(step.kernel, len(known))
             buffers, sizes = ", ".join(f"%{b}" for b in step.buffers), ", ".join(map(str, step.sizes))
-            lines.append(f"step {next(numbers)}: kernel {number} ({buffers}) [{sizes}]  # {', '.join(step.origin)}")
+            where = " on the device" if step.device else ""
+            call = f"kernel {number} ({buffers}) [{sizes}]"
+            lines.append(f"step {next(numbers)}{where}: {call}  # {', '.join(step.origin)}")
             if new:
                 lines += print_kernel(step.kernel).split("\n")
+        elif isinstance(step, Copy):
+            lines.append(f"copy %{step.target} = %{step.source}  # {', '.join(step.origin)}")
         elif isinstance(step, Bind):
             lines.append(f"bind {step.symbol} = %{step.buffer}")
         elif isinstance(step, Check):

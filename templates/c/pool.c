@@ -470,6 +470,31 @@ void intaglio_output(intaglio_thread *t, int32_t block, int32_t index, const int
     if (!t->blocks[block].at) intaglio_fail(t, INTAGLIO_NO_MEMORY, 0, 0);
 }
 
+void intaglio_reserve_on_device(intaglio_thread *t, int32_t block, int64_t bytes)
+{
+    const intaglio_device *device = t->call->device;
+    void *at = NULL;
+    int32_t status = bytes < 0 ? -1 : device->reserve(device->self, block, bytes, &at);
+    t->blocks[block].at = at;
+    if (status) intaglio_fail(t, INTAGLIO_DEVICE, -2, status);
+}
+
+int32_t intaglio_start(intaglio_thread *t, int32_t step, int32_t kernel, int64_t programs, void *const *buffers,
+                       const int64_t *sizes)
+{
+    const intaglio_device *device = t->call->device;
+    if (t->call->terminate && *t->call->terminate) return intaglio_fail(t, INTAGLIO_TERMINATED, 0, 0);
+    int32_t status = programs > 0 ? device->launch(device->self, kernel, programs, buffers, sizes) : 0;
+    return status ? intaglio_fail(t, INTAGLIO_DEVICE, step, status) : 0;
+}
+
+int32_t intaglio_copy(intaglio_thread *t, void *to, const void *from, int64_t bytes, int32_t to_host)
+{
+    const intaglio_device *device = t->call->device;
+    int32_t status = bytes > 0 ? device->copy(device->self, to, from, bytes, to_host) : 0;
+    return status ? intaglio_fail(t, INTAGLIO_DEVICE, -1, status) : 0;
+}
+
 int32_t intaglio_absurd(intaglio_thread *t, int64_t size, int64_t lower)
 {
     return (size < lower || size > LARGEST || size < -LARGEST) && intaglio_fail(t, INTAGLIO_ABSURD_SIZE, size, 0);

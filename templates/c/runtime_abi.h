@@ -29,7 +29,7 @@
 
 #include <stdint.h>
 
-#define INTAGLIO_ABI 1 /* changes with any change of this file's structures or meanings */
+#define INTAGLIO_ABI 2 /* changes with any change of this file's structures or meanings */
 #define INTAGLIO_EXPORT __attribute__((visibility("default")))
 
 /* ---- The pool: worker threads, one set for the process, shared by all models --------------------------------- */
@@ -66,6 +66,18 @@ typedef struct intaglio_host {
     void *(*output)(void *self, int32_t index, const int64_t *shape, int32_t rank);
 } intaglio_host;
 
+/* The accelerator, for a program of which some steps run there; such a program runs on one thread of the host. Every
+   function returns 0, or the device's own number for what went wrong. Work is done in the order of the calls. */
+typedef struct intaglio_device {
+    void *self; /* the first argument of the functions */
+    /* Starts `programs` programs of the manifest's device kernel `kernel`; the numbers of buffers and sizes are its own. */
+    int32_t (*launch)(void *self, int32_t kernel, int64_t programs, void *const *buffers, const int64_t *sizes);
+    /* Copies between the two memories, or within the device's. to_host: returns when the bytes have arrived. */
+    int32_t (*copy)(void *self, void *to, const void *from, int64_t bytes, int32_t to_host);
+    /* Memory of the device for block `block`, at least so large; what was in it is lost. */
+    int32_t (*reserve)(void *self, int32_t block, int64_t bytes, void **at);
+} intaglio_device;
+
 /* One run. Buffers are row-major, C-contiguous; order and types are the manifest's. */
 typedef struct intaglio_call {
     void *const *inputs;
@@ -80,6 +92,10 @@ typedef struct intaglio_call {
     int64_t *profile;       /* NULL, or room for the steps + 1 times that intaglio_mark notes */
     int64_t *report;        /* 4 numbers that a failure wants to tell; never NULL */
     const intaglio_host *host;
+    const intaglio_device *device; /* NULL where no step needs it */
+    char *device_arena;            /* as large as intaglio_plan told, 64-byte aligned */
+    const char *device_weights;    /* weights.bin, in the device's memory */
+    const uint8_t *resident;       /* NULL, or for each input, then each output, whether it lies in the device's memory */
     int32_t threads;        /* wanted; the team may be smaller */
     int32_t flags;          /* INTAGLIO_FLUSH_DENORMALS */
 } intaglio_call;
@@ -91,12 +107,13 @@ typedef struct intaglio_call {
 #define INTAGLIO_TERMINATED (-1)
 #define INTAGLIO_NO_MEMORY (-2)
 #define INTAGLIO_ABSURD_SIZE (-3)
+#define INTAGLIO_DEVICE (-4) /* report: the number of the launch, -1 for a copy, -2 for memory; what the device said */
 
 /* INTAGLIO_ABI of the model (pool.c). */
 INTAGLIO_EXPORT int32_t intaglio_abi(void);
 
 /* For given symbol values: out[0] arena bytes, out[1] scratch bytes of one thread, out[2] the number of threads that
-   pays (0: as many as there are), out[3...] the dimensions of all outputs in order, -1 where they depend on data.
+   pays (0: as many as there are), out[3] bytes of the device's arena, out[4...] the dimensions of all outputs in order, -1 where they depend on data.
    Returns 0, or 1 + index into the manifest's `asserts` of a condition on the dims that does not hold.
    Defined by program.c. */
 INTAGLIO_EXPORT int32_t intaglio_plan(const int64_t *dims, int64_t *out);
@@ -143,6 +160,16 @@ void intaglio_output(intaglio_thread *t, int32_t block, int32_t index, const int
 /* Whether a size that depends on data is none: below `lower`, or so large that arithmetic on it would overflow. The run
    fails then, and all threads, which see the same size, return from walk. */
 int32_t intaglio_absurd(intaglio_thread *t, int64_t size, int64_t lower);
+
+/* The same as intaglio_reserve, for memory of the device. */
+void intaglio_reserve_on_device(intaglio_thread *t, int32_t block, int64_t bytes);
+
+/* Step `step`: starts a kernel on the device; nothing where `programs` is 0. Non-zero: return from walk. */
+int32_t intaglio_start(intaglio_thread *t, int32_t step, int32_t kernel, int64_t programs, void *const *buffers,
+                       const int64_t *sizes);
+
+/* Copies to or from the device. Non-zero: return from walk. */
+int32_t intaglio_copy(intaglio_thread *t, void *to, const void *from, int64_t bytes, int32_t to_host);
 
 /* Opens a step of `total` tasks. `grain` >= 1: so many neighbouring tasks are worth claiming at once. */
 void intaglio_tasks(intaglio_thread *t, int64_t total, int64_t grain);

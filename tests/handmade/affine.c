@@ -38,8 +38,9 @@ int32_t intaglio_plan(const int64_t *dims, int64_t *out)
     out[0] = (dims[0] * COLUMNS * 4 + 63) / 64 * 64;
     out[1] = 64;
     out[2] = dims[0] < 8 ? 1 : 0;
-    out[3] = out[6] = dims[0];
-    out[4] = out[5] = COLUMNS;
+    out[3] = 0;
+    out[4] = out[7] = dims[0];
+    out[5] = out[6] = COLUMNS;
     return dims[0] > 1000;
 }
 

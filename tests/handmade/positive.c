@@ -25,8 +25,9 @@ int32_t intaglio_plan(const int64_t *dims, int64_t *out)
 {
     out[0] = out[1] = 0;
     out[2] = 1;
-    out[3] = -1;
-    out[4] = dims[0];
+    out[3] = 0;
+    out[4] = -1;
+    out[5] = dims[0];
     return 0;
 }
 

@@ -30,9 +30,9 @@ static void walk(intaglio_thread *t)
 int32_t intaglio_plan(const int64_t *dims, int64_t *out)
 {
     out[0] = dims[0] * 16 + 64;
-    out[1] = out[2] = 0;
-    out[3] = dims[0];
-    out[4] = out[5] = 64;
+    out[1] = out[2] = out[3] = 0;
+    out[4] = dims[0];
+    out[5] = out[6] = 64;
     return 0;
 }
 

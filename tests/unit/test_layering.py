@@ -53,7 +53,7 @@ THIRD_PARTY = {
     "passes": {"numpy"},
     "kernel": {"numpy"},
     "frontend": {"numpy", "ml_dtypes", "onnx", "google", "flatbuffers"},
-    "codegen": {"numpy", "jinja2"},
+    "codegen": {"numpy", "jinja2", "triton"},  # triton in worker.py alone, a program of its own
 }
 
 

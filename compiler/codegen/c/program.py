@@ -7,12 +7,12 @@ symbols.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...graph.conditions import Condition
 from ...kernel import cost
-from ...kernel.ir import Bind, Branch, Check, Kernel, Launch, Loop, LoopNest, Step
+from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, LoopNest, Step
 from ...kernel.memory import Arena, region_of
 from ...kernel.program import Program
 from ...scalar.dim import Size, Symbol, dim_max, prod, substitute
@@ -30,16 +30,27 @@ WORK_OF_ONE_THREAD = 400_000  # a model with less work runs on the calling threa
 
 @dataclass(frozen=True)
 class Sources:
-    """The C of a model: the program and the distinct kernels; `steps` names the kernel of each launch."""
+    """The C of a model: the program and the distinct kernels of the host; `steps` names the kernel of each launch."""
 
     program: str
     kernels: tuple[Source, ...]
     steps: tuple[str, ...]
 
 
-def generate(program: Program, arena: Arena, target: Target) -> Sources:
-    """Prints the program."""
-    printer = _Program(program, arena, target)
+@dataclass(frozen=True)
+class OnDevice:
+    """A kernel of the accelerator: its name, its number in the manifest, and how many programs run it."""
+
+    name: str
+    number: int
+    programs: Size
+
+
+def generate(
+    program: Program, arenas: tuple[Arena, Arena], target: Target, device: Mapping[Kernel, OnDevice] | None = None
+) -> Sources:
+    """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
+    printer = _Program(program, arenas, target, device or {})
     steps = printer.steps(program.steps, _Touched())
     given, bound = len(program.symbols()), len(program.bound())
     source = render(
@@ -47,10 +58,11 @@ def generate(program: Program, arena: Arena, target: Target) -> Sources:
         prelude=Prelude(printer.printer.functions),
         kernels=[s.name for s in printer.kernels.values()],
         asserts=[printer.condition(x) for x in program.conditions],
-        arena_bytes=printer.allocated(arena.size),
+        arena_bytes=printer.allocated(arenas[0].size),
+        device_bytes=printer.allocated(arenas[1].size),
         scratch=printer.scratch[0],
         works=printer.works,
-        work_of_one_thread=WORK_OF_ONE_THREAD,
+        work_of_one_thread=WORK_OF_ONE_THREAD if not device else "INT64_MAX",
         output_dims=["-1" if region_of(d, program.bound()) else printer.text(d) for d in printer.output_dims()],
         steps=steps,
         launches=len(printer.names),
@@ -89,10 +101,13 @@ class _Program:
     blocks: what memory that is made during the run is for: the number of a region, or an output as (number,).
     """
 
-    def __init__(self, program: Program, arena: Arena, target: Target) -> None:
+    def __init__(
+        self, program: Program, arenas: tuple[Arena, Arena], target: Target, device: Mapping[Kernel, OnDevice]
+    ) -> None:
         self.program = program
-        self.arena = arena
+        self.arenas = arenas
         self.target = target
+        self.device = device
         self.weights = program.weight_offsets()
         self.bound = program.bound()
         self.number = {s: i for i, s in enumerate([*program.symbols(), *self.bound])}
@@ -105,7 +120,8 @@ class _Program:
         self.blocks: list[object] = []
         self.trips: list[Size | None] = []  # of the loops around
         for launch in program.launches:
-            self.note(launch)
+            if not launch.device:
+                self.note(launch)
 
     def text(self, size: Size) -> str:
         return self.printer.size(size, PRIMARY)
@@ -165,7 +181,12 @@ class _Program:
                 reads, writes = {b for b, w in pairs if not w}, {b for b, w in pairs if w}
                 wait_unless(not touched.clash(reads, writes))
                 touched.note(reads, writes)
-                out.append(self.launch(step))
+                out.append(self.start(step) if step.device else self.launch(step))
+            elif isinstance(step, Copy):
+                reads, writes = {self.place(step.source)}, {self.place(step.target)}
+                wait_unless(not touched.clash(reads, writes))
+                touched.note(reads, writes)
+                out.append(self.copy(step))
             elif isinstance(step, Bind):
                 wait_unless(not (touched.read or touched.written))
                 region = self.region(step.symbol)
@@ -208,6 +229,41 @@ class _Program:
             "scratch": f"scratch{region}" if region else "t->scratch",
         }
 
+    def start(self, launch: Launch) -> dict[str, object]:
+        """A launch on the device."""
+        kernel = self.device[launch.kernel]
+        self.works.append("0")
+        self.names.append(kernel.name)
+        return {
+            "kind": "start",
+            "number": len(self.names) - 1,
+            "kernel": kernel.number,
+            "buffers": [self.address(b, device=True) for b in launch.buffers],
+            "sizes": [self.text(s) for s in launch.sizes],
+            "programs": self.text(substitute(kernel.programs, dict(zip(launch.kernel.sizes, launch.sizes)))),
+        }
+
+    def copy(self, step: Copy) -> dict[str, object]:
+        """A copy; of an input or output that the caller has on the device already, none."""
+        source, target = self.program.buffers[step.source], self.program.buffers[step.target]
+        return {
+            "kind": "copy",
+            "source": self.address(step.source),
+            "target": self.address(step.target),
+            "bytes": self.text(source.size * source.dtype.itemsize),
+            "to_host": int(source.device),
+            "resident": self.resident(step.target if target.device else step.source),
+        }
+
+    def resident(self, number: int) -> str:
+        """Whether the buffer of which this is a twin is on the device itself; "" where it cannot be."""
+        twin = self.program.buffers[number].twin
+        if twin is None or self.program.buffers[twin].kind == "arena":
+            return ""
+        original = self.program.buffers[twin]
+        index = original.number + (len(self.program.graph.inputs) if original.kind == "output" else 0)
+        return f"call->resident && call->resident[{index}]"
+
     def loop(self, step: Loop, touched: _Touched) -> dict[str, object]:
         """Between two iterations is a barrier. All threads look at the condition before one of them changes it."""
         condition = [] if step.condition is None else [self.place(step.condition)]
@@ -232,28 +288,40 @@ class _Program:
         """What is made when a symbol gets its value: its region of memory, and outputs whose shapes are now known."""
         number = self.bound.index(symbol) + 1
         blocks: list[dict[str, object]] = []
-        size = self.arena.sizes[number]
+        size = self.arenas[0].sizes[number]
+        if self.arenas[1].sizes[number] != 0:
+            self.blocks.append(("device", number))
+            at = len(self.blocks) - 1
+            there = self.allocated(self.arenas[1].sizes[number])
+            blocks.append({"block": at, "region": number, "bytes": there, "device": True})
         if size != 0 or self.scratch[number]:
             self.blocks.append(number)
             at = len(self.blocks) - 1
-            block = {"block": at, "region": number, "bytes": self.allocated(size), "scratch": self.scratch[number]}
-            blocks.append(block)
+            here = self.allocated(size)
+            scratch = self.scratch[number]
+            blocks.append({"block": at, "region": number, "bytes": here, "scratch": scratch, "device": False})
         for i, value in enumerate(self.program.graph.outputs):
             if value.shape and max(region_of(d, self.bound) for d in value.shape) == number:
                 self.blocks.append((i,))
                 shape = [self.text(d) for d in value.shape]
-                blocks.append({"block": len(self.blocks) - 1, "region": 0, "output": i, "shape": shape})
+                at = len(self.blocks) - 1
+                blocks.append({"block": at, "region": 0, "output": i, "shape": shape, "device": False})
         return {"symbol": self.number[symbol], "lower": symbol.lower, "blocks": blocks}
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
-    def address(self, number: int) -> str:
+    def address(self, number: int, device: bool = False) -> str:
+        """device: the weights are those of the device."""
         buffer = self.program.buffers[number]
         if buffer.kind == "arena":
-            region = self.arena.region(number)
-            return f"{f'region{region}' if region else 'arena'} + {self.text(self.arena.offset(number))}"
+            arena = self.arenas[buffer.device]
+            name, region = "device" if buffer.device else "region", arena.region(number)
+            start = f"{name}{region}" if region else "device" if buffer.device else "arena"
+            text = f"{start} + {self.text(arena.offset(number))}"
+            resident = self.resident(number)
+            return f"({resident} ? (char *){self.address(buffer.twin or 0)} : {text})" if resident else text
         if buffer.kind == "weight":
-            return f"(void *)(call->weights + {self.weights[buffer.number]})"
+            return f"(void *)(call->{'device_' if device else ''}weights + {self.weights[buffer.number]})"
         if buffer.kind == "input":
             return f"call->inputs[{buffer.number}]"
         if (buffer.number,) in self.blocks:
@@ -263,7 +331,9 @@ class _Program:
     def place(self, number: int) -> object:
         """What two buffers share if they lie in the same memory."""
         buffer = self.program.buffers[number]
-        return ("arena", self.arena.slot[number]) if buffer.kind == "arena" else (buffer.kind, buffer.number)
+        if buffer.kind == "arena":
+            return ("arena", buffer.device, self.arenas[buffer.device].slot[number])
+        return (buffer.kind, buffer.number)
 
 
 def _grain(kernel: Kernel) -> Size:

@@ -11,7 +11,7 @@ from intaglio.compiler.codegen.c.program import generate
 from intaglio.compiler.graph.ir import Graph, constant, input_value, make, size_value
 from intaglio.compiler.kernel.ir import Bind, Branch, Check, Launch, Loop
 from intaglio.compiler.kernel.lower import lower
-from intaglio.compiler.kernel.memory import plan
+from intaglio.compiler.kernel.memory import arenas, plan
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.text import print_program
 from intaglio.compiler.scalar.dim import Symbol, symbols
@@ -44,12 +44,13 @@ def test_memory_that_depends_on_data_is_a_region_of_its_own() -> None:
     part = x.narrow(0, 0, N)
     square = part.reshape(N, 1).matmul(part.reshape(1, N))
     program = lowered(Graph([x], [square.exp().sum(0)], ["y"], {N: (x > 0).cast(I64).sum()}))
-    arena = plan(program.buffers, program.steps, program.bound())
+    both = arenas(program)
+    arena = both[0]
     assert len(arena.sizes) == 2
     assert not symbols(arena.sizes[0]) & {N} and symbols(arena.sizes[1]) == {N}
-    source = generate(program, arena, target()).program
+    source = generate(program, both, target()).program
     assert "intaglio_reserve" in source and "intaglio_output" in source
-    assert "out[3] = -1;" in source
+    assert "out[4] = -1;" in source
     assert source.index("intaglio_output") < source.index("t->blocks[1].at")
 
 
@@ -82,7 +83,7 @@ def test_what_a_loop_reads_outlives_it() -> None:
 
 def test_all_threads_pass_a_barrier_in_each_iteration() -> None:
     program = loop_program()
-    source = generate(program, plan(program.buffers, program.steps, program.bound()), target()).program
+    source = generate(program, arenas(program), target()).program
     body = source[source.index("for (d[") :]
     body = body[: body.index("*(int64_t *)(")]
     assert "if (intaglio_barrier(t)) return;\n    }\n    if (t->id == 0)" in re.sub(r"\n\s*\n", "\n", body)

@@ -19,6 +19,7 @@ from intaglio.compiler.codegen.c.build import Source, build
 from intaglio.compiler.target import target
 from intaglio.compiler.toolchain import Toolchain
 from intaglio.runtime.errors import Fail, NotFound
+from intaglio.runtime.program import ABI
 
 EXPORT = '__attribute__((visibility("default")))'
 ADD = Source("add", f"{EXPORT} int add(int a, int b) {{ return a + b; }}")
@@ -53,7 +54,7 @@ def test_builds_and_runs(tmp_path: Path, objects: Path, compiler: Toolchain) -> 
     told: list[tuple[int, int]] = []
     build([ADD, TWICE], tmp_path / "a.so", compiler, target(), objects, lambda done, of: told.append((done, of)))
     library = ctypes.CDLL(str(tmp_path / "a.so"))
-    assert library.twice(21) == 42 and library.intaglio_abi() == 1
+    assert library.twice(21) == 42 and library.intaglio_abi() == ABI
     assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 

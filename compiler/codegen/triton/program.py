@@ -1,0 +1,58 @@
+"""The device's part of a program: which kernels it has, and why others stay on the host.
+
+In: launches of a lowered program. Out: `DeviceKernel`s, each once, numbered in the order in which they were first asked
+for. Names come from the text of the source, so equal kernels are one binary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from ...errors import Unsupported
+from ...kernel.ir import Kernel, Launch
+from ...scalar.dim import Size, upper_bound
+from . import kernels
+from .tiles import Source
+
+_PLACEHOLDER = "intaglio_kernel"
+_LARGEST = (1 << 31) - 1  # indices are int32
+
+
+@dataclass(frozen=True)
+class DeviceKernel:
+    """A kernel for the device. programs: how many run it, in the kernel's formal sizes."""
+
+    name: str
+    number: int
+    source: Source
+    programs: Size
+
+
+class Device:
+    """The kernels of one model. allow_tf32: matrix products of f32 may round their operands to 10 bits."""
+
+    def __init__(self, allow_tf32: bool = False) -> None:
+        self.allow_tf32 = allow_tf32
+        self.kernels: dict[Kernel, DeviceKernel] = {}
+        self._refused: dict[Kernel, str] = {}
+
+    def refusal(self, launch: Launch) -> str | None:
+        """Why a launch cannot run on the device; None where it can, and its kernel is then among `kernels`."""
+        kernel = launch.kernel
+        if kernel not in self.kernels and kernel not in self._refused:
+            try:
+                self._translate(kernel)
+            except Unsupported as reason:
+                self._refused[kernel] = str(reason)
+        return self._refused.get(kernel)
+
+    def _translate(self, kernel: Kernel) -> None:
+        for param in kernel.params:
+            bound = upper_bound(param.size)
+            if isinstance(param.size, int) and bound is not None and bound > _LARGEST:
+                raise Unsupported(f"a buffer of {bound} elements: indices on the device have 32 bits")
+        source = kernels.source(kernel, _PLACEHOLDER, self.allow_tf32)
+        name = "d" + hashlib.sha256(source.text.encode()).hexdigest()[:16]
+        named = Source(source.text.replace(_PLACEHOLDER, name), source.arguments, source.warps, source.stages)
+        self.kernels[kernel] = DeviceKernel(name, len(self.kernels), named, kernels.tasks(kernel))

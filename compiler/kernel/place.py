@@ -1,0 +1,197 @@
+"""Placement: which launches run on the accelerator, and the copies between its memory and the host's.
+
+In: a program whose launches all run on the host, and a function that tells why the accelerator cannot run one. Out: the
+same program with launches marked, and `Copy` steps where a value is read in the memory that it was not written in.
+
+Every buffer has a twin in the accelerator's memory as soon as it is used there. At each point of the program it is
+known in which of the two memories a buffer's contents are current. What decides the course of the program (sizes,
+conditions) is read by the host, and integers of a few elements, which is what shapes are computed with, stay there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..scalar.dim import upper_bound
+from . import choices
+from .ir import Bind, Branch, Copy, Launch, Loop, Step
+from .program import Buffer, Program
+
+HOST, DEVICE = False, True
+
+
+def place(program: Program, refusal: Callable[[Launch], str | None]) -> dict[int, str]:
+    """Changes the program in place. Returns why launches stay on the host, by their numbers in `Program.launches`."""
+    placer = _Placer(program, refusal)
+    steps = placer.walk(program.steps)
+    for number, buffer in enumerate(program.buffers):
+        if buffer.kind == "output":
+            placer.need(number, HOST, steps, ("output",))
+    program.steps = steps
+    return placer.reasons
+
+
+@dataclass
+class _State:
+    """Of each memory the buffers whose contents there are current."""
+
+    host: set[int] = field(default_factory=set)
+    device: set[int] = field(default_factory=set)
+
+    def of(self, side: bool) -> set[int]:
+        return self.device if side == DEVICE else self.host
+
+    def copy(self) -> _State:
+        return _State(set(self.host), set(self.device))
+
+
+class _Placer:
+    def __init__(self, program: Program, refusal: Callable[[Launch], str | None]) -> None:
+        self.program = program
+        self.refusal = refusal
+        self.twins: dict[int, int] = {}
+        self.reasons: dict[int, str] = {}
+        self.launches = 0
+        self.state = _State({n for n, b in enumerate(program.buffers) if b.kind == "input"})
+
+    # -- buffers -----------------------------------------------------------------------------------------------------
+
+    def at(self, buffer: int, side: bool) -> int:
+        """The buffer, or its twin in the accelerator's memory."""
+        described = self.program.buffers[buffer]
+        if side == HOST or described.kind == "weight":
+            return buffer
+        if buffer not in self.twins:
+            number = sum(b.kind == "arena" for b in self.program.buffers)
+            self.program.buffers.append(Buffer("arena", number, described.dtype, described.size, True, buffer))
+            self.twins[buffer] = len(self.program.buffers) - 1
+        return self.twins[buffer]
+
+    def need(self, buffer: int, side: bool, out: list[Step], origin: tuple[str, ...]) -> None:
+        """Makes the contents of a buffer current in a memory, where they are anything yet."""
+        if self.program.buffers[buffer].kind == "weight" or buffer in self.state.of(side):
+            return
+        if buffer in self.state.of(not side):
+            out.append(Copy(self.at(buffer, not side), self.at(buffer, side), origin))
+            self.state.of(side).add(buffer)
+
+    def wrote(self, buffer: int, side: bool) -> None:
+        self.state.of(side).add(buffer)
+        self.state.of(not side).discard(buffer)
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def walk(self, steps: Sequence[Step]) -> list[Step]:
+        out: list[Step] = []
+        for step in steps:
+            if isinstance(step, Launch):
+                out.append(self.launch(step, out))
+            elif isinstance(step, Bind):
+                self.need(step.buffer, HOST, out, (str(step.symbol),))
+                out.append(step)
+            elif isinstance(step, Branch):
+                out.append(self.branch(step, out))
+            elif isinstance(step, Loop):
+                out.append(self.loop(step, out))
+            else:
+                out.append(step)
+        return out
+
+    def launch(self, launch: Launch, out: list[Step]) -> Launch:
+        refusal = self.shapes(launch) or self.refusal(launch)
+        if refusal is not None:
+            self.reasons[self.launches] = refusal
+        self.launches += 1
+        side = HOST if refusal is not None else DEVICE
+        pairs = list(zip(launch.buffers, launch.kernel.params))
+        for buffer, _ in pairs:  # what is written in parts is needed, too
+            self.need(buffer, side, out, launch.origin)
+        for buffer, param in pairs:
+            if param.written:
+                self.wrote(buffer, side)
+        return replace(launch, buffers=tuple(self.at(b, side) for b in launch.buffers), device=side)
+
+    def shapes(self, launch: Launch) -> str | None:
+        """Why a launch is a matter of the host: it computes shapes."""
+        for param in launch.kernel.params:
+            bound = upper_bound(param.size)
+            if param.dtype.is_float or bound is None or bound > choices.SHAPE_ELEMENTS:
+                return None
+        return "integers of a few elements, as of shapes"
+
+    def branch(self, step: Branch, out: list[Step]) -> Branch:
+        self.need(step.condition, HOST, out, ("If",))
+        before = self.state
+        self.state = before.copy()
+        then = self.walk(step.then)
+        after = self.state
+        self.state = before.copy()
+        otherwise = self.walk(step.otherwise)
+        changed = _written(step.then) | _written(step.otherwise)
+        for b in sorted(changed):  # current in the same memory, whichever way was taken
+            if not (after.device & self.state.device & {b} or after.host & self.state.host & {b}):
+                self.need(b, HOST, otherwise, ("If",))
+                after, self.state = self.state, after
+                self.need(b, HOST, then, ("If",))
+                after, self.state = self.state, after
+        self.state = _State(after.host & self.state.host, after.device & self.state.device)
+        return replace(step, then=tuple(then), otherwise=tuple(otherwise))
+
+    def loop(self, step: Loop, out: list[Step]) -> Loop:
+        """What the body writes is current in one memory when an iteration begins: where the body leaves it."""
+        carried = _written(step.body) | set(step.rows)
+        outside, launches = self.state, self.launches
+        trial = self._trial(step, carried)
+        side = {b: DEVICE if b in trial.device else HOST for b in carried}
+        if step.condition is not None:
+            side[step.condition] = HOST
+            self.need(step.condition, HOST, out, ("Loop",))
+        self.state, self.launches = outside, launches
+        for b in sorted(_read(step.body) - carried):
+            for where in (HOST, DEVICE):
+                if b in trial.of(where):
+                    self.need(b, where, out, ("Loop",))
+        for b in sorted(carried):
+            self.need(b, side[b], out, ("Loop",))
+            self.state.of(not side[b]).discard(b)
+        entry = self.state.copy()
+        body = self.walk(step.body)
+        for b in sorted(side):
+            self.need(b, side[b], body, ("Loop",))
+        self.state = entry
+        for b in carried:
+            self.wrote(b, side[b])
+        self.wrote(step.count, HOST)
+        return replace(step, body=tuple(body))
+
+    def _trial(self, step: Loop, carried: set[int]) -> _State:
+        """In which memories the body wants what it reads, and leaves what it writes."""
+        self.state = self.state.copy()
+        self.walk(step.body)
+        return self.state
+
+
+def _launches(steps: Iterable[Step]) -> Iterable[Launch]:
+    for step in steps:
+        if isinstance(step, Launch):
+            yield step
+        elif isinstance(step, Branch):
+            yield from _launches((*step.then, *step.otherwise))
+        elif isinstance(step, Loop):
+            yield from _launches(step.body)
+
+
+def _written(steps: Sequence[Step]) -> set[int]:
+    """Buffers that some step writes, those of inner loops included."""
+    found = {b for x in _launches(steps) for b, p in zip(x.buffers, x.kernel.params) if p.written}
+    for step in steps:
+        if isinstance(step, Loop):
+            found |= {step.count, *step.rows} | _written(step.body)
+        elif isinstance(step, Branch):
+            found |= _written(step.then) | _written(step.otherwise)
+    return found
+
+
+def _read(steps: Sequence[Step]) -> set[int]:
+    return {b for x in _launches(steps) for b, p in zip(x.buffers, x.kernel.params) if not p.written}
