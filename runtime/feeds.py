@@ -71,25 +71,31 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
 
 
 def fit(arrays: Mapping[str, Array], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Array]:
-    """The same arrays, checked against the model, in the byte order and the layout that a program reads.
+    """The same arrays, checked against the model one by one, in the byte order and the layout that a program reads.
 
-    Raises InvalidArgument for what does not fit, Fail for an input that is None.
+    Raises InvalidArgument for what does not fit.
     """
     declared = {each.name: each for each in (*inputs, *optional)}
-    for name in arrays:
+    fitted = {}
+    for name, array in arrays.items():
         if name not in declared:
             raise InvalidArgument(f"Invalid input name: {name}")
+        fitted[name] = _ready(_shaped(_typed(array, declared[name]), declared[name]))
+    return fitted
+
+
+def in_order(arrays: Mapping[str, Array], inputs: Sequence[Input]) -> list[Array]:
+    """The arrays as a program takes them. Raises Fail for an input that was None."""
     for each in inputs:
         if each.name not in arrays:
             raise Fail(f"Missing Input: {each.name}")
-    typed = {name: _typed(array, declared[name]) for name, array in arrays.items()}
-    return {name: _ready(_shaped(array, declared[name])) for name, array in typed.items()}
+    return [arrays[each.name] for each in inputs]
 
 
 def _array(value: Any, name: str, declared: Input | None) -> Array:
     """Anything array-like as an array; plain Python values take the declared dtype, as onnxruntime has it for lists."""
     if isinstance(value, np.ndarray):
-        if value.dtype.kind in "cmMT":  # complex numbers, times, numpy's own strings
+        if value.dtype.kind == "c" or type_name(value.dtype) is None:
             raise RuntimeError(f"Numpy_type {value.dtype.num} can't be converted to MLDataType.")
         return np.asarray(value)
     if isinstance(value, OrtValue):

@@ -290,7 +290,7 @@ class SessionOptions(_Checked):
             return []
         if not text:
             raise RuntimeError("Affinity string must not be empty")
-        sets = [_processors(each) for each in text.removesuffix(";").split(";")]
+        sets = [_processors(each) for each in text.split(";") if each]
         if self.intra_op_num_threads > 1 and len(sets) != self.intra_op_num_threads - 1:
             raise RuntimeError(
                 f"Number of affinities does not equal to thread_pool_size minus one, affinities: {len(sets)}, "

@@ -207,7 +207,7 @@ class Session:
             executable = self._variant(interface)
         except InvalidArgument as error:
             raise InvalidArgument(error.text.replace("output name:", f"output name{colon}")) from None
-        ordered = [fitted[each.name] for each in executable.inputs]
+        ordered = feeds.in_order(fitted, executable.inputs)
         try:
             plan = executable.plan(ordered)
         except feeds.Disagreement as error:
@@ -544,11 +544,11 @@ def _write_optimized(model: str | bytes, options: SessionOptions) -> None:
         raise errors.NotImplemented("optimized_model_filepath: files of the format .ort are read, and not written")
     if artifact.is_artifact(model):
         raise InvalidArgument("optimized_model_filepath: a compiled model is no ONNX model any more")
-    driver, make_options, _ = _compiler()
+    _, write_optimized, make_options, _ = _compiler()
     settings = make_options(**options.compiler_settings(), data=options.given)
     external = options.config("session.optimized_model_external_initializers_file_name")
     least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    driver.write_optimized(model, settings, path, external, int(least))
+    write_optimized(model, settings, path, external, int(least))
 
 
 def _check_run_options(options: RunOptions | None) -> None:
@@ -619,14 +619,17 @@ def _check_format(model: str | bytes, wanted: str) -> None:
 
 
 def _compiler() -> Any:
-    """The one way from the runtime to the compiler: only here, only where there is something to compile or write."""
-    from ..compiler import driver, options, progress
+    """What compiles, what writes optimised models, and what they take: the one way from the runtime to the compiler,
+    only where there is something to compile or to write."""
+    from ..compiler.driver import compile_model, write_optimized
+    from ..compiler.options import Options
+    from ..compiler.progress import Progress
 
-    return driver, options.Options, progress.Progress
+    return compile_model, write_optimized, Options, Progress
 
 
 def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
-    driver, make_options, make_progress = _compiler()
+    compile_model, _, make_options, make_progress = _compiler()
     with make_progress() as show:
 
         def progress(stage: str, *amounts: int) -> None:
@@ -634,7 +637,7 @@ def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, An
             show(stage, *amounts)
 
         try:
-            driver.compile_model(model, make_options(**settings, data=options.given), directory, progress)
+            compile_model(model, make_options(**settings, data=options.given), directory, progress)
         except (Fail, InvalidArgument, InvalidGraph) as error:
             where = f"Load model from {model} failed:" if isinstance(model, str) else ""
             if error.text.startswith((where, "External data", "Exception during")):  # found after loading

@@ -236,7 +236,7 @@ def test_a_failing_program(affine: InferenceSession, batch: int) -> None:
 
 
 def test_order_of_checks(pair: InferenceSession) -> None:
-    """Missing, convertible, known, dtype, shape, outputs: the first that fails is told."""
+    """Missing, convertible; then of each array known, dtype, shape; then outputs: the first that fails is told."""
     good = {"a": X, "b": np.zeros((2, 2), np.int64)}
     bad_shape, bad_dtype = np.zeros((2, 4), np.float32), X.astype(np.float64)
     with pytest.raises(ValueError, match="missing"):
@@ -244,9 +244,9 @@ def test_order_of_checks(pair: InferenceSession) -> None:
     with pytest.raises(RuntimeError, match="Unable to handle"):
         pair.run(["zz"], {**good, "a": object(), "c": 1})
     with pytest.raises(InvalidArgument, match="Invalid input name"):
-        pair.run(["zz"], {**good, "a": bad_dtype, "c": X})
+        pair.run(["zz"], {"c": X, **good, "a": bad_dtype})
     with pytest.raises(InvalidArgument, match="Unexpected input data type"):
-        pair.run(["zz"], {"a": bad_shape, "b": X})
+        pair.run(["zz"], {"b": X, "a": bad_shape})
     with pytest.raises(InvalidArgument, match="Got invalid dimensions"):
         pair.run(["zz"], {**good, "a": bad_shape})
     with pytest.raises(InvalidArgument, match="Invalid output name"):

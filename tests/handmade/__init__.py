@@ -96,5 +96,5 @@ def fake_compiler(log: Path, objects: Path, behaviour: Any = None) -> None:
         write("affine", directory, objects)
 
     driver: Any = types.ModuleType("intaglio.compiler.driver")
-    driver.compile_model = compile_model
+    driver.compile_model, driver.write_optimized = compile_model, None
     sys.modules["intaglio.compiler.driver"] = driver

@@ -17,6 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import intaglio
+from parity.test_session import reduced
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 B = np.array([[10, 20, 30], [40, 50, 60]], np.float32)
@@ -51,7 +52,7 @@ def outcome(session: Any, names: Any, feed: Any) -> Any:
     try:
         return session.run(names, feed)
     except Exception as error:
-        return type(error).__name__, str(error).partition(" for input: n")[0].partition(" for input: a")[0]
+        return type(error).__name__, reduced(str(error))
 
 
 GOOD = {"a": A, "b": B, "n": N}
@@ -83,6 +84,29 @@ CASES: dict[str, Any] = {
     "fixed": {**GOOD, "n": np.zeros(3, np.int64)},
     "text": {**GOOD, "a": "text"},
     "bytes": {**GOOD, "a": b"text"},
+    "read-only": {**GOOD, "a": np.frombuffer(A.tobytes(), np.float32).reshape(2, 3)},
+    "unaligned": {**GOOD, "a": np.frombuffer(b"x" + A.tobytes(), np.uint8)[1:].view(np.float32).reshape(2, 3)},
+    "matrix": {**GOOD, "a": np.matrix(A)},
+    "steps": {**GOOD, "a": np.repeat(A, 2, axis=1)[:, ::2]},
+    "nested scalars": {**GOOD, "a": [[np.float32(1), 2, 3], [4, 5, 6]]},
+    "no elements": {**GOOD, "n": []},
+    "ragged": {**GOOD, "a": [[1], [1, 2]]},
+    "list of text": {**GOOD, "a": [["a", "b", "c"]]},
+    "none": {**GOOD, "a": None},
+    "map of names": {**GOOD, "a": {"x": 1}},
+    "map of numbers": {**GOOD, "a": {5: 1}},
+    "empty map": {**GOOD, "a": {}},
+    "ranges": {**GOOD, "a": [range(3)] * 2},
+    "set": {**GOOD, "a": {1, 2}},
+    "object": {**GOOD, "a": object()},
+    "complex": {**GOOD, "a": A.astype(complex)},
+    "dates": {**GOOD, "a": A.astype("M8[s]")},
+    "durations": {**GOOD, "a": A.astype("m8[s]")},
+    "records": {**GOOD, "a": np.zeros(2, [("f", "f4")])},
+    "half": {**GOOD, "a": A.astype(np.float16)},
+    "long double": {**GOOD, "a": A.astype(np.longdouble)},
+    "wrong in all": {"a": A[0].astype(int), "b": A.astype(int), "n": N, "c": N},
+    "unknown first": {"c": N, "a": A[0].astype(int), "b": B, "n": N},
 }
 
 

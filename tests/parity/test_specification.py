@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (rows of a table)
 """The interface that programs are promised, row by row: the same script on onnxruntime and on Intaglio.
 
 Compared are values, types, dtypes, writability, warnings, what is printed, and class and text of exceptions.
