@@ -50,14 +50,67 @@ def _argument(kind: str, value: int) -> Any:
 
 
 def _mend() -> None:
-    """Up to 3.9, the interpreter takes the result of a scalar comparison for a number of the compared type, and a tile
+    """Makes the interpreter, up to 3.9, do what the compiler does: see each function."""
+    from triton.runtime import interpreter
 
-    made of it is no mask."""
+    interpreter.InterpreterBuilder.create_splat = _splat
+    interpreter.InterpreterBuilder.cast_impl = _cast
+    interpreter.ReduceOps.generic_reduce = _reduce
+    interpreter.ScanOps.generic_scan = _scan
+
+
+def _splat(self: Any, result: Any, value: Any) -> Any:
+    """The result of a scalar comparison counts as a number of the compared type, and a tile made of it is no mask."""
     import triton.language as tl
-    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+    from triton.runtime.interpreter import TensorHandle
 
-    def create_splat(self: Any, result: Any, value: Any) -> Any:
-        kind = tl.int1 if value.data.dtype == np.bool_ else value.dtype.scalar
-        return TensorHandle(np.full(result.shape, value.data.reshape(-1)[0], value.data.dtype), kind)
+    kind = tl.int1 if value.data.dtype == np.bool_ else value.dtype.scalar
+    return TensorHandle(np.full(result.shape, value.data.reshape(-1)[0], value.data.dtype), kind)
 
-    InterpreterBuilder.create_splat = create_splat
+
+def _cast(self: Any, value: Any, target: Any) -> Any:
+    """f32 is cut off where it becomes bf16, not rounded, and what is not finite is not kept."""
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle, _get_np_dtype
+
+    source, target = value.dtype.scalar, target.scalar
+    data = value.data
+    if source == tl.bfloat16:
+        data = (data.astype(np.uint32) << 16).view(np.float32)
+    if target == tl.bfloat16:
+        bits = np.ascontiguousarray(data.astype(np.float32)).view(np.uint32)
+        rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+        return TensorHandle(np.where(np.isnan(data), 0x7FC0, rounded).astype(np.uint16).reshape(data.shape), target)
+    return TensorHandle(data.astype(_get_np_dtype(target)), target)
+
+
+def _reduce(self: Any, tiles: Any) -> Any:
+    """Element by element: neighbours along the whole axis are combined at once instead."""
+    if self.axis is None:
+        tiles = tuple(self.to_tensor(t.handle.data.reshape(-1), t.dtype) for t in tiles)
+    axis = self.axis or 0
+    parts = [np.moveaxis(t.handle.data, axis, 0) for t in tiles]
+    while len(parts[0]) > 1:
+        parts = _combined(self, tiles, [p[0::2] for p in parts], [p[1::2] for p in parts])
+    if not self.keep_dims:
+        return [self.to_tensor(p[0], t.dtype) for p, t in zip(parts, tiles)]
+    return [self.to_tensor(np.moveaxis(p, 0, axis), t.dtype) for p, t in zip(parts, tiles)]
+
+
+def _scan(self: Any, tiles: Any) -> Any:
+    """Element by element, too: here in steps of 1, 2, 4, ..."""
+    parts = [np.moveaxis(t.handle.data, self.axis, 0) for t in tiles]
+    step = 1
+    while step < len(parts[0]):
+        later = _combined(self, tiles, [np.roll(p, step, 0) for p in parts], parts)
+        parts = [np.concatenate([p[:step], q[step:]]) for p, q in zip(parts, later)]
+        step *= 2
+    return [self.to_tensor(np.moveaxis(p, 0, self.axis), t.dtype) for p, t in zip(parts, tiles)]
+
+
+def _combined(self: Any, tiles: Any, first: list[Any], second: list[Any]) -> list[Any]:
+    """The combining function on arrays."""
+    kinds = [t.dtype for t in tiles]
+    operands = [self.to_tensor(np.ascontiguousarray(p), k) for part in (first, second) for p, k in zip(part, kinds)]
+    result = self.combine_fn.fn(*operands)
+    return [r.handle.data for r in (result if isinstance(result, tuple) else (result,))]

@@ -27,14 +27,14 @@ from ...scalar.dim import Size, Symbol, linear_in, prod, substitute, symbols
 from ...scalar.dtype import BOOL, I32, DType
 from ...scalar.expr import Call, Const, Expr, Index, Load, Local, rewrite, walk
 from ..render import render
-from .expr import NONE, Value, literal, value_type
+from .expr import NONE, Value, literal
 from .tiles import TILE, Source, arguments, extent, parameters, printer, tile_length, tiles, warps_of
 
 COLUMNS = frozenset((1,))
 BOTH = frozenset((0, 1))
 _NARROW = 64  # columns of a tile of a reduction that keeps them apart
 _SCANNED = 1024  # elements of a tile of a scan
-_BITS = {"and": "bit_and", "or": "bit_or", "xor": "bit_xor"}  # reductions of bools are of integers
+_BITS = {"and": "bit_and", "or": "bit_or", "xor": "bit_xor", "min": "bit_and", "max": "bit_or"}
 
 
 def tasks(body: LoopNest) -> Size:
@@ -81,6 +81,8 @@ class _Nest:
                 self.out.line("tl.debug_barrier()")
                 self.out.forget()
             if stage.store is None and stage.reduce is None and stage.axes:
+                if stage.scan is not None:
+                    raise Unsupported("a scan whose result is kept")
                 continue  # its readers compute it
             if stage.reduce is not None:
                 self._reduce(slot, stage)
@@ -161,14 +163,13 @@ class _Nest:
                 self.out.store(stage.store.buffer, stage.store.index, value, self._dtype(stage))
 
     def _reduce(self, slot: int, stage: Stage) -> None:
-        kind, dtype = stage.reduce, stage.value.dtype
-        assert kind is not None
+        assert stage.reduce is not None
+        kind, dtype = _held(stage.reduce, stage.value.dtype)
+        identity = _identity(kind, dtype)
         slow, over, columns = stage.axes[:-1], stage.reduce_axes, stage.axes[-1:]
         shape = self._shape(over, columns, _NARROW) if columns else self._shape(over[:-1], over[-1:])
         if stage.store is None and (slow or (columns and tile_length(extent(columns[0]), 2 * shape[1]) > shape[1])):
             raise Unsupported("a reduction that keeps more than one tile")
-        held = I32 if dtype == BOOL else dtype  # bools as 0 and 1
-        identity = literal(Const(_identity(kind, held if kind in _BITS else dtype), held))
         with ExitStack() as stack:
             self._loops(stack, slow)
             if columns:
@@ -182,18 +183,15 @@ class _Nest:
                     inner.enter_context(self._tile(over[:-1], over[-1:], shape))
                 self.out.bind(stage.lets)
                 value = self.out.value(stage.value)
-                text = f"{value.text}.to(tl.int32)" if dtype == BOOL else value.text
+                text = self.out.cast(stage.value.dtype, dtype, value).text
                 masks = [self.out.masks[a] for a in (0, 1) if a in self.out.masks]
                 if masks:
                     text = f"tl.where({' & '.join(masks)}, {text}, {identity})"
                 elif value.axes != BOTH:
                     text = f"tl.broadcast_to({text}, {shape})"
-                self.out.line(f"{total} = {self._combined(kind, held, total, text)}")
-            folded = self._folded(kind, held, total, 0, keep=bool(columns))
-            if not columns:
-                folded = self._folded(kind, held, folded, 0)
-            text = f"{folded} != 0" if dtype == BOOL else folded
-            result = self.out.name(text, COLUMNS if columns else NONE)
+                self.out.line(f"{total} = {_combined(kind, dtype, total, text)}")
+            folded = Value(self._folded(kind, dtype, total, 0 if columns else None), COLUMNS if columns else NONE)
+            result = self.out.cast(dtype, stage.value.dtype, folded)
             if stage.store is None:
                 self.kept[slot] = result
             else:
@@ -211,34 +209,17 @@ class _Nest:
         """A value of a stage as its buffer holds it."""
         return self.out.cast(stage.value.dtype, self._dtype(stage), value)
 
-    def _combined(self, kind: str, dtype: DType, a: str, b: str) -> str:
-        spelling = prims.TABLE[_BITS.get(kind, kind) if dtype == I32 else kind].triton_spelling(dtype)
-        assert spelling is not None, f"{kind} does not combine {dtype}"
-        return spelling.format(a, b)
-
-    def _folded(self, kind: str, dtype: DType, text: str, axis: int, keep: bool = False) -> str:
-        """The name of a tile with one axis reduced."""
-        dims = ", keep_dims=True" if keep else ""
+    def _folded(self, kind: str, dtype: DType, text: str, axis: int | None) -> str:
+        """The name of a tile with one axis reduced to a length of 1, or of the scalar that all of it is reduced to."""
         name = self.out.fresh()
-        if kind == "add":
-            self.out.line(f"{name} = tl.sum({text}, {axis}{dims}).to({value_type(dtype)})")
-        elif kind in ("max", "min"):
-            self.out.line(f"{name} = tl.{kind}({text}, {axis}{dims}).to({value_type(dtype)})")
-            if dtype.is_float:  # of which a NaN is to be the result
-                missing = f"tl.max(({text} != {text}).to(tl.int32), {axis}{dims})"
-                self.out.line(f"{name} = tl.where({missing} != 0, {literal(Const(float('nan'), dtype))}, {name})")
-        else:
-            combine = self.out.functions.combine(_BITS.get(kind, kind) if dtype == I32 else kind, dtype)
-            self.out.line(f"{name} = tl.reduce({text}, {axis}, {combine}{dims})")
+        combine = self.out.functions.combine(kind, dtype)
+        self.out.line(f"{name} = tl.reduce({text}, {axis}, {combine}{'' if axis is None else ', keep_dims=True'})")
         return name
 
     def _scan(self, stage: Stage) -> None:
-        kind, dtype = stage.scan, stage.value.dtype
-        assert kind is not None and stage.store is not None
-        if dtype == BOOL:
-            raise Unsupported(f"a scan of {dtype}")
-        combine = self.out.functions.combine(kind, dtype)
-        identity = literal(Const(_identity(kind, dtype), dtype))
+        assert stage.scan is not None and stage.store is not None
+        kind, dtype = _held(stage.scan, stage.value.dtype)
+        identity = _identity(kind, dtype)
         carried = self.out.fresh()
         last = stage.axes[-1:]
         shape = (1, self._shape((), last, _SCANNED)[1])
@@ -247,19 +228,17 @@ class _Nest:
             self.out.line(f"{carried} = tl.broadcast_to({identity}, (1, 1))")
             with self._tile((), last, shape):
                 self.out.bind(stage.lets)
-                value = self.out.value(stage.value)
+                value = self.out.cast(stage.value.dtype, dtype, self.out.value(stage.value))
                 mask = self.out.masks.get(1)
-                text = f"tl.broadcast_to({value.text}, {shape})"
-                if mask:
-                    text = f"tl.where({mask}, {value.text}, {identity})"
-                tile = self.out.name(text, COLUMNS)
-                scanned = f"tl.associative_scan({tile.text}, 1, {combine}).to({value_type(dtype)})"
-                running = self.out.name(scanned, COLUMNS)
-                result = self.out.name(self._combined(kind, dtype, carried, running.text), COLUMNS)
-                result = self._converted(result, stage)
+                text = f"tl.where({mask}, {value.text}, {identity})" if mask else value.text
+                tile = self.out.name(f"tl.broadcast_to({text}, {shape})", COLUMNS)
+                combine = self.out.functions.combine(kind, dtype)
+                running = self.out.name(f"tl.associative_scan({tile.text}, 1, {combine})", COLUMNS)
+                result = self.out.name(_combined(kind, dtype, carried, running.text), COLUMNS)
+                result = self._converted(self.out.cast(dtype, stage.value.dtype, result), stage)
                 self.out.store(stage.store.buffer, stage.store.index, result, self._dtype(stage))
-                whole = self._folded(kind, dtype, tile.text, 1, keep=True)
-                self.out.line(f"{carried} = {self._combined(kind, dtype, carried, whole)}")
+                whole = self._folded(kind, dtype, tile.text, 1)
+                self.out.line(f"{carried} = {_combined(kind, dtype, carried, whole)}")
 
     def _scatter(self, stage: Stage) -> None:
         """Updates in order; those along the last axis at once where they are for different elements."""
@@ -312,7 +291,18 @@ def _indices(e: Expr) -> list[Size]:
     return [e.size] if isinstance(e, Index) else [e.index] if isinstance(e, (Load, Local)) else []
 
 
-def _identity(kind: str, dtype: DType) -> bool | int | float:
+def _held(kind: str, dtype: DType) -> tuple[str, DType]:
+    """What combines the values of a reduction or scan, and as what they are held: bools as integers, 0 and 1."""
+    return (_BITS[kind], I32) if dtype == BOOL else (kind, dtype)
+
+
+def _combined(kind: str, dtype: DType, a: str, b: str) -> str:
+    spelling = prims.TABLE[kind].triton_spelling(dtype)
+    assert spelling is not None, f"{kind} does not combine {dtype}"
+    return spelling.format(a, b)
+
+
+def _identity(kind: str, dtype: DType) -> str:
     identity = prims.TABLE[kind].identity
     assert identity is not None, f"{kind} does not combine"
-    return identity(dtype)
+    return literal(Const(identity(dtype), dtype))

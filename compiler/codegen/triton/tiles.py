@@ -92,7 +92,7 @@ def tiles(out: Printer, axis: int, loops: Sequence[Symbol], most: int) -> Iterat
 
     masks = dict(out.masks)
     once = bound is not None and bound <= length
-    whole = known_eq(total % length, 0) is True
+    whole = known_eq(total if once else total % length, length if once else 0) is True
     out.masks.pop(axis, None)
     if once:
         if not whole:
