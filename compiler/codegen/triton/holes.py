@@ -33,14 +33,14 @@ class Piece(NamedTuple):
     value: str
 
 
-def tile(out: Printer, value: Expr, axes: tuple[Axis, Axis], shape: tuple[int, int]) -> Piece:
+def tile(out: Printer, value: Expr, axes: tuple[Axis, ...], shape: tuple[int, int]) -> Piece:
     """An expression over a tile of that shape, 0 where a mask is false."""
     with out.apart() as lines:
         _place(out, axes)
         text, varies = out.value(value)
-        if len(varies) < 2:
+        if len(varies) < len(axes):
             text = f"tl.broadcast_to({text}, {shape})"
-        if out.masks and not (len(varies) == 2 and _zero_where_masked(value)):
+        if out.masks and not (len(varies) == len(axes) and _zero_where_masked(value)):
             text = f"tl.where({' & '.join(out.masks[a] for a in sorted(out.masks))}, {text}, {literal(_zero(value))})"
     return Piece(lines, text)
 

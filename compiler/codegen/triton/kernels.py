@@ -6,19 +6,24 @@ has a module of its own with `source` and `tasks`; this table is the only place 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from ...errors import Unsupported
-from ...kernel.ir import Attention, Kernel, LoopNest
+from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul
 from ...scalar.dim import Size
-from . import attention, loopnest
+from ...scalar.dtype import DType
+from . import attention, conv, loopnest, matmul
 from .tiles import Source
 
 _MODULES: dict[type, ModuleType] = {
     Attention: attention,
+    Conv: conv,
     LoopNest: loopnest,
+    Matmul: matmul,
 }
-_PRODUCTS = (Attention,)  # bodies that have products
+_PRODUCTS = (Attention, Conv, Matmul)  # bodies that have products
 
 
 def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
@@ -38,3 +43,17 @@ def tasks(kernel: Kernel) -> Size:
     """How many programs run it, in its formal sizes."""
     size: Size = _MODULES[type(kernel.body)].tasks(kernel.body)
     return size
+
+
+class TritonTemplates:
+    """Answers lowering's questions for a GPU (`kernel.lower.Templates`): weights lie as the graph has them, those of
+    convolutions in one panel for each group."""
+
+    def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
+        return 0
+
+    def conv_nr(self, body_facts: Mapping[str, Any]) -> int:
+        return int(body_facts["oc"]) // int(body_facts["groups"])
+
+    def conv_winograd(self, body_facts: Mapping[str, Any]) -> bool:
+        return False

@@ -1,0 +1,149 @@
+"""kernel.ir.Conv -> the context of templates/triton/conv.py.j2: a product of matrices that are read from where they are.
+
+In: a Kernel whose body is a Conv, its weights packed in one panel for each group. Out: Triton source, and the number of
+programs in the kernel's sizes.
+
+A block of K lies within one tap, so that a row of it has one position in the input; where a tap has so few channels
+that most of a block would be empty, it runs across taps. Depthwise convolutions multiply tiles of pixels by channels,
+tap by tap.
+"""
+
+from __future__ import annotations
+
+from ...errors import Unsupported
+from ...kernel.ir import Conv, Kernel
+from ...scalar.dim import Size, Symbol, ceil_div, floor_div, known_le, mod, prod, upper_bound
+from ...scalar.dtype import DType
+from ...scalar.expr import Expr, Load
+from . import gemm
+from .expr import NONE, Printer, Value
+from .gemm import Blocks
+from .holes import Axis, epilogue, tile
+from .tiles import Source, extent, printer, tile_length
+
+_FEW_CHANNELS = 16  # below, blocks run across taps
+_PIXELS, _DEPTHWISE_COLUMNS = 32, 64  # of a tile of a depthwise convolution
+_ROWS, _COLUMNS = frozenset((0,)), frozenset((1,))
+# What the template's names stand for, beside the body's symbols. _INSIDE is an axis of what varies with the position in
+# the input, as its mask says which positions there are.
+_PIXEL, _INSIDE, _GROUP, _CHANNEL, _WEIGHT, _COLUMN = (Symbol(f"conv{i}", 0) for i in range(6))
+
+
+def tasks(body: Conv) -> Size:
+    """The number of programs."""
+    return _groups(body) * _blocks(body, body.acc).programs(_pixels(body), _columns(body))
+
+
+def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
+    body = kernel.body
+    assert isinstance(body, Conv)
+    if body.winograd:
+        raise Unsupported("transformed weights in Triton")
+    out, depthwise = printer(kernel), not body.nr
+    count, in_c, pixels, columns = prod(body.taps), _channels(body), _pixels(body), _columns(body)
+    group: Size = _GROUP if _groups(body) > 1 else 0
+    x: Expr = body.x
+    w: Expr = Load(body.w, (group * count * in_c + _WEIGHT) * columns + _COLUMN, kernel.params[body.w].dtype)
+    factors = gemm.factors(x, w, body.acc)
+    blocks = _blocks(body, factors[0].dtype)
+    dot = blocks.form == "dot"
+    x, w = factors if dot else (gemm.as_type(x, body.acc), gemm.as_type(w, body.acc))
+    flat = dot and _flat(body)
+    tap_depth = 1 if depthwise else in_c if flat else ceil_div(in_c, blocks.depth) * blocks.depth
+    start, tap = Symbol("start", 0, count * tap_depth), Symbol("tap", 0, count)
+
+    positions = _positions(body, tap)
+    conditions = _conditions(out, body)
+    outputs = {body.n: "image"} | {s: f"y{i}" for i, s in enumerate(body.out)}
+    along = _COLUMNS if flat else NONE  # axes of a tile of the input along which taps, and so positions, vary
+    inside = frozenset((2 if dot or depthwise else 1,)) if conditions else NONE
+    out.names |= {s: Value(text, _ROWS) for s, text in outputs.items()}
+    out.names |= {s: Value(f"x{i}", _ROWS | along | inside) for i, s in enumerate(body.spatial)}
+    out.names |= {start: Value("start"), tap: Value("tap", along), _GROUP: Value("group"), _CHANNEL: Value("i")}
+    out.names |= {body.channel: Value("channel"), _WEIGHT: Value("weight"), _COLUMN: Value("columns")}
+
+    row = Axis(_PIXEL, "rows", gemm.mask(out, "rows", pixels, blocks.rows))
+    column = Axis(_COLUMN, "columns", gemm.mask(out, "columns", columns, blocks.columns))
+    c = Axis(body.c, out.size(group * columns + _COLUMN), column.mask)
+    x_axes, w_axes = [row], [column]
+    if depthwise:
+        x_axes.append(Axis(body.channel, "columns", column.mask))
+    elif dot:
+        (of_x, of_w), limit = (("k", "weight"), count * in_c) if flat else (("i", "i_row"), in_c)
+        x_axes.append(Axis(body.channel, "channel", gemm.mask(out, of_x, limit, blocks.depth)))
+        w_axes.insert(0, Axis(_WEIGHT, "weight", gemm.mask(out, of_w, limit, blocks.depth)))
+    if conditions:
+        x_axes.append(Axis(_INSIDE, "x0", "inside"))
+    return gemm.source(
+        "triton/conv.py.j2", kernel, name, out, blocks, body.acc, pixels, columns, count * tap_depth,
+        [("group", body.groups)] if _groups(body) > 1 else [],
+        tile(out, x, tuple(x_axes), (blocks.rows, blocks.columns if depthwise else blocks.depth)),
+        tile(out, w, tuple(w_axes), (blocks.depth, blocks.columns)),
+        gemm.precision(x.dtype, allow_tf32),
+        epilogue(out, kernel, body.epilogue, (row, c)),
+        outputs=[(text, out.size(extent(s))) for s, text in outputs.items()],
+        flat=flat,
+        depthwise=depthwise,
+        in_c=out.size(in_c),
+        tap=out.size(floor_div(start, tap_depth)),
+        within_tap=out.size(mod(start, tap_depth)),
+        channel=out.size(group * in_c + _CHANNEL),
+        positions=[(f"x{i}", out.size(position)) for i, position in enumerate(positions)],
+        conditions=conditions,
+    )  # fmt: skip
+
+
+def _groups(body: Conv) -> int:
+    """How many products there are; a depthwise convolution is one of another form."""
+    return body.groups if body.nr else 1
+
+
+def _pixels(body: Conv) -> Size:
+    return prod(extent(s) for s in (body.n, *body.out))
+
+
+def _columns(body: Conv) -> Size:
+    return body.nr or extent(body.c)
+
+
+def _channels(body: Conv) -> Size:
+    """Input channels of a group."""
+    return floor_div(extent(body.channel), body.groups) if body.nr else 1
+
+
+def _flat(body: Conv) -> bool:
+    """Whether blocks of K run across taps."""
+    few = upper_bound(_channels(body))
+    return few is not None and few < _FEW_CHANNELS and prod(body.taps) != 1
+
+
+def _blocks(body: Conv, factor: DType) -> Blocks:
+    if not body.nr:
+        return Blocks("outer", _PIXELS, tile_length(_columns(body), _DEPTHWISE_COLUMNS), 1, 4, 2)
+    depth = _channels(body) * (prod(body.taps) if _flat(body) else 1)
+    return gemm.blocks_of(_pixels(body), _columns(body), depth, body.groups, factor)
+
+
+def _positions(body: Conv, tap: Symbol) -> list[Size]:
+    """The position in the input, by axis."""
+    positions: list[Size] = []
+    rest: Size = tap
+    for i in reversed(range(len(body.taps))):
+        along = mod(rest, body.taps[i]) if i else rest
+        rest = floor_div(rest, body.taps[i])
+        positions.append(body.out[i] * body.strides[i] + along * body.dilations[i] - body.pads[i])
+    return positions[::-1]
+
+
+def _conditions(out: Printer, body: Conv) -> list[str]:
+    """Texts that are true where a position is inside of the input, but for those that always are."""
+    conditions = []
+    for i, symbol in enumerate(body.spatial):
+        size, pad = extent(symbol), body.pads[i]
+        last = (extent(body.out[i]) - 1) * body.strides[i] + (body.taps[i] - 1) * body.dilations[i] - pad
+        if known_le(pad, 0) is not True:
+            conditions.append(f"(x{i} >= 0)")
+        if known_le(last, size - 1) is not True:
+            conditions.append(f"(x{i} < {out.size(size)})")
+    return conditions

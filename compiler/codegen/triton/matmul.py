@@ -1,0 +1,68 @@
+"""kernel.ir.Matmul -> the context of templates/triton/matmul.py.j2.
+
+In: a Kernel whose body is a Matmul, which is not packed. Out: Triton source, and the number of programs in the
+kernel's sizes.
+"""
+
+from __future__ import annotations
+
+from ...errors import Unsupported
+from ...kernel.ir import Kernel, Matmul
+from ...scalar.dim import Size, known_eq, prod
+from . import gemm
+from .expr import Value
+from .gemm import Blocks
+from .holes import Axis, epilogue, tile
+from .tiles import Source, extent, printer
+
+
+def tasks(body: Matmul) -> Size:
+    """The number of programs."""
+    return _batch(body) * _blocks(body).programs(extent(body.m), extent(body.n))
+
+
+def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
+    body = kernel.body
+    assert isinstance(body, Matmul)
+    if body.packed:
+        raise Unsupported("packed operands in Triton")
+    out, blocks = printer(kernel), _blocks(body)
+    a, b = gemm.factors(body.a, body.b, body.acc)
+    if blocks.form != "dot":
+        a, b = (gemm.as_type(e, body.acc) for e in (a, b))
+    m_size, n_size, k_size = (extent(s) for s in (body.m, body.n, body.k))
+    m = Axis(body.m, "rows", gemm.mask(out, "rows", m_size, blocks.rows))
+    n = Axis(body.n, "columns", gemm.mask(out, "columns", n_size, blocks.columns))
+    k = Axis(body.k, "k", gemm.mask(out, "k", k_size, blocks.depth))
+    k_row = Axis(body.k, "k_row", gemm.mask(out, "k_row", k_size, blocks.depth))
+    batch = [(f"batch{i}", extent(s)) for i, s in enumerate(body.batch)]
+    out.names |= {s: Value(variable) for s, (variable, _) in zip(body.batch, batch)}
+    result: tuple[Axis, ...] = (m, n)
+    if blocks.form == "dot":
+        a_tile = tile(out, a, (m, k), (blocks.rows, blocks.depth))
+        b_tile = tile(out, b, (k_row, n), (blocks.depth, blocks.columns))
+    elif blocks.form == "outer":
+        out.names[body.k] = Value("start")
+        a_tile, b_tile = tile(out, a, (m,), (blocks.rows, 1)), tile(out, b, (n,), (1, blocks.columns))
+    else:
+        out.names[body.m] = Value("0")
+        a_tile = tile(out, a, (k_row,), (blocks.depth, 1))
+        b_tile = tile(out, b, (k_row, n), (blocks.depth, blocks.columns))
+        out.acc, result = Value("acc", frozenset((0,))), (n,)
+    return gemm.source(
+        "triton/matmul.py.j2", kernel, name, out, blocks, body.acc, m_size, n_size, k_size, batch, a_tile, b_tile,
+        gemm.precision(a.dtype, allow_tf32), epilogue(out, kernel, body.epilogue, result),
+    )  # fmt: skip
+
+
+def _batch(body: Matmul) -> Size:
+    return prod(extent(s) for s in body.batch)
+
+
+def _blocks(body: Matmul) -> Blocks:
+    m, n, k = (extent(s) for s in (body.m, body.n, body.k))
+    factor = gemm.factors(body.a, body.b, body.acc)[0].dtype
+    if known_eq(m, 1) is True:
+        return gemm.inner_blocks(n, k, _batch(body))
+    return gemm.blocks_of(m, n, k, _batch(body), factor)
