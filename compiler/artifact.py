@@ -27,6 +27,7 @@ from .graph.conditions import Condition
 from .graph.interp import evaluate
 from .graph.ir import Array, Graph, Value
 from .kernel import cost
+from .kernel.ir import Copy, Launch
 from .kernel.program import Program
 from .package import Writer
 from .passes.fuse import Group
@@ -94,7 +95,14 @@ def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, 
                 }
             )
     steps = sum(launch.device for launch in program.launches)
-    return {"gpus": [gpu.name for gpu in device.gpus], "kernels": kernels, "steps": steps, **_sides(program)}
+    return {"gpus": [gpu.name for gpu in device.gpus], "kernels": kernels, "steps": steps, "straight": _straight(program), **_sides(program)}
+
+
+def _straight(program: Program) -> bool:
+    """Whether a run is the same work for the device each time, without a look at results: it may be recorded."""
+    if any("random" in _symbol(s, program.graph.inputs) for s in program.symbols()):
+        return False
+    return all(isinstance(s, Copy) or (isinstance(s, Launch) and s.device) for s in program.steps)
 
 
 def _sides(program: Program) -> dict[str, list[int]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import feeds
 from .artifact import Artifact
+from .device import Device
 from .program import Plan, Program
 
 Array = np.ndarray[Any, Any]
@@ -23,10 +24,10 @@ MAX_PLANS = 64  # combinations of input sizes that are remembered; a few hundred
 class Executable:
     """`run` may be called from any number of threads at once."""
 
-    def __init__(self, artifact: Artifact, threads: int, flags: int):
+    def __init__(self, artifact: Artifact, threads: int, flags: int, device: Device | None = None):
         manifest = artifact.manifest
         self.artifact = artifact
-        self.program = Program(artifact, threads, flags)
+        self.program = Program(artifact, threads, flags, device)
         self.inputs = feeds.inputs_of(manifest["inputs"])
         self.outputs: list[str] = [each["name"] for each in manifest["outputs"]]
         self.symbols = manifest["symbols"]

@@ -18,6 +18,7 @@ import numpy as np
 
 from . import cpus, errors
 from .artifact import Artifact, aligned
+from .device import Device
 from .dtypes import numpy_dtype
 from .errors import Fail, InvalidArgument, RuntimeException
 from .options import environment_int
@@ -182,7 +183,7 @@ class Plan:
 class Program:
     """A loaded model. `run` may be called from any number of threads at once."""
 
-    def __init__(self, artifact: Artifact, threads: int, flags: int = 0):
+    def __init__(self, artifact: Artifact, threads: int, flags: int = 0, device: Device | None = None):
         library = artifact.library
         if (abi := library.intaglio_abi()) != ABI:
             raise InvalidArgument(
@@ -191,6 +192,7 @@ class Program:
             )
         self._artifact = artifact  # owns the weights and the code
         self._threads = threads
+        self._device = device
         self._run = library.intaglio_run
         self._run.argtypes, self._run.restype = (ctypes.c_void_p,), ctypes.c_int32
         self._plan = library.intaglio_plan
@@ -203,6 +205,7 @@ class Program:
             weights=address(artifact.weights) if artifact.weights.size else None,
             pool=_shared_pool(library) if threads > 1 else None,
             flags=flags,
+            device_weights=device.weights if device else None,
         )
         self._arenas: list[Arena] = []  # not in use; each grows to what runs need
 
@@ -231,6 +234,8 @@ class Program:
 
         terminate, profile: addresses, see intaglio_call. Returns new arrays in the order of the manifest's outputs.
         """
+        if self._device is not None:
+            return self.run_into(plan, arrays, [None] * len(plan.outputs), terminate, profile)
         try:
             frame = plan.frames.pop()
         except IndexError:
@@ -306,11 +311,46 @@ class Program:
         call = frame.call
         call.arena, call.host = arena.address, ctypes.addressof(host)
         call.terminate, call.profile = terminate, profile
-        status = self._run(frame.address)
+        if self._device is None:
+            status = self._run(frame.address)
+        else:
+            known = all(array is not None for array in results)
+            key = plan if known and terminate is None and profile is None else None
+            status = self._run_on(self._device, frame, plan, key, arrays, results)
         self._arenas.append(arena)
         if status:
             raise self._error(status, frame)
         return [array for array in results if array is not None]
+
+    def _run_on(
+        self,
+        device: Device,
+        frame: Frame,
+        plan: Plan,
+        key: Plan | None,
+        arrays: Sequence[Array],
+        results: Sequence[Array | None],
+    ) -> int:
+        """The status of a run with steps on a device. Raises what the device says went wrong."""
+        lease = device.lease(plan.device_bytes)
+        try:
+            call = frame.call
+            call.device, call.device_arena = ctypes.addressof(lease.functions), lease.arena
+            sizes = [a.nbytes for a in arrays], [0 if a is None else a.nbytes for a in results]
+            status = lease.run(self._run, frame, key, *sizes)
+            if status == ON_DEVICE:
+                raise lease.error(self._step(frame.report[0]), frame.report[1])
+            lease.finish()
+            return status
+        finally:
+            device.give_back(lease)
+
+    def _step(self, number: int) -> str:
+        """What a step is, for people: its kernel, and its ONNX nodes."""
+        if number < 0:
+            return "a copy" if number == -1 else "memory whose size depends on data"
+        step = self._artifact.notes()["steps"][number]
+        return f"kernel {step['kernel']} ({', '.join(step['nodes']) or 'no node'})"
 
     def _take_arena(self, size: int) -> Arena:
         """An arena that no other run uses. There are as many as there ever were runs at the same time."""

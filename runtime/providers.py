@@ -6,10 +6,12 @@ In: the `providers` and `provider_options` arguments. Out: the providers the ses
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .names import AVAILABLE, CPU, KNOWN
+from . import gpu
+from .names import AVAILABLE, CPU, CUDA, KNOWN
+from .errors import EPFail
 from .options import check_sequence
 
 
@@ -19,8 +21,8 @@ def get_all_providers() -> list[str]:
 
 
 def get_available_providers() -> list[str]:
-    """The providers that sessions of this build can have, best first."""
-    return list(AVAILABLE)
+    """The providers that sessions can have on this machine, best first."""
+    return [CUDA, *AVAILABLE] if gpu.present() else list(AVAILABLE)
 
 
 def normalize(providers: object, provider_options: object, available: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -80,3 +82,28 @@ def choose(providers: object, provider_options: object) -> tuple[list[str], dict
     chosen = {name: options for name, options in wanted.items() if name in available}
     # The CPU in the place it was given, else at the end; onnxruntime reports no options of it.
     return list(wanted), {**chosen, CPU: {}}
+
+
+def gpu_options(chosen: Mapping[str, Mapping[str, str]]) -> dict[str, str] | None:
+    """The options of the GPU's provider where it comes before the CPU's; None where the CPU takes all."""
+    for name, options in chosen.items():
+        if name == CUDA:
+            return dict(options)
+        if name == CPU:
+            break
+    return None
+
+
+def gpu_settings(options: Mapping[str, str], target: str) -> dict[str, Any]:
+    """What the provider's options mean for the compiler (`compiler.options.Options`), given its target so far.
+
+    Raises EPFail for a device that is not there. use_tf32 is 1 where it is not given, as with onnxruntime.
+    """
+    there, number = gpu.present(), int(options.get("device_id", "0"))
+    if number >= len(there):
+        raise EPFail(f"CUDA failure 101: invalid device ordinal: device_id is {number}, GPUs there are {len(there)}.")
+    hosts = [part for part in target.split(",") if part and ":" not in part and part != "native"]
+    settings: dict[str, Any] = {"target": ",".join([*hosts, there[number]])}
+    if options.get("use_tf32", "1") != "0":
+        settings["allow_tf32"] = True
+    return settings

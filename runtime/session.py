@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import artifact, background, cache, configuration, errors, feeds, log, program, providers
+from . import artifact, background, cache, configuration, errors, feeds, gpu, log, program, providers
 from .binding import IOBinding, SessionIOBinding
 from .devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices
 from .enums import OrtDeviceVendorId
@@ -100,8 +100,14 @@ class Session:
     def _executable(self, interface: Interface = AS_IT_IS) -> Executable:
         """The compiled model, with this interface."""
         options = self._sess_options
-        loaded = load(self._model(), options, interface)
-        return Executable(loaded, options.threads(), options.float_flags())
+        on_gpu = providers.gpu_options(self._provider_options)
+        loaded = load(self._model(), options, interface, on_gpu)
+        device = None
+        if "device" in loaded.manifest:
+            asked = on_gpu or {}
+            graphs = asked.get("enable_cuda_graph", "1") != "0"
+            device = gpu.open_device(loaded, int(asked.get("device_id", "0")), graphs)
+        return Executable(loaded, options.threads(), options.float_flags(), device)
 
     def _model(self) -> str | bytes:
         """The path of the model, or its bytes."""
@@ -561,8 +567,16 @@ def _node_arg(entry: Mapping[str, Any], overrides: Mapping[Any, int]) -> NodeArg
     return NodeArg.of(entry["name"], entry["type"], [overrides.get(dim, dim) for dim in entry["shape"]])
 
 
-def load(model: str | bytes, options: SessionOptions, interface: Interface = AS_IT_IS) -> artifact.Artifact:
-    """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss."""
+def load(
+    model: str | bytes,
+    options: SessionOptions,
+    interface: Interface = AS_IT_IS,
+    on_gpu: Mapping[str, str] | None = None,
+) -> artifact.Artifact:
+    """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss.
+
+    on_gpu: the options of the GPU's provider, where there is one.
+    """
     if isinstance(model, str):
         _check_path(model)
     elif not model:
@@ -572,6 +586,8 @@ def load(model: str | bytes, options: SessionOptions, interface: Interface = AS_
         return artifact.load(model)
     _check_format(model, options.config("session.load_model_format"))
     settings = options.compiler_settings()
+    if on_gpu is not None:
+        settings |= providers.gpu_settings(on_gpu, settings.get("target", ""))
     if interface.outputs:
         settings["outputs"] = interface.outputs
     if interface.fed:

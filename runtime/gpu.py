@@ -1,0 +1,51 @@
+"""Which GPU there is, and a model's device on it.
+
+In: the environment, the machine, an artifact. Out: names of targets ("cuda:sm_90"), a `Device`. With
+TRITON_INTERPRET=1, Triton's own variable, the GPU is its interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from . import cuda
+from .artifact import Artifact
+from .device import Device
+from .errors import EPFail, Fail
+from .interpreted import InterpretedDevice
+
+INTERPRETER = "gpu:interpreter"
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter stands in for a GPU."""
+    return os.environ.get("TRITON_INTERPRET", "") == "1"
+
+
+@lru_cache
+def _found() -> tuple[str, ...]:
+    try:
+        return tuple(cuda.names())
+    except (EPFail, Fail):
+        return ()
+
+
+def present() -> tuple[str, ...]:
+    """The GPUs of this machine, by their numbers; empty where there is none that can be used."""
+    return (INTERPRETER,) if interpreted() else _found()
+
+
+def open_device(artifact: Artifact, number: int = 0, graphs: bool = True) -> Device:
+    """A device with the artifact's code. Raises EPFail where this machine has none that it is for."""
+    there: list[str] = artifact.manifest["device"]["gpus"]
+    if interpreted():
+        return InterpretedDevice(artifact)
+    if all(name == INTERPRETER for name in there):
+        raise EPFail(
+            "The model is compiled for Triton's interpreter: set TRITON_INTERPRET=1, or compile it for a GPU, such as "
+            "with --target cuda:sm_90."
+        )
+    if number >= len(cuda.names()):
+        raise EPFail(f"There is no GPU {number} in this machine, which has {len(cuda.names())}.")
+    return cuda.CudaDevice(artifact, number, graphs)

@@ -1,0 +1,90 @@
+"""A device that is none: the kernels of a model under Triton's interpreter, its memory that of the host.
+
+In: an artifact with sources of kernels. Out: a `Device`. It lets everything up to the driver of a GPU run without one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .artifact import Artifact, aligned
+from .device import Copy, Device, Functions, Launch, Lease, Reserve, kernels_of
+from .errors import Fail
+from .interpreter import InterpretedKernel
+
+
+class _Lease(Lease):
+    """A run under the interpreter: memory of the host, and functions that call back into Python."""
+
+    def __init__(self, kernels: Sequence[tuple[InterpretedKernel, tuple[int, int]]], size: int) -> None:
+        self._kernels = kernels
+        self._memory = [aligned(max(size, 64))]
+        self._failure: Exception | None = None
+        self.size = size
+        self.arena = int(self._memory[0].ctypes.data)
+        self.functions = Functions(None, Launch(self._launch), Copy(self._copy), Reserve(self._reserve))
+
+    def _launch(self, _: int | None, kernel: int, programs: int, buffers: Any, sizes: Any) -> int:
+        code, arguments = self._kernels[kernel]
+        try:
+            code.launch(programs, buffers[: arguments[0]], sizes[: arguments[1]])
+        except Exception as error:  # it must not pass through C
+            self._failure = error
+            return 1
+        return 0
+
+    def _copy(self, _: int | None, to: int, source: int, size: int, to_host: int) -> int:
+        ctypes.memmove(to, source, size)
+        return 0
+
+    def _reserve(self, _: int | None, block: int, size: int, at: Any) -> int:
+        try:
+            self._memory.append(aligned(max(size, 64)))
+        except MemoryError:
+            return 2
+        at[0] = int(self._memory[-1].ctypes.data)
+        return 0
+
+    def finish(self) -> None:
+        del self._memory[1:]
+        self._failure = None
+
+    def error(self, kernel: str, status: int) -> Exception:
+        return Fail(f"{kernel}: {type(self._failure).__name__}: {self._failure}" if self._failure else kernel)
+
+
+class InterpretedDevice(Device):
+    """The GPU that is none."""
+
+    name = "gpu:interpreter"
+
+    def __init__(self, artifact: Artifact) -> None:
+        import tempfile  # slow, and rarely needed
+
+        self._folder = tempfile.TemporaryDirectory(prefix="intaglio-kernels-")
+        self._kernels = []
+        for code in kernels_of(artifact):
+            file = Path(self._folder.name, f"{code.name}.py")
+            file.write_bytes(code.source)
+            numbers = code.buffers, len(code.arguments) - code.buffers
+            self._kernels.append((InterpretedKernel(file, code.name, code.arguments), numbers))
+        self.weights = int(artifact.weights.ctypes.data)
+        self._leases: list[_Lease] = []
+
+    def lease(self, size: int) -> Lease:
+        found = self._leases.pop() if self._leases else None
+        return found if found is not None and found.size >= size else _Lease(self._kernels, size)
+
+    def give_back(self, lease: Lease) -> None:
+        assert isinstance(lease, _Lease)
+        self._leases.append(lease)
+
+    def holds(self, address: int) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._leases.clear()
+        self._folder.cleanup()
