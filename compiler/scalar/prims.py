@@ -329,7 +329,7 @@ _ROWS = [
             "i": "b == 0 ? 0 : b == -1 ? ({T})(({U})0 - ({U})a) : ({T})(a / b)",
             "u": "b == 0 ? 0 : ({T})(a / b)",
         },
-        {"f": "{0} / {1}", "iu": "int_div({0}, {1})"}, "fiu", symbolic=True,
+        {"f32": "tl.div_rn({0}, {1})", "f64": "{0} / {1}", "iu": "int_div({0}, {1})"}, "fiu", symbolic=True,
     ),
     Prim(
         "floordiv", 2, _or_symbolic(_floor_divide, _symbolic_floor("//")),
@@ -338,7 +338,7 @@ _ROWS = [
             "i": "b == 0 ? 0 : b == -1 ? ({T})(({U})0 - ({U})a) : ({T})(a / b - (a % b != 0 && (a < 0) != (b < 0)))",
             "u": "b == 0 ? 0 : ({T})(a / b)",
         },
-        {"f": "tl.floor({0} / {1})", "iu": "int_floor_div({0}, {1})"}, "fiu", symbolic=True,
+        {"f32": "tl.floor(tl.div_rn({0}, {1}))", "f64": "tl.floor({0} / {1})", "iu": "int_floor_div({0}, {1})"}, "fiu", symbolic=True,
     ),
     Prim(
         "mod", 2, _or_symbolic(_modulo, _symbolic_floor("%")),
