@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..adapters import AdapterFormat
 from ..model_compiler import ModelCompiler
 from ..runtime.binding import IOBinding
 from ..runtime.devices import OrtDevice, kind
@@ -15,8 +16,8 @@ from ..runtime.sparse import SparseTensor
 from ..runtime.value import OrtValue, copy_tensors
 
 __all__ = [
-    "IOBinding", "InferenceSession", "ModelCompiler", "OrtDevice", "OrtDeviceVendorId", "OrtValue", "Session",
-    "SparseTensor", "check_and_normalize_provider_args", "copy_tensors", "get_ort_device_type",
+    "AdapterFormat", "IOBinding", "InferenceSession", "ModelCompiler", "OrtDevice", "OrtDeviceVendorId", "OrtValue",
+    "Session", "SparseTensor", "check_and_normalize_provider_args", "copy_tensors", "get_ort_device_type",
 ]  # fmt: skip
 
 

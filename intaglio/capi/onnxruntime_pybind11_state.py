@@ -1,5 +1,6 @@
 """What onnxruntime's native module exports: the exceptions and the native classes, which here are the only ones."""
 
+from ..adapters import AdapterFormat, LoraAdapter
 from ..model_compiler import ModelCompiler, OrtExternalInitializerInfo
 from ..runtime.binding import SessionIOBinding
 from ..runtime.devices import (
@@ -58,21 +59,30 @@ from ..runtime.seeds import set_seed
 from ..runtime.session import InferenceSession
 from ..runtime.sparse import SparseCooView, SparseCsrView, SparseTensor
 from ..runtime.value import OrtValue, OrtValueVector, copy_tensors
+from ..runtime.weights import (
+    quantize_matmul_2bits,
+    quantize_matmul_4bits,
+    quantize_matmul_8bits,
+    quantize_matmul_bnb4,
+    quantize_qdq_matmul_4bits,
+)
 
 __all__ = [
-    "DeviceReset", "EPFail", "EngineError", "ExecutionMode", "ExecutionOrder", "Fail", "GraphOptimizationLevel",
-    "InferenceSession", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelCompiler", "ModelLoadCanceled",
-    "ModelLoaded", "ModelMetadata", "ModelRequiresCompilation", "NoModel", "NoSuchFile", "NodeArg", "NotFound",
-    "NotImplemented", "OrtAllocatorType", "OrtArenaCfg", "OrtCompileApiFlags", "OrtDevice", "OrtDeviceMemoryType",
-    "OrtEpAssignedNode", "OrtEpAssignedSubgraph", "OrtEpDevice", "OrtExecutionProviderDevicePolicy",
-    "OrtExternalInitializerInfo", "OrtHardwareDevice", "OrtHardwareDeviceType", "OrtMemType", "OrtMemoryInfo",
-    "OrtMemoryInfoDeviceType", "OrtSparseFormat", "OrtValue", "OrtValueVector", "RunOptions", "RuntimeException",
-    "SessionIOBinding", "SessionOptions", "SparseCooView", "SparseCsrView", "SparseTensor", "copy_tensors",
-    "create_and_register_allocator", "create_and_register_allocator_v2", "disable_telemetry_events",
-    "enable_telemetry_events", "get_all_providers", "get_available_providers", "get_build_info",
-    "get_default_session_options", "get_device", "get_ep_devices", "has_collective_ops",
-    "register_execution_provider_library", "set_default_logger_severity", "set_default_logger_verbosity",
-    "set_global_thread_pool_sizes", "set_seed", "unregister_execution_provider_library",
+    "AdapterFormat", "DeviceReset", "EPFail", "EngineError", "ExecutionMode", "ExecutionOrder", "Fail",
+    "GraphOptimizationLevel", "InferenceSession", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "LoraAdapter",
+    "ModelCompiler", "ModelLoadCanceled", "ModelLoaded", "ModelMetadata", "ModelRequiresCompilation", "NoModel",
+    "NoSuchFile", "NodeArg", "NotFound", "NotImplemented", "OrtAllocatorType", "OrtArenaCfg", "OrtCompileApiFlags",
+    "OrtDevice", "OrtDeviceMemoryType", "OrtEpAssignedNode", "OrtEpAssignedSubgraph", "OrtEpDevice",
+    "OrtExecutionProviderDevicePolicy", "OrtExternalInitializerInfo", "OrtHardwareDevice", "OrtHardwareDeviceType",
+    "OrtMemType", "OrtMemoryInfo", "OrtMemoryInfoDeviceType", "OrtSparseFormat", "OrtValue", "OrtValueVector",
+    "RunOptions", "RuntimeException", "SessionIOBinding", "SessionOptions", "SparseCooView", "SparseCsrView",
+    "SparseTensor", "copy_tensors", "create_and_register_allocator", "create_and_register_allocator_v2",
+    "disable_telemetry_events", "enable_telemetry_events", "get_all_providers", "get_available_providers",
+    "get_build_info", "get_default_session_options", "get_device", "get_ep_devices", "has_collective_ops",
+    "quantize_matmul_2bits", "quantize_matmul_4bits", "quantize_matmul_8bits", "quantize_matmul_bnb4",
+    "quantize_qdq_matmul_4bits", "register_execution_provider_library", "set_default_logger_severity",
+    "set_default_logger_verbosity", "set_global_thread_pool_sizes", "set_seed",
+    "unregister_execution_provider_library",
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""onnxruntime's quantization toolkit on our sessions makes the models that it makes on its own."""
+"""onnxruntime's Python toolkits on our sessions make the models that they make on its own."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import onnxruntime
 
 import intaglio
 
-PROGRAM = Path(__file__).with_name("quantize.py")
+QUANTIZE, TOOLKITS = (Path(__file__).with_name(name) for name in ("quantize.py", "toolkits.py"))
 
 
-def quantized(folder: Path, *command: str) -> tuple[str, dict[str, bytes]]:
+def written(program: Path, folder: Path, *command: str) -> tuple[str, dict[str, bytes]]:
     """The module of InferenceSession in a run of the program, and what it wrote."""
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, *command, str(PROGRAM), str(folder)], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, *command, str(program), str(folder)], check=True, stdout=subprocess.PIPE, text=True
     )
     return done.stdout.split()[-1], {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_the_same_models(tmp_path: Path) -> None:
-    engine, theirs = quantized(tmp_path / "theirs")
+    engine, theirs = written(QUANTIZE, tmp_path / "theirs")
     assert engine.startswith("onnxruntime.")
-    engine, ours = quantized(tmp_path / "ours", "-m", "intaglio.as_onnxruntime")
+    engine, ours = written(QUANTIZE, tmp_path / "ours", "-m", "intaglio.as_onnxruntime")
     assert engine.startswith("intaglio.")
     assert len(ours) == 9 and ours == theirs
     x = (np.random.default_rng(1).integers(-16, 17, (3, 3, 8, 8)) / 8).astype(np.float32)
@@ -35,3 +35,12 @@ def test_the_same_models(tmp_path: Path) -> None:
         (expected,) = onnxruntime.InferenceSession(theirs[name]).run(None, {"x": x})
         (found,) = intaglio.InferenceSession(ours[name]).run(None, {"x": x})
         np.testing.assert_allclose(found, expected, atol=0.25)
+
+
+def test_other_toolkits(tmp_path: Path) -> None:
+    """Fusions of transformers, conversion to float16, shapes, weights of four bits."""
+    engine, theirs = written(TOOLKITS, tmp_path / "theirs")
+    assert engine.startswith("onnxruntime.")
+    engine, ours = written(TOOLKITS, tmp_path / "ours", "-m", "intaglio.as_onnxruntime")
+    assert engine.startswith("intaglio.")
+    assert len(ours) == 9 and ours == theirs
