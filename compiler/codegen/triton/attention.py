@@ -18,25 +18,28 @@ from ...scalar.expr import Call, Const, Expr, Load
 from ..render import render
 from .expr import Value, literal, value_type
 from .holes import Axis, epilogue, part, tile
-from .tiles import Source, arguments, extent, parameters, power_of_two, printer, tile_length
+from .tiles import Source, arguments, extent, parameters, printer, tile_length
 
 _LEAST = 16  # length of an axis of a tl.dot
-_SPLIT = 64  # columns of q and k, or of v, at a time where not all are
+_WIDEST = 256  # columns of a tile
+_SPLIT = 64  # columns of q and k, or of v, at a time where they do not fit a tile
 _PROGRAMS = 128  # that fill a GPU
 _LOG2_E = math.log2(math.e)
 
-# By bytes of a number and the greater one of d and dv: queries, keys, warps, stages.
+# By the type of products, then by the greater one of d and dv: queries, keys, warps, stages. As many as registers hold.
 _BLOCKS = {
-    2: {64: (128, 64, 4, 3), 128: (128, 64, 8, 2), 256: (64, 32, 4, 2)},
-    4: {64: (64, 32, 4, 2), 128: (32, 32, 4, 2), 256: (32, 16, 4, 2)},
-    8: {64: (32, 16, 4, 1), 128: (16, 16, 4, 1)},
+    "16 bits": {64: (128, 64, 4, 3), 128: (128, 64, 8, 2), 256: (64, 32, 4, 2)},
+    "tf32": {64: (64, 32, 4, 2), 128: (64, 32, 4, 2), 256: (32, 16, 4, 2)},
+    "f32": {64: (64, 32, 8, 2), 128: (64, 16, 8, 2), 256: (32, 16, 4, 2)},
+    "f64": {64: (32, 16, 4, 1), 128: (16, 16, 4, 1), 256: (16, 16, 4, 1)},
 }
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Queries and keys of a block, columns of q and k and of v at a time."""
+    """Queries and keys of a block, columns of q and k and of v at a time. kind: of products, a key of _BLOCKS."""
 
+    kind: str
     m: int
     n: int
     d: int
@@ -54,7 +57,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits."""
     body = kernel.body
     assert isinstance(body, Attention)
-    sizes, acc = _tile(body), _acc(body)
+    sizes, acc = _tile(body, allow_tf32), _acc(body)
     q_value, k_value = _factors(acc, body.q, body.k)
     (v_value,) = _factors(acc, body.v)
     first = Symbol("first")
@@ -88,6 +91,8 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         last = dim_min(first + sizes.m, extent(body.m)) + body.causal
         end, shared = (dim_max(0, dim_min(extent(body.n), x)) for x in (last, first + body.causal + 1))
     shared = floor_div(shared, sizes.n) * sizes.n
+    if known_eq(shared, end) is not True and sizes.kind in ("f32", "f64"):
+        shared = 0  # without tensor cores masks are cheap, and two loops too much for the registers
     loops = [(0, shared, True), (shared, end, False)]
     text = render(
         "triton/attention.py.j2",
@@ -95,7 +100,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         parameters=parameters(kernel),
         outer=[(s, out.size(e)) for s, e in _programs(body, sizes)],
         tile=sizes,
-        D=out.size(extent(body.d)) if _split(body.d, acc) else None,
+        D=out.size(extent(body.d)) if _is_wide(body.d) else None,
         acc=value_type(acc),
         precision="tf32" if allow_tf32 and acc == F32 else "ieee",
         p_type=value_type(v_value.dtype),
@@ -134,23 +139,21 @@ def _programs(body: Attention, sizes: _Tile) -> list[tuple[str, Size]]:
     return [*batch, *blocks]
 
 
-def _split(symbol: Symbol, acc: DType) -> bool:
+def _is_wide(symbol: Symbol) -> bool:
     """Whether an axis of columns does not fit a tile."""
     bound = upper_bound(extent(symbol))
-    return bound is None or bound > max(_BLOCKS[acc.itemsize])
+    return bound is None or bound > _WIDEST
 
 
-def _tile(body: Attention) -> _Tile:
+def _tile(body: Attention, allow_tf32: bool = False) -> _Tile:
+    """The number of queries does not depend on allow_tf32."""
     acc = _acc(body)
     factors = [*_factors(acc, body.q, body.k), *_factors(acc, body.v)]
-    d, dv = (
-        _SPLIT if _split(s, acc) else max(tile_length(extent(s), 256), _LEAST) for s in (body.d, body.dv)
-    )
-    blocks = _BLOCKS[max(e.dtype.itemsize for e in factors)]
-    m, n, warps, stages = next(block for width, block in blocks.items() if width >= max(d, dv))
+    kind = "16 bits" if all(e.dtype.bits == 16 for e in factors) else "tf32" if allow_tf32 and acc == F32 else acc.name
+    d, dv = (_SPLIT if _is_wide(s) else max(tile_length(extent(s), _WIDEST), _LEAST) for s in (body.d, body.dv))
+    m, n, warps, stages = next(block for width, block in _BLOCKS[kind].items() if width >= max(d, dv))
     m, n = (max(tile_length(extent(s), most), _LEAST) for s, most in ((body.m, m), (body.n, n)))
-    points = upper_bound(prod(extent(s) for s in body.batch))
-    queries = upper_bound(extent(body.m))
+    points, queries = upper_bound(prod(extent(s) for s in body.batch)), upper_bound(extent(body.m))
     while points is not None and queries is not None and m > 32 and points * -(-queries // m) < _PROGRAMS:
         m //= 2
-    return _Tile(m, n, d, dv, min(warps, max(m // 16, 4)), stages)
+    return _Tile(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages)

@@ -45,8 +45,11 @@ def tile(out: Printer, value: Expr, axes: tuple[Axis, ...], shape: tuple[int, in
     return Piece(lines, text)
 
 
-def part(out: Printer, value: Expr, axes: tuple[Axis, ...]) -> Piece:
-    """An expression over the positions of a tile, of any shape that broadcasts, and anything where a mask is false."""
+def part(out: Printer, value: Expr, axes: tuple[Axis | None, ...]) -> Piece:
+    """An expression over the positions of a tile, of any shape that broadcasts, and anything where a mask is false.
+
+    None stands for an axis along which it does not vary.
+    """
     with out.apart() as lines:
         _place(out, axes)
         text = out.value(value).text
@@ -75,14 +78,15 @@ def epilogue(out: Printer, kernel: Kernel, stages: Sequence[Stage], axes: tuple[
     return lines
 
 
-def _place(out: Printer, axes: Sequence[Axis]) -> None:
+def _place(out: Printer, axes: Sequence[Axis | None]) -> None:
     """Binds the loop variables to the positions."""
     out.masks, out.lanes = {}, {}
-    for number, (symbol, positions, mask) in enumerate(axes):
-        out.names[symbol] = Value(positions, frozenset((number,)))
-        out.lanes[number] = positions
-        if mask is not None:
-            out.masks[number] = mask
+    for number, axis in enumerate(axes):
+        if axis is not None:
+            out.names[axis.symbol] = Value(axis.positions, frozenset((number,)))
+            out.lanes[number] = axis.positions
+            if axis.mask is not None:
+                out.masks[number] = axis.mask
 
 
 def _zero_where_masked(e: Expr) -> bool:

@@ -1,0 +1,60 @@
+"""kernel.ir.Sort -> the context of templates/triton/sort.py.j2: each element counts those that come before it.
+
+In: a Kernel whose body is a Sort. Out: Triton source, and the number of programs in the kernel's sizes.
+
+A program has a block of elements of one row. The work of a row grows with the square of its length, all of it in parallel.
+"""
+
+from __future__ import annotations
+
+from ...kernel.ir import Kernel, Sort, Stage
+from ...scalar.dim import Size, ceil_div, prod
+from ...scalar.expr import Call, Index
+from ..render import render
+from .expr import Value
+from .holes import Axis, epilogue, part
+from .tiles import Source, arguments, extent, parameters, printer, tile_length, warps_of
+
+_ROWS, _COLUMNS = 32, 128  # elements of a block, and how many they are compared with at a time
+
+
+def tasks(body: Sort) -> Size:
+    """The number of programs."""
+    return prod(size for _, size in _programs(body))
+
+
+def source(kernel: Kernel, name: str) -> Source:
+    """The kernel's source."""
+    body = kernel.body
+    assert isinstance(body, Sort)
+    out = printer(kernel)
+    out.names |= {s: Value(f"o{i}") for i, s in enumerate(body.outer)}
+    out.names[body.j] = Value("rank", frozenset((0,)))
+    compute = body.x.dtype.compute
+    x = body.x if body.x.dtype == compute else Call("cast", (body.x,), compute)
+    rows, columns = (tile_length(extent(body.i), most) for most in (_ROWS, _COLUMNS))
+    length, first = out.size(extent(body.i)), out.size(extent(body.j))
+    stages = [Stage(value, store) for value, store in ((body.x, body.values), (Index(body.i), body.indices)) if store]
+    text = render(
+        "triton/sort.py.j2",
+        name=name,
+        parameters=parameters(kernel),
+        outer=[(s, out.size(e)) for s, e in _programs(body)],
+        kind=compute.kind,
+        bits=compute.bits,
+        descending=body.descending,
+        rows=rows,
+        columns=columns,
+        N=length,
+        x=part(out, x, (Axis(body.i, "i", f"(i < {length})"),)),
+        others=part(out, x, (None, Axis(body.i, "others", f"(others < {length})"))),
+        epilogue=epilogue(out, kernel, stages, (Axis(body.i, "i", f"(i < {length}) & (rank < {first})"),)),
+        functions=list(out.functions.definitions.values()),
+    )
+    return Source(text, arguments(kernel), warps_of(rows * columns), 2)
+
+
+def _programs(body: Sort) -> list[tuple[str, Size]]:
+    """The coordinates of a program and how many of each there are, the last one fastest."""
+    blocks = ceil_div(extent(body.i), tile_length(extent(body.i), _ROWS))
+    return [*((f"o{i}", extent(s)) for i, s in enumerate(body.outer)), ("block", blocks)]
