@@ -17,9 +17,10 @@ QUANTIZE, TOOLKITS = (Path(__file__).with_name(name) for name in ("quantize.py",
 def written(program: Path, folder: Path, *command: str) -> tuple[str, dict[str, bytes]]:
     """The module of InferenceSession in a run of the program, and what it wrote."""
     folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, *command, str(program), str(folder)], check=True, stdout=subprocess.PIPE, text=True
-    )
+    aside = folder.with_suffix(".aside")  # for what toolkits leave in the current folder
+    aside.mkdir()
+    call = [sys.executable, *command, str(program), str(folder)]
+    done = subprocess.run(call, check=True, stdout=subprocess.PIPE, text=True, cwd=aside)
     return done.stdout.split()[-1], {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
