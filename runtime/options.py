@@ -415,7 +415,8 @@ def _onnxruntime_threads() -> int:
     try:
         return int(text or 0)
     except ValueError:
-        raise RuntimeError(f"Failed to parse environment variable ORT_INTRA_OP_NUM_THREADS: '{text}'") from None
+        reason = f'Failed to parse environment variable - name: "ORT_INTRA_OP_NUM_THREADS", value: "{text}"'
+        raise RuntimeError(reason) from None
 
 
 def _config_int(text: str) -> int:

@@ -1,0 +1,141 @@
+"""What holds for a whole process: pools, variables, messages. The same program on both, each time in a new process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parity.test_session import reduced
+
+PROLOGUE = """
+import json, os, sys
+import numpy as np
+from onnx import TensorProto, helper
+ort = __import__(sys.argv[1])
+
+def model(opset=17, **metadata):
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 3]) for n in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    helper.set_model_props(made, metadata)
+    return made.SerializeToString()
+
+def tell(function, *arguments, **keywords):
+    try:
+        result = function(*arguments, **keywords)
+    except Exception as error:
+        result = type(error).__name__, str(error)
+    print(json.dumps(result if isinstance(result, (list, tuple, int, str)) else None))
+
+def options(**settings):
+    made = ort.SessionOptions()
+    for name, value in settings.items():
+        setattr(made, name, value)
+    return made
+
+def session(data=None, **settings):
+    made = ort.InferenceSession(data or model(), options(**settings), enable_fallback=0)
+    made.run(None, {"x": np.ones((2, 3), np.float32)})
+    o = made.get_session_options()
+    return [o.intra_op_num_threads, o.inter_op_num_threads, int(o.execution_mode), int(o.graph_optimization_level),
+            o.enable_profiling]
+"""
+CONFIG = 'tell(session, model(ort_config=json.dumps({"session_options": %s})))'
+PROGRAMS: dict[str, tuple[dict[str, str], str]] = {
+    "no global pool": ({}, "tell(session, use_per_session_threads=False)"),
+    "global pool": (
+        {},
+        """
+tell(ort.set_global_thread_pool_sizes, 2, 1)
+tell(session)
+tell(session, use_per_session_threads=False)
+tell(ort.set_global_thread_pool_sizes, 2, 1)
+""",
+    ),
+    "a global pool later": ({}, "tell(session)\ntell(ort.set_global_thread_pool_sizes)"),
+    "threads": ({"ORT_INTRA_OP_NUM_THREADS": "1"}, "tell(session)"),
+    "threads of what": ({"ORT_INTRA_OP_NUM_THREADS": "abc"}, "tell(session)"),
+    "a configuration, not asked for": ({}, CONFIG % '{"intra_op_num_threads": 2}'),
+    "a configuration, not wanted": ({"ORT_LOAD_CONFIG_FROM_MODEL": "0"}, CONFIG % '{"intra_op_num_threads": 2}'),
+    "a configuration": (
+        {"ORT_LOAD_CONFIG_FROM_MODEL": "1"},
+        CONFIG % '{"intra_op_num_threads": 2, "inter_op_num_threads": 3, "execution_mode": 1, "what": 5,'
+        ' "graph_optimization_level": 1}',
+    ),
+    "no configuration": ({"ORT_LOAD_CONFIG_FROM_MODEL": "1"}, "tell(session)"),
+    "a configuration of text": (
+        {"ORT_LOAD_CONFIG_FROM_MODEL": "1"}, CONFIG % '{"intra_op_num_threads": "x"}'
+    ),
+    "an unknown mode": ({"ORT_LOAD_CONFIG_FROM_MODEL": "1"}, CONFIG % '{"execution_mode": 7}'),
+    "an unknown level": ({"ORT_LOAD_CONFIG_FROM_MODEL": "1"}, CONFIG % '{"graph_optimization_level": 7}'),
+    "an unknown truth": ({"ORT_LOAD_CONFIG_FROM_MODEL": "1"}, CONFIG % '{"enable_profiling": 5}'),
+    "a configuration or not": ({"ORT_LOAD_CONFIG_FROM_MODEL": "x"}, "tell(session)"),
+    "severity": ({}, "tell(ort.set_default_logger_severity, 0)\ntell(ort.set_default_logger_severity, 9)"),
+    "seeds": ({}, "tell(ort.set_seed, 3)\ntell(ort.set_seed, -1)"),
+    "telemetry": ({}, "tell(ort.enable_telemetry_events)\ntell(ort.disable_telemetry_events)"),
+    "names": ({}, "tell(ort.get_device)\ntell(ort.get_available_providers)\ntell(ort.has_collective_ops)"),
+}  # fmt: skip
+
+
+def told(engine: str, name: str, folder: Path) -> list[Any]:
+    variables, program = PROGRAMS[name]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROLOGUE + program, engine], env={**environment, **variables}, cwd=folder, text=True,
+        stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [[each[0], reduced(each[1])] if isinstance(each, list) and len(each) == 2 else each for each in lines]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_same(name: str, tmp_path: Path) -> None:
+    assert told("intaglio", name, tmp_path) == told("onnxruntime", name, tmp_path)
+
+
+LOGGING = PROLOGUE + """
+import logging
+seen = []
+class Handler(logging.Handler):
+    def emit(self, record):
+        seen.append((record.levelno, record.getMessage(), record.session))
+if len(sys.argv) > 2:
+    logging.getLogger("intaglio").addHandler(Handler())
+a, b, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [n]) for n in "aby")
+graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["y"], name="add")], "g", [a, b], [y])
+data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+run = ort.RunOptions()
+run.logid = "once"
+
+def fail(**settings):
+    made = ort.InferenceSession(data, options(**settings))
+    try:
+        made.run(None, {"a": np.ones(2, np.float32), "b": np.ones(3, np.float32)}, run)
+    except ort.capi.onnxruntime_pybind11_state.Fail:
+        pass
+
+fail(logid="mine")
+print(len(seen), *seen)
+fail(log_severity_level=4)
+"""
+
+
+def test_messages_go_to_python_logging(tmp_path: Path) -> None:
+    """To the handlers of the program where there are any, else to stderr, in onnxruntime's form."""
+    for more in ([], ["handler"]):
+        done = subprocess.run(
+            [sys.executable, "-c", LOGGING, "intaglio", *more], cwd=tmp_path, text=True, capture_output=True, check=True
+        )
+        text = "Non-zero status code returned while running Add node. Name:'add' Status Message: "
+        if more:
+            assert done.stdout.startswith("1 (40, ") and text in done.stdout and "'mine:once')" in done.stdout
+            assert not done.stderr
+        else:
+            assert done.stdout.strip() == "0" and done.stderr.count(text) == 1
+            assert f"[E:intaglio:mine:once] {text}" in done.stderr
