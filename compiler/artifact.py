@@ -95,7 +95,7 @@ def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, 
                 }
             )
     steps = sum(launch.device for launch in program.launches)
-    return {"gpus": [gpu.name for gpu in device.gpus], "kernels": kernels, "steps": steps, "straight": _straight(program), **_sides(program)}
+    return {"gpus": [gpu.name for gpu in device.gpus], "kernels": kernels, "steps": steps, **_sides(program)}
 
 
 def _straight(program: Program) -> bool:
@@ -105,11 +105,12 @@ def _straight(program: Program) -> bool:
     return all(isinstance(s, Copy) or (isinstance(s, Launch) and s.device) for s in program.steps)
 
 
-def _sides(program: Program) -> dict[str, list[int]]:
-    """Inputs that the host reads, and outputs that it writes: those may not lie in the device's memory."""
+def _sides(program: Program) -> dict[str, Any]:
+    """Whether the device does all the work, and the inputs that the host reads and the outputs that it writes."""
     host = {b for launch in program.launches if not launch.device for b in launch.buffers}
     buffers = [(program.buffers[b].kind, program.buffers[b].number) for b in host]
-    return {f"host_{kind}s": sorted(n for k, n in buffers if k == kind) for kind in ("input", "output")}
+    sides = {f"host_{kind}s": sorted(n for k, n in buffers if k == kind) for kind in ("input", "output")}
+    return {"straight": _straight(program), **sides}
 
 def constant_array(value: Value) -> Array:
     """The array of a value that depends on constants alone."""

@@ -16,7 +16,7 @@ from ..runtime import cache
 from . import optimized, toolchain
 from .artifact import DeviceCode, write_artifact
 from .codegen.c import kernels
-from .codegen.c.build import Source, build
+from .codegen.c.build import Source, build, part
 from .codegen.c.program import OnDevice, Sources, generate
 from .codegen.triton import build as triton_build
 from .codegen.triton.kernels import TritonTemplates
@@ -136,7 +136,8 @@ def compile_model(
     assert unit.model and unit.program and unit.sources
     objects = cache.objects(directory)
     compiler = toolchain.find(objects)
-    sources = [*unit.sources.kernels, Source("program", unit.sources.program)]
+    launcher = [part("cuda")] if any(gpu.backend == "cuda" for gpu in unit.gpus) else []
+    sources = [*unit.sources.kernels, Source("program", unit.sources.program), *launcher]
 
     def compiled(done: int, total: int) -> None:
         progress("build", done, total)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from functools import lru_cache
 from typing import Any
@@ -19,7 +20,7 @@ from .device import Copy, Device, Functions, KernelCode, Launch, Lease, Reserve,
 from .errors import EPFail, Fail, RuntimeException
 
 OLDEST = 12000  # of drivers: the first that knows stream-ordered memory and graphs as they are used here
-MAX_GRAPHS = 16  # captured runs of a session, each with memory of its own
+MAX_GRAPHS = 16  # captured runs of a stream, each with memory of its own; then the oldest is dropped
 
 _OUT_OF_MEMORY = 2
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
@@ -50,8 +51,8 @@ class Driver:
         self("cuDriverGetVersion", ctypes.byref(version))
         if version.value < OLDEST:
             raise EPFail(
-                f"The CUDA driver is of version {_version(version.value)}; {_version(OLDEST)} or newer is needed. Update"
-                " NVIDIA's driver, or leave CUDAExecutionProvider out of the providers."
+                f"The CUDA driver is of version {_version(version.value)}; {_version(OLDEST)} or newer is needed. "
+                "Update NVIDIA's driver, or leave CUDAExecutionProvider out of the providers."
             )
 
     def __call__(self, function: str, *arguments: Any) -> None:
@@ -149,7 +150,6 @@ class CudaLease(Lease):
         self._stream = _Pointer()
         self._driver("cuStreamCreate", ctypes.byref(self._stream), _NON_BLOCKING)
         self._blocks: dict[int, tuple[int, int]] = {}
-        self._seen: set[Any] = set()
         self._graphs: dict[Any, _Graph] = {}
         self.size = size
         self.arena = self._allocate(size) if size else 0
@@ -198,13 +198,14 @@ class CudaLease(Lease):
         if key is None or not self._device.graphs:
             return int(run(frame.address))
         graph = self._graphs.get(key)
-        if graph is None and key in self._seen and len(self._graphs) < MAX_GRAPHS:
+        if graph is None and key.runs:
             graph = self._captured(run, frame, inputs, outputs)
-            if graph is None:
-                return int(run(frame.address))
-            self._graphs[key] = graph
+            if graph is not None:
+                if len(self._graphs) >= MAX_GRAPHS:
+                    self._drop(self._graphs.pop(next(iter(self._graphs))))
+                self._graphs[key] = graph
+        key.runs += 1
         if graph is None:
-            self._seen.add(key)
             return int(run(frame.address))
         for index, (pinned, size) in enumerate(zip(graph.inputs, inputs)):
             if pinned is not None:
@@ -259,6 +260,10 @@ class CudaLease(Lease):
         for at in pinned:
             self._driver("cuMemFreeHost", _Pointer(at))
 
+    def _drop(self, graph: _Graph) -> None:
+        self._driver("cuGraphExecDestroy", _Pointer(graph.executable))
+        self._unpinned(graph.pinned)
+
     def finish(self) -> None:
         self._driver("cuStreamSynchronize", self._stream)
 
@@ -267,8 +272,8 @@ class CudaLease(Lease):
 
     def close(self) -> None:
         for graph in self._graphs.values():
-            self._driver("cuGraphExecDestroy", _Pointer(graph.executable))
-            self._unpinned(graph.pinned)
+            self._drop(graph)
+        self._graphs.clear()
         for at, _ in self._blocks.values():
             self._free(at)
         if self.arena:
@@ -286,6 +291,7 @@ class CudaDevice(Device):
         self._context = _Pointer()
         self.driver("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), number)
         self._lock = threading.Lock()
+        self._closed = False
         self._leases: list[CudaLease] = []
         self._modules: list[_Pointer] = []
         self.library = artifact.library
@@ -318,8 +324,8 @@ class CudaDevice(Device):
         most = self.driver.attribute(_MAX_SHARED, self._number)
         if facts["shared"] > most:
             raise EPFail(
-                f"Kernel {kernel.name} needs {facts['shared']} bytes of shared memory, and this GPU has {most}: compile "
-                f"the model for it (--target {self.name}), or leave CUDAExecutionProvider out of the providers."
+                f"Kernel {kernel.name} needs {facts['shared']} bytes of shared memory, and this GPU has {most}: "
+                f"compile the model for it (--target {self.name}), or leave CUDAExecutionProvider out of the providers."
             )
         module, function = _Pointer(), _Pointer()
         self.driver("cuModuleLoadData", ctypes.byref(module), binary)
@@ -342,6 +348,9 @@ class CudaDevice(Device):
     def give_back(self, lease: Lease) -> None:
         assert isinstance(lease, CudaLease)
         with self._lock:
+            if self._closed:
+                lease.close()
+                return
             smaller = [x for x in self._leases if x.size < lease.size]
             self._leases = [x for x in self._leases if x.size >= lease.size] + [lease]
         for each in smaller:
@@ -356,6 +365,10 @@ class CudaDevice(Device):
         return kind.value == _MEMORY_TYPE_DEVICE
 
     def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
         self._enter()
         for lease in self._leases:
             lease.close()
@@ -365,3 +378,7 @@ class CudaDevice(Device):
         for module in self._modules:
             self.driver("cuModuleUnload", module)
         self.driver("cuDevicePrimaryCtxRelease_v2", self._number)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and not sys.is_finalizing():  # then the driver may be gone already
+            self.close()

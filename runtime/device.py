@@ -73,8 +73,8 @@ class Lease(ABC):
     def run(self, run: Callable[[int], int], frame: Any, key: Any, inputs: list[int], outputs: list[int]) -> int:
         """Calls the program on a frame (`program.Frame`) and returns its status.
 
-        key: what stands for all that the run depends on beside the contents of inputs and outputs, whose sizes in bytes
-        are given too; None where it may not be recorded.
+        key: the plan (`program.Plan`), which is all that the run depends on beside the contents of inputs and outputs,
+        whose sizes in bytes are given too; None where the run may not be recorded.
         """
         return run(frame.address)
 
@@ -107,7 +107,7 @@ class Device(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Frees what it has. No lease may be out."""
+        """Frees what it has; what is lent out, when it is given back."""
 
 
 def address_of(structure: Any) -> int:

@@ -7,6 +7,7 @@ the environment before anything imports it.
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from .errors import Fail
+
+_one_at_a_time = threading.Lock()  # the interpreter keeps the number of the program that runs in a global
 
 
 class InterpretedKernel:
@@ -35,7 +38,7 @@ class InterpretedKernel:
     def launch(self, programs: int, buffers: Sequence[int], sizes: Sequence[int]) -> None:
         """Runs all programs, one after the other. buffers: addresses."""
         values = [_argument(kind, value) for kind, value in zip(self._arguments, (*buffers, *sizes), strict=True)]
-        with np.errstate(all="ignore"):
+        with _one_at_a_time, np.errstate(all="ignore"):
             self._function.run(*values, grid=(programs,), warmup=False)
 
 
@@ -55,6 +58,7 @@ def _mend() -> None:
 
     interpreter.InterpreterBuilder.create_splat = _splat
     interpreter.InterpreterBuilder.cast_impl = _cast
+    interpreter.InterpreterBuilder.create_dot = _dot
     interpreter.ReduceOps.generic_reduce = _reduce
     interpreter.ScanOps.generic_scan = _scan
 
@@ -82,6 +86,15 @@ def _cast(self: Any, value: Any, target: Any) -> Any:
         rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
         return TensorHandle(np.where(np.isnan(data), 0x7FC0, rounded).astype(np.uint16).reshape(data.shape), target)
     return TensorHandle(data.astype(_get_np_dtype(target)), target)
+
+
+def _dot(self: Any, a: Any, b: Any, total: Any, input_precision: Any, max_num_imprecise_acc: Any) -> Any:
+    """bf16 is multiplied as if its bits were an integer."""
+    import triton.language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    x, y = (_cast(self, v, tl.float32).data if v.dtype.scalar == tl.bfloat16 else v.data for v in (a, b))
+    return TensorHandle(np.matmul(x, y, dtype=total.data.dtype) + total.data, total.dtype.scalar)
 
 
 def _reduce(self: Any, tiles: Any) -> Any:

@@ -166,10 +166,12 @@ class Plan:
     """What is known of a run once the sizes of its inputs are: kept by the session, one for each combination.
 
     outputs: shape and dtype of each; the shape is None where it depends on data. bytes: of the arena, scratch included;
-    device_bytes: of that on the device.
+    device_bytes: of that on the device. runs: on a device, how often that was.
     """
 
-    __slots__ = ("arena_bytes", "bytes", "device_bytes", "dims", "frames", "outputs", "scratch_bytes", "threads")
+    __slots__ = (
+        "arena_bytes", "bytes", "device_bytes", "dims", "frames", "outputs", "runs", "scratch_bytes", "threads",
+    )  # fmt: skip
 
     def __init__(self, dims: Any, told: list[int], outputs: list[tuple[Shape | None, Any]], threads: int):
         self.dims = dims
@@ -178,6 +180,7 @@ class Plan:
         self.bytes = self.arena_bytes + self.scratch_bytes * self.threads
         self.outputs = outputs
         self.frames: list[Frame] = []
+        self.runs = 0
 
 
 class Program:
@@ -359,6 +362,11 @@ class Program:
         except IndexError:
             return Arena(size)
         return arena if arena.size >= size else Arena(size)
+
+    def close(self) -> None:
+        """Gives back what the program has of a device; it cannot run there any more."""
+        if self._device is not None:
+            self._device.close()
 
     def shrink(self) -> None:
         """Gives the memory between runs back to the system."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import gpu
-from .names import AVAILABLE, CPU, CUDA, KNOWN
 from .errors import EPFail
+from .names import AVAILABLE, CPU, CUDA, KNOWN
 from .options import check_sequence
 
 

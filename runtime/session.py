@@ -459,6 +459,8 @@ class Session:
         if self._main is None:
             return
         self.end_profiling()
+        for executable in (self._main, *self._variants.values()):
+            executable.program.close()
         self._main, self._plain = None, NEVER
         self._variants.clear()
         del self._program, self._artifact

@@ -54,7 +54,7 @@ def build(
     objects.mkdir(parents=True, exist_ok=True)
     flags = toolchain.compile_flags(target.flags)
     paths = {}
-    for source in (*sources, _pool()):
+    for source in (*sources, part("pool")):
         key = _key(source, flags, toolchain)
         paths[objects / key[:2] / f"{key[2:]}.o"] = source
     _compile(paths, toolchain, flags, objects, progress)
@@ -151,5 +151,6 @@ def _headers() -> str:
 
 
 @lru_cache
-def _pool() -> Source:
-    return Source("pool", (TEMPLATES / "pool.c").read_text())
+def part(name: str) -> Source:
+    """A C file of templates/c that is no template: "pool", which is part of every library, or "cuda"."""
+    return Source(name, (TEMPLATES / f"{name}.c").read_text())

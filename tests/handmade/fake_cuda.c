@@ -1,0 +1,219 @@
+/* A CUDA driver for tests, of one device whose memory is the host's: what runtime/cuda.py and templates/c/cuda.c call.
+
+   Kernels are run by a function that the test gives (fake_kernels), which gets their name and arguments; of what kinds
+   these are, the driver finds in the module, and here the test tells it (fake_signature). Work is done at once; a stream
+   that captures notes it instead, and launching the graph does it. What can go wrong is set by fake_set(what, value). */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define OUT_OF_MEMORY 2
+#define NOT_FOUND 500
+
+enum { VERSION, CAPABILITY, SHARED, MEMORY, DEVICES, FAILS, SETTINGS };
+static int64_t settings[SETTINGS] = { 12040, 90, 232448, (int64_t)1 << 30, 1, 0 };
+static int64_t allocated;
+EXPORT int64_t fake_counts[8]; /* launches, copies, captures, graph launches, live allocations, live pinned blocks */
+
+typedef int32_t (*kernels_t)(const char *name, int64_t programs, int32_t threads, int32_t shared, const int64_t *values);
+static kernels_t run_kernel;
+
+typedef struct signature { struct signature *next; char *name, *kinds; } signature;
+static signature *signatures;
+
+EXPORT void fake_kernels(kernels_t function) { run_kernel = function; }
+
+/* kinds: p for a pointer, i for an int32, in order; Triton's two pointers that follow are not among them. */
+EXPORT void fake_signature(const char *name, const char *kinds)
+{
+    signature *s = malloc(sizeof *s);
+    *s = (signature){ signatures, strdup(name), strdup(kinds) };
+    signatures = s;
+}
+EXPORT void fake_set(int32_t what, int64_t value) { settings[what] = value; }
+
+/* ---- Device, context, modules ---- */
+
+EXPORT int32_t cuInit(uint32_t flags) { (void)flags; return settings[DEVICES] ? 0 : 100; }
+EXPORT int32_t cuDriverGetVersion(int *version) { *version = (int)settings[VERSION]; return 0; }
+EXPORT int32_t cuDeviceGetCount(int *count) { *count = (int)settings[DEVICES]; return 0; }
+EXPORT int32_t cuDeviceGetAttribute(int *value, int attribute, int device)
+{
+    (void)device;
+    *value = (int)(attribute == 75 ? settings[CAPABILITY] / 10 : attribute == 76 ? settings[CAPABILITY] % 10 : settings[SHARED]);
+    return 0;
+}
+EXPORT int32_t cuGetErrorString(int32_t error, const char **text)
+{
+    *text = error == OUT_OF_MEMORY ? "out of memory" : error == 700 ? "an illegal memory access" : "some error";
+    return 0;
+}
+EXPORT int32_t cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(intptr_t)(device + 1); return 0; }
+EXPORT int32_t cuDevicePrimaryCtxRelease_v2(int device) { (void)device; return 0; }
+EXPORT int32_t cuCtxSetCurrent(void *context) { return context ? 0 : 201; }
+EXPORT int32_t cuModuleLoadData(void **module, const void *image)
+{
+    if (memcmp(image, "\177ELF", 4)) return 200; /* as a cubin begins */
+    *module = malloc(1);
+    return 0;
+}
+EXPORT int32_t cuModuleUnload(void *module) { free(module); return 0; }
+EXPORT int32_t cuModuleGetFunction(void **function, void *module, const char *name)
+{
+    (void)module;
+    *function = strdup(name); /* a few bytes, until the test ends */
+    return *name ? 0 : NOT_FOUND;
+}
+EXPORT int32_t cuFuncSetAttribute(void *function, int attribute, int value)
+{
+    (void)function;
+    return attribute == 8 && value <= settings[SHARED] ? 0 : 1;
+}
+
+/* ---- Memory ---- */
+
+static int32_t allocate(void **at, size_t bytes)
+{
+    if (allocated + (int64_t)bytes > settings[MEMORY]) return OUT_OF_MEMORY;
+    int64_t *block = NULL;
+    if (posix_memalign((void **)&block, 256, bytes + 256)) return OUT_OF_MEMORY;
+    *block = (int64_t)bytes;
+    memset((char *)block + 256, 0xEE, bytes);
+    allocated += (int64_t)bytes;
+    fake_counts[4]++;
+    *at = (char *)block + 256;
+    return 0;
+}
+static int32_t release(void *at)
+{
+    int64_t *block = (int64_t *)((char *)at - 256);
+    allocated -= *block;
+    fake_counts[4]--;
+    free(block);
+    return 0;
+}
+EXPORT int32_t cuMemAlloc_v2(uint64_t *at, size_t bytes) { return allocate((void **)at, bytes); }
+EXPORT int32_t cuMemFree_v2(uint64_t at) { return release((void *)at); }
+EXPORT int32_t cuMemAllocAsync(uint64_t *at, size_t bytes, void *stream) { return stream ? allocate((void **)at, bytes) : 400; }
+EXPORT int32_t cuMemFreeAsync(uint64_t at, void *stream) { return stream ? release((void *)at) : 400; }
+EXPORT int32_t cuMemHostAlloc(void **at, size_t bytes, uint32_t flags)
+{
+    (void)flags;
+    fake_counts[5]++;
+    return (*at = malloc(bytes)) ? 0 : OUT_OF_MEMORY;
+}
+EXPORT int32_t cuMemFreeHost(void *at) { fake_counts[5]--; free(at); return 0; }
+EXPORT int32_t cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) { memcpy((void *)to, from, bytes); return 0; }
+EXPORT int32_t cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) { memcpy(to, (void *)from, bytes); return 0; }
+EXPORT int32_t cuPointerGetAttribute(void *data, int attribute, uint64_t at)
+{
+    (void)data, (void)attribute, (void)at;
+    return 1; /* memory that it does not know */
+}
+
+/* ---- Streams and graphs: lists of work ---- */
+
+typedef struct work {
+    struct work *next;
+    char *kernel; /* NULL: a copy */
+    int64_t programs;
+    int32_t threads, shared;
+    int64_t values[300];
+    uint64_t to, from;
+    size_t bytes;
+} work;
+typedef struct { int capturing; work *first, **last; } stream_t;
+
+static int32_t perform(work *w)
+{
+    if (!w->kernel) {
+        fake_counts[1]++;
+        memcpy((void *)w->to, (void *)w->from, w->bytes);
+        return 0;
+    }
+    fake_counts[0]++;
+    return run_kernel ? run_kernel(w->kernel, w->programs, w->threads, w->shared, w->values) : 0;
+}
+static int32_t submit(stream_t *stream, work *w)
+{
+    if (settings[FAILS] && w->kernel) { free(w); return (int32_t)settings[FAILS]; }
+    if (stream->capturing) {
+        *stream->last = w;
+        stream->last = &w->next;
+        return 0;
+    }
+    int32_t status = perform(w);
+    free(w);
+    return status;
+}
+EXPORT int32_t cuStreamCreate(void **stream, uint32_t flags) { (void)flags; return (*stream = calloc(1, sizeof(stream_t))) ? 0 : 2; }
+EXPORT int32_t cuStreamDestroy(void *stream) { free(stream); return 0; }
+EXPORT int32_t cuStreamSynchronize(void *stream) { return ((stream_t *)stream)->capturing ? 900 : 0; }
+EXPORT int32_t cuStreamBeginCapture(void *stream, int mode)
+{
+    stream_t *s = stream;
+    (void)mode;
+    s->capturing = 1;
+    s->first = NULL;
+    s->last = &s->first;
+    return 0;
+}
+EXPORT int32_t cuStreamEndCapture(void *stream, void **graph)
+{
+    stream_t *s = stream;
+    s->capturing = 0;
+    fake_counts[2]++;
+    *graph = malloc(sizeof(work *));
+    *(work **)*graph = s->first;
+    return 0;
+}
+EXPORT int32_t cuGraphInstantiateWithFlags(void **executable, void *graph, uint64_t flags)
+{
+    (void)flags;
+    *executable = malloc(sizeof(work *));
+    *(work **)*executable = *(work **)graph;
+    return 0;
+}
+EXPORT int32_t cuGraphDestroy(void *graph) { free(graph); return 0; }
+EXPORT int32_t cuGraphExecDestroy(void *executable)
+{
+    for (work *w = *(work **)executable; w;) { work *next = w->next; free(w); w = next; }
+    free(executable);
+    return 0;
+}
+EXPORT int32_t cuGraphLaunch(void *executable, void *stream)
+{
+    (void)stream;
+    fake_counts[3]++;
+    for (work *w = *(work **)executable; w; w = w->next) {
+        int32_t status = perform(w);
+        if (status) return status;
+    }
+    return 0;
+}
+EXPORT int32_t cuMemcpyAsync(uint64_t to, uint64_t from, size_t bytes, void *stream)
+{
+    work *w = calloc(1, sizeof *w);
+    w->to = to, w->from = from, w->bytes = bytes;
+    return submit(stream, w);
+}
+EXPORT int32_t cuLaunchKernel(void *function, uint32_t gx, uint32_t gy, uint32_t gz, uint32_t bx, uint32_t by, uint32_t bz,
+                              uint32_t shared, void *stream, void **parameters, void **extra)
+{
+    (void)gy, (void)gz, (void)by, (void)bz, (void)extra;
+    work *w = calloc(1, sizeof *w);
+    w->kernel = function, w->programs = gx, w->threads = (int32_t)bx, w->shared = (int32_t)shared;
+    const signature *s = signatures;
+    while (s && strcmp(s->name, w->kernel)) s = s->next;
+    if (!s) return NOT_FOUND;
+    int count = (int)strlen(s->kinds);
+    for (int i = 0; i < count; i++) {
+        if (s->kinds[i] == 'p') memcpy(&w->values[i], parameters[i], sizeof(int64_t));
+        else w->values[i] = *(const int32_t *)parameters[i];
+    }
+    for (int i = 0; i < 2; i++)
+        if (*(void **)parameters[count + i]) return 1; /* no kernel here needs scratch memory */
+    return submit(stream, w);
+}
