@@ -372,7 +372,7 @@ _ROWS = [
     Prim(
         "sign", 1, np.sign,
         {"f": "a > 0 ? 1 : a < 0 ? -1 : a", "i": "({T})((a > 0) - (a < 0))", "u": "a > 0"},
-        "tl.where({0} > 0, 1, tl.where({0} < 0, -1, {0}))", "fiu",
+        {"f": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, {0} + 0.0))", "i": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, 0))", "u": "tl.where({0} > 0, 1, {0})"}, "fiu",
     ),
     Prim(
         "min", 2, _or_symbolic(np.minimum, _symbolic_min),

@@ -73,7 +73,7 @@ class Functions:
     def of_expression(self, name: str, formals: Sequence[Var], body: Expr) -> str:
         """A function with an expression as its body."""
         if name not in self.definitions:
-            printer = Printer(self, {}, ())
+            printer = Printer(self, {}, (), expands=True)
             text = printer.value(body).text
             head = f"def {name}({', '.join(v.name for v in formals)}):"
             self.definitions[name] = [head, *(f"    {line}" for line in printer.lines), f"    return {text}"]
@@ -91,7 +91,7 @@ class Printer:
 
     names: of loop variables, sizes and bound symbols; masks: the text of the mask of each axis that overhangs; lanes:
     the positions within the tile, by axis; local: what a value kept by an earlier stage is; acc: the accumulator of a
-    template.
+    template; expands: every function that has an expansion is that, as expansions rely on the bounds of others.
     Equal texts are computed once while the lines of a block last.
     """
 
@@ -102,6 +102,7 @@ class Printer:
     lanes: dict[int, str] = field(default_factory=dict)
     local: Callable[[Local], Value] | None = None
     acc: Value = _ACC
+    expands: bool = False
     lines: list[str] = field(default_factory=list)
     _known: dict[str, Value] = field(default_factory=dict)
     _temporaries: int = 0
@@ -258,9 +259,10 @@ class Printer:
             return self.name(f"{args[0].text}.to({value_type(e.dtype)}, bitcast=True)", axes)
         dtype = e.args[-1].dtype
         spelling = prim.triton_spelling(dtype)
-        if spelling is None:
-            if prim.expand is None or dtype != F32:
-                raise Unsupported(f"{e.prim} of {dtype} in Triton")
+        expandable = prim.expand is not None and dtype == F32
+        if spelling is None and not expandable:
+            raise Unsupported(f"{e.prim} of {dtype} in Triton")
+        if spelling is None or (self.expands and expandable):
             name = self.functions.of_expression(f"{e.prim}_f32", *prims.expansion(e.prim))
             return self.name(f"{name}({', '.join(a.text for a in args)})", axes)
         return self.name(spelling.format(*(a.text for a in args), bits=dtype.bits), axes)
@@ -270,11 +272,13 @@ class Printer:
         if source == target:
             return arg
         text, axes = arg
+        if source.is_float and source.bits == 16 and not target.is_float:
+            return self.cast(F32, target, self.name(f"{text}.to(tl.float32)", axes))
         if any(d.is_float and d.bits <= 8 for d in (source, target)):
             name = f"{'cast' if saturate else 'overflow'}_{source}_{target}"
             expansion = convert.narrow_cast(source, target, saturate)
             return self.name(f"{self.functions.of_expression(name, *expansion)}({text})", axes)
-        if source.is_integer and target.kind in "iub":
+        if source.is_integer:
             text = _low_bits(text, source)
         if target.kind == "b":
             return self.name(f"{text} != 0", axes)

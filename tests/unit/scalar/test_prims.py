@@ -29,16 +29,21 @@ def run_c(value: Expr, inputs: list[np.ndarray], compiler: str = "gcc") -> np.nd
 
 def run_all_in_c(values: list[Expr], inputs: list[np.ndarray], compiler: str = "gcc") -> list[np.ndarray]:
     """The values of several expressions, from one kernel."""
+    kernel, outputs = kernel_of(values, inputs)
+    level = "-O3" if len(values) == 1 else "-O1"  # many values: for the time it takes to compile
+    launcher(kernel, [*inputs, *outputs], [inputs[0].size], compiler, level)()
+    return outputs
+
+
+def kernel_of(values: list[Expr], inputs: list[np.ndarray]) -> tuple[Kernel, list[np.ndarray]]:
+    """A kernel that computes expressions of Var("x0"), ... at every element of the inputs, and arrays for them."""
     i = Symbol("i", 0, N)
     loads = {f"x{n}": Load(n, i, DTYPES[_name(a)]) for n, a in enumerate(inputs)}
     values = [rewrite(value, lambda e: loads.get(e.name) if isinstance(e, Var) else None) for value in values]
     params = [Param(DTYPES[_name(a)], N, False) for a in inputs] + [Param(value.dtype, N, True) for value in values]
     stages = [Stage(value, Store(len(inputs) + k, i), (i,)) for k, value in enumerate(values)]
     outputs = [np.zeros(inputs[0].size, value.dtype.to_numpy()) for value in values]
-    kernel = Kernel(tuple(params), (N,), LoopNest((), tuple(stages)))
-    level = "-O3" if len(values) == 1 else "-O1"  # many values: for the time it takes to compile
-    launcher(kernel, [*inputs, *outputs], [inputs[0].size], compiler, level)()
-    return outputs
+    return Kernel(tuple(params), (N,), LoopNest((), tuple(stages))), outputs
 
 
 def _name(array: np.ndarray) -> str:
@@ -205,22 +210,26 @@ def test_floats_in_c(dtype: DType) -> None:
 CASTABLE = [d for d in DTYPES.values() if d.kind in "fiub"]
 
 
-@pytest.mark.parametrize("source", CASTABLE, ids=str)
-def test_casts_in_c(source: DType) -> None:
+def values_to_cast(source: DType) -> np.ndarray:
+    """All values of a narrow type, many of a wide one."""
     if source.bits == 8:
         data = np.arange(256, dtype=np.uint8)
         if source.name in ("i4", "u4", "i2", "u2", "f4e2m1"):
             data = data[: 1 << int(source.name[1])] if source.name[1:].isdigit() else data[:16]
         data = data.view(np.int8).copy() if source.kind == "i" else data
-        x = data.astype(source.to_numpy()) if source.is_integer or source.kind == "b" else data.view(source.to_numpy())
-    elif source.bits == 16 and source.is_float:
-        x = np.arange(65536, dtype=np.uint16).view(source.to_numpy())
-    elif source.is_float:
+        return data.astype(source.to_numpy()) if source.is_integer or source.kind == "b" else data.view(source.to_numpy())
+    if source.bits == 16 and source.is_float:
+        return np.arange(65536, dtype=np.uint16).view(source.to_numpy())
+    if source.is_float:
         quarters = np.arange(-40, 40) / 4
-        x = np.concatenate([floats(1e-12, 1e12, 20000), floats(1e-3, 1000, 20000), EDGES, -EDGES, quarters])
-        x = x.astype(source.to_numpy())
-    else:
-        x = integers(source)[0]
+        values = np.concatenate([floats(1e-12, 1e12, 20000), floats(1e-3, 1000, 20000), EDGES, -EDGES, quarters])
+        return values.astype(source.to_numpy())
+    return integers(source)[0]
+
+
+@pytest.mark.parametrize("source", CASTABLE, ids=str)
+def test_casts_in_c(source: DType) -> None:
+    x = values_to_cast(source)
     targets = [t for t in CASTABLE if t != source]
     results = run_all_in_c([prims.call("cast", *variables(source, 1), dtype=t) for t in targets], [x])
     for target, got in zip(targets, results):
