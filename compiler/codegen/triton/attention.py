@@ -2,8 +2,8 @@
 
 In: a Kernel whose body is an Attention. Out: Triton source, and the number of programs in the kernel's sizes.
 
-A product is of 16-bit floats where both of its operands are casts of what is loaded as such, else of the computing type.
-A d that is wide or has no bound is taken in blocks, again for each block of keys; a dv that is, by several programs.
+A product is of 16-bit floats where both of its operands are casts of what is loaded as such, else of the computing
+type. A d that is wide or has no bound is taken in blocks, again for each block of keys; such a dv, by several programs.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import Unsupported
-from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Sort
+from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Recurrent, Sort
 from ...scalar.dim import Size
 from ...scalar.dtype import DType
-from . import attention, conv, loopnest, matmul, sort
+from . import attention, conv, loopnest, matmul, recurrent, sort
 from .tiles import Source
 
 _MODULES: dict[type, ModuleType] = {
@@ -22,9 +22,10 @@ _MODULES: dict[type, ModuleType] = {
     Conv: conv,
     LoopNest: loopnest,
     Matmul: matmul,
+    Recurrent: recurrent,
     Sort: sort,
 }
-_PRODUCTS = (Attention, Conv, Matmul)  # bodies that have products
+_PRODUCTS = (Attention, Conv, Matmul, Recurrent)  # bodies that have products
 
 
 def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:

@@ -2,7 +2,7 @@
 
 In: a Kernel whose body is a Sort. Out: Triton source, and the number of programs in the kernel's sizes.
 
-A program has a block of elements of one row. The work of a row grows with the square of its length, all of it in parallel.
+A program has a block of elements of one row. The work of a row grows with the square of its length.
 """
 
 from __future__ import annotations

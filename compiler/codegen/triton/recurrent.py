@@ -1,0 +1,86 @@
+"""kernel.ir.Recurrent -> the context of templates/triton/recurrent.py.j2: all steps of a layer in one program.
+
+In: a Kernel whose body is a Recurrent. Out: Triton source, and the number of programs in the kernel's sizes.
+
+A program has one direction of a block of sequences. What it hands from step to step lies in its outputs, in their type.
+"""
+
+from __future__ import annotations
+
+from ...errors import Unsupported
+from ...kernel.ir import Kernel, Recurrent
+from ...scalar.dim import Size, ceil_div
+from ...scalar.dtype import F32
+from ...scalar.expr import Const, Var
+from ..render import render
+from .expr import Printer, literal, value_type
+from .tiles import Source, arguments, parameters, printer, tile_length
+
+GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
+_ROWS = 16  # sequences of a program
+_COLUMNS, _DEPTH = 64, 32  # units of a block that is computed, and that it is computed from
+_LEAST = 16  # length of the axes of a tl.dot
+_WARPS = 8
+
+
+def tasks(body: Recurrent) -> Size:
+    """The number of programs."""
+    return len(body.activations) * ceil_div(body.batch, _rows(body))
+
+
+def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits.
+
+    Raises Unsupported where outputs are absent that hold what steps hand on.
+    """
+    body = kernel.body
+    assert isinstance(body, Recurrent)
+    kept = {"y": body.y} | ({"yc": body.yc} if body.kind == "lstm" else {"yh": body.yh} if body.kind == "gru" else {})
+    for output, number in kept.items():
+        if number < 0:
+            raise Unsupported(f"{body.kind} without {output}, which holds a state between steps, in Triton")
+    if body.dtype.bits < 16:
+        raise Unsupported(f"{body.kind} of {body.dtype} in Triton")
+    out = printer(kernel)
+    acc = body.dtype.compute
+    numbers = ("xw", "r", "rb", "peephole", "h0", "c0", "lengths", "y", "yh", "yc")
+    buffers = {n: out.buffers[getattr(body, n)] if getattr(body, n) >= 0 else None for n in numbers}
+    text = render(
+        "triton/recurrent.py.j2",
+        name=name,
+        parameters=parameters(kernel),
+        outer=[("direction", len(body.activations)), ("block", out.size(ceil_div(body.batch, _rows(body))))],
+        **buffers,
+        kind=body.kind,
+        gates=GATES[body.kind],
+        directions=len(body.activations),
+        reverse=body.direction == "reverse",
+        T=out.size(body.time),
+        B=out.size(body.batch),
+        H=out.size(body.hidden),
+        rows=_rows(body),
+        columns=max(tile_length(body.hidden, _COLUMNS), _LEAST),
+        depth=max(tile_length(body.hidden, _DEPTH), _LEAST),
+        acc=value_type(acc),
+        storage=value_type(body.dtype),
+        precision="tf32" if allow_tf32 and acc == F32 else "ieee",
+        activations=_activations(out, body),
+        clip=None if body.clip is None else literal(Const(body.clip, acc)),
+        input_forget=body.input_forget,
+        functions=list(out.functions.definitions.values()),
+    )
+    return Source(text, arguments(kernel), _WARPS, 2)
+
+
+def _rows(body: Recurrent) -> int:
+    return tile_length(body.batch, _ROWS)
+
+
+def _activations(out: Printer, body: Recurrent) -> list[list[str]]:
+    """For each activation the functions that compute it: one, or one for each direction where those differ."""
+    x = (Var("x", body.dtype.compute),)
+    same = body.activations[:1] if len(set(body.activations)) == 1 else body.activations
+    return [
+        [out.functions.of_expression(f"activation{number}_{direction}", x, e) for direction, e in enumerate(of_each)]
+        for number, of_each in enumerate(zip(*same, strict=True))
+    ]
