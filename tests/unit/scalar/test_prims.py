@@ -217,7 +217,9 @@ def values_to_cast(source: DType) -> np.ndarray:
         if source.name in ("i4", "u4", "i2", "u2", "f4e2m1"):
             data = data[: 1 << int(source.name[1])] if source.name[1:].isdigit() else data[:16]
         data = data.view(np.int8).copy() if source.kind == "i" else data
-        return data.astype(source.to_numpy()) if source.is_integer or source.kind == "b" else data.view(source.to_numpy())
+        return (
+            data.astype(source.to_numpy()) if source.is_integer or source.kind == "b" else data.view(source.to_numpy())
+        )
     if source.bits == 16 and source.is_float:
         return np.arange(65536, dtype=np.uint16).view(source.to_numpy())
     if source.is_float:

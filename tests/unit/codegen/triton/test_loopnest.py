@@ -234,7 +234,9 @@ def test_every_reduction(n: int, d: int, dtype: DType, check_triton: Check) -> N
     o, i, r, q = Symbol("o", 0, N), Symbol("i", 0, D), Symbol("r", 0, D), Symbol("q", 0, N)
     params = [Param(dtype, N * D, False)] + [Param(dtype, N, True) for _ in kinds]
     rows = [Stage(Load(0, o * D + r, dtype), Store(j + 1, o), (), (r,), kind) for j, kind in enumerate(kinds)]
-    check_triton(Kernel(tuple(params), (N, D), LoopNest((o,), tuple(rows))), [x, *np.zeros((len(kinds), n), size)], (n, d))
+    check_triton(
+        Kernel(tuple(params), (N, D), LoopNest((o,), tuple(rows))), [x, *np.zeros((len(kinds), n), size)], (n, d)
+    )
     params = [Param(dtype, N * D, False)] + [Param(dtype, D, True) for _ in kinds]
     columns = [Stage(Load(0, q * D + i, dtype), Store(j + 1, i), (i,), (q,), kind) for j, kind in enumerate(kinds)]
     made = Kernel(tuple(params), (N, D), LoopNest((), tuple(columns)))
@@ -278,7 +280,7 @@ def test_what_is_refused() -> None:
     scan = Stage(Load(0, i, F32), None, (i,), scan="add")
     for first in (row, scan):
         nest = LoopNest((), (first, Stage(Local(0, j, F32), Store(1, j), (j,))))
-        with pytest.raises(Unsupported, match="keeps more than one tile|whose result is kept"):
+        with pytest.raises(Unsupported, match=r"keeps more than one tile|whose result is kept"):
             kernels.source(kernel(nest, N * D, D), "kernel")
 
 
