@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = version = VERSION
 package_name = "intaglio"
 cuda_version = ""
+import_capi_exception = None  # of the import of onnxruntime's native module: there is none to fail
 
 # Where to find what is not imported at once.
 _LAZY = {

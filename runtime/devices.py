@@ -205,6 +205,11 @@ class OrtEpDevice:
 _cpu = OrtEpDevice.__new__(OrtEpDevice)
 
 
+def get_hardware_devices() -> list[OrtHardwareDevice]:
+    """The processors of this build: the CPU."""
+    return [_cpu.device]
+
+
 def get_ep_devices() -> list[OrtEpDevice]:
     """The devices of this build: the CPU."""
     return [_cpu]

@@ -95,6 +95,12 @@ def memory(address: int, size: int, owner: object = None) -> np.ndarray[Any, np.
     return np.frombuffer(cells, np.uint8)
 
 
+def is_uint8(capsule: Any) -> bool:
+    """Whether a capsule holds 8-bit unsigned integers, as which some libraries hand out truth values."""
+    tensor = Managed.from_address(_pointer(capsule, _NEW)).tensor
+    return bool((tensor.code, tensor.bits) == (UINT, 8))
+
+
 def array_at(address: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """The C-contiguous array at an address, which has to stay valid for as long as the array is used."""
     count = int(np.prod(shape, dtype=np.int64))

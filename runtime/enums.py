@@ -88,6 +88,26 @@ class OrtDeviceMemoryType(_Enum):
     HOST_ACCESSIBLE = 5
 
 
+class ArenaExtendStrategy(_Enum):
+    kNextPowerOfTwo = 0
+    kSameAsRequested = 1
+
+
+class OrtCompiledModelCompatibility(_Enum):
+    EP_NOT_APPLICABLE = 0
+    EP_SUPPORTED_OPTIMAL = 1
+    EP_SUPPORTED_PREFER_RECOMPILATION = 2
+    EP_UNSUPPORTED = 3
+
+
+class OrtDeviceEpIncompatibilityReason(_Enum):
+    NONE = 0
+    DRIVER_INCOMPATIBLE = 1
+    DEVICE_INCOMPATIBLE = 2
+    MISSING_DEPENDENCY = 4
+    UNKNOWN = -(1 << 31)
+
+
 class OrtDeviceVendorId(enum.IntEnum):
     NONE = 0x0000
     AMD = 0x1002

@@ -2,6 +2,7 @@
 
 from ..adapters import AdapterFormat, LoraAdapter
 from ..model_compiler import ModelCompiler, OrtExternalInitializerInfo
+from ..runtime import VERSION
 from ..runtime.binding import SessionIOBinding
 from ..runtime.devices import (
     OrtArenaCfg,
@@ -10,13 +11,18 @@ from ..runtime.devices import (
     OrtHardwareDevice,
     OrtMemoryInfo,
     get_ep_devices,
+    get_hardware_devices,
 )
+from ..runtime.dlpack import is_uint8 as is_dlpack_uint8_tensor
 from ..runtime.enums import (
+    ArenaExtendStrategy,
     ExecutionMode,
     ExecutionOrder,
     GraphOptimizationLevel,
     OrtAllocatorType,
     OrtCompileApiFlags,
+    OrtCompiledModelCompatibility,
+    OrtDeviceEpIncompatibilityReason,
     OrtDeviceMemoryType,
     OrtExecutionProviderDevicePolicy,
     OrtHardwareDeviceType,
@@ -68,22 +74,31 @@ from ..runtime.weights import (
 )
 
 __all__ = [
-    "AdapterFormat", "DeviceReset", "EPFail", "EngineError", "ExecutionMode", "ExecutionOrder", "Fail",
-    "GraphOptimizationLevel", "InferenceSession", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "LoraAdapter",
-    "ModelCompiler", "ModelLoadCanceled", "ModelLoaded", "ModelMetadata", "ModelRequiresCompilation", "NoModel",
-    "NoSuchFile", "NodeArg", "NotFound", "NotImplemented", "OrtAllocatorType", "OrtArenaCfg", "OrtCompileApiFlags",
-    "OrtDevice", "OrtDeviceMemoryType", "OrtEpAssignedNode", "OrtEpAssignedSubgraph", "OrtEpDevice",
+    "AdapterFormat", "ArenaExtendStrategy", "DeviceReset", "EPFail", "EngineError", "ExecutionMode", "ExecutionOrder",
+    "Fail", "GraphOptimizationLevel", "InferenceSession", "InvalidArgument", "InvalidGraph", "InvalidProtobuf",
+    "LoraAdapter", "ModelCompiler", "ModelLoadCanceled", "ModelLoaded", "ModelMetadata", "ModelRequiresCompilation",
+    "NoModel", "NoSuchFile", "NodeArg", "NotFound", "NotImplemented", "OrtAllocatorType", "OrtArenaCfg",
+    "OrtCompileApiFlags", "OrtCompiledModelCompatibility", "OrtDevice", "OrtDeviceEpIncompatibilityReason",
+    "OrtDeviceMemoryType", "OrtEpAssignedNode", "OrtEpAssignedSubgraph", "OrtEpDevice",
     "OrtExecutionProviderDevicePolicy", "OrtExternalInitializerInfo", "OrtHardwareDevice", "OrtHardwareDeviceType",
     "OrtMemType", "OrtMemoryInfo", "OrtMemoryInfoDeviceType", "OrtSparseFormat", "OrtValue", "OrtValueVector",
     "RunOptions", "RuntimeException", "SessionIOBinding", "SessionOptions", "SparseCooView", "SparseCsrView",
     "SparseTensor", "copy_tensors", "create_and_register_allocator", "create_and_register_allocator_v2",
     "disable_telemetry_events", "enable_telemetry_events", "get_all_providers", "get_available_providers",
-    "get_build_info", "get_default_session_options", "get_device", "get_ep_devices", "has_collective_ops",
+    "get_build_info", "get_default_session_options", "get_device", "get_ep_devices", "get_hardware_devices",
+    "get_version_string", "has_collective_ops", "is_dlpack_uint8_tensor", "kNextPowerOfTwo", "kSameAsRequested",
     "quantize_matmul_2bits", "quantize_matmul_4bits", "quantize_matmul_8bits", "quantize_matmul_bnb4",
     "quantize_qdq_matmul_4bits", "register_execution_provider_library", "set_default_logger_severity",
     "set_default_logger_verbosity", "set_global_thread_pool_sizes", "set_seed",
     "unregister_execution_provider_library",
 ]  # fmt: skip
+
+
+kNextPowerOfTwo, kSameAsRequested = ArenaExtendStrategy
+
+
+def get_version_string() -> str:
+    return VERSION
 
 
 def get_device() -> str:

@@ -16,8 +16,29 @@ ABSENT = {
     "OrtEpContextDataBuffer": "as OrtEpContextData",
     "OrtSyncStream": "streams of a GPU",
     "contextlib": "a module that onnxruntime imports for itself",
-    "import_capi_exception": "how onnxruntime's own import failed",
     "onnxruntime_validation": "checks of onnxruntime's installation",
+}
+
+
+# The same of its native module, `onnxruntime.capi.onnxruntime_pybind11_state`.
+ABSENT_INSIDE = {
+    "OrtEpContextData": "as above",
+    "OrtEpContextDataBuffer": "as above",
+    "OrtSyncStream": "as above",
+    "SessionObjectInitializer": "how sessions are made inside of it",
+    "get_session_initializer": "as SessionObjectInitializer",
+    "SparseBlockSparseView": "nothing makes a tensor of this format",
+    "get_all_operator_schema": "the operators of ONNX are in `onnx.defs`; docs/onnx_coverage.md tells which run",
+    "get_all_opkernel_def": "kernels are generated for each model",
+    "get_registered_ep_kernel_defs": "as get_all_opkernel_def",
+    "opkernel": "as get_all_opkernel_def",
+    "schemadef": "as get_all_operator_schema",
+    "get_compatibility_info_from_model": "of models compiled for plug-in execution providers",
+    "get_compatibility_info_from_model_bytes": "as get_compatibility_info_from_model",
+    "get_model_compatibility_for_ep_devices": "as get_compatibility_info_from_model",
+    "get_hardware_device_ep_incompatibility_details": "as get_compatibility_info_from_model",
+    "pack_fp4_weights_for_cuda_moe_gemm": "of one kernel of its CUDA build",
+    "quantize_qdq_matmul_2bits": "no toolkit uses it, and it crashes there",
 }
 
 
@@ -79,6 +100,15 @@ DIFFERENT = [
         "threads", "a pool for each session, polling by default",
         "one pool for the process, which sleeps when idle; affinities of a session are those of the pool from then on",
         "sessions do not starve each other, and containers' limits are respected",
+    ),
+    Difference(
+        "`optimized_model_filepath`", "constants folded and nodes fused, in its own operators; `.ort` files",
+        "constants folded and idle nodes gone, in ONNX's operators; `.ort` files are refused",
+        "what is fused here has no name in ONNX; other runtimes read the file",
+    ),
+    Difference(
+        "a dimension of 0 that meets one of 1, where neither is fixed", "broadcast to 0", "an error",
+        "of two sizes that are known only at run time, the larger one is taken",
     ),
     Difference(
         "arrays that `run` returns", "`base` is a capsule", "`base` is None: they own their memory",
@@ -156,6 +186,12 @@ def page() -> str:
         "| name | because |",
         "|---|---|",
         *[f"| `{name}` | {why} |" for name, why in ABSENT.items()],
+        "",
+        "In `onnxruntime.capi.onnxruntime_pybind11_state`:",
+        "",
+        "| name | because |",
+        "|---|---|",
+        *[f"| `{name}` | {why} |" for name, why in ABSENT_INSIDE.items()],
         "",
     ]
     return "\n".join(lines)

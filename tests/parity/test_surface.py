@@ -12,6 +12,7 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 import intaglio
+from intaglio.capi import onnxruntime_pybind11_state as intaglio_native
 from intaglio.runtime import errors
 from intaglio.runtime.value import OrtValue, OrtValueVector
 from parity import differences
@@ -123,6 +124,17 @@ def test_exceptions() -> None:
         ours = errors.BY_NAME[name]
         assert not issubclass(ours, RuntimeError) and ours.__name__ == name
         assert not any(issubclass(other, ours) for other in errors.BY_NAME.values() if other is not ours)
+
+
+def test_inner_modules() -> None:
+    """Reached as attributes, as programs do."""
+    for engine in (onnxruntime, intaglio):
+        for name in ("_pybind_state", "onnxruntime_pybind11_state", "onnxruntime_inference_collection"):
+            assert getattr(engine.capi, name).OrtValue is not None and name in dir(engine.capi)
+        with pytest.raises(engine.capi.onnxruntime_pybind11_state.NoSuchFile):
+            engine.InferenceSession("nope.onnx")
+    assert {n for n in dir(native) if n[0] != "_"} - set(differences.ABSENT_INSIDE) <= set(dir(intaglio_native))
+    assert not set(differences.ABSENT_INSIDE) & set(dir(intaglio_native))
 
 
 def test_values_and_vectors() -> None:

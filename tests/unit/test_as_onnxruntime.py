@@ -19,6 +19,9 @@ IMPORTS = """
 import sys
 import numpy as np
 import onnxruntime as ort
+
+state = ort.capi.onnxruntime_pybind11_state  # without an import of its own
+assert state.Fail is ort.capi._pybind_state.Fail and ort.capi.onnxruntime_inference_collection.Session
 import onnxruntime.backend
 import onnxruntime.backend.backend
 import onnxruntime.capi.onnxruntime_pybind11_state as C
@@ -34,7 +37,7 @@ assert ort is not intaglio and ort.__name__ == "onnxruntime" and ort.__version__
 assert ort.InferenceSession is InferenceSession is Inner is intaglio.InferenceSession
 assert onnxruntime.backend.backend is intaglio.backend.backend
 assert intaglio.backend.__spec__.name == "intaglio.backend" == intaglio.backend.__name__
-assert C.Fail is _pybind_state.Fail is intaglio.runtime.errors.Fail
+assert C.Fail is state.Fail is _pybind_state.Fail is intaglio.runtime.errors.Fail
 try:
     InferenceSession("nope.onnx")
 except C.NoSuchFile as error:
