@@ -133,7 +133,7 @@ def _run_stage(stage: Stage, buffers: Sequence[Array], env: Env, kept: Sequence[
     if stage.scan is not None:
         value = _running(stage.scan, value, stage.value.dtype)
     if stage.store is None:
-        return value.reshape(-1)
+        return value.reshape(-1) if stage.axes else value
     for s in stage.reduce_axes:
         del env[s]
     buffer = buffers[stage.store.buffer]
@@ -192,7 +192,8 @@ def _node(
         assert acc is not None
         return acc
     if isinstance(e, Local):
-        return kept[e.slot][evaluate_size(e.index, env)]
+        value = kept[e.slot]  # a row; or where the stage has no axes its value, in an epilogue at all points at once
+        return value[evaluate_size(e.index, env)] if value.ndim == 1 else value
     if isinstance(e, Load):
         index = evaluate_size(e.index, env)
         if e.mask is None:

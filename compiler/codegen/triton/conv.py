@@ -1,4 +1,4 @@
-"""kernel.ir.Conv -> the context of templates/triton/conv.py.j2: a product of matrices that are read from where they are.
+"""kernel.ir.Conv -> the context of templates/triton/conv.py.j2: a product of matrices read where they are.
 
 In: a Kernel whose body is a Conv, its weights packed in one panel for each group. Out: Triton source, and the number of
 programs in the kernel's sizes.
@@ -21,6 +21,7 @@ from .gemm import Blocks
 from .holes import Axis, epilogue, tile
 from .tiles import Source, extent, printer, tile_length
 
+_UNKNOWN = 8192  # pixels
 _FEW_CHANNELS = 16  # below, blocks run across taps
 _PIXELS, _DEPTHWISE_COLUMNS = 32, 64  # of a tile of a depthwise convolution
 _ROWS, _COLUMNS = frozenset((0,)), frozenset((1,))
@@ -122,7 +123,7 @@ def _blocks(body: Conv, factor: DType) -> Blocks:
     if not body.nr:
         return Blocks("outer", _PIXELS, tile_length(_columns(body), _DEPTHWISE_COLUMNS), 1, 4, 2)
     depth = _channels(body) * (prod(body.taps) if _flat(body) else 1)
-    return gemm.blocks_of(_pixels(body), _columns(body), depth, body.groups, factor)
+    return gemm.blocks_of(_pixels(body), _columns(body), depth, body.groups, body.acc, factor, _UNKNOWN)
 
 
 def _positions(body: Conv, tap: Symbol) -> list[Size]:

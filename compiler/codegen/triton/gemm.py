@@ -25,7 +25,6 @@ from .tiles import Source, arguments, parameters, power_of_two, tile_length
 
 GROUP = 8  # rows of blocks that are computed together, column by column, so that they find B in the second-level cache
 _PROGRAMS = 128  # that fill a GPU
-_UNKNOWN = 1024  # what rows and columns without a bound are taken for; a batch, for 1
 _LEAST = 16  # length of the axes of a tl.dot
 _SHARED = 96 << 10  # bytes of shared memory for blocks that are on their way
 _ROW_BYTES = 128  # of K in a block: what a line of the cache holds
@@ -66,9 +65,14 @@ def has_dot(factor: DType) -> bool:
     return factor in (F16, BF16, F32, I8)
 
 
-def blocks_of(rows: Size, columns: Size, depth: Size, batch: Size, factor: DType) -> Blocks:
-    """Blocks for a product with factors of that type; rows and columns of them are the same for every type."""
-    m, n = _tile(rows, columns, batch)
+def blocks_of(
+    rows: Size, columns: Size, depth: Size, batch: Size, acc: DType, factor: DType, unknown: int = 1024
+) -> Blocks:
+    """Blocks for a product with factors of that type; rows and columns of them do not depend on it.
+
+    unknown: what rows and columns without a bound are taken for.
+    """
+    m, n = _tile(rows, columns, depth, batch, acc, unknown)
     warps = 8 if m * n >= 128 * 128 else 4
     if not has_dot(factor):
         return Blocks("outer", m, n, 1, warps, 2)
@@ -79,9 +83,8 @@ def blocks_of(rows: Size, columns: Size, depth: Size, batch: Size, factor: DType
 
 def inner_blocks(columns: Size, depth: Size, batch: Size) -> Blocks:
     """Blocks for one row by a matrix: bound by reading the matrix, so that many programs matter most."""
-    for k, n in _TILES_OF_ROW:
-        if _typical(batch, 1) * -(-_typical(columns) // n) >= _PROGRAMS:
-            break
+    enough = (t for t in _TILES_OF_ROW if _typical(batch, 1) * -(-_typical(columns, 1024) // t[1]) >= _PROGRAMS)
+    k, n = next(enough, _TILES_OF_ROW[-1])
     return Blocks("inner", 1, tile_length(columns, n), tile_length(depth, k), 4, 3)
 
 
@@ -122,25 +125,30 @@ def mask(out: Printer, positions: str, size: Size, length: int) -> str | None:
     return None if known_eq(size % length, 0) is True else f"({positions} < {out.size(size)})"
 
 
-def _tile(rows: Size, columns: Size, batch: Size) -> tuple[int, int]:
-    """The first tile that makes enough programs, or the last one; no longer than the extents, where that is allowed."""
-    for most_m, most_n in _TILES:
+def _tile(rows: Size, columns: Size, depth: Size, batch: Size, acc: DType, unknown: int) -> tuple[int, int]:
+    """The first tile that makes enough programs, or the last one; no longer than the extents, where that is allowed.
+
+    Where the length of lines in memory is not known they may begin anywhere, and each number has an address of its own:
+    registers for that are as scarce as those for wide accumulators.
+    """
+    scattered = upper_bound(columns) is None or upper_bound(depth) is None
+    for most_m, most_n in _TILES[2 if scattered else 1 if acc.itemsize > 4 else 0 :]:
         m, n = max(_LEAST, tile_length(rows, most_m)), max(_LEAST, tile_length(columns, most_n))
-        if _typical(batch, 1) * -(-_typical(rows) // m) * -(-_typical(columns) // n) >= _PROGRAMS:
+        if _typical(batch, 1) * -(-_typical(rows, unknown) // m) * -(-_typical(columns, unknown) // n) >= _PROGRAMS:
             break
     return m, n
 
 
 def _depth(size: Size, most: int, least: int) -> int:
-    """The length of blocks of K that wastes least, and the longest of those."""
+    """The length of blocks of K that wastes least, and the longest of those; half of `most` for scattered lines."""
     bound = upper_bound(size)
     if bound is None:
-        return most
+        return most // 2
     shortest = max(least, min(32, power_of_two(max(bound, 1))))
     lengths = [n for n in (most, most // 2, most // 4, most // 8) if n >= shortest]
     return min(lengths, key=lambda n: (-(-bound // n) * n, -n))
 
 
-def _typical(size: Size, unknown: int = _UNKNOWN) -> int:
+def _typical(size: Size, unknown: int) -> int:
     bound = upper_bound(size)
     return unknown if bound is None else bound

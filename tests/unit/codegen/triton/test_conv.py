@@ -1,0 +1,91 @@
+"""Convolutions in Triton, dense, grouped and depthwise, against sums of shifted inputs in float64, on random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from unit.codegen.convolutions import SHAPES, Case, problem, random
+
+from intaglio.compiler.codegen.c.conv import pack_conv
+from intaglio.compiler.codegen.triton import kernels
+from intaglio.compiler.scalar.dtype import F16, F32, F64, I8, I32, DType
+
+Run = Callable[..., None]
+
+
+def _nr(case: Case) -> int:
+    facts = {"oc": case.groups * case.out_c, "groups": case.groups}
+    return 0 if case.depthwise else kernels.TritonTemplates().conv_nr(facts)
+
+
+def _run(case: Case, run_triton: Run) -> None:
+    case = case.filled()
+    nr = _nr(case)
+    made = problem(case, nr)
+    x, w, *others = made.buffers
+    packed = pack_conv(w, case.groups, nr) if nr else np.ascontiguousarray(w.reshape(-1, w.shape[-1]))
+    y = random(made.exact.shape, case.dtype)
+    run_triton(made.kernel, [x, packed, *others, y], made.sizes)
+    made.check(y)
+
+
+def _text(case: Case, allow_tf32: bool = False) -> str:
+    case = case.filled()
+    return kernels.source(problem(case, _nr(case)).kernel, "kernel", allow_tf32).text
+
+
+_SLOW = ("many pixels", "depthwise long", "depthwise 7x7")  # thousands of steps of an interpreter
+_SHAPES = {name: case for name, case in SHAPES.items() if name not in _SLOW} | {
+    "more than one image in a block": Case((3, 3), 18, 20, (3, 3), batch=5),
+    "several blocks of channels": Case((4, 3), 70, 40, (2, 2)),
+    "no pads": Case((6, 5), 20, 24, (3, 3), pads=((0, 0), (0, 0))),
+    "group of one channel": Case((5, 4), 1, 3, (3, 3), groups=5),
+}
+
+
+@pytest.mark.parametrize("name", _SHAPES)
+def test_every_shape(name: str, run_triton: Run) -> None:
+    _run(_SHAPES[name], run_triton)
+
+
+@pytest.mark.parametrize("name", ["3x3", "first layer, dilated", "grouped", "1d", "3d few channels", "depthwise tail"])
+def test_input_expression(name: str, run_triton: Run) -> None:
+    """Zeros of the border are not part of the expression's input, so they stay zero."""
+    _run(replace(_SHAPES[name], scaled=True), run_triton)
+
+
+@pytest.mark.parametrize("name", ["3x3", "first layer", "depthwise", "grouped"])
+def test_constant_sizes(name: str, run_triton: Run) -> None:
+    _run(replace(_SHAPES[name], symbolic=False), run_triton)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "x_type", "w_type"),
+    [(F64, F64, F64), (I32, I32, I32), (I32, I8, I8), (I32, I8, I32), (F32, F16, F32), (F32, F16, F16)],
+)
+@pytest.mark.parametrize("name", ["1x1 strided", "grouped", "depthwise tail", "patches"])
+def test_every_dtype(name: str, dtype: DType, x_type: DType, w_type: DType, run_triton: Run) -> None:
+    _run(replace(_SHAPES[name], dtype=dtype, x_type=x_type, w_type=w_type), run_triton)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (4, 5)])
+def test_empty(shape: tuple[int, int], run_triton: Run) -> None:
+    _run(Case(shape, 3, 5, (1, 1), batch=int(shape[0] == 0)), run_triton)
+
+
+def test_tensor_cores_get_what_is_loaded() -> None:
+    narrow = replace(_SHAPES["3x3"], x_type=F16, w_type=F16)
+    assert "input_precision" not in _text(narrow) and ".to(tl.float32)" not in _text(narrow)
+    assert 'input_precision="ieee"' in _text(_SHAPES["3x3"])
+    assert 'input_precision="tf32"' in _text(_SHAPES["3x3"], allow_tf32=True)
+    assert "tl.dot" not in _text(replace(_SHAPES["3x3"], dtype=F64))
+
+
+def test_what_is_inside_for_sure_is_not_checked() -> None:
+    assert "inside" not in _text(Case((8, 8), 20, 24, (1, 1)))
+    assert "inside" not in _text(Case((8, 8), 20, 24, (4, 4), (4, 4), pads=((0, 0), (0, 0))))
+    one_sided = _text(Case((8, 8), 20, 24, (2, 2), pads=((1, 0), (0, 0))))
+    assert "inside = (x0 >= 0)\n" in one_sided

@@ -1,0 +1,121 @@
+"""Products of matrices and convolutions through Triton's compiler, for GPUs that need not be there.
+
+What the interpreter cannot tell: that types and shapes are allowed, that tensor cores are used, that no register goes
+to memory, and that blocks fit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.codegen.convolutions import Case, problem
+
+from intaglio.compiler.codegen.triton import kernels
+from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
+from intaglio.compiler.scalar.dim import Size, Symbol
+from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
+from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
+
+SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10, "gfx942": 64 << 10}  # bytes that a program may have
+
+
+def _as(e: Expr, dtype: DType) -> Expr:
+    return e if e.dtype == dtype else Call("cast", (e,), dtype)
+
+
+def _matmul(a_type: DType, b_type: DType, acc: DType, *shape: int | None) -> Kernel:
+    """max(a @ b + bias + residual, 0) of lines along k and along n; None: a size that is not known."""
+    actual: list[Size] = [s if s is not None else Symbol(name, 1) for s, name in zip(shape, "MNK")]
+    _, columns, depth = actual
+    m, n, k = (Symbol(name, 0, e) for name, e in zip("mnk", actual))
+    at = m * columns + n
+    result = Call("max", (Acc(acc) + Load(2, n, acc) + _as(Load(3, at, a_type), acc), Const(0, acc)), acc)
+    a, b = _as(Load(0, m * depth + k, a_type), acc), _as(Load(1, k * columns + n, b_type), acc)
+    types = (a_type, b_type, acc, a_type, a_type)
+    params = tuple(Param(d, 1, i == 4) for i, d in enumerate(types))
+    formal = tuple(s for s in actual if isinstance(s, Symbol))
+    return Kernel(params, formal, Matmul((), m, n, k, a, b, False, acc, (Stage(result, Store(4, at)),)))
+
+
+def _conv(case: Case) -> Kernel:
+    case = case.filled()
+    return problem(case, 0 if case.depthwise else case.out_c).kernel
+
+
+_LAYER = Case((28, 28), 128, 128, (3, 3), batch=4, symbolic=False)
+_FIRST = Case((56, 56), 3, 64, (7, 7), (2, 2), batch=16, symbolic=False)
+_KERNELS = {
+    "f16": _matmul(F16, F16, F32, 4096, 4096, 4096),
+    "f16 rows unknown": _matmul(F16, F16, F32, None, 768, 768),
+    "f16 sizes unknown": _matmul(F16, F16, F32, None, None, None),
+    "bf16": _matmul(BF16, BF16, F32, 512, 768, 768),
+    "i8": _matmul(I8, I8, I32, None, 768, 768),
+    "f32": _matmul(F32, F32, F32, 4096, 4096, 4096),
+    "f32 sizes unknown": _matmul(F32, F32, F32, None, None, None),
+    "f16 by f32": _matmul(F16, F32, F32, None, 768, 768),
+    "16 rows": _matmul(F16, F16, F32, 16, 4096, 4096),
+    "one row": _matmul(F16, F16, F32, 1, 4096, 4096),
+    "f64": _matmul(F64, F64, F64, 4096, 4096, 4096),
+    "f64 sizes unknown": _matmul(F64, F64, F64, None, None, None),
+    "i64": _matmul(I64, I64, I64, None, 768, 768),
+    "u8 by i8": _matmul(U8, I8, I32, None, 768, 768),
+    "conv f16": _conv(Case((28, 28), 128, 128, (3, 3), batch=4, x_type=F16, w_type=F16, symbolic=False)),
+    "conv bf16": _conv(Case((28, 28), 64, 64, (1, 1), batch=8, x_type=BF16, w_type=BF16, symbolic=False)),
+    "conv f32": _conv(_LAYER),
+    "conv sizes unknown": _conv(Case((28, 28), 128, 128, (3, 3))),
+    "first layer": _conv(_FIRST),
+    "grouped": _conv(Case((14, 14), 4, 4, (3, 3), groups=32)),
+    "depthwise": _conv(Case((28, 28), 1, 1, (3, 3), groups=96)),
+}
+_TENSOR_CORES = {
+    "f16", "f16 rows unknown", "f16 sizes unknown", "bf16", "i8", "tf32 f32", "tf32 f32 sizes unknown", "conv f16",
+    "conv bf16", "tf32 conv f32", "tf32 first layer",
+}  # fmt: skip
+
+
+def _compiled(arch: int | str, names: list[str]) -> dict[str, dict[str, Any]]:
+    """What assembler.py tells of each kernel; "tf32 ": with that precision."""
+    jobs = []
+    for name in names:
+        source = kernels.source(_KERNELS[name.removeprefix("tf32 ")], "kernel", name.startswith("tf32 "))
+        stages = source.stages if isinstance(arch, int) else min(source.stages, 2)
+        jobs.append(
+            {"text": source.text, "arguments": source.arguments, "warps": source.warps, "stages": stages, "arch": arch,
+             "backend": "cuda" if isinstance(arch, int) else "hip"}
+        )  # fmt: skip
+    environ = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"TRITON_DEFAULT_FP_FUSION": "1"}
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("assembler.py"))],
+        input="\n".join(map(json.dumps, jobs)), capture_output=True, text=True, env=environ,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{names[done.stdout.count(chr(10))]} on {arch}:\n{done.stderr[-3000:]}"
+    return dict(zip(names, map(json.loads, done.stdout.splitlines())))
+
+
+def _check_resources(arch: int | str, results: dict[str, dict[str, Any]]) -> None:
+    assert {name: made["spills"] for name, made in results.items() if made["spills"]} == {}
+    assert {name: made["shared"] for name, made in results.items() if made["shared"] > SHARED[arch]} == {}
+
+
+@pytest.mark.slow
+def test_hopper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kernel; its tensor cores are those of wgmma, where the types and the number of rows allow."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    rounded = ["tf32 " + name for name in ("f32", "f32 sizes unknown", "conv f32", "first layer")]
+    results = _compiled(90, [*_KERNELS, *rounded])
+    _check_resources(90, results)
+    assert {name for name, made in results.items() if made["wgmma"]} >= _TENSOR_CORES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [80, 100, "gfx942"])
+def test_other_gpus(arch: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    names = ["f16", "f16 rows unknown", "tf32 f32", "f32", "i8", "conv f16", "depthwise"]
+    _check_resources(arch, _compiled(arch, names))
