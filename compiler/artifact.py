@@ -28,7 +28,7 @@ from .graph.interp import evaluate
 from .graph.ir import Array, Graph, Value
 from .kernel import cost
 from .kernel.ir import Copy, Launch
-from .kernel.program import Program
+from .kernel.program import Program, every_step
 from .package import Writer
 from .passes.fuse import Group
 from .scalar.dim import Symbol
@@ -198,7 +198,16 @@ def notes(
             }
         )
     nodes = [[node.name, node.domain, node.op] for node in model.graph.nodes]
-    return {"steps": steps, "nodes": nodes, "values": values(model)}
+    copies = [
+        {
+            "to": "device" if program.buffers[step.target].device else "host",
+            "bytes": str(program.buffers[step.source].size * program.buffers[step.source].dtype.itemsize),
+            "nodes": list(step.origin),
+        }
+        for step in every_step(program.steps)
+        if isinstance(step, Copy)
+    ]
+    return {"steps": steps, "nodes": nodes, "values": values(model), "copies": copies}
 
 
 def _operands(group: Group) -> list[Value]:

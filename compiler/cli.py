@@ -35,6 +35,7 @@ from .options import Options
 from .progress import Progress
 from .tables import megabytes, number, table
 from .target import NAMES as TARGETS
+from .target import targets
 
 
 class Parser(argparse.ArgumentParser):
@@ -145,13 +146,16 @@ def inspect_command(arguments: argparse.Namespace) -> int:
 
 def explain_command(arguments: argparse.Namespace) -> int:
     """Says for each kernel: its ONNX nodes, cost, measured time against the roofline, and why fusion stopped."""
-    session = InferenceSession(arguments.model)
-    specs = session.get_inputs()
-    feeds = _feeds(specs, session.get_modelmeta().custom_metadata_map, arguments)
     loaded = load(arguments.model, SessionOptions())
+    manifest = loaded.manifest
+    specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
+    feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
     seconds = None if arguments.no_run else explain.measure(loaded, feeds, arguments.repeat)
-    steps, limits = explain.steps(loaded.notes(), sizes(specs, feeds), seconds), explain.machine()
-    return _print_json(explain.as_json(steps, limits)) if arguments.json else _print(explain.text(steps, limits))
+    notes, limits = loaded.notes(), explain.machine()
+    steps = explain.steps(notes, sizes(specs, feeds), seconds)
+    if arguments.json:
+        return _print_json(explain.as_json(steps, limits) | {"copies": notes["copies"]})
+    return _print(explain.text(steps, limits, copies=notes["copies"]))
 
 
 def cache_list(arguments: argparse.Namespace) -> int:
@@ -313,7 +317,13 @@ def _parser() -> Parser:
         "--dim", action="append", default=[], type=_dim, metavar="NAME=SIZE", help="size of a symbolic dimension"
     )
     target = Parser(add_help=False)
-    target.add_argument("--target", choices=TARGETS, help="the CPU to compile for (default: this one)")
+    target.add_argument(
+        "--target",
+        type=_target,
+        metavar="NAMES",
+        help=f"what to compile for, with commas between: a CPU ({', '.join(TARGETS)}; default: this one), and GPUs "
+        "such as cuda:sm_90 or hip:gfx942",
+    )
     inputs = Parser(add_help=False)
     inputs.add_argument(
         "-i",
@@ -380,6 +390,14 @@ def _dim(text: str) -> tuple[str, int]:
     if not (name and equals and size.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected NAME=SIZE, not '{text}'")
     return name, int(size)
+
+
+def _target(text: str) -> str:
+    try:
+        targets(text)
+    except InvalidArgument as error:
+        raise argparse.ArgumentTypeError(error.text) from None
+    return text
 
 
 def _positive(text: str) -> int:

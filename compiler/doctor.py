@@ -10,14 +10,14 @@ import ctypes
 import importlib.metadata
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime import cache, cpus
+from ..runtime import cache, cpus, cuda, gpu
+from ..runtime.errors import Status
 from ..runtime.options import SessionOptions
 from . import toolchain
 from .codegen.c import build
@@ -128,13 +128,12 @@ def _environment() -> list[Finding]:
 
 
 def _gpu() -> list[Finding]:
-    """Only whether there is a CUDA driver; it is not needed."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    """The GPUs, and whether kernels can be built for them; none is needed."""
+    builds = f"triton {version('triton')}" if version("triton")[0].isdigit() else "no triton: no kernels can be built"
+    if gpu.interpreted():
+        return [Finding("gpu", f"Triton's interpreter stands in for one (TRITON_INTERPRET=1); {builds}")]
     try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return [Finding("gpu", "no CUDA driver")]
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) == 0:
-        driver.cuDeviceGetCount(ctypes.byref(count))
-    return [Finding("gpu", f"CUDA driver with {count.value} devices")]
+        found = ", ".join(cuda.names()) or "none"
+    except Status as error:
+        found = f"none: {error.text}"
+    return [Finding("gpu", f"{found}; {builds}")]

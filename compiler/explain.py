@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime import feeds
+from ..runtime import feeds, gpu
 from ..runtime.artifact import Artifact
 from ..runtime.executable import Executable
 from ..runtime.options import SessionOptions
@@ -35,7 +35,8 @@ class Step:
     """One launch of a kernel.
 
     kind: of the kernel's body. nodes: the ONNX nodes in it. bytes: each buffer once. reasons: why values that it reads
-    are made by kernels of their own. seconds: measured, None where the model was not run.
+    are made by kernels of their own. on: "device", or "host: why", "" in models for a CPU alone. seconds: measured,
+    None where the model was not run; of steps on a device, the time that it took to start them.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Step:
     flops: int
     bytes: int
     reasons: tuple[str, ...]
+    on: str = ""
     seconds: float | None = None
 
     def roofline(self, machine: Machine) -> float:
@@ -69,6 +71,7 @@ def steps(notes: Mapping[str, Any], dims: Mapping[str, int], seconds: Sequence[f
                 _evaluated(note["flops"], dims),
                 _evaluated(note["bytes"], dims),
                 tuple(note["reasons"]),
+                note.get("on", ""),
                 None if seconds is None else seconds[position],
             )
         )
@@ -90,7 +93,8 @@ def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
 
 def measure(loaded: Artifact, given: Mapping[str, Any], repeat: int) -> list[float]:
     """Seconds of each step: the median of `repeat` runs, with the default number of threads."""
-    model = Executable(loaded, SessionOptions().threads(), 0)
+    device = gpu.open_device(loaded, graphs=False) if "device" in loaded.manifest else None
+    model = Executable(loaded, SessionOptions().threads(), 0, device)
     fitting = feeds.fit(feeds.convert(given, model.inputs), model.inputs)
     arrays = [fitting[each.name] for each in model.inputs]
     plan = model.plan(arrays)
@@ -121,8 +125,10 @@ def _fastest(work: Any, repeats: int = 15) -> float:
     return min(times)
 
 
-def text(found: Sequence[Step], limits: Machine, reasons: bool = True) -> str:
-    """The report: a table of the steps, and below it what stopped fusion."""
+def text(
+    found: Sequence[Step], limits: Machine, reasons: bool = True, copies: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """The report: a table of the steps, and below it what stopped fusion, and what is copied to and from a device."""
     total = sum(step.seconds or 0.0 for step in found)
     headings = ["step", "kind", "ONNX nodes", "GFLOP", "MB", "bound by", "limit µs"]
     measured = total > 0
@@ -151,6 +157,11 @@ def text(found: Sequence[Step], limits: Machine, reasons: bool = True) -> str:
         + (f", {number(total * 1e3)} ms" if measured else "")
         + f"; limits of this machine by numpy: {number(limits.flops / 1e9)} GFLOP/s, {number(limits.bytes / 1e9)} GB/s"
     )
+    for step in found:
+        if step.on.startswith("host: "):
+            lines.append(f"\nstep {step.number} stays on the host: {step.on[6:]}")
+    for copy in copies:
+        lines.append(f"copied to the {copy['to']}: {copy['bytes']} bytes, for {', '.join(copy['nodes'])}")
     if reasons and any(step.reasons for step in found):
         lines.append("\nWhy these steps do not compute more of what they read:")
         lines += [f"  {step.number}: {reason}" for step in found for reason in step.reasons]

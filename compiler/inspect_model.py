@@ -16,6 +16,8 @@ from typing import Any
 from ..runtime.artifact import WEIGHTS, Artifact
 from ..runtime.errors import InvalidArgument
 from .driver import Compilation, lower_model
+from .kernel.ir import Copy
+from .kernel.program import every_step
 from .options import Options
 from .scalar.dim import Size
 from .tables import megabytes, table
@@ -26,19 +28,36 @@ Described = dict[str, Any]
 def summary(unit: Compilation) -> Described:
     """Counts: what `compile` prints."""
     assert unit.model and unit.program and unit.arenas and unit.sources
-    return {
+    counts = {
         "onnx nodes": len(unit.model.graph.nodes),
         "steps": len(unit.program.launches),
-        "kernels": len(unit.sources.kernels),
+        "kernels": len(unit.sources.kernels) + (len(unit.device.kernels) if unit.device else 0),
         "weights bytes": unit.program.weight_offsets()[-1],
         "arena bytes": _plain(unit.arenas[0].size),
+    }
+    if unit.device is None:
+        return counts
+    on_host = sorted(set(unit.on_host.values()))
+    return counts | {
+        "gpus": [gpu.name for gpu in unit.gpus],
+        "device steps": sum(launch.device for launch in unit.program.launches),
+        "device kernels": len(unit.device.kernels),
+        "device arena bytes": _plain(unit.arenas[1].size),
+        "on the host because of": on_host,
     }
 
 
 def summary_text(counts: Mapping[str, Any]) -> str:
-    return (
+    text = (
         f"  {counts['onnx nodes']} ONNX nodes -> {counts['steps']} steps with {counts['kernels']} different kernels; "
         f"{megabytes(counts['weights bytes'])} of weights, {_memory(counts['arena bytes'])} for values in between"
+    )
+    if "gpus" not in counts:
+        return text
+    return (
+        f"{text}\n  on {', '.join(counts['gpus'])}: {counts['device steps']} steps with {counts['device kernels']} "
+        f"kernels, {_memory(counts['device arena bytes'])} for values in between"
+        + "".join(f"\n  on the host: {reason}" for reason in counts["on the host because of"])
     )
 
 
@@ -52,7 +71,7 @@ def describe(unit: Compilation) -> Described:
         "onnx operators": dict(Counter(node.op for node in model.graph.nodes).most_common()),
         "inputs": [_value(v.name, v.dtype, v.shape) for v in unit.graph.inputs],
         "outputs": [_value(name, v.dtype, v.shape) for name, v in zip(unit.graph.output_names, unit.graph.outputs)],
-        "target": unit.target.name,
+        "target": ",".join([unit.target.name, *(gpu.name for gpu in unit.gpus)]),
         "graph operations": dict(Counter(node.op.name for node in unit.graph.nodes()).most_common()),
         **summary(unit),
         "plan": [
@@ -61,19 +80,26 @@ def describe(unit: Compilation) -> Described:
                 "kernel": name,
                 "kind": type(launch.kernel.body).__name__,
                 "nodes": list(launch.origin),
+                "on": "device" if launch.device else "host",
                 "reads": [_buffer(unit, b) for b, p in zip(launch.buffers, launch.kernel.params) if not p.written],
                 "writes": [_buffer(unit, b) for b, p in zip(launch.buffers, launch.kernel.params) if p.written],
             }
             for number, (launch, name) in enumerate(zip(program.launches, unit.sources.steps))
         ],
+        "copies": [
+            {"from": _buffer(unit, step.source), "to": _buffer(unit, step.target), "nodes": list(step.origin)}
+            for step in every_step(program.steps)
+            if isinstance(step, Copy)
+        ],
         "memory": [
             {
-                "buffer": f"arena {program.buffers[b].number}",
-                "offset": _plain(unit.arenas[0].offset(b)),
+                "buffer": f"arena {program.buffers[b].number}{' on the device' if program.buffers[b].device else ''}",
+                "offset": _plain(arena.offset(b)),
                 "bytes": _plain(program.buffers[b].size * program.buffers[b].dtype.itemsize),
-                "steps": list(unit.arenas[0].lifetimes[b]),
+                "steps": list(arena.lifetimes[b]),
             }
-            for b in sorted(unit.arenas[0].slot)
+            for arena in unit.arenas
+            for b in sorted(arena.slot)
         ],
     }
 
@@ -116,6 +142,8 @@ def text(described: Described) -> str:
         for s in described["plan"]
     ]
     lines.append(table(["step", "kind", "kernel", "reads", "", "writes", "ONNX nodes"], rows, left=7))
+    for copy in described["copies"]:
+        lines.append(f"copied: {copy['from']} -> {copy['to']}, for {', '.join(copy['nodes'])}")
     if described["memory"]:
         rows = [
             [m["buffer"], "{}-{}".format(*m["steps"]), str(m["offset"]), str(m["bytes"])] for m in described["memory"]
@@ -166,7 +194,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _buffer(unit: Compilation, number: int) -> str:
     assert unit.program
     buffer = unit.program.buffers[number]
-    return f"{buffer.kind}{buffer.number}"
+    return f"{buffer.kind}{buffer.number}{'@device' if buffer.device else ''}"
 
 
 def _plain(size: Size) -> int | str:

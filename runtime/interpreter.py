@@ -24,14 +24,17 @@ class InterpretedKernel:
 
     def __init__(self, file: Path, name: str, arguments: Sequence[str]) -> None:
         import triton
+        from triton.runtime.interpreter import InterpretedFunction
 
-        if not triton.knobs.runtime.interpret:
+        if not isinstance(triton.language.standard.sum, InterpretedFunction):
             raise Fail("Triton's interpreter is off: set TRITON_INTERPRET=1 before the program starts")
         _mend()
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        with triton.knobs.runtime.scope():
+            triton.knobs.runtime.interpret = True
+            spec.loader.exec_module(module)
         self._function = getattr(module, name)
         self._arguments = tuple(arguments)
 

@@ -1,12 +1,22 @@
-"""All tests share one cache folder of their own, which is removed in the end; test workers inherit it."""
+"""All tests share one cache folder of their own, which is removed in the end; test workers inherit it.
+
+triton is imported here for its interpreter, which it has to be told before; no test but those of the interpreter sees
+the variable, as it makes a GPU appear.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 
 import pytest
+
+os.environ["TRITON_INTERPRET"] = "1"
+with contextlib.suppress(ImportError):  # not everywhere is a triton
+    import triton  # noqa: F401
+del os.environ["TRITON_INTERPRET"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -157,7 +157,7 @@ def test_errors_are_one_line(fails: Run, arguments: list[object], message: str) 
         (["fly"], "invalid choice"),
         (["compile"], "required: model"),
         (["compile", MLP, "--dim", "batch"], "expected NAME=SIZE, not 'batch'"),
-        (["compile", MLP, "--target", "z80"], "invalid choice: 'z80'"),
+        (["compile", MLP, "--target", "z80"], "unknown target 'z80'"),
         (["compile", MLP, "--emit", "pascal"], "expected c"),
         (["run", MLP, "--repeat", "0"], "expected a positive integer"),
         (["cache"], "required: action"),

@@ -1,16 +1,10 @@
-"""Kernels in Triton as functions on numpy arrays, under Triton's interpreter.
-
-The environment is set here, before any test module can import triton.
-"""
+"""Kernels in Triton as functions on numpy arrays, under Triton's interpreter."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-os.environ["TRITON_INTERPRET"] = "1"
 
 import numpy as np
 import pytest

@@ -1,0 +1,28 @@
+"""The eleven architectures, narrow ones, compiled to Triton and run under its interpreter, against onnxruntime.
+
+All of the path up to the driver of a GPU: placement, copies, launches from C. Nothing but shapes is left to the host.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+import intaglio
+from parity import zoo
+
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="there is no triton for this system")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.NAMES)
+def test_agrees_with_onnxruntime(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    exact = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    mine = intaglio.InferenceSession(zoo.small(name), providers=[exact, "CPUExecutionProvider"])
+    assert mine.get_providers() == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    for seed, batch in enumerate((1, 3) if name in ("mlp", "lstm", *zoo.TEXT) else (1,)):
+        zoo.compare(mine, zoo.theirs(zoo.small(name)), {"batch": batch, "sequence": 5 + seed}, seed)
+    on = {step["on"] for step in mine._artifact.notes()["steps"]}
+    assert on <= {"device", "host: integers of a few elements, as of shapes"}
