@@ -22,7 +22,7 @@ from .ir import Bind, Body, Branch, Kernel, Launch, Loop, LoopNest, Param, Stage
 from .rebuild import map_sizes, rebuild
 from .schedule import schedule
 
-ALIGNMENT = 64  # bytes: a cache line, and a whole AVX-512 register
+ALIGNMENT = 64  # bytes: a cache line, and a vector register of 512 bits
 
 
 @dataclass(frozen=True)

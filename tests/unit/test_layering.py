@@ -1,12 +1,13 @@
 """Who may import whom: read from the sources, without importing anything.
 
 The runtime stands alone, with numpy, but for one lazy import; inside the compiler, each layer imports only from those
-before it; there are no import cycles, and no imports in functions to dodge them.
+before it; there are no import cycles, and no imports in functions to dodge them. Graphs and kernels know no target.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,12 @@ THIRD_PARTY = {
     "frontend": {"numpy", "ml_dtypes", "onnx", "google", "flatbuffers"},
     "codegen": {"numpy", "jinja2", "triton"},  # triton in worker.py alone, a program of its own
 }
+# Languages, compilers, interfaces and instruction sets of targets; C is one where it is spoken of as a language.
+TARGETS = re.compile(
+    r"""(?i:triton|cuda|cubin|\bptx|nvidia|\bgpu|openmp|pragma|\bgcc\b|clang|llvm|intrinsic|\bavx|\bsse\d?\b|\bneon\b|x86)
+    |\b(?:in|to|of|the|generated)\ C\b|\bC\ (?:code|compiler|source|function|file|kernel|type|expr)|\bC(?:\+\+|99|11)""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True)
@@ -211,3 +218,31 @@ def test_the_runtime_imports_slow_packages_lazily() -> None:
         if not each.function and each.module.split(".")[0] in slow
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("folder", ["graph", "kernel"])
+def test_graphs_and_kernels_know_no_target(folder: str) -> None:
+    """The one table of a name in each language is compiler/scalar/prims.py."""
+    files = sorted((ROOT / "compiler" / folder).rglob("*.py"))
+    assert files
+    wrong = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in files
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if TARGETS.search(line)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# Triton lacks it", "as in C", "four AVX-512 registers", "the C compiler", "C code", "#pragma omp", "on a GPU",
+     "cuda.launch(f)", "gcc unrolls it"],
+)  # fmt: skip
+def test_a_mention_of_a_target_is_found(line: str) -> None:
+    assert TARGETS.search(line)
+
+
+@pytest.mark.parametrize("line", ["conv(x[N, *S, C])", "winograd [16][C][K]", "a group of c channels", "input_forget"])
+def test_other_words_are_no_targets(line: str) -> None:
+    assert not TARGETS.search(line)
