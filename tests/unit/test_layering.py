@@ -58,7 +58,8 @@ THIRD_PARTY = {
 }
 # Languages, compilers, interfaces and instruction sets of targets; C is one where it is spoken of as a language.
 TARGETS = re.compile(
-    r"""(?i:triton|cuda|cubin|\bptx|nvidia|\bgpu|openmp|pragma|\bgcc\b|clang|llvm|intrinsic|\bavx|\bsse\d?\b|\bneon\b|x86)
+    r"""(?i:triton|cuda|cubin|\bptx|nvidia|\bgpu|openmp|pragma|\bgcc\b|clang|llvm|intrinsic)
+    |(?i:\bavx|\bsse\d?\b|\bneon\b|\bx86)
     |\b(?:in|to|of|the|generated)\ C\b|\bC\ (?:code|compiler|source|function|file|kernel|type|expr)|\bC(?:\+\+|99|11)""",
     re.VERBOSE,
 )
