@@ -60,7 +60,7 @@ THIRD_PARTY = {
 TARGETS = re.compile(
     r"""(?i:triton|cuda|cubin|\bptx|nvidia|\bgpu|openmp|pragma|\bgcc\b|clang|llvm|intrinsic)
     |(?i:\bavx|\bsse\d?\b|\bneon\b|\bx86)
-    |\b(?:in|to|of|the|generated)\ C\b|\bC\ (?:code|compiler|source|function|file|kernel|type|expr)|\bC(?:\+\+|99|11)""",
+    |\b(?:in|to|of|the|generated)\ C\b|\bC\ (?:code|compiler|source|function|file|kernel|type)|\bC(?:\+\+|99|11)""",
     re.VERBOSE,
 )
 
