@@ -3,169 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from unit.codegen.recurrences import CASES, Case, arrays_of, expected, kernel_of
 
 from intaglio.compiler.codegen.c import recurrent
-from intaglio.compiler.kernel.ir import Kernel, Param, Recurrent
-from intaglio.compiler.scalar.dim import Symbol
-from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I64, DType
-from intaglio.compiler.scalar.expr import Const, Expr, Var
-from intaglio.compiler.scalar.prims import call
-
-Array = np.ndarray[Any, Any]
-GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
-ACTIVATIONS: dict[str, tuple[Callable[[Expr], Expr], Callable[[Array], Array]]] = {
-    "sigmoid": (lambda x: call("sigmoid", x), lambda x: 1 / (1 + np.exp(-x))),
-    "tanh": (lambda x: call("tanh", x), np.tanh),
-    "relu": (lambda x: call("max", x, Const(0.0, x.dtype)), lambda x: np.maximum(x, 0)),
-    "softsign": (lambda x: x / (call("abs", x) + 1.0), lambda x: x / (1 + np.abs(x))),
-}
-DEFAULTS = {"lstm": ("sigmoid", "tanh", "tanh"), "rnn": ("tanh",)}
-
-
-@dataclass(frozen=True)
-class Case:
-    kind: str
-    direction: str = "forward"
-    time: int = 7
-    batch: int = 3
-    hidden: int = 21
-    has: tuple[str, ...] = ()  # of rb, peephole, h0, c0, lengths
-    outputs: tuple[str, ...] = ("y", "yh", "yc")
-    activations: tuple[tuple[str, ...], ...] = ()  # per direction
-    clip: float | None = None
-    input_forget: bool = False
-    dtype: DType = F32
-    symbolic: bool = True
-
-    @property
-    def directions(self) -> int:
-        return 2 if self.direction == "bidirectional" else 1
-
-    @property
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        return self.activations or (DEFAULTS.get(self.kind, ("sigmoid", "tanh")),) * self.directions
-
-
-def _kernel(case: Case) -> tuple[Kernel, list[int]]:
-    sizes = (case.time, case.batch, case.hidden)
-    symbols = tuple(Symbol(n, 0) for n in ("time", "batch", "hidden")) if case.symbolic else ()
-    time, batch, hidden = symbols or sizes
-    params: list[Param] = []
-    number: dict[str, int] = {}
-    for name in ("xw", "r", "rb", "peephole", "h0", "c0", "lengths", "y", "yh", "yc"):
-        given = name in ("xw", "r", *case.has, *(o for o in case.outputs if o != "yc" or case.kind == "lstm"))
-        number[name] = len(params) if given else -1
-        if given:
-            params.append(Param(I64 if name == "lengths" else case.dtype, 0, name.startswith("y")))
-    x = Var("x", case.dtype.compute)
-    body = Recurrent(
-        kind=case.kind, direction=case.direction, time=time, batch=batch, hidden=hidden, clip=case.clip,
-        input_forget=case.input_forget, dtype=case.dtype, **number,
-        activations=tuple(tuple(ACTIVATIONS[name][0](x) for name in names) for names in case.names),
-    )  # fmt: skip
-    return Kernel(tuple(params), symbols, body), list(sizes) if case.symbolic else []
-
-
-def _arrays(case: Case, rng: np.random.Generator) -> dict[str, Array]:
-    t, b, d, g, h = case.time, case.batch, case.directions, GATES[case.kind], case.hidden
-    shapes: dict[str, tuple[int, ...]] = {
-        "xw": (t, b, d, g, h), "r": (d, h, g, h), "rb": (d, h), "peephole": (d, 3, h), "h0": (d, b, h), "c0": (d, b, h),
-    }  # fmt: skip
-    dtype = case.dtype.to_numpy()
-    given = ("xw", "r", *case.has)
-    arrays = {name: rng.standard_normal(s).astype(dtype) for name, s in shapes.items() if name in given}
-    arrays["r"] = (arrays["r"].astype(np.float64) / np.sqrt(h)).astype(dtype)
-    if "lengths" in case.has:
-        arrays["lengths"] = rng.integers(0, t + 1, b)
-    outputs = {"y": (t, b, d, h), "yh": (d, b, h), "yc": (d, b, h)}
-    for name in case.outputs:
-        if name != "yc" or case.kind == "lstm":
-            arrays[name] = np.full(outputs[name], np.nan, dtype)
-    return arrays
-
-
-def _expected(case: Case, arrays: dict[str, Array]) -> dict[str, Array]:
-    """One sequence and direction at a time, as ONNX's operators are defined."""
-    x = {name: a if name == "lengths" else a.astype(np.float64) for name, a in arrays.items()}
-    t, b, d, h = case.time, case.batch, case.directions, case.hidden
-    y, yh, yc = np.zeros((t, b, d, h)), np.zeros((d, b, h)), np.zeros((d, b, h))
-    for direction in range(d):
-        r, peephole = x["r"][direction], x.get("peephole", np.zeros((d, 3, h)))[direction]
-        rb = x.get("rb", np.zeros((d, h)))[direction]
-        functions = [ACTIVATIONS[name][1] for name in case.names[direction]]
-
-        def activate(number: int, value: Array, functions: list[Any] = functions) -> Array:
-            limit = case.clip or np.inf
-            return np.asarray(functions[number](np.clip(value, -limit, limit)))
-
-        for sequence in range(b):
-            state = x["h0"][direction, sequence] if "h0" in x else np.zeros(h)
-            cell = x["c0"][direction, sequence] if "c0" in x else np.zeros(h)
-            steps = range(x["lengths"][sequence] if "lengths" in x else t)
-            for step in reversed(steps) if case.direction == "reverse" or direction == 1 else steps:
-                gate = x["xw"][step, sequence, direction]
-                products = np.einsum("k,kgh->gh", state, r)
-                if case.kind == "rnn":
-                    state = activate(0, gate[0] + products[0])
-                elif case.kind == "lstm":
-                    i = activate(0, gate[0] + products[0] + peephole[0] * cell)
-                    f = activate(0, gate[2] + products[2] + peephole[2] * cell)
-                    f = 1 - i if case.input_forget else f
-                    cell = f * cell + i * activate(1, gate[3] + products[3])
-                    o = activate(0, gate[1] + products[1] + peephole[1] * cell)
-                    state = o * functions[2](cell)
-                else:
-                    z, reset = activate(0, gate[0] + products[0]), activate(0, gate[1] + products[1])
-                    if case.kind == "gru":
-                        candidate = activate(1, gate[2] + (reset * state) @ r[:, 2])
-                    else:
-                        candidate = activate(1, gate[2] + reset * (products[2] + rb))
-                    state = (1 - z) * candidate + z * state
-                y[step, sequence, direction] = state
-            yh[direction, sequence], yc[direction, sequence] = state, cell
-    return {"y": y, "yh": yh, "yc": yc}
+from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64
 
 
 def _check(case: Case, compile_kernel: Callable[..., Any], rng: np.random.Generator | None = None, **how: str) -> None:
-    arrays = _arrays(case, rng or np.random.default_rng())
-    kernel, sizes = _kernel(case)
+    arrays = arrays_of(case, rng or np.random.default_rng())
+    kernel, sizes = kernel_of(case)
     compiled = compile_kernel(recurrent, kernel, **how)
     compiled([*arrays.values()], sizes)
     tolerance = {BF16: 2e-2, F16: 3e-3, F32: 1e-5, F64: 1e-12}[case.dtype]
     results = {name: a for name, a in arrays.items() if name.startswith("y")}
-    for name, expected in _expected(case, arrays).items():
+    for name, wanted in expected(case, arrays).items():
         if name in results:
-            np.testing.assert_allclose(results[name].astype(np.float64), expected, tolerance, tolerance, err_msg=name)
+            np.testing.assert_allclose(results[name].astype(np.float64), wanted, tolerance, tolerance, err_msg=name)
     before = {name: a.copy() for name, a in results.items()}
     for a in results.values():
         a.fill(0)
     compiled([*arrays.values()], sizes, split=3)
     assert all(before[n].tobytes() == a.tobytes() for n, a in results.items()), "the result depends on the split"
-
-
-ALL = ("rb", "peephole", "h0", "c0", "lengths")
-CASES = [
-    Case("lstm"),
-    Case("lstm", "bidirectional", batch=1, hidden=128, time=20, symbolic=False),
-    Case("lstm", "bidirectional", batch=13, hidden=40, has=("peephole", "h0", "c0", "lengths")),
-    Case("lstm", "reverse", has=("c0", "lengths"), outputs=("yh",), clip=0.3),
-    Case("lstm", input_forget=True, has=("peephole",), outputs=("y",), dtype=F64),
-    Case("lstm", "bidirectional", activations=(("sigmoid", "tanh", "relu"), ("softsign", "relu", "tanh")), has=("h0",)),
-    Case("lstm", "bidirectional", dtype=F16, has=("h0", "c0", "lengths", "peephole")),
-    Case("gru", "bidirectional", batch=2, hidden=50, has=("h0", "lengths")),
-    Case("gru", "reverse", batch=5, hidden=6, clip=0.5, time=1),
-    Case("gru", dtype=BF16, batch=9),
-    Case("gru_linear_before_reset", "bidirectional", batch=4, hidden=33, has=("rb", "h0", "lengths")),
-    Case("gru_linear_before_reset", "reverse", batch=20, hidden=3, outputs=("y",)),
-    Case("rnn", "bidirectional", batch=6, hidden=100, has=("h0",)),
-    Case("rnn", hidden=1, batch=1, time=3, activations=(("relu",),)),
-    Case("rnn", "reverse", hidden=5, has=("lengths",), dtype=F64),
-]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -3,82 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from unit.codegen.sorts import NUMERIC, Array, Case, kernel_of, order, random
 
 from intaglio.compiler.codegen.c import sort
-from intaglio.compiler.kernel.ir import Kernel, Param, Sort, Store
-from intaglio.compiler.scalar.dim import Symbol
-from intaglio.compiler.scalar.dtype import DTYPES, I64, DType
-from intaglio.compiler.scalar.expr import Load
-
-Array = np.ndarray[Any, Any]
-NUMERIC = ["f16", "bf16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"]
-
-
-@dataclass(frozen=True)
-class Case:
-    """Sorts [outer, n, inner] along the middle axis."""
-
-    dtype: DType
-    descending: bool
-    n: int
-    k: int
-    outer: int = 3
-    inner: int = 2
-    outputs: str = "vi"  # values, indices
-    symbolic: bool = True
-
-
-def _kernel(case: Case) -> tuple[Kernel, list[int]]:
-    sizes = [case.outer, case.inner, case.n, case.k]
-    symbols = tuple(Symbol(name, 0) for name in ("outer", "inner", "n", "k")) if case.symbolic else ()
-    outer, inner, n, k = symbols or sizes
-    o, r, i, j = (Symbol(name, 0, extent) for name, extent in zip("orij", (outer, inner, n, k)))
-    place = (o * k + j) * inner + r
-    values, indices = (Store(b, place) if letter in case.outputs else None for b, letter in ((1, "v"), (2, "i")))
-    x = Load(0, (o * n + i) * inner + r, case.dtype)
-    params = (Param(case.dtype, 0, False), Param(case.dtype, 0, True), Param(I64, 0, True))
-    body = Sort((o, r), i, j, x, case.descending, values, indices, I64)
-    return Kernel(params, symbols, body), sizes if case.symbolic else []
-
-
-def _order(x: Array, descending: bool) -> Array:
-    """Stable order along axis 1; NaN is the largest; equal values (0 and -0, all NaNs) keep their order."""
-    wide = x if x.dtype.kind in "iub" else x.astype(np.float64)
-    ranks = np.unique(wide, return_inverse=True)[1].reshape(x.shape)  # unique sorts NaN last, as one value
-    return np.argsort(-ranks if descending else ranks, axis=1, kind="stable")
+from intaglio.compiler.scalar.dtype import DTYPES
 
 
 def _check(case: Case, compile_kernel: Callable[..., Any], x: Array, **how: str) -> None:
-    kernel, sizes = _kernel(case)
+    kernel, sizes = kernel_of(case)
     values = np.zeros((case.outer, case.k, case.inner), x.dtype)
     indices = np.full(values.shape, -1, np.int64)
     compiled = compile_kernel(sort, kernel, **how)
     compiled([x, values, indices], sizes, split=2)
-    order = _order(x, case.descending)[:, : case.k]
+    places = order(x, case.descending)[:, : case.k]
     if "i" in case.outputs:
-        np.testing.assert_array_equal(indices, order)
+        np.testing.assert_array_equal(indices, places)
     if "v" in case.outputs:
-        assert values.tobytes() == np.take_along_axis(x, order, 1).tobytes()
-
-
-def _random(case: Case, rng: np.random.Generator) -> Array:
-    """Numbers with many ties and the special values of the type."""
-    shape = (case.outer, case.n, case.inner)
-    dtype = case.dtype.to_numpy()
-    if case.dtype.kind == "b":
-        return rng.random(shape) < 0.5
-    if case.dtype.kind == "f":
-        x = np.round(rng.standard_normal(shape) * 8) / 4
-        special = [np.inf, -np.inf, np.nan, 0.0, -0.0]
-        return np.where(rng.random(shape) < 0.2, rng.choice(special, shape), x).astype(dtype)
-    limits = np.iinfo(dtype)
-    x = rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-    return np.where(rng.random(shape) < 0.5, x, rng.choice(np.array([limits.min, 0, 1, limits.max], dtype), shape))
+        assert values.tobytes() == np.take_along_axis(x, places, 1).tobytes()
 
 
 @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
@@ -87,14 +32,14 @@ def test_all_dtypes(name: str, descending: bool, compile_kernel: Callable[..., A
     rng = np.random.default_rng()
     for n, k in ((1, 1), (5, 2), (12, 12), (13, 0), (257, 257), (700, 30), (700, 400)):
         case = Case(DTYPES[name], descending, n, k)
-        _check(case, compile_kernel, _random(case, rng))
+        _check(case, compile_kernel, random(case, rng))
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_static_sizes_and_single_outputs(compiler: str, compile_kernel: Callable[..., Any]) -> None:
     for outputs in ("v", "i"):
         case = Case(DTYPES["f32"], True, 40, 7, outputs=outputs, symbolic=False)
-        _check(case, compile_kernel, _random(case, np.random.default_rng()), compiler=compiler)
+        _check(case, compile_kernel, random(case, np.random.default_rng()), compiler=compiler)
 
 
 @pytest.mark.parametrize("direction", [1, -1])
