@@ -21,7 +21,7 @@ from .codegen.c import kernels
 from .codegen.c.program import Sources
 from .codegen.triton.build import Binary
 from .codegen.triton.program import DeviceKernel
-from .frontend.interface import overridable, values
+from .frontend.interface import PART, overridable, values, zipped
 from .frontend.load import Model, Type
 from .graph.conditions import Condition
 from .graph.interp import evaluate
@@ -123,7 +123,9 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
     graph = program.graph
     operators = {node.name or node.op: (node.op, node.name) for node in model.graph.nodes}
     named = {dim for type in model.graph.inputs.values() for dim in type.shape or () if isinstance(dim, str)}
+    results = _results(model, graph, named)
     return {
+        **({"results": results} if results else {}),
         "inputs": [_argument(v.name, v, model.graph.inputs.get(v.name), named) for v in graph.inputs],
         "overridable": [_overridable(name, type) for name, type in overridable(model).items()],
         "outputs": [
@@ -157,12 +159,30 @@ def _failure(condition: Condition, operators: Mapping[str, tuple[str, str]]) -> 
     return {"type": kind, "text": text.replace("{", "{{").replace("}", "}}")}
 
 
+def _results(model: Model, graph: Graph, named: Set[str]) -> list[dict[str, Any]]:
+    """The outputs as the model has them, where one of them is no tensor; else nothing."""
+    maps, made = zipped(model.graph), dict(zip(graph.output_names, graph.outputs))
+    found: list[dict[str, Any]] = []
+    for name, declared in model.graph.outputs.items():
+        if name in maps:
+            labels = maps[name][1]
+            key = "int64" if isinstance(labels[0], int) else "string"
+            kind = f"seq(map({key},{made[name].dtype.ort}))"
+            found.append({"name": name, "type": kind, "shape": [], "parts": [name], "keys": labels})
+        elif name in made:
+            found.append({**_argument(name, made[name], declared, named), "parts": [name]})
+        else:
+            parts = [each for each in made if each.startswith(name + PART)]
+            found.append({"name": name, "type": f"seq({made[parts[0]].dtype.ort})", "shape": [], "parts": parts})
+    return found if any(each["type"].startswith("seq(") for each in found) else []
+
+
 def _conflicts(model: Model, graph: Graph) -> list[str]:
     """What is wrong with the shapes that the model declares for its outputs, in onnxruntime's words."""
     makers = {name: node.name for node in model.graph.nodes for name in node.outputs}
     found = []
     for name, value in zip(graph.output_names, graph.outputs):
-        declared = model.graph.outputs[name].shape
+        declared = model.graph.outputs[name].shape if name in model.graph.outputs else None
         for axis, (inferred, stated) in enumerate(zip(value.shape, declared or ())):
             if isinstance(inferred, int) and isinstance(stated, int) and inferred != stated:
                 found.append(

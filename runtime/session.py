@@ -28,6 +28,7 @@ from .metadata import ModelMetadata, NodeArg, OrtEpAssignedSubgraph
 from .names import CPU
 from .options import RunOptions, SessionOptions
 from .profiler import Profiler
+from .results import results_of
 from .value import OrtValue, OrtValueVector
 
 Array = np.ndarray[Any, Any]
@@ -81,7 +82,9 @@ class Session:
             _write_optimized(self._model(), options)
         overrides = options.negative_dimensions()
         self._inputs_meta = [_node_arg(each, overrides) for each in manifest["inputs"]]
-        self._outputs_meta = [_node_arg(each, overrides) for each in manifest["outputs"]]
+        outputs = manifest.get("results") or manifest["outputs"]
+        self._outputs_meta = [_node_arg(each, overrides) for each in outputs]
+        self._results = results_of(manifest.get("results", ()))
         self._overridable_initializers = [_node_arg(each, overrides) for each in manifest.get("overridable", ())]
         self._model_meta = ModelMetadata.of(manifest.get("modelmeta", {}))
         self._overridable = feeds.inputs_of(manifest.get("overridable", ()))
@@ -90,12 +93,18 @@ class Session:
         # What `run` looks at: the plans made so far by the shapes of the inputs, and what each input has to be.
         self._program, self._plans, self._output_names = main.program, main.plans, main.outputs
         self._expected = [(each.name, each.dtype) for each in main.inputs]
-        self._plain = NEVER if main.shaping or main.random or self._profiler else len(self._expected)
+        self._plain = self._plain_inputs()
         if self._profiler:
             loading = "model_loading_uri" if self._model_path is not None else "model_loading_array"
             self._profiler.session_event(loading, start)
             self._profiler.session_event("session_initialization", start)
             self._profiler.describe(main.artifact.notes())
+
+    def _plain_inputs(self) -> int:
+        """How many inputs a feed has with which the common case of `run` applies."""
+        main = self._main
+        special = main is None or main.shaping or main.random or self._profiler or self._results
+        return NEVER if special else len(self._expected)
 
     def _executable(self, interface: Interface = AS_IT_IS) -> Executable:
         """The compiled model, with this interface."""
@@ -203,7 +212,7 @@ class Session:
         options: RunOptions | None,
         given: Mapping[str, Array] | None = None,
         colon: str = ":",
-    ) -> list[Array]:
+    ) -> list[Any]:
         """A run on arrays by name. given: arrays to write outputs into. colon: in messages of unknown outputs."""
         _check_run_options(options)
         fitted = feeds.fit(arrays, self._inputs_of_model(), self._overridable)
@@ -242,10 +251,11 @@ class Session:
             self._profiler.end(profile, executable is self._main, ordered, results)
         if options is not None and options.shrinks_memory:
             executable.program.shrink()
-        if not names:
+        if not names and not self._results:
             return results
         by_name = dict(zip(executable.outputs, results))
-        return [by_name[name] for name in names]
+        made = self._results
+        return [made[name].of(by_name) if name in made else by_name[name] for name in names or made]
 
     def _told(self, error: Status, options: RunOptions | None) -> None:
         """Logs what ended a run."""
@@ -309,7 +319,7 @@ class Session:
         """`run` with values in and out."""
         values = {name: value._get_c_value() for name, value in input_dict_ort_values.items()}
         results = self._execute(feeds.names_of(output_names), self._converted(values, run_options), run_options)
-        return [OrtValue.of_array(array) for array in results]
+        return [OrtValue.of(result) for result in results]
 
     def run_with_ortvaluevector(
         self,
@@ -445,7 +455,7 @@ class Session:
         profiler, self._profiler = self._profiler, None
         if profiler is None:
             return ""
-        self._plain = NEVER if self._main is None or self._main.shaping or self._main.random else len(self._expected)
+        self._plain = self._plain_inputs()
         return profiler.write()
 
     def get_profiling_start_time_ns(self) -> int:

@@ -55,6 +55,11 @@ class OrtValue:
         return made
 
     @classmethod
+    def of(cls, result: Any) -> OrtValue:
+        """The value of an output of a run: a tensor, or a sequence."""
+        return cls.of_array(result) if isinstance(result, np.ndarray) else cls._of(np.empty(0), "", (), result)
+
+    @classmethod
     def of_array(cls, array: Array) -> OrtValue:
         """The value of an array that a run made (strings and ml_dtypes included); shares C-contiguous memory."""
         name = type_name(array.dtype)

@@ -24,6 +24,7 @@ from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
 from . import ops as _ops  # registers all operators  # noqa: F401
 from . import schemas
+from .interface import part, zipped
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 from .registry import Capture, Imported, Traced, lookup
 from .values import collecting
@@ -143,20 +144,24 @@ class _Importer:
             if isinstance(value, Value):
                 inputs.append(value)
         _check_names(graph)
-        self.nodes(graph.nodes, scope)
-        outputs = []
+        maps = zipped(graph)
+        self.nodes([node for node in graph.nodes if node.outputs[0] not in maps], scope)
+        outputs: dict[str, Value] = {}
         for name, type in graph.outputs.items():
-            if name not in scope:
+            source, _ = maps.get(name, (name, None))
+            if source not in scope:
                 raise Fail(f"This is an invalid model. Graph output ({name}) does not exist in the graph.")
-            made = scope.get(name)
+            made = scope.get(source)
             if isinstance(made, Value):
                 _check_output(name, type, made, graph)
-                outputs.append(made)
+                outputs[name] = made
+            elif isinstance(made, list) and made:
+                outputs.update((part(name, index), value) for index, value in enumerate(made))
             elif made is not BROKEN:
                 self.reasons.append(Reason(name, "output", 0, "outputs that are no tensors"))
         if self.reasons:
             raise not_implemented(self.reasons)
-        return Graph(inputs, outputs, list(graph.outputs))
+        return Graph(inputs, list(outputs.values()), list(outputs))
 
     def _input(self, name: str, type: Type) -> Value | _Broken:
         if type.kind != "tensor" or type.dtype is None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from ...runtime.errors import InvalidArgument
 from ..scalar.dtype import from_numpy
-from .load import UNKNOWN, Array, Model, SparseTensor, Tensor, Type
+from .load import UNKNOWN, Array, GraphDef, Model, SparseTensor, Tensor, Type
 
+PART = "\x1f"  # in no name that a person gives
 FIRST_OVERRIDABLE_IR = 4  # below, an initializer that is listed as an input is a constant
 
 
@@ -53,6 +54,25 @@ def adjust(
     return replace(
         model, graph=replace(graph, inputs=inputs, outputs={**graph.outputs, **more}, initializers=initializers)
     )
+
+
+def part(name: str, index: int) -> str:
+    """The name of one tensor of an output that is a sequence."""
+    return f"{name}{PART}{index}"
+
+
+def zipped(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]:
+    """Outputs of the graph that ZipMap makes: from which tensor, and the labels of its columns.
+
+    A map is nothing that a kernel could compute; the runtime makes it of the tensor."""
+    read = {name for node in graph.nodes for name in node.inputs}
+    found = {}
+    for node in graph.nodes:
+        if (node.domain, node.op) == ("ai.onnx.ml", "ZipMap") and node.outputs[0] in graph.outputs.keys() - read:
+            labels = node.attrs.get("classlabels_int64s") or node.attrs.get("classlabels_strings")
+            if labels:
+                found[node.outputs[0]] = node.inputs[0], labels
+    return found
 
 
 def overridable(model: Model) -> dict[str, Type]:

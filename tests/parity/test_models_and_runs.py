@@ -279,6 +279,56 @@ def test_denormals() -> None:
         assert (flushed.run(None, {"x": x})[0] == 0).all()
 
 
+ZIP, INTS, WORDS = "ai.onnx.ml", {"classlabels_int64s": [5, 6, 7]}, {"classlabels_strings": ["a", "b", "c"]}
+
+
+def with_maps(**labels: Any) -> bytes:
+    """A classifier as scikit-learn's exporter writes them: labels, and a map for each row."""
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+        helper.make_node("Neg", ["x"], ["scores"]),
+        helper.make_node("ZipMap", ["scores"], ["maps"], domain=ZIP, **labels),
+    ]
+    outputs = [info("label", T.INT64, ["n"]), onnx.ValueInfoProto(name="maps")]
+    graph = helper.make_graph(nodes, "g", [info("x")], outputs)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(ZIP, 1)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def in_pieces() -> bytes:
+    """A sequence of three pieces, and a tensor."""
+    nodes = [helper.make_node("SplitToSequence", ["x"], ["pieces"], axis=1), helper.make_node("Neg", ["x"], ["y"])]
+    return model(nodes, [info("x")], [onnx.ValueInfoProto(name="pieces"), info("y")])
+
+
+def exact(value: Any) -> Any:
+    """With the types of everything inside."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.name, value.shape, value.tolist()
+    if isinstance(value, list):
+        return [exact(each) for each in value]
+    if isinstance(value, dict):
+        return {(type(k).__name__, k): (type(v).__name__, v) for k, v in value.items()}
+    return type(value).__name__
+
+
+@pytest.mark.parametrize("rows", [2, 1, 0])
+@pytest.mark.parametrize("name", ["integers", "words", "pieces"])
+def test_outputs_that_are_no_tensors(name: str, rows: int) -> None:
+    data = {"integers": with_maps(**INTS), "words": with_maps(**WORDS), "pieces": in_pieces()}[name]
+    told = []
+    for engine in ENGINES:
+        session, feed = engine.InferenceSession(data), {"x": A[:rows]}
+        names = [output.name for output in session.get_outputs()]
+        values = session.run_with_ort_values(names[1:] if name == "pieces" else names[:1], {"x": engine.OrtValue.ortvalue_from_numpy(A[:rows])})
+        told.append((
+            [str(output) for output in session.get_outputs()], exact(session.run(None, feed)), exact(session.run([], feed)),
+            exact(session.run(names[::-1], feed)), exact(session.run(names[1:], feed)), [value.data_type() for value in values],
+            outcome(lambda ort, _, session=session, feed=feed: session.run(["zz"], feed), engine, ""),
+        ))  # fmt: skip
+    assert told[1] == told[0]
+
+
 # ---- Files beside a model --------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,37 @@
+"""Outputs that are no tensors: sequences of a known length, and maps from the labels of classes to numbers.
+
+In: the tensors that a program makes. Out: lists of arrays, and lists of dicts, as onnxruntime returns them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+class Result(NamedTuple):
+    """An output of a model. parts: the program's outputs that it is made of.
+
+    keys: the labels of the columns, where each row becomes a map. sequence: whether a list is made of the parts.
+    """
+
+    parts: Sequence[str]
+    keys: Sequence[int | str] | None
+    sequence: bool
+
+    def of(self, arrays: Mapping[str, Array]) -> Any:
+        """The output, from the program's outputs by name."""
+        found = [arrays[part] for part in self.parts]
+        if self.keys is not None:
+            rows = found[0].reshape(-1, len(self.keys)).tolist()
+            return [dict(zip(self.keys, row)) for row in rows]
+        return found if self.sequence else found[0]
+
+
+def results_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Result]:
+    """By name, the outputs that the manifest's `results` describe."""
+    return {e["name"]: Result(e["parts"], e.get("keys"), e["type"].startswith("seq(")) for e in entries}
