@@ -1,5 +1,5 @@
 """Random loop nests: the C that is generated for them computes what the interpreter does, whatever the split into
-tasks.
+tasks, and so does the Triton.
 
 Floats hold small integers and are only added, compared and the like, so that results are exact and must be equal.
 """
@@ -7,6 +7,7 @@ Floats hold small integers and are only added, compared and the like, so that re
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 
@@ -56,6 +57,8 @@ class Nest:
     data: list[np.ndarray] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     names: int = 0
+    points: int = POINTS  # of a stage at most
+    kept: tuple[str, ...] = ("plain", "reduce", "columns", "scan")  # stages that may keep their results
 
     def symbol(self, prefix: str, extent: Size | None = None) -> Symbol:
         self.names += 1
@@ -71,11 +74,11 @@ class Nest:
         return size
 
     def axes(self, prefix: str, least: int, most: int, around: tuple[Symbol, ...] = ()) -> tuple[Symbol, ...]:
-        """New axes, which together with those `around` them have at most POINTS points."""
+        """New axes, which together with those `around` them have at most `points` points."""
         chosen: list[Symbol] = []
         for _ in range(self.rng.randint(least, most)):
             points = prod(max(self.value(s.extent), 1) for s in (*around, *chosen))
-            chosen.append(self.symbol(prefix, self.extent(max(POINTS // points, 1))))
+            chosen.append(self.symbol(prefix, self.extent(max(self.points // points, 1))))
         return tuple(chosen)
 
     def value(self, size: Size) -> int:
@@ -168,7 +171,8 @@ class Nest:
 
     def stage(self, outer: tuple[Symbol, ...], last: bool) -> None:
         dtype = self.dtype()
-        kind = self.rng.choice(["plain", "reduce", "columns", "scan"] + (["scatter"] if last and not outer else []))
+        kinds = ("plain", "reduce", "columns", "scan") if last else self.kept
+        kind = self.rng.choice([*kinds, *(["scatter"] if last and not outer else [])])
         axes = self.axes("i", 0 if kind in ("plain", "reduce") else 1, 2, outer)
         if kind == "reduce":
             axes = ()
@@ -243,3 +247,11 @@ def check(seed: int, compiler: str) -> None:
 def test_c_agrees_with_interpreter(seed: int) -> None:
     compilers = list(COMPILERS)
     check(seed, compilers[seed % len(compilers)])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_triton_agrees_with_interpreter(seed: int, check_triton: Callable[..., object]) -> None:
+    """Only of nests that it can express: no column and no scan is kept."""
+    nest = Nest(random.Random(seed), points=1 << 9, kept=("plain", "reduce"))
+    kernel = blocked(nest) if seed % 10 == 9 else nest.kernel()
+    check_triton(kernel, nest.data, [nest.sizes[s] for s in kernel.sizes], rtol=0, atol=0)

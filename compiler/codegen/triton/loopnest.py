@@ -21,9 +21,9 @@ from dataclasses import replace
 from ...errors import Unsupported
 from ...graph.index import delinear
 from ...kernel.ir import Kernel, Let, LoopNest, Stage
-from ...kernel.rebuild import map_expr
+from ...kernel.rebuild import map_expr, map_sizes
 from ...scalar import prims
-from ...scalar.dim import Size, Symbol, linear_in, prod, substitute, symbols
+from ...scalar.dim import Min, Size, Symbol, known_eq, linear_in, prod, substitute, symbols, upper_bound
 from ...scalar.dtype import BOOL, I32, DType
 from ...scalar.expr import Call, Const, Expr, Index, Load, Local, rewrite, walk
 from ..render import render
@@ -34,6 +34,8 @@ COLUMNS = frozenset((1,))
 BOTH = frozenset((0, 1))
 _NARROW = 64  # columns of a tile of a reduction that keeps them apart
 _SCANNED = 1024  # elements of a tile of a scan
+_LONG = 512  # elements of a block whose accesses without masks are worth a second text
+_VECTOR = 16  # elements that one access takes at most
 _BITS = {"and": "bit_and", "or": "bit_or", "xor": "bit_xor", "min": "bit_and", "max": "bit_or"}
 
 
@@ -150,6 +152,18 @@ class _Nest:
             yield
 
     def _points(self, slot: int, stage: Stage) -> None:
+        """A block that may overhang is printed twice: without masks where it does not, so that memory is accessed in
+        vectors, of whatever length the whole axis is."""
+        whole = _whole_block(stage)
+        if whole is None:
+            self._tile_of_points(slot, stage)
+            return
+        with self.out.block(f"if {self.out.size(extent(stage.axes[-1]))} >= {extent(whole.axes[-1])}:"):
+            self._tile_of_points(slot, whole)
+        with self.out.block("else:"):
+            self._tile_of_points(slot, stage)
+
+    def _tile_of_points(self, slot: int, stage: Stage) -> None:
         with ExitStack() as stack:
             if stage.axes:
                 rows, columns = stage.axes[:-1], stage.axes[-1:]
@@ -258,6 +272,21 @@ class _Nest:
                 value = _as(Call(stage.store.combine, (there, value), value.dtype), dtype)
             self.out.store(stage.store.buffer, stage.store.index, self.out.value(value), dtype)
             self.out.line("tl.debug_barrier()")
+
+
+def _whole_block(stage: Stage) -> Stage | None:
+    """Where the last axis is a block of a longer one, the stage at a whole block. None where blocks end at multiples of
+    a vector anyway, and where they are short."""
+    end = extent(stage.axes[-1]) if stage.axes else 1
+    block = upper_bound(end)
+    if stage.store is None or not isinstance(end, Min) or block is None or block < _LONG:
+        return None
+    if all(known_eq(x % _VECTOR, 0) for x in end.args):
+        return None
+    axis = stage.axes[-1]
+    full = Symbol(axis.name, axis.lower, block)
+    made: Stage = map_sizes(stage, lambda x: substitute(x, {axis: full}))
+    return replace(made, axes=(*stage.axes[:-1], full))
 
 
 def _loads(stage: Stage) -> list[Load]:

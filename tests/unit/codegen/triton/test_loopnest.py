@@ -295,3 +295,13 @@ def test_equal_kernels_have_equal_sources() -> None:
 def test_number_of_programs() -> None:
     assert kernels.tasks(softmax()) == N
     assert kernels.tasks(kernel(LoopNest((), ()), 1)) == 1
+
+
+@pytest.mark.parametrize("n", [1, 2047, 2048, 5000])
+def test_blocks_of_any_length(n: int, check_triton: Check) -> None:
+    """The last block may overhang."""
+    o = Symbol("o", 0, N)
+    nest = schedule(LoopNest((o,), (Stage(Load(0, o, F32) + Load(1, N - 1 - o, F32), Store(2, o)),)))
+    k = kernel(nest, N, N, N)
+    check_triton(k, data(k, n, 1), (n, 1))
+    assert "mask=" in kernels.source(k, "kernel").text
