@@ -13,18 +13,19 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 # Codes of bitsandbytes' 4-bit floats by the place of |x| between these bounds (FP4), and bounds between codes (NF4).
-_FP4_BOUNDS = np.float32([0.00260417, 0.0859375, 0.20833333, 0.29166667, 0.4166667, 0.583333, 0.8333333])
-_FP4_CODES = np.uint8([0, 1, 6, 7, 4, 5, 2, 3])
-_NF4_BOUNDS = np.float32([
+_FP4_BOUNDS = np.array([0.00260417, 0.0859375, 0.20833333, 0.29166667, 0.4166667, 0.583333, 0.8333333], np.float32)
+_FP4_CODES = np.array([0, 1, 6, 7, 4, 5, 2, 3], np.uint8)
+_NF4_BOUNDS = np.array([
     -0.8480964004993439, -0.6106329262256622, -0.4599952697753906, -0.33967943489551544, -0.23460740596055984,
     -0.13791173323988914, -0.045525018125772476, 0.03979014977812767, 0.1202552504837513, 0.2035212516784668,
     0.2920137718319893, 0.3893125355243683, 0.5016634166240692, 0.6427869200706482, 0.8614784181118011,
-])  # fmt: skip
+], np.float32)  # fmt: skip
 
 
 def _rounded(x: Array) -> Array:
     """To the nearest, halves away from zero."""
-    return np.copysign(np.floor(np.abs(x) + np.float32(0.5)), x)
+    rounded: Array = np.copysign(np.floor(np.abs(x) + np.float32(0.5)), x)
+    return rounded
 
 
 def _quantized(
@@ -58,7 +59,8 @@ def _packed(codes: Array, bits: int, filler: int = 0) -> Array:
     missing = -codes.shape[-1] % each
     codes = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, missing)], constant_values=filler)
     codes = codes.reshape(*codes.shape[:-1], -1, each) << (bits * np.arange(each, dtype=np.uint8))
-    return np.bitwise_or.reduce(codes, axis=-1).astype(np.uint8)
+    packed: Array = np.bitwise_or.reduce(codes, axis=-1).astype(np.uint8)
+    return packed
 
 
 def _by_blocks(
@@ -113,8 +115,8 @@ def quantize_matmul_bnb4(
     dst: Array, src: Array, absmax: Array, block_size: int, quant_type: int, N: int, K: int
 ) -> None:
     """For the operator MatMulBnb4: two codes a byte, the first one high. quant_type: 0 FP4, 1 NF4."""
-    x = src.reshape(-1).astype(np.float32)
-    x = np.pad(x, (0, -len(x) % block_size)).reshape(-1, block_size)
+    flat = src.reshape(-1).astype(np.float32)
+    x: Array = np.pad(flat, (0, -len(flat) % block_size)).reshape(-1, block_size)
     largest = np.abs(x).max(-1)
     absmax.reshape(-1)[:] = largest
     x = x * np.divide(1, largest, out=np.zeros_like(largest), where=largest != 0)[:, None]
