@@ -7,9 +7,11 @@ returns, or raises, is compared. Where texts differ on purpose (differences.py),
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import gc
 import json
+import pickle
 import re
 import threading
 import warnings
@@ -593,6 +595,45 @@ def test_close(model: str) -> None:
         s.run(None, FEED)
     with pytest.raises(RuntimeError, match="closed"):
         s.run(None, FEED)
+
+
+def test_pickles(model: str) -> None:
+    """A session as its model and its options; the options with what was given to them."""
+    options = intaglio.SessionOptions()
+    options.intra_op_num_threads, options.logid = 1, "copy"
+    options.add_session_config_entry("a", "b")
+    options.add_initializer("w", value(intaglio, W))
+    for source in (model, Path(model).read_bytes()):
+        session = intaglio.InferenceSession(source, options, ["CPUExecutionProvider"])
+        again = pickle.loads(pickle.dumps(session))
+        found = again.get_session_options()
+        assert (found.intra_op_num_threads, found.logid, found.get_session_config_entry("a")) == (1, "copy", "b")
+        assert again.get_providers() == session.get_providers()
+        for a, b in zip(again.run(None, FEED), session.run(None, FEED)):
+            assert np.array_equal(a, b)
+    other = copy.copy(options)
+    other.logid = "other"
+    assert options.logid == "copy" and other.get_session_config_entry("a") == "b"
+    run = pickle.loads(pickle.dumps(with_entry(intaglio, "what", "ever")))
+    assert run.get_run_config_entry("what") == "ever" and run.terminate is False
+    with pytest.raises(TypeError):
+        pickle.dumps(onnxruntime.InferenceSession(model))
+
+
+KEYS = ["session.load_model_format", "session.disable_prepacking", "session.use_env_allocators", "session.set_denormal_as_zero", "session.disable_quant_qdq", "session.disable_double_qdq_remover", "session.enable_quant_qdq_cleanup", "session.qdqisint8allowed", "session.enable_dq_matmulnbits_fusion", "session.qdq_matmulnbits_accuracy_level", "session.qdq_matmulnbits_block_size", "session.x64quantprecision", "session.intra_op.allow_spinning", "session.inter_op.allow_spinning", "session.force_spinning_stop", "session.dynamic_block_base", "session.strict_shape_type_inference", "session.allow_released_opsets_only", "session.disable_aot_function_inlining", "session.record_ep_graph_assignment_info", "session.use_device_allocator_for_initializers", "session.use_ort_model_bytes_directly", "session.use_ort_model_bytes_for_initializers", "session.use_memory_mapped_ort_model", "session.graph_optimizations_loop_level", "optimization.enable_gelu_approximation", "optimization.disable_specified_optimizers", "optimization.enable_cast_chain_elimination", "mlas.enable_gemm_fastmath_arm64_bfloat16", "ep.context_enable", "ep.share_ep_contexts", "ep.context_embed_mode", "session.debug_layout_transformation", "what.ever"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_entries_that_are_accepted(key: str, model: str) -> None:
+    for text in ("0", "ONNX" if "format" in key else "1"):
+        results = []
+        for engine in (onnxruntime, intaglio):
+            options = engine.SessionOptions()
+            options.add_session_config_entry(key, text)
+            s = engine.InferenceSession(model, options, enable_fallback=0)
+            assert s.get_session_options().get_session_config_entry(key) == text
+            results.append(s.run(["z"], FEED)[0])
+        assert np.array_equal(*results)
 
 
 def test_torch(model: str) -> None:
