@@ -21,7 +21,7 @@ from .codegen.c import kernels
 from .codegen.c.program import Sources
 from .codegen.triton.build import Binary
 from .codegen.triton.program import DeviceKernel
-from .frontend.interface import PART, overridable, values, zipped
+from .frontend.interface import PART, overridable, values, worded, zipped
 from .frontend.load import Model, Type
 from .graph.conditions import Condition
 from .graph.interp import evaluate
@@ -161,7 +161,7 @@ def _failure(condition: Condition, operators: Mapping[str, tuple[str, str]]) -> 
 
 def _results(model: Model, graph: Graph, named: Set[str]) -> list[dict[str, Any]]:
     """The outputs as the model has them, where one of them is no tensor; else nothing."""
-    maps, made = zipped(model.graph), dict(zip(graph.output_names, graph.outputs))
+    maps, words, made = zipped(model.graph), worded(model.graph), dict(zip(graph.output_names, graph.outputs))
     found: list[dict[str, Any]] = []
     for name, declared in model.graph.outputs.items():
         if name in maps:
@@ -171,10 +171,12 @@ def _results(model: Model, graph: Graph, named: Set[str]) -> list[dict[str, Any]
             found.append({"name": name, "type": kind, "shape": [], "parts": [name], "keys": labels})
         elif name in made:
             found.append({**_argument(name, made[name], declared, named), "parts": [name]})
+            if name in words:
+                found[-1] |= {"type": "tensor(string)", "words": words[name]}
         else:
             parts = [each for each in made if each.startswith(name + PART)]
             found.append({"name": name, "type": f"seq({made[parts[0]].dtype.ort})", "shape": [], "parts": parts})
-    return found if any(each["type"].startswith("seq(") for each in found) else []
+    return found if any(each["type"].startswith("seq(") or "words" in each for each in found) else []
 
 
 def _conflicts(model: Model, graph: Graph) -> list[str]:

@@ -21,7 +21,8 @@ The manifest, a JSON object:
     inputs, outputs   [{"name": "x", "type": "tensor(float)", "shape": [3, "batch", null]}], in the order of the
                       program's buffers; the shape is what NodeArg shows: an int, a name, or null where it has none
     results           where an output of the model is no tensor, all of them: as `outputs`, and "parts": the names of
-                      those it is made of, "keys": the labels of the columns of a map; absent elsewhere
+                      those it is made of, "keys": the labels of the columns of a map, "words": what the numbers
+                      stand for; absent elsewhere
     overridable       the same for initializers that are also graph inputs; empty where absent
     symbols           [{"name": "batch", "bind": [[0, 1], [2, 0]], "lower": 0, "text": "batch"}], in the order of the
                       program's `dims`: the symbol is dimension 1 of input 0, and dimension 0 of input 2 has to agree;

@@ -1,6 +1,7 @@
-"""Outputs that are no tensors: sequences of a known length, and maps from the labels of classes to numbers.
+"""Outputs that kernels do not make: sequences of a known length, maps from labels to numbers, labels that are words.
 
-In: the tensors that a program makes. Out: lists of arrays, and lists of dicts, as onnxruntime returns them.
+In: the tensors that a program makes. Out: lists of arrays, lists of dicts and arrays of strings, as onnxruntime returns
+them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ Array = np.ndarray[Any, Any]
 class Result(NamedTuple):
     """An output of a model. parts: the program's outputs that it is made of.
 
-    keys: the labels of the columns, where each row becomes a map. sequence: whether a list is made of the parts.
+    keys: the labels of the columns, where each row becomes a map. words: what numbers stand for. sequence: whether a
+    list is made of the parts.
     """
 
     parts: Sequence[str]
     keys: Sequence[int | str] | None
+    words: Sequence[str] | None
     sequence: bool
 
     def of(self, arrays: Mapping[str, Array]) -> Any:
@@ -29,9 +32,13 @@ class Result(NamedTuple):
         if self.keys is not None:
             rows = found[0].reshape(-1, len(self.keys)).tolist()
             return [dict(zip(self.keys, row)) for row in rows]
+        if self.words is not None:
+            return np.array(self.words, object)[found[0]]
         return found if self.sequence else found[0]
 
 
 def results_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Result]:
     """By name, the outputs that the manifest's `results` describe."""
-    return {e["name"]: Result(e["parts"], e.get("keys"), e["type"].startswith("seq(")) for e in entries}
+    return {
+        e["name"]: Result(e["parts"], e.get("keys"), e.get("words"), e["type"].startswith("seq(")) for e in entries
+    }

@@ -24,7 +24,7 @@ from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
 from . import ops as _ops  # registers all operators  # noqa: F401
 from . import schemas
-from .interface import part, zipped
+from .interface import numbered, part, worded, zipped
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 from .registry import Capture, Imported, Traced, lookup
 from .values import collecting
@@ -144,8 +144,8 @@ class _Importer:
             if isinstance(value, Value):
                 inputs.append(value)
         _check_names(graph)
-        maps = zipped(graph)
-        self.nodes([node for node in graph.nodes if node.outputs[0] not in maps], scope)
+        maps, words = zipped(graph), worded(graph)
+        self.nodes([numbered(node, words) for node in graph.nodes if node.outputs[0] not in maps], scope)
         outputs: dict[str, Value] = {}
         for name, type in graph.outputs.items():
             source, _ = maps.get(name, (name, None))
@@ -153,7 +153,8 @@ class _Importer:
                 raise Fail(f"This is an invalid model. Graph output ({name}) does not exist in the graph.")
             made = scope.get(source)
             if isinstance(made, Value):
-                _check_output(name, type, made, graph)
+                if name not in words:
+                    _check_output(name, type, made, graph)
                 outputs[name] = made
             elif isinstance(made, list) and made:
                 outputs.update((part(name, index), value) for index, value in enumerate(made))

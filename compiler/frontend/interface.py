@@ -11,9 +11,14 @@ from typing import Any
 
 from ...runtime.errors import InvalidArgument
 from ..scalar.dtype import from_numpy
-from .load import UNKNOWN, Array, GraphDef, Model, SparseTensor, Tensor, Type
+from .load import UNKNOWN, Array, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 
 PART = "\x1f"  # in no name that a person gives
+# The attribute for labels that are numbers.
+_CLASSIFIERS = {
+    ("ai.onnx.ml", "TreeEnsembleClassifier"): "classlabels_int64s",
+    ("ai.onnx.ml", "LinearClassifier"): "classlabels_ints",
+}
 FIRST_OVERRIDABLE_IR = 4  # below, an initializer that is listed as an input is a constant
 
 
@@ -73,6 +78,28 @@ def zipped(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]:
             if labels:
                 found[node.outputs[0]] = node.inputs[0], labels
     return found
+
+
+def worded(graph: GraphDef) -> dict[str, list[str]]:
+    """Outputs of the graph that are labels of a classifier, as words: the table of these.
+
+    The classifier then gives numbers, and the runtime looks them up."""
+    read = {name for node in graph.nodes for name in node.inputs}
+    return {
+        node.outputs[0]: node.attrs["classlabels_strings"]
+        for node in graph.nodes
+        if (node.domain, node.op) in _CLASSIFIERS and node.attrs.get("classlabels_strings")
+        if node.outputs[0] in graph.outputs.keys() - read
+    }
+
+
+def numbered(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
+    """A classifier of `worded` that gives the numbers of its labels; any other node as it is."""
+    if node.outputs[0] not in words:
+        return node
+    attrs = {name: value for name, value in node.attrs.items() if name != "classlabels_strings"}
+    attrs[_CLASSIFIERS[node.domain, node.op]] = list(range(len(words[node.outputs[0]])))
+    return replace(node, attrs=attrs)
 
 
 def overridable(model: Model) -> dict[str, Type]:

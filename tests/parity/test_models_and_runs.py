@@ -301,6 +301,19 @@ def in_pieces() -> bytes:
     return model(nodes, [info("x")], [onnx.ValueInfoProto(name="pieces"), info("y")])
 
 
+def with_words() -> bytes:
+    """A linear classifier whose labels are words, with a map for each row."""
+    nodes = [
+        helper.make_node("LinearClassifier", ["x"], ["label", "scores"], domain=ZIP, coefficients=[1.0, 0, 0, 0, -1, 0, 0, 0, 1],
+                         intercepts=[0.5, 7, 0], **WORDS),
+        helper.make_node("ZipMap", ["scores"], ["maps"], domain=ZIP, **WORDS),
+    ]  # fmt: skip
+    outputs = [info("label", T.STRING, ["n"]), onnx.ValueInfoProto(name="maps")]
+    graph = helper.make_graph(nodes, "g", [info("x")], outputs)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(ZIP, 1)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
 def exact(value: Any) -> Any:
     """With the types of everything inside."""
     if isinstance(value, np.ndarray):
@@ -313,9 +326,9 @@ def exact(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("rows", [2, 1, 0])
-@pytest.mark.parametrize("name", ["integers", "words", "pieces"])
+@pytest.mark.parametrize("name", ["integers", "words", "labels", "pieces"])
 def test_outputs_that_are_no_tensors(name: str, rows: int) -> None:
-    data = {"integers": with_maps(**INTS), "words": with_maps(**WORDS), "pieces": in_pieces()}[name]
+    data = {"integers": with_maps(**INTS), "words": with_maps(**WORDS), "labels": with_words(), "pieces": in_pieces()}[name]
     told = []
     for engine in ENGINES:
         session, feed = engine.InferenceSession(data), {"x": A[:rows]}
