@@ -6,23 +6,18 @@ to memory, and that blocks fit.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from unit.codegen.convolutions import Case, problem
 
 from intaglio.compiler.codegen.triton import kernels
+from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
-
-SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10, "gfx942": 64 << 10}  # bytes that a program may have
 
 
 def _as(e: Expr, dtype: DType) -> Expr:
@@ -79,43 +74,22 @@ _TENSOR_CORES = {
 }  # fmt: skip
 
 
-def _compiled(arch: int | str, names: list[str]) -> dict[str, dict[str, Any]]:
-    """What assembler.py tells of each kernel; "tf32 ": with that precision."""
-    jobs = []
-    for name in names:
-        source = kernels.source(_KERNELS[name.removeprefix("tf32 ")], "kernel", name.startswith("tf32 "))
-        stages = source.stages if isinstance(arch, int) else min(source.stages, 2)
-        jobs.append(
-            {"text": source.text, "arguments": source.arguments, "warps": source.warps, "stages": stages, "arch": arch,
-             "backend": "cuda" if isinstance(arch, int) else "hip"}
-        )  # fmt: skip
-    environ = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"TRITON_DEFAULT_FP_FUSION": "1"}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("assembler.py"))],
-        input="\n".join(map(json.dumps, jobs)), capture_output=True, text=True, env=environ,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{names[done.stdout.count(chr(10))]} on {arch}:\n{done.stderr[-3000:]}"
-    return dict(zip(names, map(json.loads, done.stdout.splitlines())))
-
-
-def _check_resources(arch: int | str, results: dict[str, dict[str, Any]]) -> None:
-    assert {name: made["spills"] for name, made in results.items() if made["spills"]} == {}
-    assert {name: made["shared"] for name, made in results.items() if made["shared"] > SHARED[arch]} == {}
+def _sources(names: Sequence[str]) -> dict[str, Source]:
+    """ "tf32 ": with that precision."""
+    return {n: kernels.source(_KERNELS[n.removeprefix("tf32 ")], "kernel", n.startswith("tf32 ")) for n in names}
 
 
 @pytest.mark.slow
-def test_hopper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hopper(assemble: Callable[..., Any], check_resources: Callable[..., None]) -> None:
     """Every kernel; its tensor cores are those of wgmma, where the types and the number of rows allow."""
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     rounded = ["tf32 " + name for name in ("f32", "f32 sizes unknown", "conv f32", "first layer")]
-    results = _compiled(90, [*_KERNELS, *rounded])
-    _check_resources(90, results)
+    results = assemble(90, _sources([*_KERNELS, *rounded]))
+    check_resources(90, results)
     assert {name for name, made in results.items() if made["wgmma"]} >= _TENSOR_CORES
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", [80, 100, "gfx942"])
-def test_other_gpus(arch: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+def test_other_gpus(arch: int | str, assemble: Callable[..., Any], check_resources: Callable[..., None]) -> None:
     names = ["f16", "f16 rows unknown", "tf32 f32", "f32", "i8", "conv f16", "depthwise"]
-    _check_resources(arch, _compiled(arch, names))
+    check_resources(arch, assemble(arch, _sources(names)))

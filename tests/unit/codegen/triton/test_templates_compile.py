@@ -1,0 +1,85 @@
+"""Attention, recurrent layers and sorting through Triton's compiler, for GPUs that need not be there.
+
+What the interpreter cannot tell: that types and shapes are allowed, that tensor cores are used, that no register goes
+to memory, and that blocks fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from unit.codegen import attentions, recurrences, sorts
+
+from intaglio.compiler.codegen.triton import kernels
+from intaglio.compiler.codegen.triton.tiles import Source
+from intaglio.compiler.scalar.dtype import BF16, DTYPES, F16, F32, F64, DType
+
+Assemble = Callable[..., dict[str, dict[str, Any]]]
+
+
+def _attention(dtype: DType, d: int, allow_tf32: bool = False, length: int = 1024, **more: Any) -> Source:
+    heads = more.pop("heads", 16)
+    case = attentions.Case(m=length, n=length, d=d, dv=d, heads=heads, kv_heads=heads, dtype=dtype, **more)
+    return kernels.source(attentions.kernel_of(case)[0], "kernel", allow_tf32)
+
+
+def _recurrent(kind: str, *direction: str, **more: Any) -> Source:
+    return kernels.source(
+        recurrences.kernel_of(recurrences.Case(kind, *direction, symbolic=False, **more))[0], "kernel"
+    )
+
+
+def _sort(dtype: str) -> Source:
+    return kernels.source(sorts.kernel_of(sorts.Case(DTYPES[dtype], True, 1000, 100))[0], "kernel")
+
+
+_FIXED = {"symbolic": False}
+_ON_TENSOR_CORES = {
+    "f16 64": _attention(F16, 64, **_FIXED),
+    "f16 64 causal": _attention(F16, 64, causal=0, **_FIXED),
+    "f16 128 causal": _attention(F16, 128, causal=0, **_FIXED),
+    "bf16 128": _attention(BF16, 128, mask="mn", **_FIXED),
+    "f16 256": _attention(F16, 256, **_FIXED),
+    "tf32 64": _attention(F32, 64, True, **_FIXED),
+    "tf32 128 causal": _attention(F32, 128, True, causal=0, **_FIXED),
+}
+_OTHERS = {
+    "f32 64": _attention(F32, 64, **_FIXED),
+    "f32 64 short": _attention(F32, 64, length=50, **_FIXED),
+    "f32 64 ragged": _attention(F32, 64, length=197, mask="bn", **_FIXED),
+    "f32 128 causal": _attention(F32, 128, causal=0, **_FIXED),
+    "f64 64": _attention(F64, 64, **_FIXED),
+    "f16 80 short": _attention(F16, 80, length=50, heads=2, **_FIXED),
+    "lstm": _recurrent("lstm", batch=32, hidden=512, has=("peephole", "h0", "c0", "lengths")),
+    "lstm of f16": _recurrent("lstm", "bidirectional", batch=1, hidden=128, dtype=F16),
+    "gru of bf16": _recurrent("gru", batch=8, hidden=256, dtype=BF16),
+    "gru_linear_before_reset": _recurrent("gru_linear_before_reset", "reverse", hidden=256, has=("rb", "lengths")),
+    "rnn": _recurrent("rnn", hidden=16),
+    **{f"sort of {name}": _sort(name) for name in ("f16", "f64", "bool", "u32", "i64")},
+}
+
+
+@pytest.mark.slow
+def test_hopper(assemble: Assemble, check_resources: Callable[..., None]) -> None:
+    """Attention on tensor cores is by wgmma."""
+    results = assemble(90, _ON_TENSOR_CORES | _OTHERS)
+    check_resources(90, results)
+    assert [name for name in _ON_TENSOR_CORES if not results[name]["wgmma"]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [80, 100, "gfx942"])
+def test_other_gpus(arch: int | str, assemble: Assemble, check_resources: Callable[..., None]) -> None:
+    attention = {name: _ON_TENSOR_CORES[name] for name in ("f16 64", "bf16 128", "tf32 64")}
+    results = assemble(arch, attention | _OTHERS)
+    check_resources(arch, {name: made for name, made in results.items() if arch != 80 or name in attention})
+
+
+@pytest.mark.slow
+def test_sizes_that_are_not_known(assemble: Assemble) -> None:
+    """These may spill, as nothing is known of strides."""
+    sources = {f"attention of {d}": _attention(d, 64, causal=0, mask="mn") for d in (F16, F32, F64)}
+    case = recurrences.Case("gru", "bidirectional", has=("h0", "lengths"))
+    assemble(90, sources | {"gru": kernels.source(recurrences.kernel_of(case)[0], "kernel")})
