@@ -11,6 +11,8 @@ COMMANDS = {
     "compare": "time whole models against onnxruntime and OpenVINO",
     "ops": "time single operators the same way",
     "kernels": "matmul and convolution kernels alone, against the FMA peak",
+    "cubins": "the GPU kernels of whole models, built without a GPU: registers, shared memory, spills",
+    "gpu": "time whole models on an NVIDIA GPU against torch",
     "peak": "measure the machine: FMA peak and memory bandwidth",
     "startup": "import, compile and session time, overhead of run(), against their budgets",
     "threads": "one session, eight threads: runs per second, and memory, against onnxruntime",

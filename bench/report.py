@@ -12,15 +12,13 @@ import importlib.metadata
 import platform
 import re
 import subprocess
-from pathlib import Path
 
 from .compare import format_rows, zoo_row
 from .models import MODELS
 from .ops import measure_ops
 from .peak import cpu_info, cpus, describe, measure
 from .startup import format_checks, measure_startup
-
-RESULTS = Path(__file__).parent / "results"
+from .tables import RESULTS
 
 
 def report(rounds: int) -> str:

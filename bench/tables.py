@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"  # where reports are kept
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -51,7 +51,14 @@ from .walk import Walk
 
 
 class Templates(Protocol):
-    """What lowering asks of a target: how wide the panels of its packed weights are."""
+    """What lowering asks of a target: how its packed weights lie.
+
+    narrow_weights: whether those of convolutions keep their type where sums are computed in a wider one.
+    literal_sizes: whether kernels are made for the sizes that are known, or shared by layers of other sizes.
+    """
+
+    narrow_weights: bool
+    literal_sizes: bool
 
     def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
         """Panel width of a packed matmul operand, 0 if it is to stay unpacked."""
@@ -107,7 +114,8 @@ class _Lowering:
         rule: Callable[[Node], Body] = _ANCHORS[anchor.op.name].__get__(self) if anchor else self.loop_nest
         body = rule(anchor)  # type: ignore[arg-type]
         origin = tuple(dict.fromkeys(o for n in reversed(self.group.nodes) for o in n.origin if o))
-        return close(body, tuple(self.params), tuple(self.buffers), origin, self.bufs.program.indices)
+        indices, literal = self.bufs.program.indices, self.templates.literal_sizes
+        return close(body, tuple(self.params), tuple(self.buffers), origin, indices, literal)
 
     # -- parameters and names ----------------------------------------------------------------------------------------
 
@@ -417,13 +425,15 @@ class _Lowering:
         out = node.outputs[0]
         attrs = node.attrs
         *taps, ic, oc = (_int(d) for d in w.shape)
-        groups = attrs["groups"]
+        groups, acc = attrs["groups"], x.dtype.compute
         depthwise = groups == oc and ic == 1
-        facts = {**attrs, "ic": ic, "oc": oc, "taps": tuple(taps), "out": out.shape[1:-1], "dtype": x.dtype}
+        facts = {**attrs, "ic": ic, "oc": oc, "taps": tuple(taps), "out": out.shape[1:-1], "dtype": acc}
         nr = 0 if depthwise else self.templates.conv_nr(facts)
         panels = -(-(oc // groups) // nr) * nr if nr else 1
         winograd = not depthwise and self.templates.conv_winograd(facts)
         size = prod(taps) * oc if depthwise else groups * panels * (16 if winograd else prod(taps)) * ic
+        if w.dtype != acc and not self.templates.narrow_weights:
+            w = w.cast(acc)
         weight = Weight(w, "depthwise" if depthwise else "winograd" if winograd else "conv", nr, groups)
         n = Symbol("n", 0, x.shape[0])
         spatial = tuple(Symbol(f"x{i}", 0, d) for i, d in enumerate(x.shape[1:-1]))
@@ -435,7 +445,7 @@ class _Lowering:
         epilogue = self.epilogue(out, (n, *position, c))
         return Conv(
             n, spatial, channel, position, c, tuple(taps), attrs["strides"], attrs["dilations"], attrs["pads_low"],
-            groups, x_expr, w_param, x.dtype.compute, epilogue, nr, winograd,
+            groups, x_expr, w_param, acc, epilogue, nr, winograd,
         )  # fmt: skip
 
     def attention(self, node: Node) -> Attention:

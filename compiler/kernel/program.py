@@ -177,13 +177,12 @@ def close(
     buffers: tuple[int, ...],
     origin: tuple[str, ...],
     free: Collection[Symbol] = (),
+    literal: bool = False,
 ) -> Launch:
-    """Makes the body a function of formal sizes: model symbols, and in template kernels long constants, become p0, p1,
-    ...
-
-    so that equal kernels of different layers are equal objects."""
+    """Makes the body a function of formal sizes: model symbols become p0, p1, ..., and so do, in template kernels and
+    unless they are to be `literal`, long constants: equal kernels of different layers are then equal objects."""
     formal: dict[Size, Symbol] = {}
-    generalise = not isinstance(body, LoopNest)
+    generalise = not isinstance(body, LoopNest) and not literal
 
     def parameter(actual: Size, lower: int) -> Symbol:
         if actual not in formal:

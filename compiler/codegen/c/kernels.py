@@ -72,6 +72,9 @@ class CTemplates:
 
     approximate: algorithms that round differently, and spread an infinity to neighbours, are allowed (Winograd)."""
 
+    narrow_weights = False
+    literal_sizes = False
+
     def __init__(self, target: Target, approximate: bool = True) -> None:
         self.target = target
         self.approximate = approximate

@@ -51,6 +51,9 @@ class TritonTemplates:
     """Answers lowering's questions for a GPU (`kernel.lower.Templates`): weights lie as the graph has them, those of
     convolutions in one panel for each group."""
 
+    narrow_weights = True
+    literal_sizes = True  # tiles are chosen by them, and accesses are known to be aligned
+
     def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
         return 0
 
