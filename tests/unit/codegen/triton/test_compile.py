@@ -14,17 +14,18 @@ import pytest
 from unit.scalar.test_prims import CASTABLE
 
 from intaglio.compiler.codegen.triton import kernels, worker
+from intaglio.compiler.codegen.triton.tiles import extent
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, LoopNest, Param, Stage, Store
 from intaglio.compiler.kernel.schedule import schedule
 from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dim import Size, Symbol
-from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F32, DType
+from intaglio.compiler.scalar.dtype import DTYPES, F32, DType
 from intaglio.compiler.scalar.expr import Const, Expr, Load
 from intaglio.compiler.target import targets
 
 N = Symbol("n")
-SOME = [DTYPES[n] for n in ("f32", "f64", "bf16", "f8e4m3fn", "i8", "u16", "i64", "bool")]
+SOME = [DTYPES[n] for n in ("f32", "f64", "bf16", "i8", "u16", "bool")]
 DTYPES_FOR = {"cuda:sm_90": CASTABLE, "cuda:sm_80": SOME, "cuda:sm_100": SOME, "hip:gfx942": SOME}
 
 
@@ -56,7 +57,7 @@ def compiled(sources: dict[str, Kernel], gpu: str, folder: Path) -> None:
 
 
 def elementwise(values: list[Expr], inputs: list[DType], i: Symbol) -> Kernel:
-    params = [Param(d, i.extent or 1, False) for d in inputs] + [Param(v.dtype, i.extent or 1, True) for v in values]
+    params = [Param(d, extent(i), False) for d in inputs] + [Param(v.dtype, extent(i), True) for v in values]
     stages = [Stage(v, Store(len(inputs) + k, i), (i,)) for k, v in enumerate(values)]
     return Kernel(tuple(params), (N,), LoopNest((), tuple(stages)))
 
@@ -143,9 +144,3 @@ def test_memory_is_read_in_vectors(tmp_path: Path) -> None:
         narrow = re.findall(r"(ld|st)\.global\.b32", ptx.read_text())
         assert {"ld", "st"} <= set(wide), name
         assert bool(narrow) == (name == "flat"), name
-
-
-def test_bools_are_bytes(tmp_path: Path) -> None:
-    i = Symbol("i", 0, N)
-    value = prims.call("and", Load(0, i, BOOL), prims.call("not", Load(1, i, BOOL)))
-    compiled({"bools": elementwise([value], [BOOL, BOOL], i)}, "cuda:sm_90", tmp_path)
