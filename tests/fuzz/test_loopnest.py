@@ -249,9 +249,13 @@ def test_c_agrees_with_interpreter(seed: int) -> None:
     check(seed, compilers[seed % len(compilers)])
 
 
+def nest_for_triton(seed: int) -> tuple[Kernel, Nest]:
+    """One that Triton can express: no column and no scan is kept."""
+    nest = Nest(random.Random(seed), points=1 << 9, kept=("plain", "reduce"))
+    return (blocked(nest) if seed % 10 == 9 else nest.kernel()), nest
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_triton_agrees_with_interpreter(seed: int, check_triton: Callable[..., object]) -> None:
-    """Only of nests that it can express: no column and no scan is kept."""
-    nest = Nest(random.Random(seed), points=1 << 9, kept=("plain", "reduce"))
-    kernel = blocked(nest) if seed % 10 == 9 else nest.kernel()
+    kernel, nest = nest_for_triton(seed)
     check_triton(kernel, nest.data, [nest.sizes[s] for s in kernel.sizes], rtol=0, atol=0)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz.test_loopnest import nest_for_triton
 from unit.scalar.test_prims import CASTABLE
 
 from intaglio.compiler.codegen.triton import kernels, worker
@@ -106,6 +107,11 @@ def test_all_that_expressions_and_loops_have(gpu: str, tmp_path: Path) -> None:
     sources = {f"all_{d}": all_of(d) for d in dtypes}
     sources |= {f"combined_{d}": all_combined(d) for d in dtypes if d.compute == d}
     compiled(sources, gpu, tmp_path)
+
+
+def test_random_nests(tmp_path: Path) -> None:
+    """Those that tests/fuzz runs under the interpreter: masks, gathers, scatters, kept values."""
+    compiled({f"seed{seed}": nest_for_triton(seed)[0] for seed in range(12)}, "cuda:sm_90", tmp_path)
 
 
 def added(shape: tuple[Size, ...], loads: tuple[tuple[int, ...], ...]) -> Kernel:
