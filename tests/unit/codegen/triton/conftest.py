@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,12 @@ def assemble(tmp_path: Path) -> Assemble:
 
 
 @pytest.fixture
-def check_resources() -> Callable[[int | str, dict[str, dict[str, Any]]], None]:
-    """check_resources(arch, answers of assemble): no register goes to memory, and blocks fit."""
+def check_resources() -> Callable[..., None]:
+    """check_resources(arch, answers of assemble, spilling=()): blocks fit; no registers go to memory but of `spilling`."""
     shared = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10, "gfx942": 64 << 10}  # bytes that a program may have
 
-    def check(arch: int | str, answers: dict[str, dict[str, Any]]) -> None:
-        assert {name: made["spills"] for name, made in answers.items() if made["spills"]} == {}
+    def check(arch: int | str, answers: dict[str, dict[str, Any]], spilling: Collection[str] = ()) -> None:
+        assert {name: made["spills"] for name, made in answers.items() if made["spills"] and name not in spilling} == {}
         assert {name: made["shared"] for name, made in answers.items() if made["shared"] > shared[arch]} == {}
 
     return check
