@@ -88,7 +88,7 @@ def assemble(tmp_path: Path) -> Assemble:
 
 @pytest.fixture
 def check_resources() -> Callable[..., None]:
-    """check_resources(arch, answers of assemble, spilling=()): blocks fit; no registers go to memory but of `spilling`."""
+    """check_resources(arch, answers of assemble, spilling=()): blocks fit; registers stay, but of `spilling`."""
     shared = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10, "gfx942": 64 << 10}  # bytes that a program may have
 
     def check(arch: int | str, answers: dict[str, dict[str, Any]], spilling: Collection[str] = ()) -> None:
