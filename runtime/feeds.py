@@ -1,8 +1,9 @@
 """Checks what a run is fed, and turns it into arrays that a program can read.
 
-In: names and anything array-like. Out: C-contiguous arrays of the declared dtypes, and the values of the symbolic
-dimensions. Errors are onnxruntime's, in its order: missing names, values that cannot be converted, unknown names,
-dtypes, ranks and dimensions. It must never cast an array: a wrong dtype is an error.
+In: names and anything array-like. Out: C-contiguous arrays of the declared dtypes (what is in the memory of a GPU
+stays there), and the values of the symbolic dimensions. Errors are onnxruntime's, in its order: missing names, values
+that cannot be converted, unknown names, dtypes, ranks and dimensions. It must never cast an array: a wrong dtype is an
+error.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from . import dlpack
 from .dtypes import numpy_dtype, type_name
 from .errors import Fail, InvalidArgument
 from .seeds import random_bits
+from .tensor import DeviceTensor, Tensor
 from .value import OrtValue
 
 Array = np.ndarray[Any, Any]
@@ -50,7 +52,7 @@ def inputs_of(entries: Sequence[Mapping[str, Any]]) -> list[Input]:
     return [Input(each["name"], each["type"], numpy_dtype(each["type"]), tuple(each["shape"])) for each in entries]
 
 
-def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Array]:
+def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Tensor]:
     """The arrays of a feed by name, those that are None left out.
 
     Raises ValueError for a missing name, RuntimeError for what is no array.
@@ -60,7 +62,7 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
     if missing:
         raise ValueError(f"Required inputs ({missing}) are missing from input feed ({names}).")
     declared = {each.name: each for each in (*inputs, *optional)}
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Tensor] = {}
     for name, value in feed.items():
         if not isinstance(name, str):
             kind = type(name).__name__
@@ -70,7 +72,7 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
     return arrays
 
 
-def fit(arrays: Mapping[str, Array], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Array]:
+def fit(arrays: Mapping[str, Tensor], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Tensor]:
     """The same arrays, checked against the model one by one, in the byte order and the layout that a program reads.
 
     Raises InvalidArgument for what does not fit.
@@ -84,7 +86,7 @@ def fit(arrays: Mapping[str, Array], inputs: Sequence[Input], optional: Sequence
     return fitted
 
 
-def in_order(arrays: Mapping[str, Array], inputs: Sequence[Input]) -> list[Array]:
+def in_order(arrays: Mapping[str, Tensor], inputs: Sequence[Input]) -> list[Tensor]:
     """The arrays as a program takes them. Raises Fail for an input that was None."""
     for each in inputs:
         if each.name not in arrays:
@@ -92,7 +94,7 @@ def in_order(arrays: Mapping[str, Array], inputs: Sequence[Input]) -> list[Array
     return [arrays[each.name] for each in inputs]
 
 
-def _array(value: Any, name: str, declared: Input | None) -> Array:
+def _array(value: Any, name: str, declared: Input | None) -> Tensor:
     """Anything array-like as an array; plain Python values take the declared dtype, as onnxruntime has it for lists."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "c" or type_name(value.dtype) is None:
@@ -100,8 +102,8 @@ def _array(value: Any, name: str, declared: Input | None) -> Array:
         return np.asarray(value)
     if isinstance(value, OrtValue):
         value = value.content()
-        if isinstance(value, np.ndarray):
-            return value
+    if isinstance(value, (np.ndarray, DeviceTensor)):
+        return value
     if isinstance(value, Mapping):
         raise _no_map(value, declared)
     if isinstance(value, (str, bytes)):
@@ -132,13 +134,14 @@ def _no_map(value: Mapping[Any, Any], declared: Input | None) -> Exception:
     return InvalidArgument(f"Unexpected input data type. Actual: (({kind})) , expected: (({expected}))")
 
 
-def _typed(array: Array, declared: Input) -> Array:
+def _typed(array: Tensor, declared: Input) -> Tensor:
     if array.dtype == declared.dtype:
         return array
-    if array.dtype.newbyteorder("=") == declared.dtype:  # big-endian: swapped, where onnxruntime misreads it
-        return array.astype(declared.dtype)
-    if declared.type == "tensor(string)" and array.dtype.kind in "US":
-        return _strings(array)
+    if isinstance(array, np.ndarray):
+        if array.dtype.newbyteorder("=") == declared.dtype:  # big-endian: swapped, where onnxruntime misreads it
+            return array.astype(declared.dtype)
+        if declared.type == "tensor(string)" and array.dtype.kind in "US":
+            return _strings(array)
     actual = type_name(array.dtype) or str(array.dtype)
     raise InvalidArgument(
         f"Unexpected input data type. Actual: ({actual}) , expected: ({declared.type}) for input: {declared.name}"
@@ -151,7 +154,7 @@ def _strings(array: Array) -> Array:
     return array.astype(object)
 
 
-def _shaped(array: Array, declared: Input) -> Array:
+def _shaped(array: Tensor, declared: Input) -> Tensor:
     """Checks the rank and the fixed dimensions."""
     name, shape = declared.name, declared.shape
     if array.ndim != len(shape):
@@ -170,9 +173,9 @@ def _shaped(array: Array, declared: Input) -> Array:
     return array
 
 
-def _ready(array: Array) -> Array:
+def _ready(array: Tensor) -> Tensor:
     """C-contiguous and aligned; a copy where it has to be."""
-    if array.flags.num & _REQUIRED == _REQUIRED:
+    if isinstance(array, DeviceTensor) or array.flags.num & _REQUIRED == _REQUIRED:
         return array
     return np.array(array, order="C", copy=True)
 
@@ -180,9 +183,10 @@ def _ready(array: Array) -> Array:
 def bind(symbols: Sequence[Mapping[str, Any]], inputs: Sequence[Input], arrays: Sequence[Array]) -> list[int]:
     """The value of each symbol: a dimension, or an element of a small integer input on which shapes depend.
 
-    Raises Disagreement where two dimensions of a name differ, InvalidArgument where a value is too small."""
+    Raises Disagreement where dimensions of a name differ, and might broadcast; InvalidArgument where they cannot, or a
+    value is too small."""
     values = []
-    differing: list[tuple[str, str]] = []  # symbols with what is wrong
+    differing: list[tuple[str, str, bool]] = []  # symbols, what is wrong, whether it might broadcast
     for symbol in symbols:
         if "element" in symbol:
             source, position = symbol["element"]
@@ -201,15 +205,18 @@ def bind(symbols: Sequence[Mapping[str, Any]], inputs: Sequence[Input], arrays: 
                     f" index: {other_axis} Got: {arrays[other].shape[other_axis]} Expected: {value}\n"
                     f" (dimension '{text}' is {value} in input {inputs[first].name}) {_FIX}"
                 )
-                differing.append((symbol["name"], reason))
+                differing.append((symbol["name"], reason, 1 in (value, arrays[other].shape[other_axis])))
         if value < symbol.get("lower", 0):
             raise InvalidArgument(
                 f"Got invalid dimensions for input: {inputs[first].name} for the following indices\n"
                 f" index: {axis} Got: {value} Expected: at least {symbol['lower']}\n {_FIX}"
             )
         values.append(value)
+    for _, reason, broadcasts in differing:
+        if not broadcasts:
+            raise InvalidArgument(reason)
     if differing:
-        raise Disagreement(differing[0][1], tuple(sorted({name for name, _ in differing})))
+        raise Disagreement(differing[0][1], tuple(sorted({name for name, _, _ in differing})))
     return values
 
 

@@ -668,6 +668,7 @@ def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, An
             compile_model(model, make_options(**settings, data=options.given), directory, progress)
         except (Fail, InvalidArgument, InvalidGraph) as error:
             where = f"Load model from {model} failed:" if isinstance(model, str) else ""
-            if error.text.startswith((where, "External data", "Exception during")):  # found after loading
+            after_loading = ("External data", "Exception during initialization")
+            if error.text.startswith((where, *after_loading)):
                 raise
             raise type(error)(where + error.text) from None

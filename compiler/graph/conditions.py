@@ -6,7 +6,7 @@ without symbols has none. Kernels rely on these: an index map is in bounds only 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..scalar.dim import Dim, Size, known_eq, known_le
@@ -51,19 +51,25 @@ def _holds(c: Condition) -> bool:
     return known_eq(c.left, c.right) is True or (c.or_one and known_eq(c.left, 1) is True)
 
 
+def _broadcast(dims: Sequence[Size], target: Sequence[Size]) -> Iterator[Condition]:
+    for d, t in zip(reversed(dims), reversed(target)):
+        if d != t and d != 1:
+            yield Condition(d, t, f"dimensions {_brief(d, t)} do not broadcast", or_one=True)
+
+
 def _of_node(node: Node) -> Iterator[Condition]:
     name = node.op.name
     out = node.outputs[0]
     if name in ("map", "broadcast", "matmul", "attention"):
         fixed = 2 if name in ("matmul", "attention") else 0
-        for v in node.inputs:
-            dims = v.shape[: len(v.shape) - fixed] if name == "matmul" else v.shape
-            target = out.shape[: len(out.shape) - fixed] if name == "matmul" else out.shape
-            if name == "attention":
-                continue
-            for d, t in zip(reversed(dims), reversed(target)):
-                if d != t and d != 1:
-                    yield Condition(d, t, f"dimensions {_brief(d, t)} do not broadcast", or_one=True)
+        for v in node.inputs[:3] if name == "attention" else node.inputs:
+            yield from _broadcast(v.shape[: len(v.shape) - fixed], out.shape[: len(out.shape) - fixed])
+    if name == "attention":
+        q, k, v, *mask = node.inputs
+        yield Condition(q.shape[-1], k.shape[-1], f"queries and keys of the sizes {_brief(q.shape[-1], k.shape[-1])}")
+        yield Condition(k.shape[-2], v.shape[-2], f"{_brief(k.shape[-2], v.shape[-2])} keys and values")
+        for each in mask:
+            yield from _broadcast(each.shape, (*out.shape[:-2], q.shape[-2], k.shape[-2]))
     if name == "matmul":
         a, b = node.inputs
         yield Condition(a.shape[-1], b.shape[-2], "MatMul dimension mismatch")

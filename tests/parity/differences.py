@@ -53,9 +53,9 @@ class Difference(NamedTuple):
 DIFFERENT = [
     Difference(
         "inputs that disagree on a named dimension", "not checked: a size of 1 is broadcast, others fail in a kernel",
-        "what broadcasts runs, on code that is compiled when it first happens; for others InvalidArgument, which names "
-        "the input, the dimension and both sizes",
-        "the name of the dimension tells what is wrong, the kernel that fails does not",
+        "a size of 1 is broadcast, by code that is compiled when it first happens; for others InvalidArgument, which "
+        "names the input, the dimension and both sizes",
+        "a mask of the wrong length must not go unnoticed; the kernel that fails does not tell its name",
     ),
     Difference(
         "outputs and `OrtValue.numpy()` of float8e4m3fn", "raw uint8", "`ml_dtypes.float8_e4m3fn`",

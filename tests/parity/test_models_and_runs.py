@@ -104,7 +104,7 @@ PAIR = model([helper.make_node("Mul", ["a", "b"], ["y"], name="node")], [info("a
 SELF = model([helper.make_node("Add", ["a", "b"], ["y"])], [info("a", T.FLOAT, ["n", "n"]), info("b", T.FLOAT, ["n"])])
 BROADCAST: dict[str, tuple[bytes, dict[str, Any]]] = {
     "second": (PAIR, {"a": A, "b": A[:1]}), "first": (PAIR, {"a": A[:1], "b": A}), "equal": (PAIR, {"a": A, "b": A}),
-    "within": (SELF, {"a": A, "b": A[0]}), "both": (SELF, {"a": A[:, :1], "b": A[0]}),
+    "within": (SELF, {"a": A[:1], "b": A[0]}), "both": (SELF, {"a": A[:, :1], "b": A[0, :1]}),
 }  # fmt: skip
 
 
@@ -403,3 +403,29 @@ def test_external_data(name: str, tmp_path: Path) -> None:
             result = result[0], text.replace(str(folder), "FOLDER")
         told.append((result, warned))
     assert told[1] == told[0]
+
+
+# ---- Attention whose mask has dimensions of its own ------------------------------------------------------------------
+
+
+def attention() -> bytes:
+    """softmax(q @ k.T + mask) @ v, which becomes one kernel; nothing in the model says that the mask fits."""
+    nodes = [
+        helper.make_node("Transpose", ["k"], ["t"], perm=[0, 1, 3, 2]), helper.make_node("MatMul", ["q", "t"], ["s"]),
+        helper.make_node("Add", ["s", "mask"], ["a"]), helper.make_node("Softmax", ["a"], ["p"], axis=-1),
+        helper.make_node("MatMul", ["p", "v"], ["y"]),
+    ]  # fmt: skip
+    shapes = {"q": ["b", 2, "l", 4], "k": ["b", 2, "s", 4], "v": ["b", 2, "s", 4], "mask": ["mb", 1, "ml", "ms"]}
+    return model(nodes, [info(name, T.FLOAT, shape) for name, shape in shapes.items()])
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 3, 5), (1, 1, 3, 5), (2, 1, 1, 5), (1, 1, 1, 1), (2, 1, 3, 4), (3, 1, 3, 5), (2, 1, 2, 5)], ids=str)
+def test_masks(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    feed = {n: random.standard_normal(s).astype(np.float32) for n, s in (("q", (2, 2, 3, 4)), ("k", (2, 2, 5, 4)), ("v", (2, 2, 5, 4)), ("mask", shape))}
+    theirs, ours = (outcome(lambda ort, _: ort.InferenceSession(attention()).run(None, feed), engine, "")[0] for engine in ENGINES)
+    if theirs[0] == "Fail":
+        assert ours[0] == "Fail"
+    else:
+        theirs, ours = (engine.InferenceSession(attention()).run(None, feed)[0] for engine in ENGINES)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
