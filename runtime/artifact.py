@@ -36,8 +36,8 @@ The manifest, a JSON object:
     modelmeta         the fields of metadata.ModelMetadata
     device            of models for a GPU: {"gpus": ["cuda:sm_90"], "kernels": [...], "steps": 3, "straight": true,
                       "host_inputs": [0], "host_outputs": []}: which GPUs there is code for; of each kernel {"name":
-                      "d1", "arguments": ["*fp32", "i32"], "source": [0, 10], "binaries": {"cuda:sm_90": {"at": [10, 99],
-                      "threads": 128, "shared": 0, "registers": 32, "spills": 0, "scratch": 0}}}, places being
+                      "d1", "arguments": ["*fp32", "i32"], "source": [0, 10], "binaries": {"cuda:sm_90": {"at": [10,
+                      99], "threads": 128, "shared": 0, "registers": 32, "spills": 0, "scratch": 0}}}, places being
                       [offset, size] in device.bin; how many steps run there; whether every run is the same work; the
                       inputs and outputs that the host reads or writes
     steps             how many steps intaglio_mark notes; 0 where absent

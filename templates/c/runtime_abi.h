@@ -102,6 +102,8 @@ typedef struct intaglio_call {
 
 #define INTAGLIO_FLUSH_DENORMALS 1
 
+#define INTAGLIO_TOO_LARGE (-1) /* what the device says of a buffer that its indices cannot reach the end of */
+
 /* Status of a run. A positive status is a failure of the program itself: 1 + index into the manifest's `errors`. */
 #define INTAGLIO_OK 0
 #define INTAGLIO_TERMINATED (-1)

@@ -11,7 +11,10 @@ from onnx import TensorProto, helper
 import intaglio
 
 
-@pytest.mark.parametrize(("groups", "taps", "kind"), [(1, 3, "Conv"), (1, 1, "Matmul"), (4, 3, "Conv"), (16, 3, "Conv")])
+CASES = [(1, 3, "Conv"), (1, 1, "Matmul"), (4, 3, "Conv"), (16, 3, "Conv")]
+
+
+@pytest.mark.parametrize(("groups", "taps", "kind"), CASES)
 def test_convolutions(groups: int, taps: int, kind: str) -> None:
     rng = np.random.default_rng(0)
     w = (rng.standard_normal((16, 16 // groups, taps, taps)) * 0.1).astype(np.float16)

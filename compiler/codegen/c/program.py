@@ -230,8 +230,10 @@ class _Program:
         }
 
     def start(self, launch: Launch) -> dict[str, object]:
-        """A launch on the device."""
+        """A launch on the device, whose indices have 32 bits: `elements` are the sizes of its buffers."""
         kernel = self.device[launch.kernel]
+        actual = dict(zip(launch.kernel.sizes, launch.sizes))
+        elements = dict.fromkeys(substitute(p.size, actual) for p in launch.kernel.params)
         self.works.append("0")
         self.names.append(kernel.name)
         return {
@@ -240,7 +242,8 @@ class _Program:
             "kernel": kernel.number,
             "buffers": [self.address(b, device=True) for b in launch.buffers],
             "sizes": [self.text(s) for s in launch.sizes],
-            "programs": self.text(substitute(kernel.programs, dict(zip(launch.kernel.sizes, launch.sizes)))),
+            "programs": self.text(substitute(kernel.programs, actual)),
+            "elements": [self.text(s) for s in elements if not isinstance(s, int)],
         }
 
     def copy(self, step: Copy) -> dict[str, object]:

@@ -123,7 +123,8 @@ def _blocks(body: Conv, factor: DType) -> Blocks:
     if not body.nr:
         return Blocks("outer", _PIXELS, tile_length(_columns(body), _DEPTHWISE_COLUMNS), 1, 4, 2)
     depth = _channels(body) * (prod(body.taps) if _flat(body) else 1)
-    return gemm.blocks_of(_pixels(body), _columns(body), depth, body.groups, body.acc, factor, _UNKNOWN)
+    sizes = _pixels(body), _columns(body), depth, body.groups
+    return gemm.blocks_of(*sizes, body.acc, factor, body.epilogue, _UNKNOWN)
 
 
 def _positions(body: Conv, tap: Symbol) -> list[Size]:

@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...kernel.ir import Kernel
+from ...kernel.ir import Kernel, Stage
 from ...scalar.dim import Size, ceil_div, known_eq, upper_bound
 from ...scalar.dtype import BF16, F16, F32, I8, I32, DType
-from ...scalar.expr import Call, Expr
+from ...scalar.expr import Call, Expr, walk
+from ...scalar.prims import TABLE
 from ..render import render
 from .expr import Printer, value_type
 from .holes import Piece
@@ -66,14 +67,22 @@ def has_dot(factor: DType) -> bool:
 
 
 def blocks_of(
-    rows: Size, columns: Size, depth: Size, batch: Size, acc: DType, factor: DType, unknown: int = 1024
+    rows: Size,
+    columns: Size,
+    depth: Size,
+    batch: Size,
+    acc: DType,
+    factor: DType,
+    epilogue: Sequence[Stage],
+    unknown: int = 1024,
 ) -> Blocks:
     """Blocks for a product with factors of that type; rows and columns of them do not depend on it.
 
     unknown: what rows and columns without a bound are taken for.
     """
-    m, n = _tile(rows, columns, depth, batch, acc, unknown)
-    warps = 8 if m * n >= 128 * 128 else 4
+    crowded = _is_written_out(epilogue)
+    m, n = _tile(rows, columns, depth, batch, acc, crowded, unknown)
+    warps = 8 if m * n >= (128 * 64 if crowded else 128 * 128) else 4
     if not has_dot(factor):
         return Blocks("outer", m, n, 1, warps, 2)
     k = _depth(depth, _ROW_BYTES // factor.itemsize, max(_LEAST, 32 // factor.itemsize))
@@ -125,14 +134,23 @@ def mask(out: Printer, positions: str, size: Size, length: int) -> str | None:
     return None if known_eq(size % length, 0) is True else f"({positions} < {out.size(size)})"
 
 
-def _tile(rows: Size, columns: Size, depth: Size, batch: Size, acc: DType, unknown: int) -> tuple[int, int]:
+def _is_written_out(epilogue: Sequence[Stage]) -> bool:
+    """Whether it has functions by their expansions, whose parts need registers beside those of the accumulators."""
+    calls = (e for e in walk(*(stage.value for stage in epilogue)) if isinstance(e, Call))
+    prims = ((TABLE[e.prim], e.args[-1].dtype) for e in calls)
+    return any(prim.expand is not None and prim.triton_spelling(dtype) is None for prim, dtype in prims)
+
+
+def _tile(
+    rows: Size, columns: Size, depth: Size, batch: Size, acc: DType, crowded: bool, unknown: int
+) -> tuple[int, int]:
     """The first tile that makes enough programs, or the last one; no longer than the extents, where that is allowed.
 
     Where the length of lines in memory is not known they may begin anywhere, and each number has an address of its own:
     registers for that are as scarce as those for wide accumulators.
     """
     scattered = upper_bound(columns) is None or upper_bound(depth) is None
-    for most_m, most_n in _TILES[2 if scattered else 1 if acc.itemsize > 4 else 0 :]:
+    for most_m, most_n in _TILES[2 if scattered else 1 if acc.itemsize > 4 or crowded else 0 :]:
         m, n = max(_LEAST, tile_length(rows, most_m)), max(_LEAST, tile_length(columns, most_n))
         if _typical(batch, 1) * -(-_typical(rows, unknown) // m) * -(-_typical(columns, unknown) // n) >= _PROGRAMS:
             break

@@ -65,4 +65,4 @@ def _blocks(body: Matmul) -> Blocks:
     factor = gemm.factors(body.a, body.b, body.acc)[0].dtype
     if known_eq(m, 1) is True:
         return gemm.inner_blocks(n, k, _batch(body))
-    return gemm.blocks_of(m, n, k, _batch(body), body.acc, factor)
+    return gemm.blocks_of(m, n, k, _batch(body), body.acc, factor, body.epilogue)
