@@ -1,4 +1,5 @@
-"""LoopNest kernels -> Triton: one program is one point of the outer domain, its stages run over tiles.
+"""LoopNest kernels -> Triton: one program is one point of the outer domain, or, where that is little work, a block of
+points along one of its axes; its stages run over tiles.
 
 In: a Kernel whose body is a LoopNest. Out: Triton source, and the number of programs in the kernel's sizes.
 
@@ -22,6 +23,7 @@ from ...errors import Unsupported
 from ...graph.index import delinear
 from ...kernel.ir import Kernel, Let, LoopNest, Stage
 from ...kernel.rebuild import map_expr, map_sizes
+from ...kernel.schedule import demote
 from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, known_eq, linear_in, prod, substitute, symbols, upper_bound
 from ...scalar.dtype import BOOL, I32, DType
@@ -33,6 +35,7 @@ from .tiles import TILE, Source, arguments, extent, parameters, printer, tile_le
 COLUMNS = frozenset((1,))
 BOTH = frozenset((0, 1))
 _NARROW = 64  # columns of a tile of a reduction that keeps them apart
+_SHORT = 32  # elements of a reduction that are too few for a program, and points that are too few for a block
 _SCANNED = 1024  # elements of a tile of a scan
 _LONG = 512  # elements of a block whose accesses without masks are worth a second text
 _VECTOR = 16  # elements that one access takes at most
@@ -41,14 +44,14 @@ _BITS = {"and": "bit_and", "or": "bit_or", "xor": "bit_xor", "min": "bit_and", "
 
 def tasks(body: LoopNest) -> Size:
     """The number of programs: points of the outer domain."""
-    return prod(extent(s) for s in body.outer)
+    return prod(extent(s) for s in _blocked(body).outer)
 
 
 def source(kernel: Kernel, name: str) -> Source:
     """The kernel's source. Raises Unsupported for what Triton cannot express."""
     body = kernel.body
     assert isinstance(body, LoopNest)
-    nest = _Nest(kernel, body)
+    nest = _Nest(kernel, _blocked(body))
     text = render(
         "triton/loopnest.py.j2",
         name=name,
@@ -58,6 +61,19 @@ def source(kernel: Kernel, name: str) -> Source:
         functions=list(nest.out.functions.definitions.values()),
     )
     return Source(text, arguments(kernel), warps_of(nest.widest), 2)
+
+
+def _blocked(body: LoopNest) -> LoopNest:
+    """Points whose stages are short reductions, as of windows, and what is made of them, in blocks along an axis: the
+    last one, or, where that is short, a longer one."""
+    sizes = [upper_bound(prod(extent(s) for s in stage.reduce_axes)) for stage in body.stages]
+    if not body.outer or max((x for x in sizes if x is not None), default=0) > _SHORT or None in sizes:
+        return body
+    if not any(stage.reduce for stage in body.stages) or any(stage.axes for stage in body.stages):
+        return body
+    bounds = [upper_bound(extent(s)) for s in body.outer]
+    long = [s for s, bound in zip(body.outer, bounds) if bound is None or bound >= _SHORT]
+    return demote(body, (long or body.outer)[-1], _NARROW)
 
 
 class _Nest:

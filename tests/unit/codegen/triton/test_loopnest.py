@@ -305,3 +305,25 @@ def test_blocks_of_any_length(n: int, check_triton: Check) -> None:
     k = kernel(nest, N, N, N)
     check_triton(k, data(k, n, 1), (n, 1))
     assert "mask=" in kernels.source(k, "kernel").text
+
+
+@pytest.mark.parametrize(("d", "window"), [(5, 3), (64, 32), (150, 4), (40, 33)])
+def test_windows_in_blocks(d: int, window: int, check_triton: Check) -> None:
+    """A short reduction is too little for a program, a long one is not."""
+    y, x, r = Symbol("y", 0, N), Symbol("x", 0, D), Symbol("r", 0, window)
+    row = D + window - 1
+    stages = (
+        Stage(Load(0, y * row + x + r, F32), None, reduce_axes=(r,), reduce="add"),
+        Stage(Local(0, 0, F32) / Const(window, F32), Store(1, y * D + x)),
+    )
+    k = kernel(LoopNest((y, x), stages), N * row, N * D)
+    check_triton(k, data(k, 3, d), (3, d))
+    assert evaluate(kernels.tasks(k), {N: 3, D: d}) == 3 * (d if window > 32 else -(-d // 64))
+
+
+def test_blocks_are_along_an_axis_that_is_long(check_triton: Check) -> None:
+    y, x, r = Symbol("y", 0, 70), Symbol("x", 0, 3), Symbol("r", 0, 4)
+    stage = Stage(Load(0, y * 12 + x * 4 + r, F32), Store(1, y * 3 + x), reduce_axes=(r,), reduce="max")
+    k = kernel(LoopNest((y, x), (stage,)), 840, 210)
+    check_triton(k, data(k, 1, 1), (1, 1))
+    assert kernels.tasks(k) == 2 * 3
