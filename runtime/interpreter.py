@@ -59,11 +59,24 @@ def _mend() -> None:
     """Makes the interpreter, up to 3.9, do what the compiler does: see each function."""
     from triton.runtime import interpreter
 
+    interpreter.InterpretedFunction.__call__ = _call
     interpreter.InterpreterBuilder.create_splat = _splat
     interpreter.InterpreterBuilder.cast_impl = _cast
     interpreter.InterpreterBuilder.create_dot = _dot
     interpreter.ReduceOps.generic_reduce = _reduce
     interpreter.ScanOps.generic_scan = _scan
+
+
+def _call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """The whole language is patched for each call of a function, though it is patched while a kernel runs: that takes
+    a hundred times as long as most functions. Functions of the language itself see it as another module."""
+    from triton.language.core import is_builtin
+    from triton.runtime.interpreter import _patch_lang
+
+    names = self.fn.__globals__
+    if any(is_builtin(names[module].load) for module in ("tl", "core") if module in names):
+        _patch_lang(self.fn)
+    return self.rewrite()(*args, **kwargs)
 
 
 def _splat(self: Any, result: Any, value: Any) -> Any:
