@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Unsupported
-from ..graph.ir import Value, constant, reachable, track_content
+from ..graph.ir import RANDOM, Value, constant, reachable, track_content
 from ..scalar.dim import Dim, Size, Symbol, prod, substitute, symbols
 from ..scalar.dtype import I64, DType
 
@@ -66,7 +66,7 @@ def random_symbol() -> Symbol:
     Raises Unsupported in sub-graphs that run more or less than once."""
     if _current.get().inside:
         raise Unsupported("random numbers without a seed where data decides what is run")
-    return fresh_symbol("random", LEAST)
+    return fresh_symbol(RANDOM, LEAST)
 
 
 def bound(v: Value, lower: int = 0, name: str = "n", upper: Size | None = None) -> Size:

@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 Signature = tuple[tuple[Size, ...], DType]
 STATIC_LIMIT = 1 << 27  # elements that a constant operation may always make: the largest layer of VGG, not more
 CONTENT_LIMIT = 1024  # elements of an integer tensor whose symbolic content is tracked
+RANDOM = "random"  # symbols called so, and a number, have another value in each run, which nothing binds
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..scalar.dim import Size, Symbol, symbols
 from ..scalar.dtype import I64
 from .interp import sizes_in
-from .ir import Graph, Node, Value, make, subgraphs
+from .ir import RANDOM, Graph, Node, Value, make, subgraphs
 
 
 def verify(graph: Graph, outer: frozenset[Symbol] = frozenset()) -> None:
@@ -16,8 +16,8 @@ def verify(graph: Graph, outer: frozenset[Symbol] = frozenset()) -> None:
 
     every node comes after its inputs, and its outputs belong to it; every operation has its attributes and
     no others; shapes, dtypes and contents are what the operation's rule gives; symbols come from the graph's
-    inputs, from bindings that are made before, or from around a sub-graph (`outer`); every input that is reached
-    is one of the graph's; bindings are i64 scalars; sub-graphs are well formed."""
+    inputs, from bindings that are made before, or from around a sub-graph (`outer`), or are random numbers; every
+    input that is reached is one of the graph's; bindings are i64 scalars; sub-graphs are well formed."""
     known = {s for v in graph.inputs for d in (*v.shape, *contents(v)) for s in symbols(d)} | outer
     for symbol, value in graph.bindings.items():
         _check((value.dtype, value.shape) == (I64, ()), "the graph", f"{symbol} is bound to {value}, no i64 scalar")
@@ -59,7 +59,7 @@ def _check_node(node: Node, known: set[Symbol], where: str) -> None:
     extra = set(node.attrs) - node.op.attrs
     _check(not extra, where, f"unknown attributes {sorted(extra)}")
     for size in sizes_in(node.attrs):
-        unknown = symbols(size) - known
+        unknown = {s for s in symbols(size) - known if s.name.partition("#")[0] != RANDOM}
         _check(not unknown, where, f"{size} has symbols that no input gives: {sorted(map(str, unknown))}")
     try:
         again = make(node.op.name, node.inputs, **node.attrs)

@@ -112,8 +112,9 @@ class _Checker:
         self.inside(store.index, self.params[store.buffer].size, known, what)
 
     def inside(self, index: Size, size: Size, known: frozenset[Symbol], what: str) -> None:
-        """An index need not be provably inside, but must not be provably outside, unless its loop never runs."""
-        if any(s.extent == 0 for s in known):
+        """An index need not be provably inside, but must not be provably outside, unless its loop never runs: that of
+        a buffer without elements does not, whatever its extent is known to be."""
+        if size == 0 or any(s.extent == 0 for s in known):
             return
         high = upper_bound(index)
         self.check(high is None or high >= 0, what, f"the index {index} is negative")

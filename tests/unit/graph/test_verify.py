@@ -75,3 +75,9 @@ def test_what_is_wrong_is_named(spoil: Callable[[Graph, Value], None], message: 
     spoil(g, y)
     with pytest.raises(AssertionError, match=message):
         verify(g)
+
+
+def test_random_numbers_come_from_nowhere() -> None:
+    verify(Graph([], [size_value(Symbol("random#0")) + 1], ["y"]))
+    with pytest.raises(AssertionError, match="random2 has symbols that no input gives"):
+        verify(Graph([], [size_value(Symbol("random2")) + 1], ["y"]))

@@ -61,3 +61,9 @@ def test_reads_of_stages_that_keep_nothing() -> None:
         verify(kernel(STAGE, with_value(Local(0, COLUMN, F32))))
     with pytest.raises(AssertionError, match="reads stage 0 of f32 as f64"):
         verify(kernel(Stage(X, None, (COLUMN,)), Stage(Local(0, COLUMN, F64), None, (COLUMN,))))
+
+
+def test_a_buffer_without_elements_may_be_read_in_loops_that_never_run() -> None:
+    """As for a shape from data that is found to have no elements, either, before the loops begin."""
+    stage = Stage(Load(0, COLUMN, F32), Store(1, COLUMN), axes=(COLUMN,))
+    verify(Kernel((Param(F32, 0, False), Param(F32, N, True)), (N,), LoopNest((), (stage,))))
