@@ -37,6 +37,7 @@ class Built:
     registers: int
     shared: int
     spills: int
+    wgmma: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def measure(name: str, gpus: Iterable[str]) -> list[Row]:
         assert unit.device_code and unit.program and unit.device
         kinds = {made.name: type(kernel.body).__name__ for kernel, made in unit.device.kernels.items()}
         kernels = [
-            Built(name, gpu, kernel, kinds[kernel], made.registers, made.shared, made.spills)
+            Built(name, gpu, kernel, kinds[kernel], made.registers, made.shared, made.spills, made.wgmma)
             for (kernel, _), made in unit.device_code.binaries.items()
         ]
         launches = unit.program.launches
@@ -90,8 +91,11 @@ def format_rows(rows: list[Row]) -> str:
 def format_kernels(rows: list[Row]) -> str:
     """Every kernel of STRICT, the greedy ones first."""
     kernels = sorted({k for row in rows if row.gpu == STRICT for k in row.kernels}, key=lambda k: -k.registers)
-    lines = [[k.kernel, k.model, k.kind, str(k.registers), f"{k.shared / 1024:.1f}", str(k.spills)] for k in kernels]
-    return table(["kernel", "model", "kind", "registers", "shared KiB", "spilled bytes"], lines)
+    lines = [
+        [k.kernel, k.model, k.kind, str(k.registers), f"{k.shared / 1024:.1f}", str(k.spills), str(k.wgmma)]
+        for k in kernels
+    ]
+    return table(["kernel", "model", "kind", "registers", "shared KiB", "spilled bytes", "wgmma"], lines)
 
 
 def main(argv: list[str]) -> int:

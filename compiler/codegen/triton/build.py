@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from ...target import Gpu
 from .program import DeviceKernel
 
 Progress = Callable[[int, int], None]
+_WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True)
 class Binary:
     """A kernel for one GPU. threads: of a program; shared: bytes of shared memory; registers: of a thread; spills: of
-    these, the bytes that went to memory; scratch: bytes of global memory that a program needs."""
+    these, the bytes that went to memory; scratch: bytes of global memory that a program needs; wgmma: how many
+    instructions of that name it has, of Hopper's tensor cores."""
 
     code: bytes
     threads: int
@@ -39,6 +42,7 @@ class Binary:
     registers: int
     spills: int
     scratch: int = 0
+    wgmma: int = 0
 
 
 def build(
@@ -86,7 +90,7 @@ def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], folder: Path, told: C
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
     environ |= {"TRITON_CACHE_DIR": str(folder / "triton"), "TRITON_DEFAULT_FP_FUSION": "1"}
     worker = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("worker.py"))],
+        [sys.executable, str(_WORKER)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ,
     )  # fmt: skip
     with worker:
@@ -97,7 +101,8 @@ def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], folder: Path, told: C
             job = {
                 "source": str(source), "name": kernel.name, "arguments": kernel.source.arguments,
                 "warps": kernel.source.warps, "stages": kernel.source.stages,
-                "backend": gpu.backend, "arch": gpu.arch, "warp": gpu.warp, "output": str(folder / path.name),
+                "backend": gpu.backend, "arch": gpu.arch, "warp": gpu.warp,
+                "most_shared": gpu.shared, "output": str(folder / path.name),
             }  # fmt: skip
             print(json.dumps(job), file=worker.stdin, flush=True)
             answer = worker.stdout.readline()
@@ -107,6 +112,9 @@ def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], folder: Path, told: C
             if "error" in made:
                 worker.stdin.close()
                 raise Fail(f"Triton cannot compile kernel {kernel.name} for {gpu.name}: {made['error']}")
+            if made["scratch"]:
+                worker.stdin.close()
+                raise Fail(f"kernel {kernel.name} needs global scratch memory on {gpu.name}, which no launch gives it")
             if made["shared"] > gpu.shared:
                 worker.stdin.close()
                 raise Fail(
@@ -125,7 +133,13 @@ def _read(path: Path) -> Binary:
     return Binary(path.with_name(path.name + ".bin").read_bytes(), **told)
 
 
+@lru_cache
+def _worker() -> str:
+    """How kernels are compiled, as a digest."""
+    return hashlib.sha256(_WORKER.read_bytes()).hexdigest()
+
+
 def _key(kernel: DeviceKernel, gpu: Gpu) -> str:
     source = kernel.source
-    parts = (version(), gpu.name, source.text, *source.arguments, str(source.warps), str(source.stages))
+    parts = (version(), _worker(), gpu.name, source.text, *source.arguments, str(source.warps), str(source.stages))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]

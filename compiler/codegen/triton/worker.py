@@ -31,8 +31,11 @@ def compile_kernel(job: dict[str, Any]) -> dict[str, int]:
     signature = dict(zip(function.arg_names, job["arguments"]))
     aligned = {(i,): [["tt.divisibility", ALIGNMENT]] for i, t in enumerate(job["arguments"]) if t.startswith("*")}
     source = ASTSource(function, signature, {}, aligned)
-    options = {"num_warps": job["warps"], "num_stages": job["stages"]}
-    made = triton.compile(source, target=GPUTarget(job["backend"], job["arch"], job["warp"]), options=options)
+    gpu = GPUTarget(job["backend"], job["arch"], job["warp"])
+    for stages in range(job["stages"], 0, -1):  # fewer blocks on their way where shared memory is scarce
+        made = triton.compile(source, target=gpu, options={"num_warps": job["warps"], "num_stages": stages})
+        if made.metadata.shared <= job["most_shared"]:
+            break
     code = made.asm["cubin" if job["backend"] == "cuda" else "hsaco"]
     output = Path(job["output"])
     output.with_name(output.name + ".bin").write_bytes(code)
@@ -40,6 +43,7 @@ def compile_kernel(job: dict[str, Any]) -> dict[str, int]:
         "threads": made.metadata.num_warps * job["warp"],
         "shared": made.metadata.shared,
         "scratch": getattr(made.metadata, "global_scratch_size", 0),
+        "wgmma": made.asm.get("ptx", "").count("wgmma.mma_async"),
         **(_resources(output) if job["backend"] == "cuda" else _amd_resources(made.asm["amdgcn"])),
     }
     output.with_name(output.name + ".json").write_text(json.dumps(facts))

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from intaglio.compiler.codegen.triton import kernels
+from intaglio.compiler.codegen.triton.build import Binary, build
+from intaglio.compiler.codegen.triton.program import DeviceKernel
 from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel
 from intaglio.compiler.scalar.dim import evaluate
+from intaglio.compiler.target import targets
 from intaglio.runtime.interpreter import InterpretedKernel
 
 Run = Callable[[Kernel, Sequence[np.ndarray], Sequence[int]], None]
-Assemble = Callable[[int | str, Mapping[str, Source]], dict[str, dict[str, Any]]]
+Assemble = Callable[[int | str, Mapping[str, Source]], dict[str, Binary]]
 
 
 @pytest.fixture(scope="session")
@@ -64,35 +63,28 @@ def check_triton(run_triton: Run) -> Callable[..., list[np.ndarray]]:
 
 @pytest.fixture
 def assemble(tmp_path: Path) -> Assemble:
-    """assemble(arch, sources): what assembler.py tells of each source; arch is sm_ARCH of CUDA, or a name of ROCm's."""
+    """assemble(arch, sources): the binaries of sources of kernels called `kernel`, by the names of these; arch is
+    sm_ARCH of CUDA, or a name of ROCm's."""
 
-    def compiled(arch: int | str, sources: Mapping[str, Source]) -> dict[str, dict[str, Any]]:
-        cuda = isinstance(arch, int)
-        jobs = [
-            {"text": s.text, "arguments": s.arguments, "warps": s.warps, "stages": s.stages,
-             "backend": "cuda" if cuda else "hip", "arch": arch}
-            for s in sources.values()
-        ]  # fmt: skip
-        environ = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        environ |= {"TRITON_DEFAULT_FP_FUSION": "1", "TRITON_CACHE_DIR": str(tmp_path)}
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("assembler.py"))],
-            input="\n".join(map(json.dumps, jobs)), capture_output=True, text=True, env=environ,
-        )  # fmt: skip
-        answers = done.stdout.splitlines()
-        assert len(answers) == len(jobs), f"{[*sources][len(answers)]} on {arch}:\n{done.stderr[-3000:]}"
-        return dict(zip(sources, map(json.loads, answers)))
+    def assemble(arch: int | str, sources: Mapping[str, Source]) -> dict[str, Binary]:
+        gpu = f"cuda:sm_{arch}" if isinstance(arch, int) else f"hip:{arch}"
+        named = {label: f"kernel{i}" for i, label in enumerate(sources)}
+        made = [
+            DeviceKernel(named[label], i, replace(s, text=s.text.replace("def kernel(", f"def {named[label]}(")), 1)
+            for i, (label, s) in enumerate(sources.items())
+        ]
+        built = build(made, targets(gpu)[1], tmp_path)
+        return {label: built[name, gpu] for label, name in named.items()}
 
-    return compiled
+    return assemble
 
 
 @pytest.fixture
 def check_resources() -> Callable[..., None]:
-    """check_resources(arch, answers of assemble, spilling=()): blocks fit; registers stay, but of `spilling`."""
-    shared = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10, "gfx942": 64 << 10}  # bytes that a program may have
+    """check_resources(answers of assemble, spilling=()): registers stay, but of `spilling`. That the shared memory is
+    there is checked by the build."""
 
-    def check(arch: int | str, answers: dict[str, dict[str, Any]], spilling: Collection[str] = ()) -> None:
-        assert {name: made["spills"] for name, made in answers.items() if made["spills"] and name not in spilling} == {}
-        assert {name: made["shared"] for name, made in answers.items() if made["shared"] > shared[arch]} == {}
+    def check(answers: dict[str, Binary], spilling: Collection[str] = ()) -> None:
+        assert {name: made.spills for name, made in answers.items() if made.spills and name not in spilling} == {}
 
     return check

@@ -42,7 +42,7 @@ def compiled(sources: dict[str, Kernel], gpu: str, folder: Path) -> None:
             {
                 "source": str(file), "name": "kernel", "arguments": source.arguments, "warps": source.warps,
                 "stages": source.stages, "backend": target.backend, "arch": target.arch, "warp": target.warp,
-                "output": str(folder / name),
+                "most_shared": target.shared, "output": str(folder / name),
             }
         )  # fmt: skip
     environ = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

@@ -68,15 +68,15 @@ _RECURRENT = {
 def test_hopper(assemble: Assemble, check_resources: Callable[..., None]) -> None:
     """Attention on tensor cores is by wgmma."""
     results = assemble(90, _ON_TENSOR_CORES | _OTHERS | _RECURRENT)
-    check_resources(90, results, _RECURRENT)
-    assert [name for name in _ON_TENSOR_CORES if not results[name]["wgmma"]] == []
+    check_resources(results, _RECURRENT)
+    assert [name for name in _ON_TENSOR_CORES if not results[name].wgmma] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", [80, 100, "gfx942"])
 def test_other_gpus(arch: int | str, assemble: Assemble, check_resources: Callable[..., None]) -> None:
     attention = {name: _ON_TENSOR_CORES[name] for name in ("f16 64", "bf16 128", "tf32 64")}
-    check_resources(arch, assemble(arch, attention | _OTHERS | _RECURRENT), _RECURRENT)
+    check_resources(assemble(arch, attention | _OTHERS | _RECURRENT), _RECURRENT)
 
 
 @pytest.mark.slow
@@ -85,4 +85,4 @@ def test_sizes_that_are_not_known(assemble: Assemble, check_resources: Callable[
     sources = {f"attention of {d}": _attention(d, 64, causal=0, mask="mn") for d in (F16, F32, F64)}
     case = recurrences.Case("gru", "bidirectional", has=("h0", "lengths"))
     sources["gru"] = kernels.source(recurrences.kernel_of(case)[0], "kernel")
-    check_resources(90, assemble(90, sources), sources)
+    check_resources(assemble(90, sources), sources)
