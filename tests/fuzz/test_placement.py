@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from parity import test_control_flow as models
 
 import intaglio
 from intaglio.compiler.codegen.triton.program import Device
 from intaglio.compiler.kernel.ir import Launch
-from parity import test_control_flow as models
 
 EXACT = ("CUDAExecutionProvider", {"use_tf32": "0"})
 SHARES = (0.0, 0.3, 0.7)  # of launches that stay on the host

@@ -10,7 +10,6 @@ from onnx import TensorProto, helper
 
 import intaglio
 
-
 CASES = [(1, 3, "Conv"), (1, 1, "Matmul"), (4, 3, "Conv"), (16, 3, "Conv")]
 
 
