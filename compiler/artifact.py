@@ -27,7 +27,7 @@ from .graph.conditions import Condition
 from .graph.interp import evaluate
 from .graph.ir import Array, Graph, Value
 from .kernel import cost
-from .kernel.ir import Copy, Launch
+from .kernel.ir import Bind, Branch, Copy, Launch, Loop
 from .kernel.program import Program, every_step
 from .package import Writer
 from .passes.fuse import Group
@@ -108,6 +108,13 @@ def _straight(program: Program) -> bool:
 def _sides(program: Program) -> dict[str, Any]:
     """Whether the device does all the work, and the inputs that the host reads and the outputs that it writes."""
     host = {b for launch in program.launches if not launch.device for b in launch.buffers}
+    for step in every_step(program.steps):  # what decides the course of a run
+        if isinstance(step, Bind):
+            host.add(step.buffer)
+        elif isinstance(step, Branch):
+            host.add(step.condition)
+        elif isinstance(step, Loop):
+            host |= {step.count} if step.condition is None else {step.count, step.condition}
     buffers = [(program.buffers[b].kind, program.buffers[b].number) for b in host]
     sides = {f"host_{kind}s": sorted(n for k, n in buffers if k == kind) for kind in ("input", "output")}
     return {"straight": _straight(program), **sides}

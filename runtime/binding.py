@@ -1,4 +1,4 @@
-"""`IOBinding`: inputs and outputs that stay where they are from run to run.
+"""`IOBinding`: inputs and outputs that stay where they are from run to run, in the memory of the host or of a GPU.
 
 `SessionIOBinding` is the native interface of onnxruntime's, which programs reach through `IOBinding._iobinding`.
 A binding belongs to one session and is used by one thread at a time.
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import devices, dlpack
+from . import devices
 from .devices import OrtDevice
-from .dtypes import FOUR_BITS, type_name
+from .dtypes import FOUR_BITS
 from .errors import InvalidArgument, Status
-from .value import OrtValue, OrtValueVector, element_dtype
+from .tensor import DeviceTensor, Memory, Tensor
+from .value import OrtValue, OrtValueVector
 
 if TYPE_CHECKING:
     from .options import RunOptions
@@ -25,12 +26,15 @@ Array = np.ndarray[Any, Any]
 
 
 class _Target:
-    """Where an output goes: memory of the user's, or (value is None) whatever the run makes, kept for the next run."""
+    """Where an output goes: memory of the user's, or (value is None) whatever the run makes, kept for the next run.
 
-    __slots__ = ("fixed", "value")
+    memory: of the GPU on which the run is to make it.
+    """
 
-    def __init__(self, value: OrtValue | None):
-        self.value = value
+    __slots__ = ("fixed", "memory", "value")
+
+    def __init__(self, value: OrtValue | None, memory: Memory | None = None):
+        self.value, self.memory = value, memory
         self.fixed = value is not None
 
 
@@ -52,12 +56,13 @@ class SessionIOBinding:
             self._inputs[name] = OrtValue.ortvalue_from_numpy(where[0])
             return
         device, element_type, shape, buffer_ptr = where
-        if device.device_type() != 0:
+        memory = device.memory()
+        if memory is None and device.device_type() != devices.CPU:
             raise RuntimeError(
                 "Error when binding input: There's no data transfer registered for copying tensors from "
                 f"{device} to {OrtDevice.make('cpu', 0)}"
             )
-        self.bind_ortvalue_input(name, OrtValue.of_array(_at(buffer_ptr, element_type, shape)))
+        self.bind_ortvalue_input(name, OrtValue.at(buffer_ptr, element_type, shape, memory))
 
     def bind_ortvalue_input(self, name: str, value: OrtValue) -> None:
         if name not in self._session._fed:
@@ -66,17 +71,20 @@ class SessionIOBinding:
 
     def bind_output(self, name: str, *where: Any) -> None:
         """bind_output(name, device) or bind_output(name, device, element_type, shape, buffer_ptr)"""
-        value = OrtValue.of_array(_at(where[3], where[1], where[2])) if len(where) == 4 else None
-        self._outputs[name] = _Target(value)
+        memory = where[0].memory()
+        value = OrtValue.at(where[3], where[1], where[2], memory) if len(where) == 4 else None
+        self._outputs[name] = _Target(value, memory)
 
     def bind_ortvalue_output(self, name: str, value: OrtValue) -> None:
         self._outputs[name] = _Target(value)
 
     def synchronize_inputs(self) -> None:
-        """Everything is in the CPU's memory: there is nothing to wait for."""
+        """Waits for what other libraries have told a GPU to do with inputs there."""
+        for memory in {v._memory.memory for v in self._inputs.values() if isinstance(v._memory, DeviceTensor)}:
+            memory.synchronize()
 
     def synchronize_outputs(self) -> None:
-        """See synchronize_inputs."""
+        """A run returns when its outputs are there, on a GPU as well: there is nothing to wait for."""
 
     def get_outputs(self) -> OrtValueVector:
         """The outputs of the last run, in the order they were bound; empty before."""
@@ -84,7 +92,7 @@ class SessionIOBinding:
 
     def copy_outputs_to_cpu(self) -> list[Array]:
         """The outputs of the last run as arrays of their own."""
-        return [value.numpy().copy() for value in self.get_outputs()]
+        return [np.array(value.numpy()) for value in self.get_outputs()]
 
     def clear_binding_inputs(self) -> None:
         self._inputs.clear()
@@ -102,19 +110,24 @@ class SessionIOBinding:
     def _run(self, options: RunOptions | None) -> None:
         if not self._outputs:
             raise InvalidArgument("At least one output should be requested.")
-        feeds = {name: value.numpy() for name, value in self._inputs.items()}
-        given: dict[str, Array] = {}
+        feeds = {name: value.tensor() for name, value in self._inputs.items()}
+        given: dict[str, Tensor | Memory] = {}
         for name, target in self._outputs.items():
+            if target.memory is not None:
+                given[name] = target.memory
             if target.value is not None:
                 self._check(name, target)
-                array = target.value.numpy()
+                memory = target.value._memory
                 # Kernels need not expect their inputs to change under them: such outputs are copied in the end.
-                shared = any(np.may_share_memory(array, each) for each in feeds.values())
+                shared = any(_overlap(memory, each) for each in feeds.values())
                 if not shared and target.value._element not in FOUR_BITS:
-                    given[name] = array
+                    given[name] = memory
+                elif isinstance(memory, DeviceTensor):
+                    given[name] = memory.memory
         names = list(self._outputs)
-        for name, array in zip(names, self._session._execute(names, feeds, options, given, ": ")):
+        for name, result in zip(names, self._session._execute(names, feeds, options, given, ": ")):
             target = self._outputs[name]
+            array = _on(target.memory, result)
             if target.value is None or (not target.fixed and target.value.shape() != list(array.shape)):
                 target.value = OrtValue.of_array(array)
             elif target.value.shape() != list(array.shape):
@@ -124,7 +137,7 @@ class SessionIOBinding:
                     "pre-allocated output OrtValues on a model with dynamic output shapes, either supply unallocated "
                     "output OrtValues or ensure the pre-allocated shapes match the expected output shapes for each run."
                 )
-            elif array is not given.get(name):
+            elif result is not given.get(name):
                 target.value.update_inplace(OrtValue.of_array(array))
 
     def _check(self, name: str, target: _Target) -> None:
@@ -200,12 +213,18 @@ class IOBinding:
         self._iobinding.clear_binding_outputs()
 
 
-def _at(address: int, element_type: Any, shape: Sequence[int]) -> Array:
-    """The array at an address, which has to stay valid for as long as it is bound."""
-    dtype = element_dtype(element_type)
-    if type_name(dtype) == "tensor(string)":
-        raise RuntimeError("Only binding of non-string Tensors is currently supported")
-    return dlpack.array_at(address, dtype, tuple([int(n) for n in shape]))
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors may share memory."""
+    if isinstance(one, DeviceTensor):
+        return one.overlaps(other)
+    return isinstance(other, np.ndarray) and np.may_share_memory(one, other)
+
+
+def _on(memory: Memory | None, result: Tensor) -> Tensor:
+    """A result in the memory that it was bound to; strings are the host's alone."""
+    if memory is None or not isinstance(result, np.ndarray) or result.dtype.kind == "O":
+        return result
+    return memory.holding(result)
 
 
 def _braces(shape: Sequence[int]) -> str:

@@ -12,20 +12,23 @@ import ctypes
 import os
 import sys
 import threading
+import weakref
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from .artifact import Artifact
 from .device import Copy, Device, Functions, KernelCode, Launch, Lease, Reserve, address_of, kernels_of
 from .errors import EPFail, Fail, RuntimeException
+from .tensor import Memory
 
 OLDEST = 12000  # of drivers: the first that knows stream-ordered memory and graphs as they are used here
 MAX_GRAPHS = 16  # captured runs of a stream, each with memory of its own; then the oldest is dropped
+MAX_SEEN = 64  # runs that are remembered, to be captured when they come again
 
 _OUT_OF_MEMORY = 2
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _MAX_SHARED = 97  # CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-_MEMORY_TYPE, _MEMORY_TYPE_DEVICE = 2, 2
 _FUNCTION_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -109,6 +112,66 @@ def best_code(names: list[str], capability: int) -> str | None:
     return max((f"cuda:sm_{n}" for n in fitting if n <= capability), default=None)
 
 
+class CudaMemory(Memory):
+    """The memory of a GPU; keeps the context alive that everything of this process on that GPU shares."""
+
+    def __init__(self, number: int) -> None:
+        self._driver = driver()
+        self._number = number
+        self._context = _Pointer()
+        self._driver("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), number)
+        self.device = 2, number  # kDLCUDA
+
+    def enter(self) -> None:
+        """Makes the GPU the one of the calling thread."""
+        self._driver("cuCtxSetCurrent", self._context)
+
+    def allocate(self, size: int) -> int:
+        self.enter()
+        at = _Address()
+        self._driver("cuMemAlloc_v2", ctypes.byref(at), ctypes.c_size_t(size))
+        return at.value
+
+    def free(self, address: int) -> None:
+        self.enter()
+        self._driver("cuMemFree_v2", _Address(address))
+
+    def upload(self, to: int, source: int, size: int) -> None:
+        self.enter()
+        self._driver("cuMemcpyHtoD_v2", _Address(to), _Pointer(source), ctypes.c_size_t(size))
+        self._driver("cuStreamSynchronize", None)  # from pageable memory, the last bytes may still be under way
+
+    def download(self, to: int, source: int, size: int) -> None:
+        self.enter()
+        self._driver("cuMemcpyDtoH_v2", _Pointer(to), _Address(source), ctypes.c_size_t(size))
+
+    def move(self, to: int, source: int, size: int) -> None:
+        self.enter()
+        self._driver("cuMemcpyDtoD_v2", _Address(to), _Address(source), ctypes.c_size_t(size))
+        self._driver("cuStreamSynchronize", None)  # it is asynchronous, and other streams do not wait for it
+
+    def synchronize(self) -> None:
+        self.enter()
+        self._driver("cuCtxSynchronize")
+
+    def __del__(self) -> None:
+        if getattr(self, "device", None) and not sys.is_finalizing():  # then the driver may be gone already
+            self._driver("cuDevicePrimaryCtxRelease_v2", self._number)
+
+
+_memories: weakref.WeakValueDictionary[int, CudaMemory] = weakref.WeakValueDictionary()
+_memories_lock = threading.Lock()
+
+
+def memory(number: int) -> CudaMemory:
+    """The memory of a GPU, as CUDA counts them."""
+    with _memories_lock:
+        found = _memories.get(number)
+        if found is None:
+            found = _memories[number] = CudaMemory(number)
+        return found
+
+
 class _Kernel(ctypes.Structure):
     """intaglio_cuda_kernel."""
 
@@ -135,7 +198,7 @@ class _State(ctypes.Structure):
 
 
 class _Graph:
-    """A captured run: its inputs and outputs lie in pinned memory, which graphs copy from and to."""
+    """A captured run: inputs and outputs of the host's lie in pinned memory, which graphs copy from and to."""
 
     def __init__(self, executable: int, inputs: list[int | None], outputs: list[int | None], pinned: list[int]):
         self.executable, self.inputs, self.outputs, self.pinned = executable, inputs, outputs, pinned
@@ -145,14 +208,18 @@ class CudaLease(Lease):
     """A stream, an arena in its order, and the graphs that were captured with these."""
 
     def __init__(self, device: CudaDevice, size: int) -> None:
-        self._device = device
+        self._device = weakref.proxy(device)  # which has the leases: memory of a GPU is not to wait for the collector
         self._driver = device.driver
         self._stream = _Pointer()
         self._driver("cuStreamCreate", ctypes.byref(self._stream), _NON_BLOCKING)
         self._blocks: dict[int, tuple[int, int]] = {}
         self._graphs: dict[Any, _Graph] = {}
         self.size = size
-        self.arena = self._allocate(size) if size else 0
+        try:
+            self.arena = self._allocate(size) if size else 0
+        except (Fail, RuntimeException):
+            self._driver("cuStreamDestroy", self._stream)
+            raise
         self._state = _State(
             self._driver.function("cuLaunchKernel"),
             self._driver.function("cuMemcpyAsync"),
@@ -161,12 +228,12 @@ class CudaLease(Lease):
             address_of(device.table),
             0,
         )
-        library = device.library
+        library, mine = device.library, weakref.proxy(self)
         self.functions = Functions(
             address_of(self._state),
             ctypes.cast(library.intaglio_cuda_launch, Launch),
             ctypes.cast(library.intaglio_cuda_copy, Copy),
-            Reserve(self._reserve),
+            Reserve(lambda _, block, bytes, at: mine._reserve(block, bytes, at)),
         )
 
     def _allocate(self, size: int) -> int:
@@ -177,7 +244,7 @@ class CudaLease(Lease):
     def _free(self, at: int) -> None:
         self._driver("cuMemFreeAsync", _Address(at), self._stream)
 
-    def _reserve(self, _: int | None, block: int, size: int, at: Any) -> int:
+    def _reserve(self, block: int, size: int, at: Any) -> int:
         there, capacity = self._blocks.get(block, (0, 0))
         try:
             if size > capacity:
@@ -193,37 +260,43 @@ class CudaLease(Lease):
         at[0] = there
         return 0
 
-    def run(self, run: Any, frame: Any, key: Any, inputs: list[int], outputs: list[int]) -> int:
+    def run(
+        self, run: Any, frame: Any, key: Any, inputs: Sequence[int | None], outputs: Sequence[int | None]
+    ) -> int:
         """Runs the program directly at first; from the second time that `key` comes on, as a graph."""
         if key is None or not self._device.graphs:
             return int(run(frame.address))
         graph = self._graphs.get(key)
-        if graph is None and key.runs:
+        if graph is None and self._device.seen(key):
             graph = self._captured(run, frame, inputs, outputs)
             if graph is not None:
                 if len(self._graphs) >= MAX_GRAPHS:
                     self._drop(self._graphs.pop(next(iter(self._graphs))))
                 self._graphs[key] = graph
-        key.runs += 1
         if graph is None:
             return int(run(frame.address))
         for index, (pinned, size) in enumerate(zip(graph.inputs, inputs)):
             if pinned is not None:
-                ctypes.memmove(pinned, frame.inputs[index], size)
+                ctypes.memmove(pinned, frame.inputs[index], size or 0)
         self._driver("cuGraphLaunch", _Pointer(graph.executable), self._stream)
         self._driver("cuStreamSynchronize", self._stream)
         for index, (pinned, size) in enumerate(zip(graph.outputs, outputs)):
             if pinned is not None and frame.outputs[index]:
-                ctypes.memmove(frame.outputs[index], pinned, size)
+                ctypes.memmove(frame.outputs[index], pinned, size or 0)
         return 0
 
-    def _captured(self, run: Any, frame: Any, inputs: list[int], outputs: list[int]) -> _Graph | None:
-        """The run as a graph on pinned memory; None where the driver will not capture it."""
+    def _captured(
+        self, run: Any, frame: Any, inputs: Sequence[int | None], outputs: Sequence[int | None]
+    ) -> _Graph | None:
+        """The run as a graph, on pinned memory and on what the device has; None where it cannot be captured."""
         pinned: list[int] = []
 
-        def staged(cells: Any, sizes: list[int]) -> list[int | None]:
+        def staged(cells: Any, sizes: Sequence[int | None]) -> list[int | None]:
             addresses: list[int | None] = []
             for index, size in enumerate(sizes):
+                if size is None:
+                    addresses.append(None)
+                    continue
                 there = _Pointer()
                 self._driver("cuMemHostAlloc", ctypes.byref(there), ctypes.c_size_t(max(size, 1)), 0)
                 pinned.append(there.value or 0)
@@ -287,17 +360,17 @@ class CudaDevice(Device):
 
     def __init__(self, artifact: Artifact, number: int = 0, graphs: bool = True) -> None:
         self.driver = driver()
+        self.memory: CudaMemory = memory(number)
         self._number = number
-        self._context = _Pointer()
-        self.driver("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), number)
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed, self._lent = False, 0
+        self._seen: dict[Any, None] = {}
         self._leases: list[CudaLease] = []
         self._modules: list[_Pointer] = []
         self.library = artifact.library
         self.graphs = graphs and bool(artifact.manifest["device"].get("straight"))
         self.weights = 0
-        self._enter()
+        self.memory.enter()
         capability = _capability(number)
         self.name = f"cuda:sm_{capability}"
         there = artifact.manifest["device"]["gpus"]
@@ -310,14 +383,8 @@ class CudaDevice(Device):
         kernels = kernels_of(artifact)
         self.table = (_Kernel * max(len(kernels), 1))(*(self._loaded(kernel, code) for kernel in kernels))
         if size := artifact.weights.size:
-            at = _Address()
-            self.driver("cuMemAlloc_v2", ctypes.byref(at), ctypes.c_size_t(size))
-            self.weights = at.value
-            source = _Pointer(artifact.weights.ctypes.data)
-            self.driver("cuMemcpyHtoD_v2", at, source, ctypes.c_size_t(size))
-
-    def _enter(self) -> None:
-        self.driver("cuCtxSetCurrent", self._context)
+            self.weights = self.memory.allocate(size)
+            self.memory.upload(self.weights, artifact.weights.ctypes.data, size)
 
     def _loaded(self, kernel: KernelCode, code: str) -> _Kernel:
         binary, facts = kernel.binaries[code]
@@ -337,47 +404,69 @@ class CudaDevice(Device):
         return _Kernel(function.value, facts["threads"], facts["shared"], kernel.buffers, sizes)
 
     def lease(self, size: int) -> Lease:
-        self._enter()
+        self.memory.enter()
         with self._lock:
+            if self._closed:
+                raise RuntimeError("The session is closed.")
+            self._lent += 1
             fitting = [x for x in self._leases if x.size >= size]
             if fitting:
                 self._leases.remove(fitting[-1])
                 return fitting[-1]
-        return CudaLease(self, size)
+        try:
+            return CudaLease(self, size)
+        except Exception:
+            self._returned([])
+            raise
+
+    def seen(self, key: Any) -> bool:
+        """Whether there was a run with this key before."""
+        with self._lock:
+            if key in self._seen:
+                return True
+            if len(self._seen) >= MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
+            self._seen[key] = None
+            return False
 
     def give_back(self, lease: Lease) -> None:
         assert isinstance(lease, CudaLease)
         with self._lock:
-            if self._closed:
-                lease.close()
-                return
-            smaller = [x for x in self._leases if x.size < lease.size]
-            self._leases = [x for x in self._leases if x.size >= lease.size] + [lease]
-        for each in smaller:
-            each.close()
+            dropped = [lease] if self._closed else [x for x in self._leases if x.size < lease.size]
+            if not self._closed:
+                self._leases = [x for x in self._leases if x.size >= lease.size] + [lease]
+        self._returned(dropped)
 
-    def holds(self, address: int) -> bool:
-        kind = ctypes.c_uint()
-        try:
-            self.driver("cuPointerGetAttribute", ctypes.byref(kind), _MEMORY_TYPE, _Address(address))
-        except Fail:  # memory that the driver does not know
-            return False
-        return kind.value == _MEMORY_TYPE_DEVICE
+    def _returned(self, dropped: list[CudaLease]) -> None:
+        """One lease less is lent out; closes those that nobody needs any more."""
+        for each in dropped:
+            each.close()
+        with self._lock:
+            self._lent -= 1
+            last = self._closed and not self._lent
+        if last:
+            self._free()
 
     def close(self) -> None:
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        self._enter()
-        for lease in self._leases:
+            idle, self._leases = self._leases, []
+            last = not self._lent
+        self.memory.enter()
+        for lease in idle:
             lease.close()
-        self._leases.clear()
+        if last:
+            self._free()
+
+    def _free(self) -> None:
+        """What no run uses any more: weights and code."""
+        self.memory.enter()
         if self.weights:
-            self.driver("cuMemFree_v2", _Address(self.weights))
+            self.memory.free(self.weights)
         for module in self._modules:
             self.driver("cuModuleUnload", module)
-        self.driver("cuDevicePrimaryCtxRelease_v2", self._number)
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and not sys.is_finalizing():  # then the driver may be gone already

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .artifact import Artifact
+from .tensor import Memory
 
 Launch = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.POINTER(ctypes.c_int64),
@@ -70,11 +71,19 @@ class Lease(ABC):
     functions: Functions
     arena: int
 
-    def run(self, run: Callable[[int], int], frame: Any, key: Any, inputs: list[int], outputs: list[int]) -> int:
+    def run(
+        self,
+        run: Callable[[int], int],
+        frame: Any,
+        key: Any,
+        inputs: Sequence[int | None],
+        outputs: Sequence[int | None],
+    ) -> int:
         """Calls the program on a frame (`program.Frame`) and returns its status.
 
-        key: the plan (`program.Plan`), which is all that the run depends on beside the contents of inputs and outputs,
-        whose sizes in bytes are given too; None where the run may not be recorded.
+        key: all that the run depends on beside the contents of inputs and outputs: the plan (`program.Plan`) and the
+        addresses of what lies on the device; None where the run may not be recorded. inputs, outputs: their sizes in
+        bytes where they are the host's, else None.
         """
         return run(frame.address)
 
@@ -88,26 +97,26 @@ class Lease(ABC):
 
 
 class Device(ABC):
-    """A device with the code and weights of one model. weights: where they are on the device."""
+    """A device with the code and weights of one model. weights: where they are in its memory."""
 
     name: str
     weights: int
+    memory: Memory
 
     @abstractmethod
     def lease(self, size: int) -> Lease:
-        """Takes what a run with an arena of `size` bytes needs; runs at the same time have leases of their own."""
+        """Takes what a run with an arena of `size` bytes needs; runs at the same time have leases of their own.
+
+        Raises RuntimeError where the device is closed.
+        """
 
     @abstractmethod
     def give_back(self, lease: Lease) -> None:
         """Ends a lease; the next one may get its memory."""
 
     @abstractmethod
-    def holds(self, address: int) -> bool:
-        """Whether an address is in the memory of this device."""
-
-    @abstractmethod
     def close(self) -> None:
-        """Frees what it has; what is lent out, when it is given back."""
+        """Frees what it has; while runs have leases, when the last of these is given back."""
 
 
 def address_of(structure: Any) -> int:

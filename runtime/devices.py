@@ -1,7 +1,7 @@
 """Where values live and what is there: `OrtDevice`, `OrtMemoryInfo`, `OrtArenaCfg`, `OrtEpDevice`.
 
-This build has one device, the CPU. Others can be named, as with onnxruntime's CPU package, but nothing can be placed
-on them.
+Values can be placed on the CPU and, where there is one, on an NVIDIA GPU. Other devices can be named, as with
+onnxruntime's CPU package, but nothing can be placed on them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import VERSION, cpus
+from . import VERSION, cpus, gpu
 from .enums import (
     OrtAllocatorType,
     OrtDeviceMemoryType,
@@ -18,6 +18,7 @@ from .enums import (
     OrtMemoryInfoDeviceType,
     OrtMemType,
 )
+from .tensor import Memory
 
 
 class _Kind(NamedTuple):
@@ -29,6 +30,7 @@ class _Kind(NamedTuple):
     from_shape: str
 
 
+CPU, GPU = 0, 1  # types
 _NO_PLACE = "Unsupported device: Cannot place the OrtValue on this device"
 
 
@@ -89,6 +91,12 @@ class OrtDevice:
 
     def _get_c_device(self) -> OrtDevice:
         return self
+
+    def memory(self) -> Memory | None:
+        """Of a GPU that is used here; None for all other devices. Raises RuntimeError for a GPU that is not there."""
+        if (self._type, self._vendor) != (GPU, OrtDeviceVendorId.NVIDIA) or not gpu.present():
+            return None
+        return gpu.memory(self._id)
 
     def __str__(self) -> str:
         """As onnxruntime's messages write it."""

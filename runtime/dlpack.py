@@ -1,24 +1,29 @@
-"""DLPack capsules to and from numpy arrays, for the element types that numpy's own exchange refuses (bfloat16, bool).
+"""DLPack capsules to and from numpy arrays, for the element types that numpy's own exchange refuses (bfloat16, bool),
+and tensors in the memory of a GPU.
 
 Source: dlpack.h of the DLPack project, version 0.8; a capsule "dltensor" holds a DLManagedTensor.
-Memory is shared: the array keeps the exporter's tensor alive, and the capsule keeps the array alive.
+Memory is shared: the array keeps the exporter's tensor alive, and the capsule keeps the array alive. What other
+libraries have told a GPU to do with a tensor is done when it is read here.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from . import gpu
 from .dtypes import numpy_dtype
+from .tensor import DeviceTensor, Tensor
 
 Array = np.ndarray[Any, Any]
-CPU = 1
+CPU, CUDA = 1, 2
 INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6
 
 
-class Tensor(ctypes.Structure):
+class _Tensor(ctypes.Structure):
     """DLTensor"""
 
     _fields_ = (
@@ -38,7 +43,7 @@ class Tensor(ctypes.Structure):
 class Managed(ctypes.Structure):
     """DLManagedTensor"""
 
-    _fields_ = (("tensor", Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
+    _fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
 
 
 _Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -62,19 +67,27 @@ class _Owner:
             _Deleter(self._deleter)(self._address)
 
 
-def read(exporter: Any) -> Array:
+def read(exporter: Any) -> Tensor:
     """The memory of a tensor of another library (or of a capsule), without a copy.
 
-    Raises RuntimeError for other devices and element types that ONNX has not.
+    Raises RuntimeError for other devices, element types that ONNX has not, and strides on a GPU.
     """
     capsule = exporter.__dlpack__() if hasattr(exporter, "__dlpack__") else exporter
     address = _pointer(capsule, _NEW)
     managed = Managed.from_address(address)
     tensor = managed.tensor
-    if tensor.device_type != CPU:
+    if tensor.device_type != CPU and not (tensor.device_type == CUDA and gpu.present()):
         raise RuntimeError(f"A tensor on a device of DLPack type {tensor.device_type} cannot be read here.")
     dtype = _dtype(tensor.code, tensor.bits, tensor.lanes)
     shape = tuple(tensor.shape[: tensor.ndim])
+    if tensor.device_type == CUDA:
+        if tensor.strides and not _contiguous(shape, tensor.strides[: tensor.ndim]):
+            raise RuntimeError("ORT only supports contiguous tensor for now.")
+        there = gpu.memory(tensor.device_id)
+        there.synchronize()
+        _rename(capsule, _USED)
+        address_of_data = (tensor.data or 0) + tensor.byte_offset
+        return DeviceTensor(there, address_of_data, shape, dtype, _Owner(address, managed.deleter))
     strides = None
     if tensor.strides:
         strides = tuple(step * dtype.itemsize for step in tensor.strides[: tensor.ndim])
@@ -86,6 +99,16 @@ def read(exporter: Any) -> Array:
         return np.empty(shape, dtype)
     flat = memory((tensor.data or 0) + tensor.byte_offset, count * dtype.itemsize, owner).view(dtype)
     return np.lib.stride_tricks.as_strided(flat, shape, strides) if strides else flat.reshape(shape)
+
+
+def _contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether elements lie in the order of C; where dimensions are 1, strides mean nothing."""
+    expected = 1
+    for n, step in zip(reversed(shape), reversed(strides)):
+        if n != 1 and step != expected:
+            return 0 in shape
+        expected *= n
+    return True
 
 
 def memory(address: int, size: int, owner: object = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -137,15 +160,21 @@ def _drop(capsule: int | None) -> None:
 _delete_c, _drop_c = _Deleter(_delete), _Deleter(_drop)
 
 
-def write(array: Array) -> Any:
-    """A capsule that shares the memory of a C-contiguous array. Raises RuntimeError for types that DLPack has not."""
+def device_of(tensor: Tensor) -> tuple[int, int]:
+    """DLPack's kind and number of the device on which a tensor is."""
+    return tensor.memory.device if isinstance(tensor, DeviceTensor) else (CPU, 0)
+
+
+def write(array: Tensor) -> Any:
+    """A capsule that shares the memory of a C-contiguous tensor. Raises RuntimeError for types that DLPack has not."""
     codes = {"i": INT, "u": UINT, "f": FLOAT, "b": BOOL}
     code = BFLOAT if array.dtype.name == "bfloat16" else codes.get(array.dtype.kind)
     if code is None:
         raise RuntimeError(f"Unexpected data type of {array.dtype.name}")
     shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)
     dims = ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64))
-    tensor = Tensor(array.ctypes.data, CPU, 0, array.ndim, code, array.dtype.itemsize * 8, 1, dims, None, 0)
+    data = array.address if isinstance(array, DeviceTensor) else array.ctypes.data
+    tensor = _Tensor(data, *device_of(array), array.ndim, code, array.dtype.itemsize * 8, 1, dims, None, 0)
     managed = Managed(tensor, None, ctypes.cast(_delete_c, ctypes.c_void_p))
     address = ctypes.addressof(managed)
     _exported[address] = managed, shape, array

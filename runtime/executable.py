@@ -15,8 +15,7 @@ from . import feeds
 from .artifact import Artifact
 from .device import Device
 from .program import Plan, Program
-
-Array = np.ndarray[Any, Any]
+from .tensor import Tensor
 
 MAX_PLANS = 64  # combinations of input sizes that are remembered; a few hundred bytes each
 
@@ -36,8 +35,15 @@ class Executable:
         self.shaping = sorted({each["element"][0] for each in self.symbols if "element" in each})
         self.random = any("random" in each for each in self.symbols)
 
-    def plan(self, arrays: Sequence[Array]) -> Plan:
-        """The plan for the shapes of these arrays, made when they are new. Raises InvalidArgument."""
+    def placed(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The same inputs where the program can read them, and where sizes depend on elements, on the host."""
+        return [
+            t if isinstance(t, np.ndarray) else t.numpy() if i in self.shaping else self.program.placed(i, t)
+            for i, t in enumerate(tensors)
+        ]
+
+    def plan(self, arrays: Sequence[Any]) -> Plan:
+        """The plan for the shapes of these inputs, as `placed`, made when they are new. Raises InvalidArgument."""
         if self.random:  # its plans hold for one run
             return self.program.plan(feeds.bind(self.symbols, self.inputs, arrays))
         shapes: tuple[Any, ...] = tuple([array.shape for array in arrays])

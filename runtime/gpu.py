@@ -13,7 +13,8 @@ from . import cuda
 from .artifact import Artifact
 from .device import Device
 from .errors import EPFail, Fail
-from .interpreted import InterpretedDevice
+from .interpreted import MEMORY, InterpretedDevice
+from .tensor import Memory
 
 INTERPRETER = "gpu:interpreter"
 
@@ -34,6 +35,13 @@ def _found() -> tuple[str, ...]:
 def present() -> tuple[str, ...]:
     """The GPUs of this machine, by their numbers; empty where there is none that can be used."""
     return (INTERPRETER,) if interpreted() else _found()
+
+
+def memory(number: int) -> Memory:
+    """The memory of a GPU. Raises RuntimeError, as onnxruntime does, for one that is not there."""
+    if not 0 <= number < len(present()):
+        raise RuntimeError("The provided device id doesn't match any available GPUs on the machine.")
+    return MEMORY if interpreted() else cuda.memory(number)
 
 
 def open_device(artifact: Artifact, number: int = 0, graphs: bool = True) -> Device:

@@ -12,8 +12,41 @@ from typing import Any
 
 from .artifact import Artifact, aligned
 from .device import Copy, Device, Functions, Launch, Lease, Reserve, kernels_of
-from .errors import Fail
+from .errors import Fail, RuntimeException
 from .interpreter import InterpretedKernel
+from .tensor import Memory
+
+
+class _HostMemory(Memory):
+    """Memory of the host, in which values are that would be on a GPU: other libraries find them on the CPU."""
+
+    device = (1, 0)  # kDLCPU
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, Any] = {}
+
+    def allocate(self, size: int) -> int:
+        try:
+            block = aligned(size)
+        except (MemoryError, ValueError) as error:
+            raise RuntimeException(f"Failed to allocate memory for requested buffer: {error}") from None
+        address = int(block.ctypes.data)
+        self._blocks[address] = block
+        return address
+
+    def free(self, address: int) -> None:
+        del self._blocks[address]
+
+    def upload(self, to: int, source: int, size: int) -> None:
+        ctypes.memmove(to, source, size)
+
+    download = move = upload
+
+    def synchronize(self) -> None:
+        """Everything is done when it is called."""
+
+
+MEMORY = _HostMemory()
 
 
 class _Lease(Lease):
@@ -60,6 +93,7 @@ class InterpretedDevice(Device):
     """The GPU that is none."""
 
     name = "gpu:interpreter"
+    memory = MEMORY
 
     def __init__(self, artifact: Artifact) -> None:
         import tempfile  # slow, and rarely needed
@@ -73,18 +107,23 @@ class InterpretedDevice(Device):
             self._kernels.append((InterpretedKernel(file, code.name, code.arguments), numbers))
         self.weights = int(artifact.weights.ctypes.data)
         self._leases: list[_Lease] = []
+        self._closed = False
 
     def lease(self, size: int) -> Lease:
-        found = self._leases.pop() if self._leases else None
-        return found if found is not None and found.size >= size else _Lease(self._kernels, size)
+        if self._closed:
+            raise RuntimeError("The session is closed.")
+        try:
+            found = self._leases.pop()
+        except IndexError:
+            return _Lease(self._kernels, size)
+        return found if found.size >= size else _Lease(self._kernels, size)
 
     def give_back(self, lease: Lease) -> None:
         assert isinstance(lease, _Lease)
-        self._leases.append(lease)
-
-    def holds(self, address: int) -> bool:
-        return False
+        if not self._closed:
+            self._leases.append(lease)
 
     def close(self) -> None:
+        self._closed = True
         self._leases.clear()
-        self._folder.cleanup()
+        self._folder.cleanup()  # the kernels are in memory

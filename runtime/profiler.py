@@ -15,14 +15,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .dtypes import numpy_dtype, type_name
 from .executable import Executable
 from .names import CPU
 from .program import Plan
+from .tensor import Tensor
 
-Array = np.ndarray[Any, Any]
 Event = dict[str, Any]
 
 
@@ -75,7 +73,7 @@ class Profiler:
         names = [symbol["name"] for symbol in executable.symbols]
         return Run(int(executable.artifact.manifest.get("steps", 0)), dict(zip(names, plan.dims)))
 
-    def end(self, run: Run, described: bool, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+    def end(self, run: Run, described: bool, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         """A run that ends now. described: whether its steps are those of `describe`."""
         done = self.now()
         times = list(run.times)
@@ -138,6 +136,6 @@ def _bytes(shapes: Sequence[dict[str, list[Any]]]) -> int:
     return total
 
 
-def _shapes(arrays: Sequence[Array]) -> list[dict[str, list[int]]]:
+def _shapes(arrays: Sequence[Tensor]) -> list[dict[str, list[int]]]:
     """[{"float": [2, 3]}]"""
     return [{(type_name(a.dtype) or "tensor(?)")[7:-1]: list(a.shape)} for a in arrays]

@@ -1,6 +1,7 @@
 """Calls the code of a compiled model: the Python side of templates/c/runtime_abi.h.
 
-In: an artifact, then arrays that are already checked. Out: new arrays, which the kernels wrote directly.
+In: an artifact, then arrays that are already checked. Out: new arrays, which the kernels wrote directly; on a GPU
+tensors in its memory, too.
 `Program.run` is the path on which microseconds count: it touches each array once and calls C once, without the GIL.
 
 INTAGLIO_SPIN_US: how many microseconds an idle thread of the pool polls for work before it sleeps.
@@ -9,6 +10,7 @@ INTAGLIO_SPIN_US: how many microseconds an idle thread of the pool polls for wor
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import threading
 from collections.abc import Sequence
@@ -22,9 +24,11 @@ from .device import Device
 from .dtypes import numpy_dtype
 from .errors import Fail, InvalidArgument, RuntimeException
 from .options import environment_int
+from .tensor import DeviceTensor, Memory, Tensor
 
 ABI = 2  # INTAGLIO_ABI
 TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE = -1, -2, -3, -4
+TOO_LARGE = -1  # INTAGLIO_TOO_LARGE
 CPUS = 1024  # INTAGLIO_CPUS
 DEFAULT_SPIN_US = 200  # how long an idle thread polls before it sleeps
 
@@ -166,12 +170,10 @@ class Plan:
     """What is known of a run once the sizes of its inputs are: kept by the session, one for each combination.
 
     outputs: shape and dtype of each; the shape is None where it depends on data. bytes: of the arena, scratch included;
-    device_bytes: of that on the device. runs: on a device, how often that was.
+    device_bytes: of that on the device.
     """
 
-    __slots__ = (
-        "arena_bytes", "bytes", "device_bytes", "dims", "frames", "outputs", "runs", "scratch_bytes", "threads",
-    )  # fmt: skip
+    __slots__ = ("arena_bytes", "bytes", "device_bytes", "dims", "frames", "outputs", "scratch_bytes", "threads")
 
     def __init__(self, dims: Any, told: list[int], outputs: list[tuple[Shape | None, Any]], threads: int):
         self.dims = dims
@@ -180,7 +182,6 @@ class Plan:
         self.bytes = self.arena_bytes + self.scratch_bytes * self.threads
         self.outputs = outputs
         self.frames: list[Frame] = []
-        self.runs = 0
 
 
 class Program:
@@ -204,6 +205,9 @@ class Program:
         self._symbols: list[str] = [s["name"] for s in manifest["symbols"]]
         self._outputs = [(len(o["shape"]), numpy_dtype(o["type"])) for o in manifest["outputs"]]
         self._inputs = len(manifest["inputs"])
+        facts = manifest.get("device", {})  # what the host has to find in its own memory
+        self._host_inputs = frozenset(facts.get("host_inputs", ()))
+        self._host_outputs = frozenset(facts.get("host_outputs", ()))
         self._template = Call(
             weights=address(artifact.weights) if artifact.weights.size else None,
             pool=_shared_pool(library) if threads > 1 else None,
@@ -230,9 +234,21 @@ class Program:
             position += rank
         return Plan(values, told[:4], outputs, self._threads)
 
+    def placed(self, index: int, tensor: Tensor) -> Tensor:
+        """Input `index` where the program can read it: itself, or a copy."""
+        if isinstance(tensor, np.ndarray):
+            return tensor
+        if self._device is None or tensor.memory is not self._device.memory or index in self._host_inputs:
+            return tensor.numpy()
+        if tensor.aligned:
+            return tensor
+        copied = tensor.memory.new(tensor.shape, tensor.dtype)
+        copied.fill(tensor)
+        return copied
+
     def run(
-        self, plan: Plan, arrays: Sequence[Array], terminate: int | None = None, profile: int | None = None
-    ) -> list[Array]:
+        self, plan: Plan, arrays: Sequence[Tensor], terminate: int | None = None, profile: int | None = None
+    ) -> list[Tensor]:
         """Runs the model on C-contiguous arrays of the right dtypes, whose shapes are those of `plan`.
 
         terminate, profile: addresses, see intaglio_call. Returns new arrays in the order of the manifest's outputs.
@@ -246,7 +262,8 @@ class Program:
         call, cells = frame.call, frame.inputs
         for index, array in enumerate(arrays):
             cells[index] = address(array)
-        cells, results = frame.outputs, []
+        cells = frame.outputs
+        results: list[Tensor] = []
         arena = None
         try:
             for index, (shape, dtype) in enumerate(plan.outputs):
@@ -276,39 +293,42 @@ class Program:
     def run_into(
         self,
         plan: Plan,
-        arrays: Sequence[Array],
-        given: Sequence[Array | None],
+        arrays: Sequence[Tensor],
+        given: Sequence[Tensor | Memory | None],
         terminate: int | None = None,
         profile: int | None = None,
-    ) -> list[Array]:
-        """`run` that writes outputs into the arrays of `given`, where there is one of the right shape and dtype.
+    ) -> list[Tensor]:
+        """`run` on what `placed` returned, which writes outputs into the tensors of `given`, where there is one of the
+        right shape and dtype that the program can write to; and makes outputs in a memory where that is given.
 
         The program allocates outputs itself whose shapes depend on data.
         """
         frame = Frame(plan, self._template, self._inputs)
         for index, fed in enumerate(arrays):
-            frame.inputs[index] = address(fed)
-        results: list[Array | None] = []
+            frame.inputs[index] = _place(fed)
+        homes = [self._home(index, each) for index, each in enumerate(given)]
+        results: list[Tensor | None] = []
         try:
             for index, (shape, dtype) in enumerate(plan.outputs):
-                array = given[index]
+                made = given[index]
                 if shape is None:
-                    array = None
-                elif array is None or array.shape != shape or array.dtype != dtype:
-                    array = np.empty(shape, dtype)
-                results.append(array)
-                frame.outputs[index] = None if array is None else address(array)
+                    made = None
+                elif not _fits(made, homes[index], shape, dtype):
+                    made = _new(homes[index], shape, dtype)
+                assert not isinstance(made, Memory)
+                results.append(made)
+                frame.outputs[index] = None if made is None else _place(made)
             arena = self._take_arena(plan.bytes)
         except (MemoryError, ValueError) as error:
             raise RuntimeException(f"Failed to allocate memory for requested buffer: {error}") from None
 
         def output(_: int | None, index: int, shape: Any, rank: int) -> int | None:
             try:
-                array = np.empty(tuple(shape[:rank]), self._outputs[index][1])
-            except (MemoryError, ValueError):
+                made = _new(homes[index], tuple(shape[:rank]), self._outputs[index][1])
+            except (MemoryError, ValueError, RuntimeException):
                 return None
-            results[index] = array
-            return int(address(array))
+            results[index] = made
+            return _place(made)
 
         host = Host(None, _Output(output))
         call = frame.call
@@ -317,32 +337,52 @@ class Program:
         if self._device is None:
             status = self._run(frame.address)
         else:
-            known = all(array is not None for array in results)
-            key = plan if known and terminate is None and profile is None else None
-            status = self._run_on(self._device, frame, plan, key, arrays, results)
+            outputs = [home is not None for home in homes]
+            resident = bytes([*(isinstance(fed, DeviceTensor) for fed in arrays), *outputs])
+            call.resident = ctypes.cast(ctypes.c_char_p(resident), ctypes.c_void_p)
+            known = all(each is not None for each in results)
+            recorded = known and terminate is None and profile is None
+            status = self._run_on(self._device, frame, plan if recorded else None, plan.device_bytes, arrays, results)
         self._arenas.append(arena)
         if status:
             raise self._error(status, frame)
-        return [array for array in results if array is not None]
+        return [each for each in results if each is not None]
+
+    def _home(self, index: int, given: Tensor | Memory | None) -> Memory | None:
+        """The device's memory, where output `index` is wanted there and the program can write it there."""
+        memory = given.memory if isinstance(given, DeviceTensor) else given
+        if self._device is None or memory is not self._device.memory or index in self._host_outputs:
+            return None
+        return self._device.memory
 
     def _run_on(
         self,
         device: Device,
         frame: Frame,
-        plan: Plan,
-        key: Plan | None,
-        arrays: Sequence[Array],
-        results: Sequence[Array | None],
+        plan: Plan | None,
+        arena: int,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor | None],
     ) -> int:
-        """The status of a run with steps on a device. Raises what the device says went wrong."""
-        lease = device.lease(plan.device_bytes)
+        """The status of a run with steps on a device. plan: where the run may be recorded; arena: bytes on the device.
+        Raises what the device says went wrong."""
+        lease = device.lease(arena)
         try:
             call = frame.call
             call.device, call.device_arena = ctypes.addressof(lease.functions), lease.arena
-            sizes = [a.nbytes for a in arrays], [0 if a is None else a.nbytes for a in results]
-            status = lease.run(self._run, frame, key, *sizes)
-            if status == ON_DEVICE:
-                raise lease.error(self._step(frame.report[0]), frame.report[1])
+            there = tuple([t.address if isinstance(t, DeviceTensor) else 0 for t in (*inputs, *outputs)])
+            key = None if plan is None else (plan, there)
+            try:
+                status = lease.run(self._run, frame, key, _staged(inputs), _staged(outputs))
+                if status == ON_DEVICE:
+                    where, said = self._step(frame.report[0]), frame.report[1]
+                    if said == TOO_LARGE:
+                        raise Fail(f"A buffer of {where} has more elements than the device's 32-bit indices can tell.")
+                    raise lease.error(where, said)
+            except Exception:
+                with contextlib.suppress(Exception):  # what has begun still uses the memory of the run
+                    lease.finish()
+                raise
             lease.finish()
             return status
         finally:
@@ -382,6 +422,27 @@ class Program:
         entry = self._artifact.manifest["errors"][status - 1]
         numbers = {str(index): value for index, value in enumerate(frame.report)}
         return errors.BY_NAME[entry["type"]](_filled(entry["text"], numbers))
+
+
+def _place(tensor: Tensor) -> int:
+    """The address of the first element."""
+    return tensor.address if isinstance(tensor, DeviceTensor) else int(address(tensor))
+
+
+def _new(home: Memory | None, shape: Shape, dtype: Any) -> Tensor:
+    return np.empty(shape, dtype) if home is None else home.new(shape, dtype)
+
+
+def _fits(given: Tensor | Memory | None, home: Memory | None, shape: Shape, dtype: Any) -> bool:
+    """Whether an output can be written to what was given for it."""
+    if given is None or isinstance(given, Memory) or given.shape != shape or given.dtype != dtype:
+        return False
+    return isinstance(given, np.ndarray) or (home is not None and given.aligned)
+
+
+def _staged(tensors: Sequence[Tensor | None]) -> list[int | None]:
+    """The sizes in bytes of what is not on the device."""
+    return [None if isinstance(t, DeviceTensor) else 0 if t is None else t.nbytes for t in tensors]
 
 
 def _filled(text: str, values: dict[str, int]) -> str:

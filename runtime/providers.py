@@ -6,11 +6,11 @@ In: the `providers` and `provider_options` arguments. Out: the providers the ses
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import gpu
-from .errors import EPFail
+from .errors import Fail
 from .names import AVAILABLE, CPU, CUDA, KNOWN
 from .options import check_sequence
 
@@ -80,6 +80,8 @@ def choose(providers: object, provider_options: object) -> tuple[list[str], dict
         if name not in KNOWN:
             raise RuntimeError(f"Unknown Provider Type: {name}")
     chosen = {name: options for name, options in wanted.items() if name in available}
+    if CUDA in chosen:
+        chosen[CUDA] = cuda_options(chosen[CUDA])
     # The CPU in the place it was given, else at the end; onnxruntime reports no options of it.
     return list(wanted), {**chosen, CPU: {}}
 
@@ -95,15 +97,85 @@ def gpu_options(chosen: Mapping[str, Mapping[str, str]]) -> dict[str, str] | Non
 
 
 def gpu_settings(options: Mapping[str, str], target: str) -> dict[str, Any]:
-    """What the provider's options mean for the compiler (`compiler.options.Options`), given its target so far.
-
-    Raises EPFail for a device that is not there. use_tf32 is 1 where it is not given, as with onnxruntime.
-    """
-    there, number = gpu.present(), int(options.get("device_id", "0"))
-    if number >= len(there):
-        raise EPFail(f"CUDA failure 101: invalid device ordinal: device_id is {number}, GPUs there are {len(there)}.")
+    """What the provider's options, all of them, mean for the compiler (`compiler.options.Options`), given its target so
+    far."""
     hosts = [part for part in target.split(",") if part and ":" not in part and part != "native"]
-    settings: dict[str, Any] = {"target": ",".join([*hosts, there[number]])}
-    if options.get("use_tf32", "1") != "0":
+    settings: dict[str, Any] = {"target": ",".join([*hosts, gpu.present()[int(options["device_id"])]])}
+    if options["use_tf32"] == "1":
         settings["allow_tf32"] = True
     return settings
+
+
+def _truth(value: str) -> str:
+    if value not in ("0", "1", "false", "true", "False", "True"):
+        raise ValueError(f'Failed to parse value: "{value}"')
+    return "01"[value in ("1", "true", "True")]
+
+
+def _number(value: str) -> str:
+    try:
+        return str(int(value))
+    except ValueError:
+        raise ValueError(f'Failed to parse value: "{value}"') from None
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"Failed to map enum name to value: {value}")
+        return value
+
+    return parse
+
+
+def _device(value: str) -> str:
+    number, there = _number(value), len(gpu.present())
+    if not 0 <= int(number) < there:
+        raise ValueError(f"Invalid device ID: {number}, must be between 0 (inclusive) and {there} (exclusive).")
+    return number
+
+
+# What onnxruntime's provider knows: how a value is read, and the default. Three have a meaning here: the device, TF32,
+# and graphs, which are on (runs are captured whatever memory they use). The others are about onnxruntime's kernels.
+_CUDA_OPTIONS: dict[str, tuple[Callable[[str], str], str]] = {
+    "device_id": (_device, "0"),
+    "use_tf32": (_truth, "1"),
+    "enable_cuda_graph": (_truth, "1"),
+    "gpu_mem_limit": (_number, str((1 << 64) - 1)),
+    "arena_extend_strategy": (_one_of("kNextPowerOfTwo", "kSameAsRequested"), "kNextPowerOfTwo"),
+    "cudnn_conv_algo_search": (_one_of("EXHAUSTIVE", "HEURISTIC", "DEFAULT"), "EXHAUSTIVE"),
+    "do_copy_in_default_stream": (_truth, "1"),
+    "has_user_compute_stream": (_truth, "0"),
+    "user_compute_stream": (_number, "0"),
+    "gpu_external_alloc": (_number, "0"),
+    "gpu_external_free": (_number, "0"),
+    "gpu_external_empty_cache": (_number, "0"),
+    "cudnn_conv_use_max_workspace": (_truth, "1"),
+    "cudnn_conv1d_pad_to_nc1d": (_truth, "0"),
+    "enable_cudnn": (_truth, "1"),
+    "tunable_op_enable": (_truth, "0"),
+    "tunable_op_tuning_enable": (_truth, "0"),
+    "tunable_op_max_tuning_duration_ms": (_number, "0"),
+    "enable_skip_layer_norm_strict_mode": (_truth, "0"),
+    "prefer_nhwc": (_truth, "0"),
+    "use_ep_level_unified_stream": (_truth, "0"),
+    "fuse_conv_bias": (_truth, "0"),
+    "sdpa_kernel": (_number, "0"),
+}
+
+
+def cuda_options(given: Mapping[str, str]) -> dict[str, str]:
+    """All options of the GPU's provider, those that are not given with their defaults.
+
+    Raises RuntimeError, with onnxruntime's text, for what it does not know.
+    """
+    options = {name: default for name, (_, default) in _CUDA_OPTIONS.items()}
+    for name, value in given.items():
+        if name not in _CUDA_OPTIONS:
+            raise RuntimeError(str(Fail(f'Unknown provider option: "{name}".')))
+        try:
+            options[name] = _CUDA_OPTIONS[name][0](value)
+        except ValueError as error:
+            raise RuntimeError(str(Fail(f'Failed to parse provider option "{name}": {error}'))) from None
+    options["has_user_compute_stream"] = "01"[options["user_compute_stream"] != "0"]
+    return options

@@ -29,6 +29,7 @@ from .names import CPU
 from .options import RunOptions, SessionOptions
 from .profiler import Profiler
 from .results import results_of
+from .tensor import Memory, Tensor
 from .value import OrtValue, OrtValueVector
 
 Array = np.ndarray[Any, Any]
@@ -61,6 +62,8 @@ class Session:
     _model_path: str | None
     _model_bytes: bytes | None
     _sess_options: SessionOptions
+    _providers: list[str]
+    _provider_options: dict[str, dict[str, str]]
     _profiler: Profiler | None
 
     def _load(self) -> None:
@@ -109,7 +112,7 @@ class Session:
     def _executable(self, interface: Interface = AS_IT_IS) -> Executable:
         """The compiled model, with this interface."""
         options = self._sess_options
-        on_gpu = providers.gpu_options(self._provider_options)
+        on_gpu = self._on_gpu()
         loaded = load(self._model(), options, interface, on_gpu)
         device = None
         if "device" in loaded.manifest:
@@ -117,6 +120,10 @@ class Session:
             graphs = asked.get("enable_cuda_graph", "1") != "0"
             device = gpu.open_device(loaded, int(asked.get("device_id", "0")), graphs)
         return Executable(loaded, options.threads(), options.float_flags(), device)
+
+    def _on_gpu(self) -> dict[str, str] | None:
+        """The options of the GPU's provider, where that runs the model."""
+        return providers.gpu_options(self._provider_options)
 
     def _model(self) -> str | bytes:
         """The path of the model, or its bytes."""
@@ -144,12 +151,14 @@ class Session:
                 found = self._variants[interface] = self._executable(interface)
             return found
 
-    def _loosened(self, interface: Interface, arrays: Sequence[Array], reason: feeds.Disagreement) -> Any:
-        """The executable and the plan for inputs that disagree on named dimensions: onnxruntime does not look at the
-        names, and what broadcasts is a result. Raises InvalidArgument, which tells them, for what does not."""
+    def _loosened(self, interface: Interface, arrays: Sequence[Tensor], reason: feeds.Disagreement) -> Any:
+        """The executable, the plan and the inputs as it reads them, for inputs that disagree on named dimensions:
+        onnxruntime does not look at the names, and what broadcasts is a result. Raises InvalidArgument, which tells
+        them, for what does not."""
         try:
             executable = self._variant(interface._replace(loose=reason.symbols))
-            return executable, executable.plan(arrays)
+            placed = executable.placed(arrays)
+            return executable, executable.plan(placed), placed
         except Status:
             raise InvalidArgument(reason.text) from None
 
@@ -189,7 +198,7 @@ class Session:
                     return self._program.run(plan, arrays)
         return self._execute(feeds.names_of(output_names), self._converted(input_feed, run_options), run_options)
 
-    def _converted(self, feed: Mapping[str, Any], options: RunOptions | None) -> dict[str, Array]:
+    def _converted(self, feed: Mapping[str, Any], options: RunOptions | None) -> dict[str, Tensor]:
         """The arrays of a feed, and of the adapters in the options."""
         if isinstance(options, RunOptions) and options.adapted:
             feed = {**feed, **options.adapted}
@@ -208,12 +217,13 @@ class Session:
     def _execute(
         self,
         names: list[str],
-        arrays: Mapping[str, Array],
+        arrays: Mapping[str, Tensor],
         options: RunOptions | None,
-        given: Mapping[str, Array] | None = None,
+        given: Mapping[str, Tensor | Memory] | None = None,
         colon: str = ":",
     ) -> list[Any]:
-        """A run on arrays by name. given: arrays to write outputs into. colon: in messages of unknown outputs."""
+        """A run on tensors by name. given: tensors to write outputs into, or a GPU's memory to make them in. colon: in
+        messages of unknown outputs."""
         _check_run_options(options)
         fitted = feeds.fit(arrays, self._inputs_of_model(), self._overridable)
         intermediate = tuple([name for name in names if name not in self._output_types])
@@ -222,11 +232,11 @@ class Session:
             executable = self._variant(interface)
         except InvalidArgument as error:
             raise InvalidArgument(error.text.replace("output name:", f"output name{colon}")) from None
-        ordered = feeds.in_order(fitted, executable.inputs)
+        ordered = executable.placed(feeds.in_order(fitted, executable.inputs))
         try:
             plan = executable.plan(ordered)
         except feeds.Disagreement as error:
-            executable, plan = self._loosened(interface, ordered, error)
+            executable, plan, ordered = self._loosened(interface, ordered, error)
         except Status as error:
             self._told(error, options)
             raise
@@ -239,7 +249,7 @@ class Session:
         profile = None if self._profiler is None else self._profiler.begin(executable, plan)
         address = None if profile is None else profile.address
         try:
-            if given:
+            if given and not self._results:
                 into = [given.get(name) for name in executable.outputs]
                 results = executable.program.run_into(plan, ordered, into, terminate, address)
             else:
@@ -253,7 +263,7 @@ class Session:
             executable.program.shrink()
         if not names and not self._results:
             return results
-        by_name = dict(zip(executable.outputs, results))
+        by_name: dict[str, Any] = dict(zip(executable.outputs, results))
         made = self._results
         return [made[name].of(by_name) if name in made else by_name[name] for name in names or made]
 
@@ -344,11 +354,11 @@ class Session:
         device_id: int = 0,
         vendor_id: int | OrtDeviceVendorId = -1,
     ) -> OrtValue:
-        """New memory for this session. Raises RuntimeError for other devices than the CPU."""
+        """New memory for this session. Raises RuntimeError for devices that it does not use."""
         device = OrtDevice.make(device_type, device_id, vendor_id)
-        if device.device_type() != 0:
+        if device.device_type() != 0 and (self._on_gpu() is None or device.memory() is None):
             raise RuntimeError(f"No session allocator found for {device}")
-        return OrtValue.ortvalue_from_shape_and_type(shape, element_type)
+        return OrtValue.ortvalue_from_shape_and_type(shape, element_type, device_type, device_id, vendor_id)
 
     # ---- What the model is ----------------------------------------------------------------------------------------
 
@@ -405,8 +415,20 @@ class Session:
     def set_providers(
         self, providers: Sequence[Any] | None = None, provider_options: Sequence[dict[Any, Any]] | None = None
     ) -> None:
-        """Chooses providers again. Where that fails, the session stays as it was."""
+        """Chooses providers again, and loads the model for another GPU, or none, where that follows. Where that fails,
+        the session stays as it was."""
+        before, on_gpu = (self._providers, self._provider_options), self._on_gpu()
         self._choose_providers(providers, provider_options)
+        if self._main is None or self._on_gpu() == on_gpu:
+            return
+        executables = (self._main, *self._variants.values())
+        try:
+            self._load()
+        except BaseException:
+            self._providers, self._provider_options = before
+            raise
+        for executable in executables:
+            executable.program.close()
 
     def _choose_providers(self, names: Any, options: Any) -> list[str]:
         """Sets the providers, and returns those that were named."""

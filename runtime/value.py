@@ -1,11 +1,13 @@
 """`OrtValue`: a tensor (or a sequence, or a sparse tensor) that keeps its memory across runs.
 
-In and out: numpy arrays, DLPack tensors and raw addresses, sharing memory wherever it is C-contiguous. Elements that
-numpy lacks are arrays of ml_dtypes; 4-bit types are held as ONNX lays them out, two elements a byte, low half first.
+In and out: numpy arrays, DLPack tensors and raw addresses, sharing memory wherever it is C-contiguous; a value on a GPU
+shares what lies there, and its arrays are copies. Elements that numpy lacks are arrays of ml_dtypes; 4-bit types are
+held as ONNX lays them out, two elements a byte, low half first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from . import devices, dlpack
 from .artifact import aligned
 from .dtypes import BY_NUMBER, FOUR_BITS, NUMBERS, numpy_dtype, type_name
 from .enums import OrtDeviceVendorId
+from .tensor import DeviceTensor, Memory, Tensor
 
 if TYPE_CHECKING:
     from .sparse import SparseTensor
@@ -31,7 +34,7 @@ class OrtValue:
 
     __slots__ = ("__weakref__", "_element", "_memory", "_other", "_session", "_shape")
 
-    _memory: Array  # of the ml_dtypes or numpy dtype, of shape _shape; or flat bytes for 4-bit types
+    _memory: Tensor  # of the ml_dtypes or numpy dtype, of shape _shape; or flat bytes for 4-bit types
     _element: str  # "float"; "" where this is no tensor
     _shape: tuple[int, ...]
     _other: Any  # a SparseTensor, or a list of arrays, or None
@@ -48,43 +51,55 @@ class OrtValue:
     # ---- Makers ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def _of(cls, memory: Array, element: str, shape: tuple[int, ...], other: Any = None) -> OrtValue:
+    def _of(cls, memory: Tensor, element: str, shape: tuple[int, ...], other: Any = None) -> OrtValue:
         made = cls.__new__(cls)
         made._memory, made._element, made._shape = memory, element, shape
         made._other, made._session = other, None
         return made
 
+    def _on(self, memory: Memory) -> OrtValue:
+        """A copy on a GPU."""
+        made = memory.new(self._memory.shape, self._memory.dtype)
+        made.fill(self._memory)
+        return self._of(made, self._element, self._shape)
+
     @classmethod
     def of(cls, result: Any) -> OrtValue:
         """The value of an output of a run: a tensor, or a sequence."""
-        return cls.of_array(result) if isinstance(result, np.ndarray) else cls._of(np.empty(0), "", (), result)
+        if isinstance(result, (np.ndarray, DeviceTensor)):
+            return cls.of_array(result)
+        return cls._of(np.empty(0), "", (), result)
 
     @classmethod
-    def of_array(cls, array: Array) -> OrtValue:
-        """The value of an array that a run made (strings and ml_dtypes included); shares C-contiguous memory."""
+    def of_array(cls, array: Tensor) -> OrtValue:
+        """The value of a tensor that a run made (strings and ml_dtypes included); shares C-contiguous memory."""
         name = type_name(array.dtype)
         if name is None:
             raise RuntimeError(f"Numpy_type {array.dtype.num} can't be converted to MLDataType.")
         element = name[7:-1]
-        if not array.flags.c_contiguous or not array.flags.aligned:
-            array = array.copy("C")
-        if element in FOUR_BITS:
-            return cls._of(_packed(array), element, array.shape)
-        return cls._of(array, element, array.shape)
+        if isinstance(array, DeviceTensor):
+            packed = array.memory.holding(_packed(array.numpy())) if element in FOUR_BITS else array
+            return cls._of(packed, element, array.shape)
+        in_order = array.flags.c_contiguous and array.flags.aligned
+        shared: Array = array if in_order else array.copy("C")
+        return cls._of(_packed(shared) if element in FOUR_BITS else shared, element, array.shape)
 
     @classmethod
     def ortvalue_from_numpy(
         cls, numpy_obj: Array, /, device_type: str = "cpu", device_id: int = 0, vendor_id: int | OrtDeviceVendorId = -1
     ) -> OrtValue:
-        """Shares the memory of a C-contiguous array, copies others (big-endian ones swapped).
+        """Shares the memory of a C-contiguous array, copies others (big-endian ones swapped); a copy on a GPU.
 
-        Raises RuntimeError for what is no array of numbers, and for other devices than the CPU.
+        Raises RuntimeError for what is no array of numbers, and for devices that are not there.
         """
-        if refusal := devices.kind(device_type).from_numpy:
+        memory = devices.OrtDevice.make(device_type, device_id, vendor_id).memory()
+        refusal = devices.kind(device_type).from_numpy
+        if refusal and memory is None:
             raise RuntimeError(refusal)
         if not isinstance(numpy_obj, np.ndarray) or numpy_obj.dtype.kind in "OSUT":
             raise RuntimeError(_ARRAYS_ONLY)
-        return cls.of_array(_native(np.asarray(numpy_obj)))
+        value = cls.of_array(_native(np.asarray(numpy_obj)))
+        return value if memory is None else value._on(memory)
 
     @classmethod
     def ortvalue_from_numpy_with_onnx_type(cls, data: Array, /, onnx_element_type: int) -> OrtValue:
@@ -113,21 +128,22 @@ class OrtValue:
     ) -> OrtValue:
         """New memory, not initialized, at a multiple of 64. element_type: a numpy type or its name, or ONNX's number.
 
-        Raises RuntimeError for types that cannot be held, and for other devices than the CPU.
+        Raises RuntimeError for types that cannot be held, and for devices that are not there.
         """
         element = _element_name(element_type)
         if element == "string":
             raise RuntimeError(_ARRAYS_ONLY)
-        if refusal := devices.kind(device_type).from_shape:
+        memory = devices.OrtDevice.make(device_type, device_id, vendor_id).memory()
+        refusal = devices.kind(device_type).from_shape
+        if refusal and memory is None:
             raise RuntimeError(refusal)
         dims = tuple([int(n) for n in shape])
         if min(dims, default=0) < 0:
             raise RuntimeError(f"Tensor shape cannot contain any negative value: {list(dims)}")
         count = int(np.prod(dims, dtype=np.int64))
         if element in FOUR_BITS:
-            return cls._of(aligned((count + 1) // 2), element, dims)
-        dtype = numpy_dtype(element)
-        return cls._of(aligned(count * dtype.itemsize).view(dtype).reshape(dims), element, dims)
+            return cls._of(_new(memory, ((count + 1) // 2,), np.dtype(np.uint8)), element, dims)
+        return cls._of(_new(memory, dims, numpy_dtype(element)), element, dims)
 
     @classmethod
     def ort_value_from_sparse_tensor(cls, sparse_tensor: SparseTensor) -> OrtValue:
@@ -135,10 +151,24 @@ class OrtValue:
         return cls._of(np.empty(0), element, tuple(sparse_tensor.dense_shape()), sparse_tensor)
 
     @classmethod
+    def at(cls, address: int, element_type: Any, shape: Sequence[int], memory: Memory | None) -> OrtValue:
+        """The tensor at an address of the host's memory, or of a GPU's, which has to stay valid for as long as the
+        value is used. Raises RuntimeError for strings."""
+        element, dims = _element_name(element_type), tuple([int(n) for n in shape])
+        if element == "string":
+            raise RuntimeError("Only binding of non-string Tensors is currently supported")
+        dtype, stored = numpy_dtype(element), dims
+        if element in FOUR_BITS:
+            dtype, stored = np.dtype(np.uint8), ((math.prod(dims) + 1) // 2,)
+        if memory is None:
+            return cls._of(dlpack.array_at(address, dtype, stored), element, dims)
+        return cls._of(DeviceTensor(memory, address, stored, dtype), element, dims)
+
+    @classmethod
     def from_dlpack(cls, data: Any, /) -> OrtValue:
         """Shares the memory of a tensor of another library. Raises RuntimeError unless it is C-contiguous."""
         array = dlpack.read(data)
-        if not array.flags.c_contiguous:
+        if isinstance(array, np.ndarray) and not array.flags.c_contiguous:
             raise RuntimeError("ORT only supports contiguous tensor for now.")
         return cls.of_array(array)
 
@@ -167,7 +197,7 @@ class OrtValue:
         return NUMBERS[self._element]
 
     def device_name(self) -> str:
-        return "cpu"
+        return "cuda" if isinstance(self._memory, DeviceTensor) else "cpu"
 
     def has_value(self) -> bool:
         return True
@@ -182,18 +212,23 @@ class OrtValue:
         return isinstance(self._other, list)
 
     def data_ptr(self) -> int:
-        """The address of the first element."""
-        return int(self._tensor().ctypes.data)
+        """The address of the first element; 0 where there is none."""
+        tensor = self._tensor()
+        if not tensor.nbytes:
+            return 0
+        return tensor.address if isinstance(tensor, DeviceTensor) else int(tensor.ctypes.data)
 
     def tensor_size_in_bytes(self) -> int:
         return int(self._tensor().nbytes)
 
     def memory(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The bytes of the tensor, as ONNX lays them out. Raises RuntimeError where this is no tensor."""
-        bytes_: np.ndarray[Any, np.dtype[np.uint8]] = self._tensor().reshape(-1).view(np.uint8)
+        """The bytes of the tensor as ONNX lays them out, of a GPU's a copy. Raises RuntimeError where this is none."""
+        tensor = self._tensor()
+        array = tensor.numpy() if isinstance(tensor, DeviceTensor) else tensor
+        bytes_: np.ndarray[Any, np.dtype[np.uint8]] = array.reshape(-1).view(np.uint8)
         return bytes_
 
-    def _tensor(self) -> Array:
+    def _tensor(self) -> Tensor:
         if self._other is not None:
             raise RuntimeError("Only OrtValues that are Tensors/SparseTensors are currently supported")
         return self._memory
@@ -201,19 +236,25 @@ class OrtValue:
     # ---- Its contents ---------------------------------------------------------------------------------------------
 
     def numpy(self) -> Array:
-        """The elements as an array that shares the memory, but for 4-bit types, which are unpacked.
+        """The elements as an array that shares the memory, but for 4-bit types, which are unpacked, and those of a GPU,
+        which are copied.
 
         Raises RuntimeError where this is no tensor.
         """
+        tensor = self.tensor()
+        return tensor.numpy() if isinstance(tensor, DeviceTensor) else tensor
+
+    def tensor(self) -> Tensor:
+        """The same, left where it is if that is the memory of a GPU."""
         if self._other is not None:
             raise RuntimeError("Only OrtValues that are Tensors are convertible to Numpy objects")
         if self._element in FOUR_BITS:
-            return _unpacked(self._memory, self._element, self._shape)
+            return _unpacked(self.memory(), self._element, self._shape)
         return self._memory
 
     def content(self) -> Any:
-        """What a feed would be: an array, a list of arrays or a SparseTensor."""
-        return self.numpy() if self._other is None else self._other
+        """What a feed would be: a tensor, a list of arrays or a SparseTensor."""
+        return self.tensor() if self._other is None else self._other
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         array = self.numpy()
@@ -231,7 +272,7 @@ class OrtValue:
         return self.__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
+        return dlpack.device_of(self._tensor())
 
     def as_sparse_tensor(self) -> SparseTensor:
         """Raises RuntimeError where this is none."""
@@ -242,6 +283,7 @@ class OrtValue:
 
     def update_inplace(self, data: Array | OrtValue) -> None:
         """Overwrites the memory. Raises RuntimeError where the sizes in bytes differ."""
+        source: Tensor
         if isinstance(data, OrtValue):
             source = data._tensor()
         elif isinstance(data, np.ndarray):
@@ -251,7 +293,11 @@ class OrtValue:
         target = self._tensor()
         if source.nbytes != target.nbytes:
             raise RuntimeError("The input size of numpy arrays does not match the size of the OrtValue.")
-        self.memory()[:] = np.ascontiguousarray(source).reshape(-1).view(np.uint8)
+        if isinstance(target, DeviceTensor):
+            target.fill(source)
+            return
+        array = source.numpy() if isinstance(source, DeviceTensor) else source
+        self.memory()[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 class OrtValueVector:
@@ -268,8 +314,8 @@ class OrtValueVector:
         shapes: Sequence[Sequence[int]], devices: Sequence[Any],
     ) -> None:  # fmt: skip
         """Values at addresses, which have to stay valid. torch_tensors: what owns the memory; not looked at."""
-        for address, element_type, shape in zip(data_ptrs, element_types, shapes):
-            self.push_back(dlpack.array_at(address, element_dtype(element_type), tuple(shape)))
+        for address, element_type, shape, device in zip(data_ptrs, element_types, shapes, devices):
+            self.push_back(OrtValue.at(address, element_type, shape, device.memory()))
 
     def element_type_at(self, index: int) -> int:
         """ONNX's number of the element type."""
@@ -321,6 +367,13 @@ def copy_tensors(src: Sequence[OrtValue], dst: Sequence[OrtValue], stream: Any =
         target.update_inplace(source)
 
 
+def _new(memory: Memory | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    """Not initialized."""
+    if memory is not None:
+        return memory.new(shape, dtype)
+    return aligned(math.prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
+
+
 def _native(array: Array) -> Array:
     """In the byte order of the machine."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -340,11 +393,6 @@ def _element_name(element_type: Any) -> str:
     if name is None:
         raise RuntimeError(f"Numpy_type {dtype.num} can't be converted to MLDataType.")
     return name[7:-1]
-
-
-def element_dtype(element_type: Any) -> np.dtype[Any]:
-    """The numpy dtype of an element type given in any of the ways of `OrtValue.ortvalue_from_shape_and_type`."""
-    return numpy_dtype(_element_name(element_type))
 
 
 def _packed(array: Array) -> Array:

@@ -1,4 +1,5 @@
-/* A CUDA driver for tests, of one device whose memory is the host's: what runtime/cuda.py and templates/c/cuda.c call.
+/* A CUDA driver for tests, of devices whose memory is the host's: what runtime/cuda.py and templates/c/cuda.c call. It
+   knows which memory is a device's, and refuses copies and kernels (error 700) that take other memory for that.
 
    Kernels are run by a function that the test gives (fake_kernels), which gets their name and arguments; of what kinds
    these are, the driver finds in the module, and here the test tells it (fake_signature). Work is done at once; a stream
@@ -11,11 +12,16 @@
 #define EXPORT __attribute__((visibility("default")))
 #define OUT_OF_MEMORY 2
 #define NOT_FOUND 500
+#define MUCH (1 << 26) /* bytes: of larger blocks, the rest is not touched */
 
 enum { VERSION, CAPABILITY, SHARED, MEMORY, DEVICES, FAILS, SETTINGS };
 static int64_t settings[SETTINGS] = { 12040, 90, 232448, (int64_t)1 << 30, 1, 0 };
 static int64_t allocated;
-EXPORT int64_t fake_counts[8]; /* launches, copies, captures, graph launches, live allocations, live pinned blocks */
+static int lock; /* of what follows, which threads share */
+static void enter(void) { while (__sync_lock_test_and_set(&lock, 1)) {} }
+static void leave(void) { __sync_lock_release(&lock); }
+EXPORT int64_t fake_counts[8]; /* launches, copies, captures, graph launches, live allocations, live pinned blocks, waits
+                                for all */
 
 typedef int32_t (*kernels_t)(const char *name, int64_t programs, int32_t threads, int32_t shared, const int64_t *values);
 static kernels_t run_kernel;
@@ -52,6 +58,7 @@ EXPORT int32_t cuGetErrorString(int32_t error, const char **text)
 }
 EXPORT int32_t cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(intptr_t)(device + 1); return 0; }
 EXPORT int32_t cuDevicePrimaryCtxRelease_v2(int device) { (void)device; return 0; }
+EXPORT int32_t cuCtxSynchronize(void) { fake_counts[6]++; return 0; }
 EXPORT int32_t cuCtxSetCurrent(void *context) { return context ? 0 : 201; }
 EXPORT int32_t cuModuleLoadData(void **module, const void *image)
 {
@@ -74,25 +81,53 @@ EXPORT int32_t cuFuncSetAttribute(void *function, int attribute, int value)
 
 /* ---- Memory ---- */
 
+typedef struct block { struct block *next; uint64_t at; int64_t bytes; } block;
+static block *blocks;
+
+/* Whether memory, if it is not empty, lies in a block. Where its size is unknown, kernels may be given the end of one. */
+static int on_device(uint64_t at, int64_t bytes)
+{
+    int found = !bytes;
+    enter();
+    for (block *b = blocks; b && !found; b = b->next)
+        found = at >= b->at && at - b->at + (bytes > 0 ? (uint64_t)bytes : 0) <= (uint64_t)b->bytes;
+    leave();
+    return found;
+}
 static int32_t allocate(void **at, size_t bytes)
 {
-    if (allocated + (int64_t)bytes > settings[MEMORY]) return OUT_OF_MEMORY;
-    int64_t *block = NULL;
-    if (posix_memalign((void **)&block, 256, bytes + 256)) return OUT_OF_MEMORY;
-    *block = (int64_t)bytes;
-    memset((char *)block + 256, 0xEE, bytes);
-    allocated += (int64_t)bytes;
-    fake_counts[4]++;
-    *at = (char *)block + 256;
-    return 0;
+    int32_t status = OUT_OF_MEMORY;
+    enter();
+    if (allocated + (int64_t)bytes <= settings[MEMORY] && !posix_memalign(at, 256, bytes ? bytes : 1)) {
+        memset(*at, 0xEE, bytes < MUCH ? bytes : MUCH);
+        block *b = malloc(sizeof *b);
+        *b = (block){ blocks, (uint64_t)(uintptr_t)*at, (int64_t)bytes };
+        blocks = b;
+        allocated += (int64_t)bytes;
+        fake_counts[4]++;
+        status = 0;
+    }
+    leave();
+    return status;
 }
 static int32_t release(void *at)
 {
-    int64_t *block = (int64_t *)((char *)at - 256);
-    allocated -= *block;
-    fake_counts[4]--;
-    free(block);
-    return 0;
+    int32_t status = 1;
+    enter();
+    for (block **b = &blocks; *b; b = &(*b)->next) {
+        if ((*b)->at != (uint64_t)(uintptr_t)at) continue;
+        block *found = *b;
+        *b = found->next;
+        allocated -= found->bytes;
+        memset(at, 0xDD, found->bytes < MUCH ? (size_t)found->bytes : MUCH); /* who still reads it shall not find it */
+        free(at);
+        free(found);
+        fake_counts[4]--;
+        status = 0;
+        break;
+    }
+    leave();
+    return status;
 }
 EXPORT int32_t cuMemAlloc_v2(uint64_t *at, size_t bytes) { return allocate((void **)at, bytes); }
 EXPORT int32_t cuMemFree_v2(uint64_t at) { return release((void *)at); }
@@ -101,17 +136,19 @@ EXPORT int32_t cuMemFreeAsync(uint64_t at, void *stream) { return stream ? relea
 EXPORT int32_t cuMemHostAlloc(void **at, size_t bytes, uint32_t flags)
 {
     (void)flags;
-    fake_counts[5]++;
+    __sync_fetch_and_add(&fake_counts[5], 1);
     return (*at = malloc(bytes)) ? 0 : OUT_OF_MEMORY;
 }
-EXPORT int32_t cuMemFreeHost(void *at) { fake_counts[5]--; free(at); return 0; }
-EXPORT int32_t cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) { memcpy((void *)to, from, bytes); return 0; }
-EXPORT int32_t cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) { memcpy(to, (void *)from, bytes); return 0; }
-EXPORT int32_t cuPointerGetAttribute(void *data, int attribute, uint64_t at)
+EXPORT int32_t cuMemFreeHost(void *at) { __sync_fetch_and_sub(&fake_counts[5], 1); free(at); return 0; }
+static int32_t copied(uint64_t to, uint64_t from, size_t bytes, int to_device, int from_device)
 {
-    (void)data, (void)attribute, (void)at;
-    return 1; /* memory that it does not know */
+    if (on_device(to, (int64_t)bytes) != to_device || on_device(from, (int64_t)bytes) != from_device) return 700;
+    memmove((void *)to, (void *)from, bytes);
+    return 0;
 }
+EXPORT int32_t cuMemcpyHtoD_v2(uint64_t to, uint64_t from, size_t bytes) { return copied(to, from, bytes, 1, 0); }
+EXPORT int32_t cuMemcpyDtoH_v2(uint64_t to, uint64_t from, size_t bytes) { return copied(to, from, bytes, 0, 1); }
+EXPORT int32_t cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes) { return copied(to, from, bytes, 1, 1); }
 
 /* ---- Streams and graphs: lists of work ---- */
 
@@ -120,6 +157,7 @@ typedef struct work {
     char *kernel; /* NULL: a copy */
     int64_t programs;
     int32_t threads, shared;
+    const char *kinds; /* of the values */
     int64_t values[300];
     uint64_t to, from;
     size_t bytes;
@@ -130,9 +168,12 @@ static int32_t perform(work *w)
 {
     if (!w->kernel) {
         fake_counts[1]++;
-        memcpy((void *)w->to, (void *)w->from, w->bytes);
+        if (w->bytes && !on_device(w->to, (int64_t)w->bytes) && !on_device(w->from, (int64_t)w->bytes)) return 700;
+        memmove((void *)w->to, (void *)w->from, w->bytes);
         return 0;
     }
+    for (int i = 0; w->programs && w->kinds[i]; i++)
+        if (w->kinds[i] == 'p' && w->values[i] && !on_device((uint64_t)w->values[i], -1)) return 700;
     fake_counts[0]++;
     return run_kernel ? run_kernel(w->kernel, w->programs, w->threads, w->shared, w->values) : 0;
 }
@@ -150,7 +191,10 @@ static int32_t submit(stream_t *stream, work *w)
 }
 EXPORT int32_t cuStreamCreate(void **stream, uint32_t flags) { (void)flags; return (*stream = calloc(1, sizeof(stream_t))) ? 0 : 2; }
 EXPORT int32_t cuStreamDestroy(void *stream) { free(stream); return 0; }
-EXPORT int32_t cuStreamSynchronize(void *stream) { return ((stream_t *)stream)->capturing ? 900 : 0; }
+EXPORT int32_t cuStreamSynchronize(void *stream)
+{
+    return stream && ((stream_t *)stream)->capturing ? 900 : 0; /* NULL: the stream of those who have none */
+}
 EXPORT int32_t cuStreamBeginCapture(void *stream, int mode)
 {
     stream_t *s = stream;
@@ -209,6 +253,7 @@ EXPORT int32_t cuLaunchKernel(void *function, uint32_t gx, uint32_t gy, uint32_t
     while (s && strcmp(s->name, w->kernel)) s = s->next;
     if (!s) return NOT_FOUND;
     int count = (int)strlen(s->kinds);
+    w->kinds = s->kinds;
     for (int i = 0; i < count; i++) {
         if (s->kinds[i] == 'p') memcpy(&w->values[i], parameters[i], sizeof(int64_t));
         else w->values[i] = *(const int32_t *)parameters[i];
