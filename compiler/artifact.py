@@ -42,13 +42,11 @@ _INVALID_ARGUMENT = frozenset(
 
 @dataclass(frozen=True)
 class DeviceCode:
-    """The kernels of the device in the order of their numbers, their binaries by the names of kernel and GPU, and why
-    launches stay on the host."""
+    """The kernels of the device in the order of their numbers, and their binaries by the names of kernel and GPU."""
 
     kernels: Sequence[DeviceKernel]
     gpus: Sequence[Gpu]
     binaries: Mapping[tuple[str, str], Binary]
-    on_host: Mapping[int, str]
 
 
 def write_artifact(
@@ -67,7 +65,7 @@ def write_artifact(
         described = manifest(model, program)
         if device is not None:
             described["device"] = _device(device, program, directory)
-        writer.finish(described, notes(model, program, sources, device), target, VERSION)
+        writer.finish(described, notes(model, program, sources, device is not None), target, VERSION)
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
@@ -203,7 +201,7 @@ def _conflicts(model: Model, graph: Graph) -> list[str]:
 
 
 def notes(
-    model: Model, program: Program, sources: Sources, device: DeviceCode | None = None
+    model: Model, program: Program, sources: Sources, device: bool = False
 ) -> dict[str, Any]:
     """Provenance for people: of each step its kernel, ONNX nodes, operations and bytes (in the model's symbols), what
     goes in and out, and why fusion stopped there. Of the model its nodes, and the values that they make."""
@@ -223,7 +221,7 @@ def notes(
                 "outputs": [_shape(group.root)] if group else [],
                 "parameter_bytes": sum(_bytes(v) for v in _operands(group)) if group else 0,
                 "reasons": list(dict.fromkeys(reasons)),
-                **({"on": "device" if launch.device else f"host: {device.on_host[number]}"} if device else {}),
+                **({"on": "device" if launch.device else f"host: {program.on_host[number]}"} if device else {}),
             }
         )
     nodes = [[node.name, node.domain, node.op] for node in model.graph.nodes]

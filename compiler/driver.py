@@ -57,7 +57,6 @@ class Compilation:
     graph: Graph | None = None
     program: Program | None = None
     device: Device | None = None  # where there are gpus
-    on_host: dict[int, str] = field(default_factory=dict)  # why launches stay there though there is a device
     arenas: tuple[memory.Arena, memory.Arena] | None = None
     sources: Sources | None = None
     device_code: DeviceCode | None = None
@@ -98,7 +97,7 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit.program = unit.stage("lower", lower.lower, unit.graph, _templates(unit))
     if unit.gpus:
         unit.device = Device(options.allow_tf32)
-        unit.on_host = unit.stage("place", place.place, unit.program, unit.device.refusal)
+        unit.program = unit.stage("place", place.place, unit.program, unit.device.refusal)
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
     unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.target, _on_device(unit))
     return unit
@@ -150,11 +149,11 @@ def compile_model(
 
 
 def _device_code(unit: Compilation, objects: Path) -> DeviceCode:
-    assert unit.device
+    assert unit.device and unit.program
 
     def built(done: int, total: int) -> None:
         unit.progress("gpu", done, total)
 
     on_device = list(unit.device.kernels.values())
     binaries = triton_build.build(on_device, unit.gpus, objects, built)
-    return DeviceCode(on_device, unit.gpus, binaries, unit.on_host)
+    return DeviceCode(on_device, unit.gpus, binaries)

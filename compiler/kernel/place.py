@@ -21,15 +21,15 @@ from .program import Buffer, Program
 HOST, DEVICE = False, True
 
 
-def place(program: Program, refusal: Callable[[Launch], str | None]) -> dict[int, str]:
-    """Changes the program in place. Returns why launches stay on the host, by their numbers in `Program.launches`."""
+def place(program: Program, refusal: Callable[[Launch], str | None]) -> Program:
+    """Changes the program, and returns it. refusal: why the accelerator cannot run a launch; None where it can."""
     placer = _Placer(program, refusal)
     steps = placer.walk(program.steps)
     for number, buffer in enumerate(program.buffers):
         if buffer.kind == "output":
             placer.need(number, HOST, steps, ("output",))
-    program.steps = steps
-    return placer.reasons
+    program.steps, program.on_host = steps, placer.reasons
+    return program
 
 
 @dataclass

@@ -59,7 +59,8 @@ class Program:
     """A model as steps over buffers; sizes are expressions of the model's symbols.
 
     groups: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
-    checks: on what becomes known during one. indices: the symbols that number the iterations of loops.
+    checks: on what becomes known during one. indices: the symbols that number the iterations of loops. on_host: where
+    launches run on an accelerator, those that do not, by their numbers, and why (`place.py`).
     """
 
     graph: Graph
@@ -70,6 +71,7 @@ class Program:
     conditions: list[Condition] = field(default_factory=list)
     checks: list[Condition] = field(default_factory=list)
     indices: set[Symbol] = field(default_factory=set)
+    on_host: dict[int, str] = field(default_factory=dict)
 
     @property
     def launches(self) -> list[Launch]:
