@@ -93,7 +93,7 @@ def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
 
 def measure(loaded: Artifact, given: Mapping[str, Any], repeat: int) -> list[float]:
     """Seconds of each step: the median of `repeat` runs, with the default number of threads."""
-    device = gpu.open_device(loaded, graphs=False) if "device" in loaded.manifest else None
+    device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
     model = Executable(loaded, SessionOptions().threads(), 0, device)
     fitting = feeds.fit(feeds.convert(given, model.inputs), model.inputs)
     arrays = [fitting[each.name] for each in model.inputs]

@@ -8,12 +8,13 @@ INTAGLIO_LIBCUDA: the driver's library; libcuda.so.1 where unset.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +32,7 @@ _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _MAX_SHARED = 97  # CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 _FUNCTION_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
-_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+_RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED: a value may be freed by the collector of garbage meanwhile
 _STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel may have without asking
 
 _Pointer = ctypes.c_void_p
@@ -126,33 +127,42 @@ class CudaMemory(Memory):
         """Makes the GPU the one of the calling thread."""
         self._driver("cuCtxSetCurrent", self._context)
 
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[None]:
+        """For a while: values are made and freed on threads that use another GPU otherwise."""
+        self._driver("cuCtxPushCurrent_v2", self._context)
+        try:
+            yield
+        finally:
+            self._driver("cuCtxPopCurrent_v2", ctypes.byref(_Pointer()))
+
     def allocate(self, size: int) -> int:
-        self.enter()
         at = _Address()
-        self._driver("cuMemAlloc_v2", ctypes.byref(at), ctypes.c_size_t(size))
+        with self._entered():
+            self._driver("cuMemAlloc_v2", ctypes.byref(at), ctypes.c_size_t(size))
         return at.value
 
     def free(self, address: int) -> None:
-        self.enter()
-        self._driver("cuMemFree_v2", _Address(address))
+        with self._entered():
+            self._driver("cuMemFree_v2", _Address(address))
 
     def upload(self, to: int, source: int, size: int) -> None:
-        self.enter()
-        self._driver("cuMemcpyHtoD_v2", _Address(to), _Pointer(source), ctypes.c_size_t(size))
-        self._driver("cuStreamSynchronize", None)  # from pageable memory, the last bytes may still be under way
+        with self._entered():
+            self._driver("cuMemcpyHtoD_v2", _Address(to), _Pointer(source), ctypes.c_size_t(size))
+            self._driver("cuStreamSynchronize", None)  # of pageable memory, the last bytes may still be under way
 
     def download(self, to: int, source: int, size: int) -> None:
-        self.enter()
-        self._driver("cuMemcpyDtoH_v2", _Pointer(to), _Address(source), ctypes.c_size_t(size))
+        with self._entered():
+            self._driver("cuMemcpyDtoH_v2", _Pointer(to), _Address(source), ctypes.c_size_t(size))
 
     def move(self, to: int, source: int, size: int) -> None:
-        self.enter()
-        self._driver("cuMemcpyDtoD_v2", _Address(to), _Address(source), ctypes.c_size_t(size))
-        self._driver("cuStreamSynchronize", None)  # it is asynchronous, and other streams do not wait for it
+        with self._entered():
+            self._driver("cuMemcpyDtoD_v2", _Address(to), _Address(source), ctypes.c_size_t(size))
+            self._driver("cuStreamSynchronize", None)  # it is asynchronous, and other streams do not wait for it
 
     def synchronize(self) -> None:
-        self.enter()
-        self._driver("cuCtxSynchronize")
+        with self._entered():
+            self._driver("cuCtxSynchronize")
 
     def __del__(self) -> None:
         if getattr(self, "device", None) and not sys.is_finalizing():  # then the driver may be gone already
@@ -218,7 +228,7 @@ class CudaLease(Lease):
         try:
             self.arena = self._allocate(size) if size else 0
         except (Fail, RuntimeException):
-            self._driver("cuStreamDestroy", self._stream)
+            self._driver("cuStreamDestroy_v2", self._stream)
             raise
         self._state = _State(
             self._driver.function("cuLaunchKernel"),
@@ -308,7 +318,7 @@ class CudaLease(Lease):
         graph, executable = _Pointer(), _Pointer()
         try:
             made = _Graph(0, staged(frame.inputs, inputs), staged(frame.outputs, outputs), pinned)
-            self._driver("cuStreamBeginCapture", self._stream, _THREAD_LOCAL)
+            self._driver("cuStreamBeginCapture_v2", self._stream, _RELAXED)
             self._state.capturing = 1
             status = run(frame.address)
             self._state.capturing = 0
@@ -352,16 +362,17 @@ class CudaLease(Lease):
         if self.arena:
             self._free(self.arena)
         self._driver("cuStreamSynchronize", self._stream)
-        self._driver("cuStreamDestroy", self._stream)
+        self._driver("cuStreamDestroy_v2", self._stream)
 
 
 class CudaDevice(Device):
-    """One GPU. number: as CUDA counts them; graphs: whether runs are captured."""
+    """One GPU. number: as CUDA counts them; graphs: whether runs are captured; stream: of the user, runs come after the
+    work in it."""
 
-    def __init__(self, artifact: Artifact, number: int = 0, graphs: bool = True) -> None:
+    def __init__(self, artifact: Artifact, number: int, graphs: bool, stream: int) -> None:
         self.driver = driver()
         self.memory: CudaMemory = memory(number)
-        self._number = number
+        self._number, self._after = number, stream
         self._lock = threading.Lock()
         self._closed, self._lent = False, 0
         self._seen: dict[Any, None] = {}
@@ -405,6 +416,8 @@ class CudaDevice(Device):
 
     def lease(self, size: int) -> Lease:
         self.memory.enter()
+        if self._after:
+            self.driver("cuStreamSynchronize", _Pointer(self._after))
         with self._lock:
             if self._closed:
                 raise RuntimeError("The session is closed.")

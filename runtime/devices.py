@@ -141,6 +141,10 @@ def cpu_memory() -> OrtMemoryInfo:
     return OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
 
 
+def gpu_memory(number: int) -> OrtMemoryInfo:
+    return OrtMemoryInfo("Cuda", OrtAllocatorType.ORT_ARENA_ALLOCATOR, number, OrtMemType.DEFAULT)
+
+
 class OrtArenaCfg:
     """Limits of an arena: `(max_mem, arena_extend_strategy, initial_chunk_size_bytes, max_dead_bytes_per_chunk)` or
     a dict of them. Kept, and otherwise of no meaning here: the arena of a run is as large as its plan says."""

@@ -76,7 +76,7 @@ def read(exporter: Any) -> Tensor:
     address = _pointer(capsule, _NEW)
     managed = Managed.from_address(address)
     tensor = managed.tensor
-    if tensor.device_type != CPU and not (tensor.device_type == CUDA and gpu.present()):
+    if tensor.device_type != CPU and not (tensor.device_type == CUDA and gpu.present() and not gpu.interpreted()):
         raise RuntimeError(f"A tensor on a device of DLPack type {tensor.device_type} cannot be read here.")
     dtype = _dtype(tensor.code, tensor.bits, tensor.lanes)
     shape = tuple(tensor.shape[: tensor.ndim])

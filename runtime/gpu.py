@@ -7,6 +7,7 @@ TRITON_INTERPRET=1, Triton's own variable, the GPU is its interpreter.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 
 from . import cuda
@@ -44,8 +45,12 @@ def memory(number: int) -> Memory:
     return MEMORY if interpreted() else cuda.memory(number)
 
 
-def open_device(artifact: Artifact, number: int = 0, graphs: bool = True) -> Device:
-    """A device with the artifact's code. Raises EPFail where this machine has none that it is for."""
+def open_device(artifact: Artifact, options: Mapping[str, str]) -> Device:
+    """A device with the artifact's code. options: of the provider, where there are some.
+
+    Raises EPFail where this machine has none that it is for.
+    """
+    number = int(options.get("device_id", "0"))
     there: list[str] = artifact.manifest["device"]["gpus"]
     if interpreted():
         return InterpretedDevice(artifact)
@@ -56,4 +61,5 @@ def open_device(artifact: Artifact, number: int = 0, graphs: bool = True) -> Dev
         )
     if number >= len(cuda.names()):
         raise EPFail(f"There is no GPU {number} in this machine, which has {len(cuda.names())}.")
-    return cuda.CudaDevice(artifact, number, graphs)
+    graphs, stream = options.get("enable_cuda_graph") != "0", int(options.get("user_compute_stream", "0"))
+    return cuda.CudaDevice(artifact, number, graphs, stream)

@@ -20,7 +20,7 @@ import numpy as np
 
 from . import artifact, background, cache, configuration, errors, feeds, gpu, log, program, providers
 from .binding import IOBinding, SessionIOBinding
-from .devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices
+from .devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices, gpu_memory
 from .enums import OrtDeviceVendorId
 from .errors import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, ModelLoadCanceled, NoSuchFile, Status
 from .executable import Executable
@@ -116,9 +116,7 @@ class Session:
         loaded = load(self._model(), options, interface, on_gpu)
         device = None
         if "device" in loaded.manifest:
-            asked = on_gpu or {}
-            graphs = asked.get("enable_cuda_graph", "1") != "0"
-            device = gpu.open_device(loaded, int(asked.get("device_id", "0")), graphs)
+            device = gpu.open_device(loaded, on_gpu or {})
         return Executable(loaded, options.threads(), options.float_flags(), device)
 
     def _on_gpu(self) -> dict[str, str] | None:
@@ -377,10 +375,17 @@ class Session:
         return self._model_meta
 
     def get_input_memory_infos(self) -> list[OrtMemoryInfo]:
-        return [cpu_memory() for _ in self._inputs_meta]
+        return [self._memory_info(i, "host_inputs") for i in range(len(self._inputs_meta))]
 
     def get_output_memory_infos(self) -> list[OrtMemoryInfo]:
-        return [cpu_memory() for _ in self._outputs_meta]
+        return [self._memory_info(i, "host_outputs") for i in range(len(self._outputs_meta))]
+
+    def _memory_info(self, index: int, of_host: str) -> OrtMemoryInfo:
+        """Where a run reads an input, or writes an output, without a copy."""
+        facts, on_gpu = self._artifact.manifest.get("device"), self._on_gpu()
+        if facts is None or on_gpu is None or self._results or index in facts[of_host]:
+            return cpu_memory()
+        return gpu_memory(int(on_gpu["device_id"]))
 
     def get_input_epdevices(self) -> list[OrtEpDevice]:
         return get_ep_devices() * len(self._inputs_meta)

@@ -58,8 +58,11 @@ EXPORT int32_t cuGetErrorString(int32_t error, const char **text)
 }
 EXPORT int32_t cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(intptr_t)(device + 1); return 0; }
 EXPORT int32_t cuDevicePrimaryCtxRelease_v2(int device) { (void)device; return 0; }
+static __thread int depth; /* of the contexts of a thread */
 EXPORT int32_t cuCtxSynchronize(void) { fake_counts[6]++; return 0; }
 EXPORT int32_t cuCtxSetCurrent(void *context) { return context ? 0 : 201; }
+EXPORT int32_t cuCtxPushCurrent_v2(void *context) { return context ? (depth++, 0) : 201; }
+EXPORT int32_t cuCtxPopCurrent_v2(void **context) { return (*context = NULL, depth ? (depth--, 0) : 201); }
 EXPORT int32_t cuModuleLoadData(void **module, const void *image)
 {
     if (memcmp(image, "\177ELF", 4)) return 200; /* as a cubin begins */
@@ -190,12 +193,12 @@ static int32_t submit(stream_t *stream, work *w)
     return status;
 }
 EXPORT int32_t cuStreamCreate(void **stream, uint32_t flags) { (void)flags; return (*stream = calloc(1, sizeof(stream_t))) ? 0 : 2; }
-EXPORT int32_t cuStreamDestroy(void *stream) { free(stream); return 0; }
+EXPORT int32_t cuStreamDestroy_v2(void *stream) { free(stream); return 0; }
 EXPORT int32_t cuStreamSynchronize(void *stream)
 {
     return stream && ((stream_t *)stream)->capturing ? 900 : 0; /* NULL: the stream of those who have none */
 }
-EXPORT int32_t cuStreamBeginCapture(void *stream, int mode)
+EXPORT int32_t cuStreamBeginCapture_v2(void *stream, int mode)
 {
     stream_t *s = stream;
     (void)mode;

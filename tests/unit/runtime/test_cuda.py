@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,6 +250,15 @@ except (EPFail, Fail) as error:
     run("fake.fake_set(DEVICES, 0)" + body)
 
 
+def test_names_of_functions() -> None:
+    """The functions are those that the driver's header means: an old one may have the plain name."""
+    header = Path(importlib.util.find_spec("triton").origin).parent / "backends/nvidia/include/cuda.h"  # type: ignore
+    renamed = dict(re.findall(r"^ *#define (cu[A-Z]\w+) +(?:__CUDA_API_PT[DS][SZ][(])?(\w+)", header.read_text(), re.M))
+    source = (ROOT / "runtime" / "cuda.py").read_text()
+    called = set(re.findall(r'"(cu[A-Z]\w+)"', source))
+    assert len(called) > 25 and not {name for name in called if renamed.get(name, name) != name}
+
+
 def test_the_library_is_missing() -> None:
     code = "from intaglio.runtime import cuda\ntry: cuda.driver()\nexcept Exception as error: print(error)"
     env = {**os.environ, "INTAGLIO_LIBCUDA": "libno-such-driver.so"}
@@ -337,6 +347,10 @@ class Exporter:  # as tensors of torch are
     def __dlpack_device__(self): return self.value.__dlpack_device__()
 
 from intaglio.runtime import dlpack
+gpu_run = session()
+(y,) = gpu_run.run(None, {"x": Exporter(OrtValue.ortvalue_from_numpy(np.ones((2, 8), np.float32), "cuda", 0))})
+np.testing.assert_allclose(y, want(np.ones((2, 8), np.float32)), rtol=1e-5)
+gpu_run.close()
 assert v.__dlpack_device__() == (2, 0) and host.__dlpack_device__() == (1, 0)
 waits = counts[6]
 for exported in (Exporter(v), v.to_dlpack(), v):
@@ -355,7 +369,7 @@ try:
     sys.exit("strides")
 except RuntimeError as error:
     assert "contiguous" in str(error)
-del capsule, tensor, exported, v, made, w, half, empty, four
+del capsule, tensor, exported, v, made, w, half, empty, four, gpu_run
 assert counts[ALLOCATIONS] == 1 and (shared.numpy() == np.arange(6).reshape(2, 3)).all()
 del shared
 assert counts[ALLOCATIONS] == 0 and not dlpack._exported
@@ -573,6 +587,36 @@ try:
 except RuntimeException as error:
     assert "the GPU has no more" in str(error)
 assert counts[ALLOCATIONS] == 0
+""")
+
+
+def test_two_gpus(run) -> None:  # type: ignore[no-untyped-def]
+    """Values on another GPU than the session's are copied; inputs and outputs are told to be where they are."""
+    run("""
+from intaglio import OrtValue
+fake.fake_set(DEVICES, 2)
+stream = ctypes.c_void_p()
+cuda.driver()("cuStreamCreate", ctypes.byref(stream), 1)
+s = session(device_id=1, user_compute_stream=stream.value)
+assert s.get_provider_options()["CUDAExecutionProvider"]["has_user_compute_stream"] == "1"
+infos = s.get_input_memory_infos() + s.get_output_memory_infos()
+assert [(i.name, i.device_id) for i in infos] == [("Cuda", 1)] * 2
+x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+binding = s.io_binding()
+for number in (1, 0):
+    v = OrtValue.ortvalue_from_numpy(x, "cuda", number)
+    assert v.__dlpack_device__() == (2, number)
+    binding.bind_ortvalue_input("x", v)
+    binding.bind_output("y", "cuda", number)
+    copies = counts[COPIES]
+    s.run_with_iobinding(binding)
+    assert counts[COPIES] == copies + (0 if number else 2)
+    (value,) = binding.get_outputs()
+    assert value.__dlpack_device__() == (2, number)
+    np.testing.assert_allclose(value.numpy(), want(x), rtol=1e-5, atol=1e-6)
+    w = OrtValue.ortvalue_from_shape_and_type([4, 3], np.float32, "cuda", 1 - number)
+    w.update_inplace(value)
+    assert (w.numpy() == value.numpy()).all()
 """)
 
 
