@@ -119,6 +119,19 @@ DIFFERENT = [
         "of two sizes that are known only at run time, the larger one is taken",
     ),
     Difference(
+        "`enable_cuda_graph`", "off; inputs and outputs then keep their addresses, in the GPU's memory",
+        "on; they may be anywhere, and runs that come again are captured", "graphs are kept for several shapes and "
+        "addresses; `\"0\"` turns them off",
+    ),
+    Difference(
+        "`SparseTensor.to_cuda` where there is a GPU", "a copy on the GPU", "the error of onnxruntime's CPU package",
+        "no kernel reads sparse tensors",
+    ),
+    Difference(
+        "arrays of the CPU that are bound to inputs on a GPU", "copied when they are bound", "copied by each run",
+        "as on the CPU, a run sees what is in them then; values on the GPU are not copied at all",
+    ),
+    Difference(
         "arrays that `run` returns", "`base` is a capsule", "`base` is None: they own their memory",
         "which makes them ordinary arrays",
     ),
@@ -141,6 +154,7 @@ BETTER = [
     "output may be that of an input",
     "`run_async` with one thread; any number of runs in flight",
     "`copy_tensors` between tensors of the CPU; bool tensors from DLPack",
+    "tensors of torch on a GPU as inputs of `run`, without a copy; values on a GPU as inputs of sessions on the CPU",
     "messages through Python's `logging`, as the logger `intaglio`",
     "compiled code is cached on disk: the second start of a model takes milliseconds",
 ]
@@ -166,6 +180,9 @@ ACCEPTED = {
     "enable_telemetry_events, disable_telemetry_events": "nothing is ever sent",
     "disable_fallback, enable_fallback": "there is no provider that could fail during a run",
     "set_tuning_results, set_ep_dynamic_options, release_captured_graph": "matters of other providers",
+    "options of CUDAExecutionProvider, but device_id, use_tf32, enable_cuda_graph and user_compute_stream": (
+        "they are about onnxruntime's memory and kernels"
+    ),
     "AzureExecutionProvider": "listed as available, as in onnxruntime's package, and of no effect",
 }
 
