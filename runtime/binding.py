@@ -6,6 +6,7 @@ A binding belongs to one session and is used by one thread at a time.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +91,9 @@ class SessionIOBinding:
         """The outputs of the last run, in the order they were bound; empty before."""
         return OrtValueVector(t.value for t in self._outputs.values() if t.value is not None)
 
-    def copy_outputs_to_cpu(self) -> list[Array]:
-        """The outputs of the last run as arrays of their own."""
-        return [np.array(value.numpy()) for value in self.get_outputs()]
+    def copy_outputs_to_cpu(self) -> list[Any]:
+        """The outputs of the last run as arrays of their own, or lists of these."""
+        return [np.array(v.numpy()) if v.is_tensor() else copy.deepcopy(v.content()) for v in self.get_outputs()]
 
     def clear_binding_inputs(self) -> None:
         self._inputs.clear()
@@ -127,6 +128,9 @@ class SessionIOBinding:
         names = list(self._outputs)
         for name, result in zip(names, self._session._execute(names, feeds, options, given, ": ")):
             target = self._outputs[name]
+            if isinstance(result, list):  # a sequence
+                target.value = OrtValue.of(result)
+                continue
             array = _on(target.memory, result)
             if target.value is None or (not target.fixed and target.value.shape() != list(array.shape)):
                 target.value = OrtValue.of_array(array)
@@ -203,7 +207,7 @@ class IOBinding:
     def get_outputs_as_ortvaluevector(self) -> OrtValueVector:
         return self._iobinding.get_outputs()
 
-    def copy_outputs_to_cpu(self) -> list[Array]:
+    def copy_outputs_to_cpu(self) -> list[Any]:
         return self._iobinding.copy_outputs_to_cpu()
 
     def clear_binding_inputs(self) -> None:

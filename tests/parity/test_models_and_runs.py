@@ -325,6 +325,21 @@ def exact(value: Any) -> Any:
     return type(value).__name__
 
 
+def test_bound_sequences() -> None:
+    """A sequence as a bound output, beside a tensor."""
+    told = []
+    for engine in (onnxruntime, intaglio):
+        session = engine.InferenceSession(in_pieces())
+        binding = session.io_binding()
+        binding.bind_cpu_input("x", np.arange(12, dtype=np.float32).reshape(-1, 3))
+        for name in ("pieces", "y"):
+            binding.bind_output(name)
+        session.run_with_iobinding(binding)
+        kinds = [(v.data_type(), v.is_tensor_sequence()) for v in binding.get_outputs()]
+        told.append((kinds, exact(binding.copy_outputs_to_cpu())))
+    assert told[1] == told[0]
+
+
 @pytest.mark.parametrize("rows", [2, 1, 0])
 @pytest.mark.parametrize("name", ["integers", "words", "labels", "pieces"])
 def test_outputs_that_are_no_tensors(name: str, rows: int) -> None:
