@@ -341,7 +341,7 @@ class Program:
             resident = bytes([*(isinstance(fed, DeviceTensor) for fed in arrays), *outputs])
             call.resident = ctypes.cast(ctypes.c_char_p(resident), ctypes.c_void_p)
             known = all(each is not None for each in results)
-            recorded = known and terminate is None and profile is None
+            recorded = known and profile is None  # the flag `terminate` is only looked at while work is handed out
             status = self._run_on(self._device, frame, plan if recorded else None, plan.device_bytes, arrays, results)
         self._arenas.append(arena)
         if status:

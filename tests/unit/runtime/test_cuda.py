@@ -429,8 +429,8 @@ examples(intaglio, session(enable_cuda_graph="False"), x, want(x))
 gc.collect()
 at, copies, captures = binding.get_outputs()[0].data_ptr(), counts[COPIES], counts[CAPTURES]
 pinned, replays = counts[PINNED], counts[GRAPH_LAUNCHES]
-for _ in range(3):
-    s.run_with_iobinding(binding)
+for options in (None, intaglio.RunOptions(), None):
+    s.run_with_iobinding(binding, options)
     assert binding.get_outputs()[0].data_ptr() == at  # used again
 assert counts[COPIES] == copies and counts[PINNED] == pinned
 assert counts[CAPTURES] == captures + 1 and counts[GRAPH_LAUNCHES] == replays + 3, list(counts)
