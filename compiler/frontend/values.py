@@ -18,14 +18,13 @@ import numpy.typing as npt
 
 from ..errors import Unsupported
 from ..graph.ir import RANDOM, Value, constant, reachable, track_content
-from ..scalar.dim import Dim, Size, Symbol, prod, substitute, symbols
+from ..scalar.dim import LEAST, Dim, Size, Symbol, prod, substitute, symbols
 from ..scalar.dtype import I64, DType
 
 Array = npt.NDArray[Any]
 FOLD_LIMIT = 1 << 16  # elements of any value that is computed at import
 CONTENT_LIMIT = 64  # elements of a tensor that become symbols
 DEMAND_LIMIT = 256  # nodes between a graph input and the shape that it decides
-LEAST = -(1 << 62)  # an element of a tensor may be anything
 
 # -- symbols that depend on data -------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from ..graph.conditions import Condition
 from ..graph.index import count
 from ..graph.ir import Graph, Node, Value
 from ..passes.fuse import Group
-from ..scalar.dim import Dim, Size, Symbol, lower_bound, symbols
+from ..scalar.dim import LEAST, Dim, Size, Symbol, lower_bound, symbols
 from ..scalar.dtype import DType
 from ..scalar.expr import Load
 from . import choices
@@ -182,7 +182,8 @@ def close(
     literal: bool = False,
 ) -> Launch:
     """Makes the body a function of formal sizes: model symbols become p0, p1, ..., and so do, in template kernels and
-    unless they are to be `literal`, long constants: equal kernels of different layers are then equal objects."""
+    unless they are to be `literal`, long constants: equal kernels of different layers are then equal objects. So does
+    what is worked out from numbers that may be anything, as it may be less than they are."""
     formal: dict[Size, Symbol] = {}
     generalise = not isinstance(body, LoopNest) and not literal
 
@@ -207,8 +208,9 @@ def close(
             return bound[size]
         if size not in seen:
             fixed = all(s.extent is None or s in free for s in symbols(size))
-            whole = fixed and _is_heavy(size)
-            seen[size] = parameter(size, lower_bound(size) or 0) if whole else rebuild(size, change)
+            whole = fixed and (_is_heavy(size) or any(s.lower == LEAST for s in symbols(size)))
+            low = lower_bound(size) if whole else None
+            seen[size] = parameter(size, LEAST if low is None else low) if whole else rebuild(size, change)
         return seen[size]
 
     closed = map_sizes(body, change)

@@ -88,12 +88,13 @@ def expressions(item: Any) -> Iterator[Expr]:
 
 
 def rebuild(size: Dim, change: SizeMap) -> Size:
-    """A compound size with `change` applied to each symbol and each integer in it."""
+    """A compound size with `change` applied to what it consists of: its integers, and the factors of its terms, or what
+    is in the one that it is."""
     total: Size = 0
     for coefficient, atoms in size.terms:
         product: Size = 1 if abs(coefficient) == 1 and atoms else change(abs(coefficient))
         for atom in atoms:
-            if isinstance(atom, Symbol):
+            if isinstance(atom, Symbol) or size.terms != atom.terms:
                 product = product * change(atom)
             elif isinstance(atom, FloorDiv):
                 product = product * floor_div(change(atom.a), change(atom.b))

@@ -25,6 +25,8 @@ from functools import lru_cache
 from operator import index
 from typing import Final, TypeAlias, Union
 
+LEAST = -(1 << 62)  # what an element of a tensor may be: anything
+
 Size: TypeAlias = Union[int, "Dim"]
 Monomial: TypeAlias = tuple["Atom", ...]  # a product, in order of the keys; a power is a repeated atom
 Bounds: TypeAlias = tuple["int | None", "int | None"]  # inclusive; None is unbounded

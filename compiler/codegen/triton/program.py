@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from ...errors import Unsupported
 from ...kernel.ir import Kernel, Launch
-from ...scalar.dim import Size, upper_bound
+from ...kernel.rebuild import expressions
+from ...scalar.dim import Size, Symbol, symbols, upper_bound
+from ...scalar.expr import Index
 from . import kernels
 from .tiles import Source
 
 _PLACEHOLDER = "intaglio_kernel"
 _LARGEST = (1 << 31) - 1  # indices are int32
+_LEAST = -(1 << 31)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Device:
     def refusal(self, launch: Launch) -> str | None:
         """Why a launch cannot run on the device; None where it can, and its kernel is then among `kernels`."""
         kernel = launch.kernel
+        if _computes_with(kernel, {s for s, size in zip(kernel.sizes, launch.sizes) if _may_be_anything(size)}):
+            return "computes with a number that may be anything: those of the device have 32 bits"
         if kernel not in self.kernels and kernel not in self._refused:
             try:
                 self._translate(kernel)
@@ -56,3 +61,13 @@ class Device:
         name = "d" + hashlib.sha256(source.text.encode()).hexdigest()[:16]
         named = Source(source.text.replace(_PLACEHOLDER, name), source.arguments, source.warps, source.stages)
         self.kernels[kernel] = DeviceKernel(name, len(self.kernels), named, kernels.tasks(kernel))
+
+
+def _may_be_anything(size: Size) -> bool:
+    """Whether a size is an element of a tensor, or random bits."""
+    return isinstance(size, Symbol) and size.lower < _LEAST
+
+
+def _computes_with(kernel: Kernel, sizes: set[Symbol]) -> bool:
+    """Whether a kernel takes any of these sizes as a value, rather than as a place."""
+    return bool(sizes) and any(isinstance(e, Index) and symbols(e.size) & sizes for e in expressions(kernel.body))

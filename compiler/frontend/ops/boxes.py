@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 
 from ...graph.ir import Value, input_value
-from ...scalar.dim import dim_max, dim_min
+from ...scalar.dim import LEAST, dim_max, dim_min
 from ...scalar.dtype import BOOL, F32
 from ..registry import Traced, onnx_op
-from ..values import LEAST, bound, collecting, concat, scalar
+from ..values import bound, collecting, concat, scalar
 from .control import loop_index, looped
 from .index import iota
 from .select import chosen

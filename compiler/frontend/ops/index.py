@@ -12,10 +12,10 @@ import numpy as np
 
 from ...errors import Unsupported
 from ...graph.ir import Value, constant
-from ...scalar.dim import Size
+from ...scalar.dim import LEAST, Size
 from ...scalar.dtype import I64
 from ..registry import onnx_op
-from ..values import LEAST, bound, fold, shape_arg
+from ..values import bound, fold, shape_arg
 
 
 def wrapped(index: Value, dim: Size) -> Value:
