@@ -29,8 +29,9 @@ _PROGRAMS = 128  # that fill a GPU
 _LEAST = 16  # length of the axes of a tl.dot
 _SHARED = 96 << 10  # bytes of shared memory for blocks that are on their way
 _ROW_BYTES = 128  # of K in a block: what a line of the cache holds
-# Rows and columns of tiles, from the best ratio of products to loads on; rows of K and columns of those for one row.
-_TILES = ((128, 128), (128, 64), (64, 64), (64, 32), (32, 32))
+# Rows and columns of tiles, from the best ratio of products to loads on: none of less than the 64 rows of Hopper's
+# instructions, unless there are fewer. Rows of K and columns of those for one row.
+_TILES = ((128, 128), (128, 64), (64, 64), (64, 32))
 _TILES_OF_ROW = ((64, 64), (128, 32), (256, 16))
 
 
