@@ -163,7 +163,7 @@ class _Placer:
         for b in carried:
             self.wrote(b, side[b])
         self.wrote(step.count, HOST)
-        return replace(step, body=tuple(body))
+        return replace(step, rows=tuple(self.at(b, side[b]) for b in step.rows), body=tuple(body))
 
     def _trial(self, step: Loop, carried: set[int]) -> _State:
         """In which memories the body wants what it reads, and leaves what it writes."""
