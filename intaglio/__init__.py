@@ -96,8 +96,8 @@ __all__ = [
 
 
 def get_device() -> str:
-    """The kind of device that sessions of this build run on."""
-    return "CPU"
+    """The best kind of device that sessions can run on here: "GPU" or "CPU"."""
+    return "GPU" if "CUDAExecutionProvider" in get_available_providers() else "CPU"
 
 
 def get_version_string() -> str:

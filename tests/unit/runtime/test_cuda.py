@@ -122,7 +122,7 @@ def run(driver: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore
 def test_runs_and_graphs(run) -> None:  # type: ignore[no-untyped-def]
     """Runs of a size: launched the first time, captured the second, replayed from then on; always right."""
     run("""
-assert intaglio.get_available_providers()[0] == "CUDAExecutionProvider"
+assert intaglio.get_available_providers()[0] == "CUDAExecutionProvider" and intaglio.get_device() == "GPU"
 s = session()
 assert s.get_providers() == ["CUDAExecutionProvider", "CPUExecutionProvider"]
 assert s._artifact.manifest["device"]["gpus"] == ["cuda:sm_90"] and s._artifact.manifest["device"]["straight"]
