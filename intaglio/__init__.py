@@ -15,7 +15,7 @@ from .runtime.devices import OrtDevice
 from .runtime.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, OrtDeviceVendorId
 from .runtime.metadata import ModelMetadata, NodeArg
 from .runtime.options import RunOptions, SessionOptions
-from .runtime.providers import get_all_providers, get_available_providers
+from .runtime.providers import get_all_providers, get_available_providers, get_device
 from .runtime.session import InferenceSession
 from .runtime.value import OrtValue, copy_tensors
 
@@ -93,11 +93,6 @@ __all__ = [
     "get_device",
     "get_version_string",
 ]
-
-
-def get_device() -> str:
-    """The best kind of device that sessions can run on here: "GPU" or "CPU"."""
-    return "GPU" if "CUDAExecutionProvider" in get_available_providers() else "CPU"
 
 
 def get_version_string() -> str:

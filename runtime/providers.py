@@ -25,6 +25,11 @@ def get_available_providers() -> list[str]:
     return [CUDA, *AVAILABLE] if gpu.present() else list(AVAILABLE)
 
 
+def get_device() -> str:
+    """The best kind of device that sessions can run on here: "GPU" or "CPU"."""
+    return "GPU" if gpu.present() else "CPU"
+
+
 def normalize(providers: object, provider_options: object, available: Sequence[str]) -> dict[str, dict[str, str]]:
     """Provider name -> options, in the order given.
 

@@ -60,7 +60,7 @@ from ..runtime.errors import (
 from ..runtime.log import set_default_logger_severity, set_default_logger_verbosity
 from ..runtime.metadata import ModelMetadata, NodeArg, OrtEpAssignedNode, OrtEpAssignedSubgraph
 from ..runtime.options import RunOptions, SessionOptions, set_global_thread_pool_sizes
-from ..runtime.providers import get_all_providers, get_available_providers
+from ..runtime.providers import get_all_providers, get_available_providers, get_device
 from ..runtime.seeds import set_seed
 from ..runtime.session import InferenceSession
 from ..runtime.sparse import SparseCooView, SparseCsrView, SparseTensor
@@ -99,11 +99,6 @@ kNextPowerOfTwo, kSameAsRequested = ArenaExtendStrategy
 
 def get_version_string() -> str:
     return VERSION
-
-
-def get_device() -> str:
-    """The kind of device that sessions of this build run on."""
-    return "CPU"
 
 
 def get_default_session_options() -> SessionOptions:
