@@ -1,20 +1,23 @@
 """The lists of what passes and what doesn't, and the page made from them: docs/onnx_coverage.md.
 
-In: passing.txt (names; it only grows) and missing.txt (name, status and reason of the others). Out: the page, a pure
-function of the two, so that a test can tell at once whether it is current.
+In: passing.txt (names; it only grows) and missing.txt (name, status and reason of the others), and the same of Triton,
+passing_gpu.txt and missing_gpu.txt. Out: the page, a pure function of the four, so that a test can tell at once whether
+it is current.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from .cases import Case
-from .run import PASSED, Outcome
+from .run import PASSED, SLOW, UNSUPPORTED, Outcome
 
 UPDATE = "python -m tests.onnx_suite --update"
-PASSING, MISSING = Path(__file__).with_name("passing.txt"), Path(__file__).with_name("missing.txt")
+TRITON_UPDATE = "python -m tests.onnx_suite --gpu --update"
+FOLDER = Path(__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "onnx_coverage.md"
 
 KINDS = {
@@ -25,35 +28,59 @@ KINDS = {
 }
 
 
-def read_passing() -> list[str]:
-    return PASSING.read_text().split() if PASSING.exists() else []
+@dataclass(frozen=True)
+class Lists:
+    """The two lists of an engine. places: whether the first says where each case ran (`run.Outcome.place`), too."""
+
+    names: Path
+    rest: Path
+    places: bool = False
+
+    def passing(self) -> dict[str, str]:
+        """Places by name; "" where there are none."""
+        lines = self.names.read_text().splitlines() if self.names.exists() else []
+        return {name: place for name, _, place in (line.partition("\t") for line in lines)}
+
+    def missing(self) -> dict[str, tuple[str, str]]:
+        """Status and reason by name."""
+        lines = self.rest.read_text().splitlines() if self.rest.exists() else []
+        return {name: (status, reason) for name, status, reason in (line.split("\t") for line in lines)}
+
+    def write(self, passing: Mapping[str, str], missing: Mapping[str, tuple[str, str]]) -> None:
+        self.names.write_text("".join("\t".join(filter(None, line)) + "\n" for line in sorted(passing.items())))
+        self.rest.write_text("".join(f"{name}\t{status}\t{why}\n" for name, (status, why) in missing.items()))
+
+    def lost(self, outcome: Outcome, listed: Mapping[str, str]) -> bool:
+        """Whether a listed case fails, or has left the device."""
+        if outcome.name not in listed:
+            return False
+        place = listed[outcome.name]
+        return outcome.status != PASSED or (self.places and PLACES.index(outcome.place) > PLACES.index(place))
 
 
-def read_missing() -> dict[str, tuple[str, str]]:
-    """Status and reason by name."""
-    lines = MISSING.read_text().splitlines() if MISSING.exists() else []
-    return {name: (status, reason) for name, status, reason in (line.split("\t") for line in lines)}
+PLACES = ("device", "both", "host")
+NATIVE = Lists(FOLDER / "passing.txt", FOLDER / "missing.txt")
+TRITON = Lists(FOLDER / "passing_gpu.txt", FOLDER / "missing_gpu.txt", places=True)
 
 
-def update(cases: Mapping[str, Case], outcomes: Iterable[Outcome]) -> None:
+def update(cases: Mapping[str, Case], outcomes: Iterable[Outcome], lists: Lists) -> None:
     """Adds what passes to the list, notes why the rest does not, and writes the page. Listed cases stay listed."""
-    passing, missing = set(read_passing()), read_missing()
+    passing, missing = lists.passing(), lists.missing()
     for outcome in outcomes:
         if outcome.status == PASSED:
-            passing.add(outcome.name)
+            passing[outcome.name] = outcome.place if lists.places else ""
         else:
             missing[outcome.name] = (outcome.status, outcome.reason.replace("\t", " "))
-    passing &= cases.keys()
-    missing = {name: missing.get(name, ("not run", "")) for name in sorted(cases.keys() - passing)}
-    PASSING.write_text("".join(f"{name}\n" for name in sorted(passing)))
-    MISSING.write_text("".join(f"{name}\t{status}\t{reason}\n" for name, (status, reason) in missing.items()))
+    passing = {name: place for name, place in passing.items() if name in cases}
+    missing = {name: missing.get(name, ("not run", "")) for name in sorted(cases.keys() - passing.keys())}
+    lists.write(passing, missing)
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(cases, passing, missing))
+    PAGE.write_text(page(cases))
 
 
-def page(cases: Mapping[str, Case], passing: Iterable[str], missing: Mapping[str, tuple[str, str]]) -> str:
+def page(cases: Mapping[str, Case]) -> str:
     """The page, in Markdown."""
-    passed = set(passing)
+    passed, missing = NATIVE.passing(), NATIVE.missing()
     groups: dict[str, list[Case]] = {}
     for case in cases.values():
         groups.setdefault(case.operator or case.kind, []).append(case)
@@ -76,13 +103,42 @@ def page(cases: Mapping[str, Case], passing: Iterable[str], missing: Mapping[str
         own = groups[name]
         count = sum(case.name in passed for case in own)
         lines.append(f"| {KINDS.get(name, name)} | {count} of {len(own)} | {_why(name, own, missing)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_through_triton(passed)]) + "\n"
+
+
+def _through_triton(native: Mapping[str, str]) -> list[str]:
+    """The section on kernels in Triton. native: what passes without."""
+    passed, missing = TRITON.passing(), TRITON.missing()
+    both, places = len(passed.keys() & native.keys()), Counter(passed.values())
+    lines = [
+        "",
+        "## Through Triton",
+        "",
+        f"{both:,} of the {len(native):,} cases that pass as native code pass with kernels in Triton, too, which its",
+        f"interpreter runs on the CPU: {places['device']:,} on the device alone, {places['both']:,} on the device and",
+        f"the host, {places['host']:,} on the host alone. Shapes are computed there, and what Triton lacks. Listed in",
+        "`tests/onnx_suite/passing_gpu.txt`, with the places; CI runs a sample of them. The lists are written by",
+        "",
+        f"    {TRITON_UPDATE}",
+        "",
+        "| what passes as native code only, and why | cases |",
+        "|---|---|",
+    ]
+    why: dict[str, list[str]] = {}
+    for name, (status, reason) in missing.items():
+        if name in native:
+            why.setdefault(f"{status}: {reason}" if status in (UNSUPPORTED, SLOW) else status, []).append(name)
+    return [*lines, *(f"| {_escaped(reason)} | {', '.join(names)} |" for reason, names in sorted(why.items()))]
 
 
 def _why(operator: str, cases: Iterable[Case], missing: Mapping[str, tuple[str, str]]) -> str:
     """The reasons, the most frequent first."""
     reasons = Counter(_reason(operator, *missing[case.name]) for case in cases if case.name in missing)
     text = "; ".join(f"{reason} ({count})" if count > 1 else reason for reason, count in reasons.most_common())
+    return _escaped(text)
+
+
+def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -90,4 +146,4 @@ def _reason(operator: str, status: str, reason: str) -> str:
     """The text of a refusal without the operator's own name; just the status of anything else, which is a mistake of
     ours.
     """
-    return reason.replace(f"{operator}: ", "") if status == "unsupported" else status
+    return reason.replace(f"{operator}: ", "") if status == UNSUPPORTED else status

@@ -24,9 +24,10 @@ MEMORY = 12 << 30  # bytes of address space: a runaway allocation is an error of
 
 @dataclass(frozen=True)
 class Ended:
-    """The process did not come to an end with this item; `how` says why."""
+    """The process did not come to an end with this item; `how` says why. late: it was ended as its time was over."""
 
     how: str
+    late: bool = False
 
 
 @dataclass
@@ -59,7 +60,7 @@ def run(
                         continue
                 elif time.monotonic() >= worker.deadline:
                     _kill(worker.process)
-                    yield worker.item, Ended(f"no result in {seconds:.0f} s")
+                    yield worker.item, Ended(f"no result in {seconds:.0f} s", late=True)
                     workers.remove(worker)
                     continue
                 else:

@@ -1,7 +1,8 @@
 """Compiles and runs cases of the suite, each in a process that may crash, and says how each one ended.
 
-In: cases. Out: `Outcome`s. Native code only: with `graph=True` the interpreter of the graph IR runs them instead, which
-tells mistakes of the import from mistakes of code generation; nothing is recorded from that.
+In: cases, and an engine. Out: `Outcome`s. The engines: native code; kernels in Triton, run by its interpreter, with
+native code for what they lack; the interpreter of the graph IR, which tells mistakes of the import from mistakes of
+code generation, and from which nothing is recorded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ SECONDS = 120.0  # for one case
 CACHE_BYTES = 1 << 30  # kept of earlier runs
 
 PASSED, UNSUPPORTED, WRONG, ERROR, CRASH = "passed", "unsupported", "wrong result", "error", "crash"
+SLOW = "slow under the interpreter"
 
 
 class Mismatch(Exception):
@@ -36,62 +38,105 @@ class Mismatch(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """status: PASSED, UNSUPPORTED (refused with a reason), WRONG, ERROR (another exception) or CRASH (or a hang)."""
+    """status: PASSED, UNSUPPORTED (refused with a reason), WRONG, ERROR (another exception), CRASH (or a hang) or SLOW.
+
+    steps: of each kernel launch where it ran, "device" or "host: reason"; nothing where there is no device.
+    """
 
     name: str
     status: str
     reason: str = ""
     seconds: float = 0.0
+    steps: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the launches were: "device", "both" or "host", which is the place of a model without any, too."""
+        on_device = sum(step == "device" for step in self.steps)
+        return "host" if not on_device else "device" if on_device == len(self.steps) else "both"
 
 
-def run(cases: Sequence[Case], jobs: int, graph: bool = False, trace: bool = False) -> Iterator[Outcome]:
-    """The outcomes as they come. trace: print where exceptions come from."""
-    engine = _interpreted if graph else _compiled
+@dataclass(frozen=True)
+class Ran:
+    """What an engine computed; steps as in Outcome."""
+
+    outputs: Values
+    steps: tuple[str, ...] = ()
+
+
+Engine = Callable[[bytes, Values], Ran]
+
+
+def run(
+    cases: Sequence[Case], jobs: int, engine: Engine, trace: bool = False, seconds: float = SECONDS
+) -> Iterator[Outcome]:
+    """The outcomes as they come. trace: print where exceptions come from. seconds: the most that a case may take."""
     cache.prune(limit=CACHE_BYTES)
 
     def work(case: Case) -> Outcome:
         start = time.perf_counter()
-        status, reason = _run(case, engine, trace)
-        return Outcome(case.name, status, reason, time.perf_counter() - start)
+        outcome = _run(case, engine, trace)
+        return replace(outcome, seconds=time.perf_counter() - start)
 
+    late = SLOW if engine is triton else CRASH
     by_name = {case.name: case for case in cases}
-    for name, result in pool.run(lambda name: work(by_name[name]), list(by_name), jobs, SECONDS):
-        yield Outcome(name, CRASH, result.how) if isinstance(result, pool.Ended) else result
+    for name, result in pool.run(lambda name: work(by_name[name]), list(by_name), jobs, seconds):
+        if isinstance(result, pool.Ended):
+            yield Outcome(name, late if result.late else CRASH, result.how, seconds if result.late else 0.0)
+        else:
+            yield result
 
 
-def default_cache() -> str:
+def default_cache(engine: Engine) -> str:
     """A fixed folder, so that the next run of the suite compiles only what changed."""
-    return os.path.join(tempfile.gettempdir(), f"intaglio-onnx-suite-{os.getuid()}")
+    suffix = "-triton" if engine is triton else ""
+    return os.path.join(tempfile.gettempdir(), f"intaglio-onnx-suite{suffix}-{os.getuid()}")
 
 
-def _run(case: Case, engine: Callable[[bytes, Values], Values], trace: bool) -> tuple[str, str]:
+def _run(case: Case, engine: Engine, trace: bool) -> Outcome:
     from intaglio.runtime.errors import NotImplemented
 
     warnings.simplefilter("ignore")
+    steps: tuple[str, ...] = ()
     try:
         model = case.model()
         for inputs, expected in case.data():
-            check(case, inputs, expected, engine(model, inputs))
+            ran = engine(model, inputs)
+            steps = ran.steps
+            check(case, inputs, expected, ran.outputs)
     except NotImplemented as error:
-        return UNSUPPORTED, _refusal(str(error))
+        return Outcome(case.name, UNSUPPORTED, _refusal(str(error)))
     except Exception as error:
         if trace:
             traceback.print_exc()
         if isinstance(error, Mismatch):
-            return WRONG, _line(error)
-        return ERROR, f"{type(error).__name__}: {_line(error)}"
-    return PASSED, ""
+            return Outcome(case.name, WRONG, _line(error), steps=steps)
+        return Outcome(case.name, ERROR, f"{type(error).__name__}: {_line(error)}")
+    return Outcome(case.name, PASSED, steps=steps)
 
 
-def _compiled(model: bytes, inputs: Values) -> Values:
+def native(model: bytes, inputs: Values) -> Ran:
+    """The engine of native code."""
     import intaglio
 
     session = intaglio.InferenceSession(model)
-    feeds = dict(zip([each.name for each in session.get_inputs()], inputs, strict=True))
-    return list(session.run(None, feeds))
+    return Ran(_fed(session, inputs))
 
 
-def _interpreted(model: bytes, inputs: Values) -> Values:
+def triton(model: bytes, inputs: Values) -> Ran:
+    """The engine of kernels in Triton; f32 is not rounded to tf32."""
+    os.environ["TRITON_INTERPRET"] = "1"  # before the first import of triton in this process
+    import intaglio
+
+    providers = [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+    session = intaglio.InferenceSession(model, providers=providers)
+    steps = tuple(step["on"] for step in session._artifact.notes()["steps"])
+    assert sum(step == "device" for step in steps) == session._artifact.manifest["device"]["steps"]
+    return Ran(_fed(session, inputs), steps)
+
+
+def graph(model: bytes, inputs: Values) -> Ran:
+    """The engine of the graph IR's interpreter."""
     from intaglio.compiler.frontend.importer import import_model
     from intaglio.compiler.frontend.load import load_model
     from intaglio.compiler.graph.interp import evaluate
@@ -100,7 +145,12 @@ def _interpreted(model: bytes, inputs: Values) -> Values:
     graph = import_model(load_model(model))
     for _, rewrite in PASSES:
         graph = rewrite(graph)
-    return list(evaluate(graph, [np.asarray(each) for each in inputs]))
+    return Ran(list(evaluate(graph, [np.asarray(each) for each in inputs])))
+
+
+def _fed(session: Any, inputs: Values) -> Values:
+    feeds = dict(zip([each.name for each in session.get_inputs()], inputs, strict=True))
+    return list(session.run(None, feeds))
 
 
 def check(case: Case, inputs: Values, expected: Values, outputs: Values) -> None:
