@@ -530,7 +530,9 @@ def _stored(e: Expr, dtype: DType) -> Expr:
 
 
 def _has_rows(e: Expr, k: Symbol) -> bool:
-    """Whether an operand is a plain load of rows along k, wherever each of them starts."""
+    """Whether an operand is a plain load of rows along k, wherever each of them starts, or a conversion of one."""
+    if isinstance(e, Call) and e.prim == "cast":
+        (e,) = e.args
     return isinstance(e, Load) and e.mask is None and linear_in(e.index, k) is not None
 
 

@@ -9,8 +9,26 @@ import pytest
 from onnx import TensorProto, helper
 
 import intaglio
+from intaglio.compiler import driver
+from intaglio.compiler.kernel.ir import Matmul
+from intaglio.compiler.options import Options
 
 CASES = [(1, 3, "Conv"), (1, 1, "Matmul"), (4, 3, "Conv"), (16, 3, "Conv")]
+
+
+def test_products_of_images_are_of_all_rows() -> None:
+    """A 1x1 convolution of f16 is one product of as many rows as there are pixels, not one for each line of them."""
+    w = np.ones((4, 8, 1, 1), np.float16)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT16, [2, 5, 7, 8])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT16, None)]
+    last = helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2])
+    nodes = [last, helper.make_node("Conv", ["t", "w"], ["y"])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [onnx.numpy_helper.from_array(w, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    program = driver.lower_model(model.SerializeToString(), Options()).program
+    assert program is not None
+    (product,) = [launch.kernel.body for launch in program.launches if isinstance(launch.kernel.body, Matmul)]
+    assert product.batch == ()
 
 
 @pytest.mark.parametrize(("groups", "taps", "kind"), CASES)

@@ -24,6 +24,7 @@ _LEAST = 16  # length of an axis of a tl.dot
 _WIDEST = 256  # columns of a tile
 _SPLIT = 64  # columns of q and k, or of v, at a time where they do not fit a tile
 _PROGRAMS = 128  # that fill a GPU
+_HOPPER = 64  # rows of its tensor cores' instructions, below which blocks are not made shorter
 _LOG2_E = math.log2(math.e)
 
 # By the type of products, then by the greater one of d and dv: queries, keys, warps, stages. As many as registers hold.
@@ -154,6 +155,6 @@ def _tile(body: Attention, allow_tf32: bool = False) -> _Tile:
     m, n, warps, stages = next(block for width, block in _BLOCKS[kind].items() if width >= max(d, dv))
     m, n = (max(tile_length(extent(s), most), _LEAST) for s, most in ((body.m, m), (body.n, n)))
     points, queries = upper_bound(prod(extent(s) for s in body.batch)), upper_bound(extent(body.m))
-    while points is not None and queries is not None and m > 32 and points * -(-queries // m) < _PROGRAMS:
+    while points is not None and queries is not None and m > _HOPPER and points * -(-queries // m) < _PROGRAMS:
         m //= 2
     return _Tile(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages)
