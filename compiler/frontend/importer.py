@@ -24,7 +24,7 @@ from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
 from . import ops as _ops  # registers all operators  # noqa: F401
 from . import schemas
-from .interface import numbered, part, worded, zipped
+from .interface import first_output, numbered, part, worded, zipped
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 from .registry import Capture, Imported, Traced, lookup
 from .values import collecting
@@ -145,7 +145,7 @@ class _Importer:
                 inputs.append(value)
         _check_names(graph)
         maps, words = zipped(graph), worded(graph)
-        self.nodes([numbered(node, words) for node in graph.nodes if node.outputs[0] not in maps], scope)
+        self.nodes([numbered(node, words) for node in graph.nodes if first_output(node) not in maps], scope)
         outputs: dict[str, Value] = {}
         for name, type in graph.outputs.items():
             source, _ = maps.get(name, (name, None))

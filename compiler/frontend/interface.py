@@ -66,6 +66,11 @@ def part(name: str, index: int) -> str:
     return f"{name}{PART}{index}"
 
 
+def first_output(node: NodeDef) -> str:
+    """The name of a node's first output; "" where it has none, in a model that is wrong."""
+    return node.outputs[0] if node.outputs else ""
+
+
 def zipped(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]:
     """Outputs of the graph that ZipMap makes: from which tensor, and the labels of its columns.
 
@@ -73,7 +78,8 @@ def zipped(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]:
     read = {name for node in graph.nodes for name in node.inputs}
     found = {}
     for node in graph.nodes:
-        if (node.domain, node.op) == ("ai.onnx.ml", "ZipMap") and node.outputs[0] in graph.outputs.keys() - read:
+        zips = (node.domain, node.op) == ("ai.onnx.ml", "ZipMap") and node.inputs
+        if zips and first_output(node) in graph.outputs.keys() - read:
             labels = node.attrs.get("classlabels_int64s") or node.attrs.get("classlabels_strings")
             if labels:
                 found[node.outputs[0]] = node.inputs[0], labels
@@ -89,13 +95,13 @@ def worded(graph: GraphDef) -> dict[str, list[str]]:
         node.outputs[0]: node.attrs["classlabels_strings"]
         for node in graph.nodes
         if (node.domain, node.op) in _CLASSIFIERS and node.attrs.get("classlabels_strings")
-        if node.outputs[0] in graph.outputs.keys() - read
+        if first_output(node) in graph.outputs.keys() - read
     }
 
 
 def numbered(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
     """A classifier of `worded` that gives the numbers of its labels; any other node as it is."""
-    if node.outputs[0] not in words:
+    if first_output(node) not in words:
         return node
     attrs = {name: value for name, value in node.attrs.items() if name != "classlabels_strings"}
     attrs[_CLASSIFIERS[node.domain, node.op]] = list(range(len(words[node.outputs[0]])))

@@ -5,6 +5,7 @@ Every defect of DEFECTS is given to onnxruntime too, where its classes are the s
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -170,6 +171,17 @@ def test_onnxruntime_raises_the_same_class(defect: str) -> None:
         ort.InferenceSession(build().SerializeToString(), options)
     if defect not in DIFFERENT:
         assert type(caught.value).__name__ == name, str(caught.value)
+
+
+@pytest.mark.parametrize("operator", ["Relu", "ai.onnx.ml.ZipMap", "ai.onnx.ml.LinearClassifier"])
+@pytest.mark.parametrize(("inputs", "outputs"), [([], ["y"]), (["x"], []), ([], [])])
+def test_nodes_without_inputs_or_outputs(operator: str, inputs: list[str], outputs: list[str]) -> None:
+    domain, _, operator = operator.rpartition(".")
+    labels = {"classlabels_strings": ["a", "b"]} if domain else {}
+    node = helper.make_node(operator, inputs, outputs, "odd", domain=domain, **labels)
+    data = model([relu("x", "z"), node], outputs=["z", *outputs], opsets={"": 21, "ai.onnx.ml": 3}).SerializeToString()
+    with contextlib.suppress(errors.Status):  # it is refused, or left out where nobody needs it
+        import_model(load_model(data))
 
 
 def test_unsorted_nodes_are_accepted() -> None:
