@@ -10,13 +10,13 @@ conditions) is read by the host, and integers of a few elements, which is what s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..scalar.dim import upper_bound
 from . import choices
 from .ir import Bind, Branch, Copy, Launch, Loop, Step
-from .program import Buffer, Program
+from .program import Buffer, Program, every_step
 
 HOST, DEVICE = False, True
 
@@ -142,13 +142,13 @@ class _Placer:
         """What the body writes is current in one memory when an iteration begins: where the body leaves it."""
         carried = _written(step.body) | set(step.rows)
         outside, launches = self.state, self.launches
-        trial = self._trial(step, carried)
+        trial = self._trial(step)
         side = {b: DEVICE if b in trial.device else HOST for b in carried}
         if step.condition is not None:
             side[step.condition] = HOST
             self.need(step.condition, HOST, out, ("Loop",))
         self.state, self.launches = outside, launches
-        for b in sorted(_read(step.body) - carried):
+        for b in sorted(_params(step.body, written=False) - carried):
             for where in (HOST, DEVICE):
                 if b in trial.of(where):
                     self.need(b, where, out, ("Loop",))
@@ -165,33 +165,20 @@ class _Placer:
         self.wrote(step.count, HOST)
         return replace(step, rows=tuple(self.at(b, side[b]) for b in step.rows), body=tuple(body))
 
-    def _trial(self, step: Loop, carried: set[int]) -> _State:
+    def _trial(self, step: Loop) -> _State:
         """In which memories the body wants what it reads, and leaves what it writes."""
         self.state = self.state.copy()
         self.walk(step.body)
         return self.state
 
 
-def _launches(steps: Iterable[Step]) -> Iterable[Launch]:
-    for step in steps:
-        if isinstance(step, Launch):
-            yield step
-        elif isinstance(step, Branch):
-            yield from _launches((*step.then, *step.otherwise))
-        elif isinstance(step, Loop):
-            yield from _launches(step.body)
-
-
 def _written(steps: Sequence[Step]) -> set[int]:
     """Buffers that some step writes, those of inner loops included."""
-    found = {b for x in _launches(steps) for b, p in zip(x.buffers, x.kernel.params) if p.written}
-    for step in steps:
-        if isinstance(step, Loop):
-            found |= {step.count, *step.rows} | _written(step.body)
-        elif isinstance(step, Branch):
-            found |= _written(step.then) | _written(step.otherwise)
-    return found
+    loops = [step for step in every_step(steps) if isinstance(step, Loop)]
+    return _params(steps, written=True).union(*({step.count, *step.rows} for step in loops))
 
 
-def _read(steps: Sequence[Step]) -> set[int]:
-    return {b for x in _launches(steps) for b, p in zip(x.buffers, x.kernel.params) if not p.written}
+def _params(steps: Sequence[Step], written: bool) -> set[int]:
+    """Buffers that launches write, or those that they read, inside of branches and loops too."""
+    launches = [step for step in every_step(steps) if isinstance(step, Launch)]
+    return {b for x in launches for b, p in zip(x.buffers, x.kernel.params) if p.written == written}
