@@ -16,7 +16,7 @@ from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, floor_div, k
 from ...scalar.dtype import F32, F64, DType
 from ...scalar.expr import Call, Const, Expr, Load
 from ..render import render
-from .expr import Value, literal, value_type
+from .expr import Value, as_type, literal, value_type
 from .holes import Axis, epilogue, part, tile
 from .tiles import Source, arguments, extent, parameters, printer, tile_length
 
@@ -84,7 +84,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
             "included": " & ".join(included),
             "k": tile(out, k_value, (d_row, n), (sizes.d, sizes.n)),
             "v": tile(out, v_value, (n_row, dv), (sizes.n, sizes.dv)),
-            "mask": None if body.mask is None else part(out, _as(body.mask, acc), (m, n)),
+            "mask": None if body.mask is None else part(out, as_type(body.mask, acc), (m, n)),
         }
 
     end, shared = extent(body.n), extent(body.n)  # keys of any query, and of all of them
@@ -120,17 +120,13 @@ def _acc(body: Attention) -> DType:
     return F64 if body.q.dtype == F64 else F32
 
 
-def _as(e: Expr, dtype: DType) -> Expr:
-    return e if e.dtype == dtype else Call("cast", (e,), dtype)
-
-
 def _factors(acc: DType, *values: Expr) -> list[Expr]:
     """The values as factors of products: as they are loaded, where that is in one 16-bit type, else in that of sums."""
     loaded = [e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in values]
     kinds = {e.dtype for e in loaded}
     if len(kinds) == 1 and all(isinstance(e, Load) and e.dtype.is_float and e.dtype.bits == 16 for e in loaded):
         return loaded
-    return [_as(e, acc) for e in values]
+    return [as_type(e, acc) for e in values]
 
 
 def _programs(body: Attention, sizes: _Tile) -> list[tuple[str, Size]]:

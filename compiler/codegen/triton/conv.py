@@ -16,7 +16,7 @@ from ...scalar.dim import Size, Symbol, ceil_div, floor_div, known_le, mod, prod
 from ...scalar.dtype import DType
 from ...scalar.expr import Expr, Load
 from . import gemm
-from .expr import NONE, Printer, Value
+from .expr import NONE, Printer, Value, as_type
 from .gemm import Blocks
 from .holes import Axis, epilogue, tile
 from .tiles import Source, extent, printer, tile_length
@@ -49,7 +49,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     factors = gemm.factors(x, w, body.acc)
     blocks = _blocks(body, factors[0].dtype)
     dot = blocks.form == "dot"
-    x, w = factors if dot else (gemm.as_type(x, body.acc), gemm.as_type(w, body.acc))
+    x, w = factors if dot else (as_type(x, body.acc), as_type(w, body.acc))
     flat = dot and _flat(body)
     tap_depth = 1 if depthwise else in_c if flat else ceil_div(in_c, blocks.depth) * blocks.depth
     start, tap = Symbol("start", 0, count * tap_depth), Symbol("tap", 0, count)

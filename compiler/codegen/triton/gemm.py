@@ -20,7 +20,7 @@ from ...scalar.dtype import BF16, F16, F32, I8, I32, DType
 from ...scalar.expr import Call, Expr, walk
 from ...scalar.prims import TABLE
 from ..render import render
-from .expr import Printer, value_type
+from .expr import Printer, as_type, value_type
 from .holes import Piece
 from .tiles import Source, arguments, parameters, power_of_two, tile_length
 
@@ -56,10 +56,6 @@ def factors(a: Expr, b: Expr, acc: DType) -> tuple[Expr, Expr]:
     narrow = {F32: (F16, BF16), I32: (I8,)}.get(acc, ())
     x, y = (e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in (a, b))
     return (x, y) if x.dtype == y.dtype and x.dtype in narrow else (as_type(a, acc), as_type(b, acc))
-
-
-def as_type(e: Expr, dtype: DType) -> Expr:
-    return e if e.dtype == dtype else Call("cast", (e,), dtype)
 
 
 def has_dot(factor: DType) -> bool:

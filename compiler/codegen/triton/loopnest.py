@@ -29,7 +29,7 @@ from ...scalar.dim import Min, Size, Symbol, known_eq, linear_in, prod, substitu
 from ...scalar.dtype import BOOL, I32, DType
 from ...scalar.expr import Call, Const, Expr, Index, Load, Local, rewrite, walk
 from ..render import render
-from .expr import NONE, Value, literal
+from .expr import NONE, Value, as_type, literal
 from .tiles import TILE, Source, arguments, extent, parameters, printer, tile_length, tiles, warps_of
 
 COLUMNS = frozenset((1,))
@@ -284,8 +284,8 @@ class _Nest:
             value: Expr = stage.value
             if stage.store.combine is not None:
                 self.out.forget()
-                there = _as(Load(stage.store.buffer, stage.store.index, dtype), value.dtype)
-                value = _as(Call(stage.store.combine, (there, value), value.dtype), dtype)
+                there = as_type(Load(stage.store.buffer, stage.store.index, dtype), value.dtype)
+                value = as_type(Call(stage.store.combine, (there, value), value.dtype), dtype)
             self.out.store(stage.store.buffer, stage.store.index, self.out.value(value), dtype)
             self.out.line("tl.debug_barrier()")
 
@@ -307,10 +307,6 @@ def _whole_block(stage: Stage) -> Stage | None:
 
 def _loads(stage: Stage) -> list[Load]:
     return [e for e in walk(stage.value, *(let.value for let in stage.lets)) if isinstance(e, Load)]
-
-
-def _as(e: Expr, dtype: DType) -> Expr:
-    return e if e.dtype == dtype else Call("cast", (e,), dtype)
 
 
 def _may_meet(stage: Stage) -> bool:

@@ -10,7 +10,7 @@ from ...errors import Unsupported
 from ...kernel.ir import Kernel, Matmul
 from ...scalar.dim import Size, known_eq, prod
 from . import gemm
-from .expr import Value
+from .expr import Value, as_type
 from .gemm import Blocks
 from .holes import Axis, epilogue, tile
 from .tiles import Source, extent, printer
@@ -30,7 +30,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     out, blocks = printer(kernel), _blocks(body)
     a, b = gemm.factors(body.a, body.b, body.acc)
     if blocks.form != "dot":
-        a, b = (gemm.as_type(e, body.acc) for e in (a, b))
+        a, b = (as_type(e, body.acc) for e in (a, b))
     m_size, n_size, k_size = (extent(s) for s in (body.m, body.n, body.k))
     m = Axis(body.m, "rows", gemm.mask(out, "rows", m_size, blocks.rows))
     n = Axis(body.n, "columns", gemm.mask(out, "columns", n_size, blocks.columns))
