@@ -26,7 +26,7 @@ from . import ops as _ops  # registers all operators  # noqa: F401
 from . import schemas
 from .interface import first_output, numbered, part, worded, zipped
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
-from .registry import Capture, Imported, Traced, lookup
+from .registry import Capture, Imported, Traced, dropped, lookup
 from .values import collecting
 
 MAX_DEPTH = 64  # of functions that call functions and of sub-graphs
@@ -116,13 +116,15 @@ def _check_versions(model: Model) -> None:
     if not model.opsets:
         raise Fail("Missing opset in the model. All ModelProtos MUST have at least one entry that specifies which"
                    " version of the ONNX OperatorSet is being imported.")  # fmt: skip
-    newest = onnx.defs.onnx_opset_version()
-    if model.opsets.get("", 1) > newest and os.environ.get("ALLOW_RELEASED_ONNX_OPSET_ONLY", "1") != "0":
-        raise Fail(
-            "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions."
-            f" Opset {model.opsets['']} is under development and support for this is limited."
-            f" Current official support for domain ai.onnx is till opset {newest}."
-        )
+    if os.environ.get("ALLOW_RELEASED_ONNX_OPSET_ONLY", "1") == "0":
+        return
+    for domain, newest in schemas.newest().items():
+        if model.opsets.get(domain, 1) > newest:
+            raise Fail(
+                "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions."
+                f" Opset {model.opsets[domain]} is under development and support for this is limited."
+                f" Current official support for domain {domain or 'ai.onnx'} is till opset {newest}."
+            )
 
 
 class _Importer:
@@ -131,7 +133,7 @@ class _Importer:
         self.overrides = overrides
         self.reasons: list[Reason] = []
         self.count = 0
-        self.scope = _Scope(model.opsets, initializers=model.graph.initializers)
+        self.scope = _Scope({**schemas.newest(), **model.opsets}, initializers=model.graph.initializers)
 
     def run(self) -> Graph:
         graph, scope = self.model.graph, self.scope
@@ -269,6 +271,8 @@ class _Importer:
         return [BROKEN] * len(node.outputs)
 
     def _unknown(self, node: NodeDef, given: Sequence[Any], version: int, label: str) -> list[_Broken]:
+        if dropped(node.op, node.domain, version):
+            raise Fail(f"Fatal error: {node.domain or 'ai.onnx'}:{node.op}({version}) is not a registered function/op")
         if node.domain in ("", "ai.onnx.ml"):
             raise InvalidGraph(
                 f"{schemas.signature(node, [_type(v) for v in given])}"

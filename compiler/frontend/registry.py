@@ -7,13 +7,14 @@ Positional parameters are the operator's inputs (None where optional ones are om
 parameters its attributes with the standard's defaults. Some keyword parameters are filled in by the importer:
 `n_outputs`, the number of outputs that the node names; `opset_version`; `run`, which inlines a sub-graph; and `trace`,
 which makes a graph of its own of it. Several versions stand side by side; the newest `since` not above the model's
-opset counts. A function that cannot do what an attribute asks for raises `Unsupported`, and ValueError where the node
-is wrong.
+opset counts, and `until` is the last opset that has an operator. A function that cannot do what an attribute asks for
+raises `Unsupported`, and ValueError where the node is wrong.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -47,8 +48,10 @@ class OnnxOp:
     name: str
     domain: str
     since: int
+    until: float
     build: Callable[..., Any]
     attributes: frozenset[str]
+    needed: tuple[str, ...]  # the attributes that may not be omitted
     required: tuple[int, ...]  # the inputs that may not be omitted
     most: int | None  # inputs; None: any number
 
@@ -57,6 +60,9 @@ class OnnxOp:
         unknown = sorted(attrs.keys() - self.attributes)
         if unknown:
             raise Unsupported(f"attribute '{unknown[0]}'")
+        for name in self.needed:
+            if name not in attrs and name not in given:
+                raise ValueError(f"Required attribute '{name}' is missing")
         if any(i >= len(inputs) or inputs[i] is None for i in self.required):
             raise ValueError(f"one of its {len(self.required)} required inputs is missing")
         if self.most is not None and len(inputs) > self.most:
@@ -67,12 +73,15 @@ class OnnxOp:
 REGISTRY: dict[tuple[str, str], list[OnnxOp]] = {}
 
 
-def onnx_op(*names: str, since: int = 1, domain: str = "") -> Callable[[Build], Build]:
-    """Registers the function below it as ONNX operator(s) `names`, from opset `since` on."""
+def onnx_op(
+    *names: str, since: int = 1, until: float = math.inf, domain: str = ""
+) -> Callable[[Build], Build]:
+    """Registers the function below it as ONNX operator(s) `names`, from opset `since` on, and not beyond `until`."""
 
     def register(build: Build) -> Build:
         parameters = inspect.signature(build).parameters.values()
         attributes = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        needed = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         optional = ("None" in str(p.annotation) or p.default is not p.empty for p in positional)
         required = tuple(i for i, omitted in enumerate(optional) if not omitted)
@@ -80,7 +89,7 @@ def onnx_op(*names: str, since: int = 1, domain: str = "") -> Callable[[Build], 
         most = None if variadic else len(positional)
         for name in names:
             versions = REGISTRY.setdefault((domain, name), [])
-            versions.append(OnnxOp(name, domain, since, build, attributes, required, most))
+            versions.append(OnnxOp(name, domain, since, until, build, attributes, needed, required, most))
             versions.sort(key=lambda op: -op.since)
         return build
 
@@ -89,7 +98,12 @@ def onnx_op(*names: str, since: int = 1, domain: str = "") -> Callable[[Build], 
 
 def lookup(name: str, domain: str, version: int) -> OnnxOp | None:
     """The function for an operator in an opset, or None."""
-    return next((op for op in REGISTRY.get((domain, name), ()) if op.since <= version), None)
+    return next((op for op in REGISTRY.get((domain, name), ()) if op.since <= version <= op.until), None)
+
+
+def dropped(name: str, domain: str, version: int) -> bool:
+    """Whether an opset no longer has the operator."""
+    return any(op.until < version for op in REGISTRY.get((domain, name), ()))
 
 
 def in_compute_type(build: Build) -> Build:

@@ -50,6 +50,13 @@ _ATTRIBUTE_TYPES = {f"AttrType.{name}": number for name, number in onnx.Attribut
 
 
 @cache
+def newest() -> Mapping[str, int]:
+    """The newest opset of each domain that is known, which a model has of those that it does not import."""
+    ml = max(s.since_version for s in onnx.defs.get_all_schemas() if s.domain == "ai.onnx.ml")
+    return {"": onnx.defs.onnx_opset_version(), "ai.onnx.ml": ml, "com.microsoft": 1}
+
+
+@cache
 def find(op: str, domain: str, version: int) -> Schema | None:
     """The schema of an operator in an opset; None where the standard has none."""
     try:

@@ -76,7 +76,8 @@ def layer_normalization(
     axes = range(x.axis(axis), x.rank)
     y, mean, inverse = standardized(x.cast(_stash(x, stash_type)), axes, epsilon)
     y = y.cast(x.dtype) * scale
-    return y if bias is None else y + bias, mean, inverse
+    stash = BY_ONNX[stash_type]
+    return y if bias is None else y + bias, mean.cast(stash), inverse.cast(stash)
 
 
 @onnx_op("RMSNormalization", since=23)
