@@ -24,6 +24,7 @@ from .codegen.triton.program import Device
 from .frontend.importer import import_model
 from .frontend.interface import adjust
 from .frontend.load import Model, load_model
+from .graph.conditions import Condition, conditions
 from .graph.ir import Graph
 from .graph.text import print_graph
 from .graph.verify import verify
@@ -55,6 +56,7 @@ class Compilation:
     seconds: dict[str, float] = field(default_factory=dict)
     model: Model | None = None
     graph: Graph | None = None
+    demanded: list[Condition] = field(default_factory=list)  # by the model as it was imported
     program: Program | None = None
     device: Device | None = None  # where there are gpus
     arenas: tuple[memory.Arena, memory.Arena] | None = None
@@ -92,9 +94,10 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit = Compilation(options, *targets(options.target), progress)
     unit.model = unit.stage("load", _load, model, options)
     unit.graph = unit.stage("import", import_model, unit.model, options.dims)
+    unit.demanded = conditions(unit.graph)  # passes may leave out what they come from, but not them
     for name, rewrite in at_level(options.level):
         unit.graph = unit.stage(name, rewrite, unit.graph)
-    unit.program = unit.stage("lower", lower.lower, unit.graph, _templates(unit))
+    unit.program = unit.stage("lower", lower.lower, unit.graph, _templates(unit), unit.demanded)
     if unit.gpus:
         unit.device = Device(options.allow_tf32)
         unit.program = unit.stage("place", place.place, unit.program, unit.device.refusal)

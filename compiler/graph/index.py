@@ -14,7 +14,9 @@ from ..scalar.dtype import BOOL
 from ..scalar.expr import Call, Expr, Index
 from .ir import Node
 
-VIEWS = frozenset({"reshape", "permute", "broadcast", "slice", "pad", "window"})
+VIEWS = frozenset({"reshape", "permute", "broadcast", "ensure_shape", "slice", "pad", "window"})
+RESHAPES = frozenset({"reshape", "ensure_shape"})  # the same elements in the same order
+ONE_TO_ONE = RESHAPES | {"permute"}
 
 
 def linear(index: Sequence[Size], shape: Sequence[Size]) -> Size:
@@ -107,6 +109,8 @@ def input_index(node: Node, position: int, index: Sequence[Size]) -> tuple[tuple
         return broadcast_index(index, target, source), None
     if op == "reshape":
         return reshape_index(index, target, source), None
+    if op == "ensure_shape":
+        return tuple(index), None
     if op == "permute":
         out: list[Any] = [0] * len(index)
         for i, axis in zip(index, attrs["axes"]):

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from ..scalar.dim import Dim, Size, Symbol, known_lt, prod, symbols
 from ..scalar.dtype import DType, from_numpy
+from .conditions import Condition, demands
 from .tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -38,6 +39,7 @@ class Op:
     """One operation of the closed set.
 
     infer(inputs, attrs): shapes and dtypes of the outputs; raises ValueError where the inputs do not fit.
+    demands(node): what must hold of the sizes of its inputs and attributes for that.
     evaluate(arrays, attrs): the numpy meaning; the sizes in attrs are integers by then. It must also work on object
     arrays of Size (for symbolic contents) where `symbolic` is true. attrs: the names of all its attributes.
     """
@@ -47,6 +49,7 @@ class Op:
     evaluate: Callable[[Sequence[Array], Mapping[str, Any]], list[Array]]
     symbolic: bool = False
     attrs: frozenset[str] = frozenset()
+    demands: Callable[[Node], Iterable[Condition]] = lambda _: ()
 
 
 OPS: dict[str, Op] = {}
@@ -227,12 +230,16 @@ def is_static(value: Value) -> bool:
 
 
 def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
-    """Makes a node; returns its outputs. Raises ValueError where the inputs do not fit the operation."""
+    """Makes a node; returns its outputs. Raises ValueError where the inputs do not fit the operation, or cannot fit it
+    whatever the values of symbols are."""
     rule = OPS[op]
     node = Node(rule, tuple(inputs), attrs)
     node.outputs = tuple(
         Value(node, i, shape, dtype) for i, (shape, dtype) in enumerate(rule.infer(node.inputs, attrs))
     )
+    for condition in demands(node):
+        if condition.holds is False:
+            raise ValueError(f"{op}: {condition.text}")
     if rule.symbolic:
         track_content(node)
     return node.outputs

@@ -180,6 +180,12 @@ class Tensor(abc.ABC):
         """numpy's broadcast_to: leading axes are added, dims of 1 are repeated."""
         return self.me if shape == self.shape else self.emit("broadcast", [self.me], shape=shape)[0]
 
+    def ensure_shape(self, *shape: Size, text: str) -> Value:
+        """The same value, which is demanded to have this shape; checked when the model runs, where it has to be.
+
+        Raises ValueError with `text` where it cannot have it."""
+        return self.me if shape == self.shape else self.emit("ensure_shape", [self.me], shape=shape, text=text)[0]
+
     def slice(self, starts: Sequence[Size], sizes: Sequence[Size], steps: Sequence[int] | None = None) -> Value:
         """Element i of an axis is start + i * step of the source; a negative step flips. All axes are given."""
         steps = tuple(steps or (1,) * self.rank)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..graph.index import VIEWS, conjunction, count, delinear, input_index, linear
+from ..graph.conditions import Condition
+from ..graph.index import VIEWS, broadcast_index, conjunction, count, delinear, input_index, linear
 from ..graph.ir import Graph, Node, Value
 from ..passes.fuse import (
     Group,
     Index,
-    broadcast_to,
     distinct_outputs,
     gather_index,
     merge_axes,
@@ -70,8 +70,10 @@ class Templates(Protocol):
         """Whether a convolution that is not depthwise is to multiply transformed tiles."""
 
 
-def lower(graph: Graph, templates: Templates) -> Program:
-    """Fuses and lowers a graph. Raises Unlowered, naming the nodes, for operations that no kernel computes."""
+def lower(graph: Graph, templates: Templates, demanded: Sequence[Condition] = ()) -> Program:
+    """Fuses and lowers a graph. Raises Unlowered, naming the nodes, for operations that no kernel computes.
+
+    demanded: conditions to be checked beside those of the graph itself, as far as they are known before a run."""
     graph = distinct_outputs(graph)
     program = Program(graph)
     bufs = Buffers(program)
@@ -84,6 +86,8 @@ def lower(graph: Graph, templates: Templates) -> Program:
         return _Lowering(group, bufs, static, templates).run()
 
     program.steps = Walk(graph, bufs, of_group).run(program.conditions)
+    given = set(program.symbols())
+    program.conditions += [c for c in demanded if c not in program.conditions and c.symbols <= given]
     return program
 
 
@@ -202,17 +206,15 @@ class _Lowering:
             return Load(e.buffer, e.index, e.dtype, e.mask, fill)
         return Call("select", (condition, e, fill), e.dtype)
 
-    _reshape = _permute = _broadcast = _slice = _pad = _window = _view
+    _reshape = _permute = _broadcast = _ensure_shape = _slice = _pad = _window = _view
 
     def _gather(self, value: Value, index: Index, mask: Expr | None) -> Expr:
         node = value.node
         axes = node.attrs["axes"]
-        position, rest = gather_index(node, index)
-        chosen = [
-            self.bind(self.at(w, broadcast_to(position, w.shape), mask), node.inputs[0].shape[a])
-            for w, a in zip(node.inputs[1:], axes)
-        ]
-        return self.at(node.inputs[0], merge_axes(rest, axes, chosen), mask)
+        data, *where = node.inputs
+        positions, rest = gather_index(where, axes, index)
+        chosen = [self.bind(self.at(w, p, mask), data.shape[a]) for w, p, a in zip(where, positions, axes)]
+        return self.at(data, merge_axes(rest, axes, chosen), mask)
 
     def bind(self, e: Expr, extent: Size) -> Size:
         """A symbol for a data-dependent index, clamped to [0, extent) so that no access can leave the buffer."""
@@ -364,10 +366,8 @@ class _Lowering:
         value = _stored(self.at(data, copy), data.dtype)
         self.stage(value=value, store=Store(target, linear(copy, data.shape)), axes=copy)
         at = tuple(self.symbol("u", d) for d in updates.shape)
-        first = min(axes)
-        rank = max(len(w.shape) for w in where)
-        position, rest = at[first : first + rank], at[:first] + at[first + rank :]
-        chosen = [self.bind(self.at(w, broadcast_to(position, w.shape)), data.shape[a]) for w, a in zip(where, axes)]
+        positions, rest = gather_index(where, axes, at)
+        chosen = [self.bind(self.at(w, p), data.shape[a]) for w, p, a in zip(where, positions, axes)]
         index = merge_axes(rest, axes, chosen)
         store = Store(target, linear(index, data.shape), combine)
         self.stage(value=_stored(self.at(updates, at), data.dtype), store=store, axes=at)
@@ -391,22 +391,20 @@ class _Lowering:
         k_size = a.shape[-1]
         n, k = Symbol("n", 0, n_size), Symbol("k", 0, k_size)
         shared = all(d == 1 for d in b.shape[:-2])
-        b2 = b.shape[-2:]
 
-        def a_at(index: Index) -> Expr:
-            # Axes of 1 are broadcast; two symbols of one size are not told apart here.
-            return self.at(a, tuple(0 if d == 1 else i for i, d in zip(index[len(index) - a.rank :], a.shape)))
+        def at(operand: Value, index: Index, *last: Size) -> Expr:
+            return self.at(operand, (*broadcast_index(index, batch_dims, operand.shape[:-2]), *last))
 
         merged = Symbol("m", 0, prod(batch_dims) * rows)
         batch: tuple[Symbol, ...] = ()
         m = merged
         lead: Index = delinear(merged, (*batch_dims, rows))
-        a_expr = a_at((*lead, k))
+        a_expr = at(a, lead[:-1], lead[-1], k)
         if not shared or not _has_rows(a_expr, k):
             batch = tuple(Symbol(f"b{i}", 0, d) for i, d in enumerate(batch_dims))
             m = Symbol("m", 0, rows)
             lead = (*batch, m)
-            a_expr = a_at((*lead, k))
+            a_expr = at(a, batch, m, k)
         nr = 0
         if shared and b.node in self.static and acc == a.dtype == b.dtype:
             nr = self.templates.matmul_nr(n_size, k_size, acc)
@@ -415,8 +413,7 @@ class _Lowering:
             buffer = self.bufs.constant(Weight(b, "matmul", nr), panels * nr * _int(k_size))
             b_expr: Expr = Load(self.param(buffer), 0, b.dtype)
         else:
-            index = (*(batch[len(batch) - (b.rank - 2) :] if not shared else (0,) * (b.rank - 2)), k, n)
-            b_expr = self.at(b, tuple(0 if d == 1 else i for i, d in zip(index, (*b.shape[:-2], *b2))))
+            b_expr = self.at(b, (*(0,) * (b.rank - 2), k, n)) if shared else at(b, batch, k, n)
         epilogue = self.epilogue(out, (*lead, n))
         return Matmul(batch, m, n, k, a_expr, b_expr, bool(nr), acc, epilogue, nr)
 
@@ -456,12 +453,12 @@ class _Lowering:
         d, dv = Symbol("d", 0, q.shape[-1]), Symbol("e", 0, v.shape[-1])
 
         def read(value: Value, *last: Symbol) -> Expr:
-            index = (*batch, *last)[len(batch) + 2 - value.rank :]
-            return self.at(value, tuple(0 if x == 1 else i for i, x in zip(index, value.shape)))
+            return self.at(value, (*broadcast_index(batch, out.shape[:-2], value.shape[:-2]), *last))
 
         mask: Expr | None = None
+        scores = (*out.shape[:-1], k.shape[-2])
         for value in node.inputs[3:]:
-            e = read(value, m, n)
+            e = self.at(value, broadcast_index((*batch, m, n), scores, value.shape))
             mask = e if mask is None else Call("add", (mask, e), e.dtype)
         causal = node.attrs.get("causal")
         exprs = read(q, m, d), read(k, n, d), read(v, n, dv)
@@ -502,7 +499,7 @@ class _Lowering:
         outer = tuple(Symbol(f"o{i}", 0, d) for i, d in enumerate(x.shape) if i != axis)
         i, j = Symbol("i", 0, x.shape[axis]), Symbol("j", 0, values.shape[axis])
         place = linear(merge_axes(outer, (axis,), (j,)), values.shape)
-        e = self.load(x, merge_axes(outer, (axis,), (i,)), None)
+        e = self.at(x, merge_axes(outer, (axis,), (i,)))
         to_values, to_indices = (Store(self.param(self.bufs.of(v), written=True), place) for v in (values, indices))
         return Sort(outer, i, j, e, node.attrs["descending"], to_values, to_indices, indices.dtype)
 

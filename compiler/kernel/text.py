@@ -44,8 +44,7 @@ def _steps(steps: Sequence[Step], program: Program, known: dict[Kernel, int], nu
             lines.append(f"bind {step.symbol} = %{step.buffer}")
         elif isinstance(step, Check):
             condition = program.checks[step.number]
-            relation = "<=" if condition.at_most else "== 1 or" if condition.or_one else "=="
-            lines.append(f"check {condition.left} {relation} {condition.right}  # {condition.text}")
+            lines.append(f"check {condition}  # {condition.text}")
         elif isinstance(step, Branch):
             lines += [f"if %{step.condition}", *inside(step.then), "else", *inside(step.otherwise)]
         else:

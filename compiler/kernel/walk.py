@@ -15,7 +15,7 @@ from ..graph.conditions import Condition, conditions
 from ..graph.ir import Graph, Node, Value, live_bindings, rewrite, size_value, static_nodes
 from ..passes.fuse import Group, distinct_outputs, through_reshapes
 from ..passes.fuse import run as fuse
-from ..scalar.dim import Symbol, symbols
+from ..scalar.dim import Symbol
 from ..scalar.dtype import BOOL
 from .ir import Bind, Branch, Check, Launch, Loop, Step
 from .program import Buffers, copy
@@ -40,7 +40,7 @@ class Walk:
         last: dict[Symbol | None, list[Condition]] = {}
         order = list(self.bindings)
         for condition in conditions(self.graph):
-            late = [s for s in order if s in symbols(condition.left) | symbols(condition.right)]
+            late = [s for s in order if s in condition.symbols]
             last.setdefault(late[-1] if late else None, []).append(condition)
         if known_before is None:
             self.check(last.get(None, []))

@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..graph.index import VIEWS, count, input_index, inverse_index
+from ..graph.index import ONE_TO_ONE, RESHAPES, VIEWS, broadcast_index, count, input_index, inverse_index
 from ..graph.ir import Graph, Node, Value, make, static_nodes
+from ..graph.tensor import broadcast_shapes
 from ..scalar.dim import Size, Symbol, known_le, linear_in, prod, symbols
 from ..scalar.prims import TABLE
 
@@ -197,9 +198,9 @@ class Fuser:
             elif name == "gather":
                 axes = node.attrs["axes"]
                 data, *where = node.inputs
-                position, rest = gather_index(node, index)
-                for w in where:
-                    self.demand(w, group, broadcast_to(position, w.shape))
+                positions, rest = gather_index(where, axes, index)
+                for w, position in zip(where, positions):
+                    self.demand(w, group, position)
                 picked = [group.symbol("g", data.shape[a]) for a in axes]
                 self.demand(data, group, merge_axes(rest, axes, picked))
             elif name == "concat":
@@ -329,17 +330,13 @@ def merge_axes(rest: Sequence[Size], axes: Sequence[int], chosen: Sequence[Size]
     return tuple(picked[a] if a in picked else next(others) for a in range(len(rest) + len(axes)))
 
 
-def gather_index(node: Node, index: Index) -> tuple[Index, Index]:
-    """The part of a gather's output index that selects the position in the indices, and the rest."""
-    first = min(node.attrs["axes"])
-    rank = max(len(v.shape) for v in node.inputs[1:])
-    return index[first : first + rank], index[:first] + index[first + rank :]
-
-
-def broadcast_to(index: Index, shape: Sequence[Size]) -> Index:
-    """The index into `shape` (aligned right) of element `index` of a broadcast; dims of 1 are read at 0."""
-    skip = len(index) - len(shape)
-    return tuple(0 if d == 1 else i for i, d in zip(index[skip:], shape))
+def gather_index(indices: Sequence[Value], axes: Sequence[int], index: Index) -> tuple[list[Index], Index]:
+    """Of the index of a gather's output (or of a scatter's updates): where each of the tensors of indices is read, and
+    the rest."""
+    first, common = min(axes), broadcast_shapes(*(v.shape for v in indices))
+    behind = first + len(common)
+    position = index[first:behind]
+    return [broadcast_index(position, common, v.shape) for v in indices], index[:first] + index[behind:]
 
 
 def repetition(value: Value, group: Group, index: Index) -> str:
@@ -364,10 +361,10 @@ def operand_base(node: Node, position: int, operand: Value) -> Value:
     """
     value, index = operand, tuple(Symbol(f"i{a}", 0, d) for a, d in enumerate(operand.shape))
     if node.op.name not in ("matmul", "attention"):
-        return operand if operand.op not in ("reshape",) else through_reshapes(operand)
+        return through_reshapes(operand)
     at: Index = index
     best = operand
-    while value.op in ("reshape", "permute", "broadcast", "slice"):
+    while value.op in (*ONE_TO_ONE, "broadcast", "slice"):
         at, mask = input_index(value.node, 0, at)
         value = value.node.inputs[0]
         if mask is not None or not affine(at, value.shape, index):
@@ -378,7 +375,7 @@ def operand_base(node: Node, position: int, operand: Value) -> Value:
 
 def through_reshapes(value: Value) -> Value:
     """The value whose buffer holds the elements of `value` as they are."""
-    while value.op == "reshape":
+    while value.op in RESHAPES:
         value = value.node.inputs[0]
     return value
 
@@ -421,7 +418,7 @@ def path_to_root(value: Value, group: Group) -> list[Node] | None:
 def _one_to_one(node: Node, source: Value) -> bool:
     if node.op.name in ("map", "broadcast"):
         return source.shape == node.outputs[0].shape
-    return node.op.name in ("reshape", "permute")
+    return node.op.name in ONE_TO_ONE
 
 
 def root_index(path: Sequence[Node], index: Index) -> Index:

@@ -272,14 +272,16 @@ def upper_bound(x: Size) -> int | None:
     return bounds(x)[1]
 
 
-def known_le(a: Size, b: Size) -> bool | None:
-    """Is `a <= b` for all values of the symbols (True), for none (False)? None: not proven."""
-    return _known_nonneg(b - a, a, b)
+def known_le(a: Size, b: Size, given: Size = 1) -> bool | None:
+    """Is `a <= b` for all values of the symbols (True), for none (False)? None: not proven.
+
+    given: a size that is at least 1 wherever the question matters."""
+    return _known_nonneg(b - a, _factors_of_positive(given), a, b)
 
 
 def known_lt(a: Size, b: Size) -> bool | None:
     """Is `a < b` for all values of the symbols (True), for none (False)? None: not proven."""
-    return _known_nonneg(b - a - 1, a, b)
+    return _known_nonneg(b - a - 1, frozenset(), a, b)
 
 
 def known_eq(a: Size, b: Size) -> bool | None:
@@ -838,12 +840,12 @@ def _sharp_bounds(x: Dim) -> Bounds:
 # Proofs
 
 
-def _known_nonneg(x: Size, *mentioned: Size) -> bool | None:
+def _known_nonneg(x: Size, positive: frozenset[Atom], *mentioned: Size) -> bool | None:
     if isinstance(x, int):
         return x >= 0
-    if _nonneg(x, frozenset(), *mentioned):
+    if _nonneg(x, positive, *mentioned):
         return True
-    return False if _nonneg(-x - 1, frozenset(), *mentioned) else None
+    return False if _nonneg(-x - 1, positive, *mentioned) else None
 
 
 def _nonneg(x: Size, positive: frozenset[Atom], *mentioned: Size) -> bool:

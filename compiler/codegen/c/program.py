@@ -135,7 +135,9 @@ class _Program:
         holds = f"{left} <= {right}" if condition.at_most else f"{left} == {right}"
         if condition.or_one:
             holds = f"({holds} || {left} == 1)"
-        sides = (condition.left, condition.right)
+        if condition.of != 1:
+            holds = f"({holds} || {self.text(condition.of)} <= 0)"
+        sides = (condition.left, condition.right, condition.of)
         exact = [self.reals.fits(s) for s in sides if not isinstance(s, (int, Symbol))]  # what wraps around is not
         return " && ".join([*exact, holds])
 

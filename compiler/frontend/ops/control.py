@@ -121,7 +121,7 @@ def _steady(body: Graph, formals: Sequence[Value]) -> list[Value]:
     shaped = {v: v for v in results}
     for v, formal in zip(results, formals):
         if v.rank == formal.rank and not all(known_eq(a, b) for a, b in zip(v.shape, formal.shape)):
-            shaped[v] = v.reshape(*formal.shape)
+            shaped[v] = v.ensure_shape(*formal.shape, text="a state before and after an iteration of a loop")
     index = body.inputs[0].content
     inner = {*body.bindings, *([] if index is None else index.reshape(-1))}
     for v in shaped.values():

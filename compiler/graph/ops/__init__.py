@@ -1,7 +1,8 @@
 """The closed set of tensor operations, by family; importing this package fills `ir.OPS`.
 
 Each operation is one block: `infer` (shapes and dtypes of the outputs, from inputs and attrs; raises
-ValueError where they do not fit) and `evaluate` (its meaning in numpy). Families: leaves, pointwise, views,
+ValueError where ranks or dtypes do not fit), `demands` (what it asks of sizes: all that a kernel takes for
+granted is among it) and `evaluate` (its meaning in numpy). Families: leaves, pointwise, views,
 indexing, reductions, linear (matmul and convolution), attention, recurrent, control (branch and loop).
 
 Adding an operation is adding a block here and its lowering in `kernel/lower.py`; nothing else lists them.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ...scalar.dtype import F32
-from ..ir import Array, Signature, Value
+from ..conditions import Condition, broadcasts, equals
+from ..ir import Array, Node, Signature, Value
 from ..tensor import broadcast_shapes
-from .common import Attrs, check, check_count, register, same_size
+from .common import Attrs, check, check_count, register
 
 
 def _infer_attention(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -23,15 +24,23 @@ def _infer_attention(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check(min(q.rank, k.rank, v.rank) >= 2, "attention of less than two axes")
     same = q.dtype == k.dtype == v.dtype
     check(same and q.dtype.is_float, f"attention of {q.dtype}, {k.dtype} and {v.dtype}")
-    same_size("attention: head size", q.shape[-1], k.shape[-1])
-    same_size("attention: keys and values", k.shape[-2], v.shape[-2])
     batch = broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     if len(inputs) == 4:
         mask = inputs[3]
         check(mask.dtype == F32, f"attention: a mask of {mask.dtype}")
         check(mask.rank <= len(batch) + 2, f"attention: mask {mask.shape} of more axes than the scores")
-        broadcast_shapes(mask.shape, (*batch, q.shape[-2], k.shape[-2]))
     return [((*batch, q.shape[-2], v.shape[-1]), q.dtype)]
+
+
+def _demand_attention(node: Node) -> Iterator[Condition]:
+    q, k, v, *mask = node.inputs
+    batch = node.outputs[0].shape[:-2]
+    yield from equals(q.shape[-1:], k.shape[-1:], "attention, a query and a key")
+    yield from equals(k.shape[-2:-1], v.shape[-2:-1], "attention, keys and values")
+    for each in (q, k, v):
+        yield from broadcasts(each.shape[:-2], batch)
+    for each in mask:
+        yield from broadcasts(each.shape, (*batch, q.shape[-2], k.shape[-2]))
 
 
 def _evaluate_attention(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -51,4 +60,4 @@ def _evaluate_attention(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.matmul(weights.astype(q.dtype), v).astype(dtype)]
 
 
-register("attention", _infer_attention, _evaluate_attention, "scale causal zero_rows")
+register("attention", _infer_attention, _evaluate_attention, "scale causal zero_rows", demands=_demand_attention)

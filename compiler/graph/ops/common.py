@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ...scalar.dim import Size, known_eq
-from ..ir import OPS, Array, Op, Signature, Value
+from ...scalar.dim import Size
+from ..conditions import Condition
+from ..ir import OPS, Array, Node, Op, Signature, Value
 
 Attrs = Mapping[str, Any]
 Infer = Callable[[Sequence[Value], Attrs], list[Signature]]
 Evaluate = Callable[[Sequence[Array], Attrs], list[Array]]
+Demands = Callable[[Node], Iterable[Condition]]
 Shape = tuple[Size, ...]
 
 
-def register(name: str, infer: Infer, evaluate: Evaluate, attrs: str = "", symbolic: bool = False) -> None:
+def nothing(node: Node) -> Iterable[Condition]:
+    """The demands of operations that fit any sizes."""
+    return ()
+
+
+def register(
+    name: str, infer: Infer, evaluate: Evaluate, attrs: str = "", symbolic: bool = False, demands: Demands = nothing
+) -> None:
     """Adds an operation to the set; `attrs` are the names of all its attributes."""
-    OPS[name] = Op(name, infer, evaluate, symbolic, frozenset(attrs.split()))
+    OPS[name] = Op(name, infer, evaluate, symbolic, frozenset(attrs.split()), demands)
 
 
 def check(condition: bool, text: str) -> None:
@@ -38,11 +47,8 @@ def check_axes(name: str, axes: Sequence[int], rank: int, ascending: bool = True
     check(not ascending or list(axes) == sorted(axes), f"{name}: axes {tuple(axes)} do not ascend")
 
 
-def same_size(name: str, a: Size, b: Size) -> Size:
-    """The size that two dims share: the constant one where one is, as the model then asserts it.
-
-    Raises ValueError where they cannot be equal."""
-    check(a == b or known_eq(a, b) is not False, f"{name}: sizes {a} and {b} differ")
+def agreed(a: Size, b: Size) -> Size:
+    """One of two sizes that are demanded to be equal: the constant one where one is."""
     return b if isinstance(b, int) else a
 
 

@@ -5,15 +5,16 @@ A sub-graph sees what it needs of the graph around it as inputs of its own (capt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ...scalar.dim import evaluate, known_eq
+from ...scalar.dim import evaluate
 from ...scalar.dtype import BOOL, I64
+from ..conditions import Condition, equals
 from ..interp import Function
-from ..ir import Array, Signature, Value
-from .common import Attrs, check, register, same_size
+from ..ir import Array, Node, Signature, Value
+from .common import Attrs, agreed, check, register
 
 
 def _check_condition(name: str, inputs: Sequence[Value]) -> None:
@@ -23,9 +24,12 @@ def _check_condition(name: str, inputs: Sequence[Value]) -> None:
 def _check_fits(name: str, given: Sequence[Value], wanted: Sequence[Value]) -> None:
     check(len(given) == len(wanted), f"{name}: {len(given)} values where {len(wanted)} are wanted")
     for a, b in zip(given, wanted):
-        fits = a.dtype == b.dtype and a.rank == b.rank
-        same = fits and all(known_eq(x, y) is not False for x, y in zip(a.shape, b.shape))
-        check(same, f"{name}: {a} where {b} is wanted")
+        check(a.dtype == b.dtype and a.rank == b.rank, f"{name}: {a} where {b} is wanted")
+
+
+def _demand_fit(given: Sequence[Value], wanted: Sequence[Value], text: str) -> Iterator[Condition]:
+    for a, b in zip(given, wanted):
+        yield from equals(a.shape, b.shape, text)
 
 
 def _infer_branch(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -38,9 +42,15 @@ def _infer_branch(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
         _check_fits("branch", inputs[1:], graph.inputs)
     _check_fits("branch", then.outputs, otherwise.outputs)
     return [
-        (tuple(same_size("branch", x, y) for x, y in zip(a.shape, b.shape)), a.dtype)
+        (tuple(agreed(x, y) for x, y in zip(a.shape, b.shape)), a.dtype)
         for a, b in zip(then.outputs, otherwise.outputs)
     ]
+
+
+def _demand_branch(node: Node) -> Iterator[Condition]:
+    for graph in (node.attrs["then"], node.attrs["otherwise"]):
+        yield from _demand_fit(node.inputs[1:], graph.inputs, "a value outside and inside of a branch")
+        yield from _demand_fit(node.outputs, graph.outputs, "the two sides of a branch")
 
 
 def _evaluate_branch(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -48,7 +58,7 @@ def _evaluate_branch(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return list(chosen(arrays[1:]))
 
 
-register("branch", _infer_branch, _evaluate_branch, "then otherwise")
+register("branch", _infer_branch, _evaluate_branch, "then otherwise", demands=_demand_branch)
 
 
 def _infer_loop(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -74,6 +84,13 @@ def _infer_loop(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     ]
 
 
+def _demand_loop(node: Node) -> Iterator[Condition]:
+    body, n = node.attrs["body"], node.attrs["states"]
+    formals = body.inputs[1:]
+    yield from _demand_fit(node.inputs[1:], formals, "a value outside and inside of a loop")
+    yield from _demand_fit(body.outputs[1 : 1 + n], formals[:n], "a state before and after an iteration of a loop")
+
+
 def _evaluate_loop(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     body, trips, n = attrs["body"], attrs["trips"], attrs["states"]
     live, *states = arrays[: 1 + n]
@@ -92,4 +109,4 @@ def _rows(v: Value, trips: int, body: Function) -> Array:
     return np.zeros((trips, *(evaluate(d, body.sizes) for d in v.shape)), v.dtype.to_numpy())
 
 
-register("loop", _infer_loop, _evaluate_loop, "body trips states")
+register("loop", _infer_loop, _evaluate_loop, "body trips states", demands=_demand_loop)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...scalar import prims
-from ...scalar.dim import Size, known_lt
+from ...scalar.dim import Size, prod
 from ...scalar.dtype import I64
-from ..ir import Array, Signature, Value, dtype_of
+from ..conditions import Condition, at_most, brief, broadcasts, equals
+from ..ir import Array, Node, Signature, Value, dtype_of
 from ..tensor import broadcast_shapes
-from .common import Attrs, Shape, check, check_axes, check_count, register, same_size
+from .common import Attrs, Shape, check, check_axes, check_count, register
 
 
 def gathered_shape(x: Sequence[Size], index: Sequence[Size], axes: Sequence[int]) -> Shape:
@@ -30,6 +31,15 @@ def _check_indices(name: str, x: Value, indices: Sequence[Value], axes: Sequence
     return broadcast_shapes(*(v.shape for v in indices))
 
 
+def _demand_indices(x: Value, indices: Sequence[Value], axes: Sequence[int], name: str) -> Iterator[Condition]:
+    """Indices, which are clamped to [0, dim), need an element there."""
+    common = broadcast_shapes(*(v.shape for v in indices))
+    for v in indices:
+        yield from broadcasts(v.shape, common)
+    for axis in axes:
+        yield from at_most(1, x.shape[axis], f"{name} an axis of no elements", of=prod(common))
+
+
 def _infer_gather(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """gather(x, *indices; axes): indices, broadcast to one shape I, replace the (ascending) axes.
 
@@ -38,6 +48,11 @@ def _infer_gather(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     x, *indices = inputs
     index = _check_indices("gather", x, indices, attrs["axes"])
     return [(gathered_shape(x.shape, index, attrs["axes"]), x.dtype)]
+
+
+def _demand_gather(node: Node) -> Iterator[Condition]:
+    x, *indices = node.inputs
+    yield from _demand_indices(x, indices, node.attrs["axes"], "a gather from")
 
 
 def _places(x: Array, indices: Sequence[Array], axes: Sequence[int]) -> tuple[Any, ...]:
@@ -59,7 +74,7 @@ def _evaluate_gather(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.moveaxis(out, range(rank), range(axes[0], axes[0] + rank))]
 
 
-register("gather", _infer_gather, _evaluate_gather, "axes", symbolic=True)
+register("gather", _infer_gather, _evaluate_gather, "axes", symbolic=True, demands=_demand_gather)
 
 
 def _infer_scatter(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -73,11 +88,17 @@ def _infer_scatter(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check(updates.dtype == x.dtype, f"scatter of {updates.dtype} into {x.dtype}")
     wanted = gathered_shape(x.shape, index, attrs["axes"])
     check(updates.rank == len(wanted), f"scatter: updates {updates.shape} where {wanted} is wanted")
-    for a, b in zip(updates.shape, wanted):
-        same_size("scatter", a, b)
     combine = attrs["combine"]
     check(combine is None or combine in prims.TABLE, f"scatter: there is no primitive '{combine}'")
     return [(x.shape, x.dtype)]
+
+
+def _demand_scatter(node: Node) -> Iterator[Condition]:
+    x, updates, *indices = node.inputs
+    axes = node.attrs["axes"]
+    yield from _demand_indices(x, indices, axes, "a scatter into")
+    wanted = gathered_shape(x.shape, broadcast_shapes(*(v.shape for v in indices)), axes)
+    yield from equals(updates.shape, wanted, "updates, and what they replace")
 
 
 def _evaluate_scatter(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -100,7 +121,7 @@ def _evaluate_scatter(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [out]
 
 
-register("scatter", _infer_scatter, _evaluate_scatter, "axes combine")
+register("scatter", _infer_scatter, _evaluate_scatter, "axes combine", demands=_demand_scatter)
 
 
 def _infer_sort(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -108,9 +129,13 @@ def _infer_sort(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check_count("sort", inputs, 1)
     x, axis, k = inputs[0], attrs["axis"], attrs["k"]
     check_axes("sort", [axis], x.rank)
-    check(known_lt(x.shape[axis], k) is not True, f"sort: the first {k} of {x.shape[axis]}")
     shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
     return [(shape, x.dtype), (shape, I64)]
+
+
+def _demand_sort(node: Node) -> Iterator[Condition]:
+    size, k = node.inputs[0].shape[node.attrs["axis"]], node.attrs["k"]
+    yield from at_most(k, size, f"the first {brief(k)} of {brief(size)} elements")
 
 
 def _evaluate_sort(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -124,4 +149,4 @@ def _evaluate_sort(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.take_along_axis(x, order, axis), order]
 
 
-register("sort", _infer_sort, _evaluate_sort, "axis descending k")
+register("sort", _infer_sort, _evaluate_sort, "axis descending k", demands=_demand_sort)

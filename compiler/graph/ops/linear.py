@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ...scalar.dim import known_lt, prod
+from ...scalar.dim import mod, prod
 from ...scalar.dtype import DType
-from ..ir import Array, Signature, Value, dtype_of
+from ..conditions import Condition, at_most, brief, broadcasts, equal, equals
+from ..ir import Array, Node, Signature, Value, dtype_of
 from ..tensor import broadcast_shapes
-from .common import Attrs, check, check_count, register, same_size
+from .common import Attrs, check, check_count, register
 from .views import window_size
 
 
@@ -26,9 +27,15 @@ def _infer_matmul(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check_count("matmul", inputs, 2)
     a, b = inputs
     check(a.rank >= 2 and b.rank >= 2, f"matmul of ranks {a.rank} and {b.rank}")
-    same_size(f"matmul of {list(a.shape)} and {list(b.shape)}", a.shape[-1], b.shape[-2])
     _check_types("matmul", a.dtype, b.dtype, attrs["acc"])
     return [((*broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), attrs["acc"])]
+
+
+def _demand_matmul(node: Node) -> Iterator[Condition]:
+    a, b = node.inputs
+    yield from equals(a.shape[-1:], b.shape[-2:-1], f"MatMul dimension mismatch, {list(a.shape)} and {list(b.shape)}")
+    for v in node.inputs:
+        yield from broadcasts(v.shape[:-2], node.outputs[0].shape[:-2])
 
 
 def _evaluate_matmul(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -37,7 +44,7 @@ def _evaluate_matmul(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.matmul(a, b).astype(acc)]
 
 
-register("matmul", _infer_matmul, _evaluate_matmul, "acc")
+register("matmul", _infer_matmul, _evaluate_matmul, "acc", demands=_demand_matmul)
 
 
 def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -53,16 +60,24 @@ def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     lengths = {len(attrs[k]) for k in ("strides", "dilations", "pads_low", "pads_high")}
     check(lengths == {rank}, f"conv: strides, dilations and pads are not of length {rank}")
     check(all(s >= 1 for s in (*attrs["strides"], *attrs["dilations"])), "conv: a stride or dilation below 1")
-    same_size(f"conv: {groups} groups, weights {w.shape}, channels", x.shape[-1], w.shape[-2] * groups)
-    check(w.shape[-1] % groups == 0, f"conv: {w.shape[-1]} output channels in {groups} groups")
+    check(groups >= 1, f"conv in {groups} groups")
     _check_types("conv", x.dtype, w.dtype, acc)
     spatial = []
     for i in range(rank):
         padded = x.shape[1 + i] + attrs["pads_low"][i] + attrs["pads_high"][i]
-        size = window_size(padded, w.shape[i], attrs["strides"][i], attrs["dilations"][i])
-        check(known_lt(size, 0) is not True, f"conv: a filter of {w.shape[i]} taps on an axis of {padded}")
-        spatial.append(size)
+        spatial.append(window_size(padded, w.shape[i], attrs["strides"][i], attrs["dilations"][i]))
     return [((x.shape[0], *spatial, w.shape[-1]), acc)]
+
+
+def _demand_conv(node: Node) -> Iterator[Condition]:
+    (x, w), (out,), groups = node.inputs, node.outputs, node.attrs["groups"]
+    sizes = f"C: {x.shape[-1]} kernel channels: {w.shape[-2]} group: {groups}"
+    yield from equal(
+        x.shape[-1], w.shape[-2] * groups, f"Input channels C is not equal to kernel channels * group. {sizes}"
+    )
+    yield from equal(mod(w.shape[-1], groups), 0, f"{w.shape[-1]} output channels in {groups} groups")
+    for d, taps, size in zip(x.shape[1:-1], w.shape, out.shape[1:-1]):
+        yield from at_most(0, size, f"a filter of {brief(taps)} taps on an axis of {brief(d)}")
 
 
 def _evaluate_conv(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -83,4 +98,4 @@ def _evaluate_conv(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [total.transpose(1, 0, 2).reshape(x.shape[0], *out, w.shape[-1]).astype(acc.to_numpy())]
 
 
-register("conv", _infer_conv, _evaluate_conv, "strides dilations pads_low pads_high groups acc")
+register("conv", _infer_conv, _evaluate_conv, "strides dilations pads_low pads_high groups acc", demands=_demand_conv)

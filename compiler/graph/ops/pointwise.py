@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...scalar import prims
-from ..ir import Array, Signature, Value
+from ..conditions import Condition, broadcasts
+from ..ir import Array, Node, Signature, Value
 from ..tensor import broadcast_shapes
 from .common import Attrs, register
 
@@ -16,8 +17,13 @@ def _infer_map(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     return [(broadcast_shapes(*(v.shape for v in inputs)), dtype)]
 
 
+def _demand_map(node: Node) -> Iterator[Condition]:
+    for v in node.inputs:
+        yield from broadcasts(v.shape, node.outputs[0].shape)
+
+
 def _evaluate_map(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [prims.evaluate(attrs["prim"], arrays, attrs.get("dtype"))]
 
 
-register("map", _infer_map, _evaluate_map, "prim dtype", symbolic=True)
+register("map", _infer_map, _evaluate_map, "prim dtype text", symbolic=True, demands=_demand_map)

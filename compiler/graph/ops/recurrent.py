@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ...scalar import prims
 from ...scalar.dtype import I64
 from ...scalar.expr import Call, Const, Expr, Var
-from ..ir import Array, Signature, Value
-from .common import Attrs, Shape, check, register, same_size
+from ..conditions import Condition, equals
+from ..ir import Array, Node, Signature, Value
+from .common import Attrs, Shape, check, register
 
 GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
 OPTIONAL = ("rb", "peephole", "h0", "c0", "lengths")
@@ -32,9 +33,22 @@ def _infer_recurrent(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check(len(inputs) == 2 + len(has), f"recurrent takes {2 + len(has)} inputs, not {len(inputs)}")
     xw, r = inputs[:2]
     check(xw.rank == 5 and r.rank == 4, f"recurrent: xw {xw.shape} and r {r.shape} are not of rank 5 and 4")
+    for name, value, shape in _operands(inputs, attrs):
+        check(value.rank == len(shape), f"recurrent: {name} is {value.shape} where {shape} is wanted")
+        dtype = I64 if name == "lengths" else xw.dtype
+        check(value.dtype == dtype, f"recurrent: {name} is {value.dtype} where {dtype} is wanted")
     time, batch, _, _, hidden = xw.shape
-    directions, gates = DIRECTIONS[direction], GATES[kind]
-    given = dict(zip(has, inputs[2:]))
+    directions = DIRECTIONS[direction]
+    check(len(attrs["activations"]) == directions, "recurrent: not one tuple of activations per direction")
+    state = (directions, batch, hidden)
+    outputs = [((time, batch, directions, hidden), xw.dtype), (state, xw.dtype)]
+    return [*outputs, (state, xw.dtype)] if kind == "lstm" else outputs
+
+
+def _operands(inputs: Sequence[Value], attrs: Attrs) -> Iterator[tuple[str, Value, Shape]]:
+    """Each input with its name, and the shape that is wanted of it."""
+    time, batch, _, _, hidden = inputs[0].shape
+    directions, gates = DIRECTIONS[attrs["direction"]], GATES[attrs["kind"]]
     state = (directions, batch, hidden)
     wanted: dict[str, Shape] = {
         "xw": (time, batch, directions, gates, hidden),
@@ -45,16 +59,13 @@ def _infer_recurrent(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
         "c0": state,
         "lengths": (batch,),
     }
-    for name, value in {"xw": xw, "r": r, **given}.items():
-        shape = wanted[name]
-        check(value.rank == len(shape), f"recurrent: {name} is {value.shape} where {shape} is wanted")
-        for a, b in zip(value.shape, shape):
-            same_size(f"recurrent: {name}", a, b)
-        dtype = I64 if name == "lengths" else xw.dtype
-        check(value.dtype == dtype, f"recurrent: {name} is {value.dtype} where {dtype} is wanted")
-    check(len(attrs["activations"]) == directions, "recurrent: not one tuple of activations per direction")
-    outputs = [((time, batch, directions, hidden), xw.dtype), (state, xw.dtype)]
-    return [*outputs, (state, xw.dtype)] if kind == "lstm" else outputs
+    for name, value in zip(("xw", "r", *attrs["has"]), inputs):
+        yield name, value, wanted[name]
+
+
+def _demand_recurrent(node: Node) -> Iterator[Condition]:
+    for name, value, shape in _operands(node.inputs, node.attrs):
+        yield from equals(value.shape, shape, f"{name} of a recurrent layer")
 
 
 def apply(expression: Expr, x: Array) -> Array:
@@ -123,4 +134,4 @@ def _cell(
 
 
 _ATTRS = "kind direction activations clip input_forget has"
-register("recurrent", _infer_recurrent, _evaluate_recurrent, _ATTRS)
+register("recurrent", _infer_recurrent, _evaluate_recurrent, _ATTRS, demands=_demand_recurrent)

@@ -5,13 +5,15 @@ Any primitive with a neutral element combines. The order of combination is not p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ...scalar import prims
+from ...scalar.dim import prod
 from ...scalar.dtype import I64, DType
-from ..ir import Array, Signature, Value, dtype_of
+from ..conditions import Condition, at_most
+from ..ir import Array, Node, Signature, Value, dtype_of
 from .common import Attrs, check, check_axes, check_count, register, without
 
 
@@ -68,6 +70,11 @@ def _infer_argreduce(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     return [(without(x.shape, [attrs["axis"]]), I64)]
 
 
+def _demand_argreduce(node: Node) -> Iterator[Condition]:
+    size = node.inputs[0].shape[node.attrs["axis"]]
+    yield from at_most(1, size, "the position of an extreme value of nothing", of=prod(node.outputs[0].shape))
+
+
 def _evaluate_argreduce(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     x, axis = arrays[0], attrs["axis"]
     x = x.astype(dtype_of(x).compute.to_numpy())
@@ -77,7 +84,7 @@ def _evaluate_argreduce(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.asarray(best(x, axis), np.int64)]
 
 
-register("argreduce", _infer_argreduce, _evaluate_argreduce, "kind axis last")
+register("argreduce", _infer_argreduce, _evaluate_argreduce, "kind axis last", demands=_demand_argreduce)
 
 
 def _infer_scan(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:

@@ -1,32 +1,35 @@
-"""Views, which are pure index maps: reshape, permute, broadcast, slice, pad, window; and concat."""
+"""Views, which are pure index maps: reshape, permute, broadcast, ensure_shape, slice, pad, window; and concat."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 
 import numpy as np
 
-from ...scalar.dim import Size, floor_div, known_eq, known_lt, prod
-from ..ir import Array, Signature, Value
-from .common import Attrs, check, check_axes, check_count, register, same_size
+from ...scalar.dim import Size, floor_div, prod
+from ..conditions import Condition, at_most, brief, broadcasts, equal, equals
+from ..ir import Array, Node, Signature, Value
+from .common import Attrs, agreed, check, check_axes, check_count, register
 
 
 def _infer_reshape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """reshape(x; shape): the same elements in row-major order."""
     check_count("reshape", inputs, 1)
-    x, shape = inputs[0], tuple(attrs["shape"])
-    before, after = prod(x.shape), prod(shape)
-    fits = before == after or known_eq(before, after) is not False
-    check(fits, f"reshape from {x.shape} to {shape} changes the number of elements")
-    return [(shape, x.dtype)]
+    return [(tuple(attrs["shape"]), inputs[0].dtype)]
+
+
+def _demand_reshape(node: Node) -> Iterator[Condition]:
+    (x,), shape = node.inputs, node.attrs["shape"]
+    text = f"The input tensor of shape {brief(*x.shape)} has no shape {brief(*shape)}: another number of elements"
+    yield from equal(prod(x.shape), prod(shape), text)
 
 
 def _evaluate_reshape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [arrays[0].reshape(attrs["shape"])]
 
 
-register("reshape", _infer_reshape, _evaluate_reshape, "shape", symbolic=True)
+register("reshape", _infer_reshape, _evaluate_reshape, "shape", symbolic=True, demands=_demand_reshape)
 
 
 def _infer_permute(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -49,17 +52,40 @@ def _infer_broadcast(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check_count("broadcast", inputs, 1)
     x, shape = inputs[0], tuple(attrs["shape"])
     check(x.rank <= len(shape), f"broadcast from rank {x.rank} to rank {len(shape)}")
-    for d, t in zip(x.shape, shape[len(shape) - x.rank :]):
-        fits = d in (1, t) or known_eq(d, 1) is not False or known_eq(d, t) is not False
-        check(fits, f"{x.shape} does not broadcast to {shape}")
     return [(shape, x.dtype)]
+
+
+def _demand_broadcast(node: Node) -> Iterator[Condition]:
+    yield from broadcasts(node.inputs[0].shape, node.attrs["shape"])
 
 
 def _evaluate_broadcast(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.broadcast_to(arrays[0], attrs["shape"])]
 
 
-register("broadcast", _infer_broadcast, _evaluate_broadcast, "shape", symbolic=True)
+register("broadcast", _infer_broadcast, _evaluate_broadcast, "shape", symbolic=True, demands=_demand_broadcast)
+
+
+def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """ensure_shape(x; shape, text): x, which has this shape: `text` says what is wrong where it has not."""
+    check_count("ensure_shape", inputs, 1)
+    x, shape = inputs[0], tuple(attrs["shape"])
+    check(x.rank == len(shape), f"{attrs['text']}: {x.shape} where {shape} is wanted")
+    return [(shape, x.dtype)]
+
+
+def _demand_ensure_shape(node: Node) -> Iterator[Condition]:
+    yield from equals(node.inputs[0].shape, node.attrs["shape"], node.attrs["text"])
+
+
+def _evaluate_ensure_shape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    return [arrays[0]]
+
+
+register(
+    "ensure_shape", _infer_ensure_shape, _evaluate_ensure_shape, "shape text", symbolic=True,
+    demands=_demand_ensure_shape,
+)  # fmt: skip
 
 
 def _infer_slice(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -72,12 +98,18 @@ def _infer_slice(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
         if (start, size, step) == (0, d, 1):
             continue
         check(isinstance(step, int) and step != 0, f"slice: the step {step} is not a constant other than 0")
-        check(known_lt(size, 0) is not True, f"slice: the size {size} is negative")
-        if known_lt(0, size):
-            last = start + (size - 1) * step
-            outside = any(known_lt(i, 0) or known_lt(i, d) is False for i in (start, last))
-            check(not outside, f"slice: [{start}, {last}] is outside of [0, {d})")
     return [(tuple(sizes), x.dtype)]
+
+
+def _demand_slice(node: Node) -> Iterator[Condition]:
+    attrs = node.attrs
+    for start, size, step, d in zip(attrs["starts"], attrs["sizes"], attrs["steps"], node.inputs[0].shape):
+        if (start, size, step) != (0, d, 1):
+            last = start + (size - 1) * step
+            least, most = (start, last) if step > 0 else (last, start)
+            yield from at_most(0, size, f"the size {brief(size)} of a slice is negative")
+            yield from at_most(0, least, f"a slice begins at {brief(least)}, outside of [0, {brief(d)})", of=size)
+            yield from at_most(most, d - 1, f"a slice ends at {brief(most)}, outside of [0, {brief(d)})", of=size)
 
 
 def _evaluate_slice(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -88,7 +120,7 @@ def _evaluate_slice(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [arrays[0][tuple(where)]]
 
 
-register("slice", _infer_slice, _evaluate_slice, "starts sizes steps", symbolic=True)
+register("slice", _infer_slice, _evaluate_slice, "starts sizes steps", symbolic=True, demands=_demand_slice)
 
 
 def _infer_pad(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -96,9 +128,12 @@ def _infer_pad(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check_count("pad", inputs, 1)
     x, low, high = inputs[0], attrs["low"], attrs["high"]
     check(len(low) == len(high) == x.rank, f"pad: not one amount per axis of {x}")
-    for amount in (*low, *high):
-        check(amount == 0 or known_lt(amount, 0) is not True, f"pad: the amount {amount} is negative")
     return [(tuple(lo + d + hi for lo, d, hi in zip(low, x.shape, high)), x.dtype)]
+
+
+def _demand_pad(node: Node) -> Iterator[Condition]:
+    for amount in (*node.attrs["low"], *node.attrs["high"]):
+        yield from at_most(0, amount, f"the amount {brief(amount)} of a pad is negative")
 
 
 def _evaluate_pad(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -109,7 +144,7 @@ def _evaluate_pad(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [out]
 
 
-register("pad", _infer_pad, _evaluate_pad, "low high value", symbolic=True)
+register("pad", _infer_pad, _evaluate_pad, "low high value", symbolic=True, demands=_demand_pad)
 
 
 def window_size(size: Size, window: Size, stride: int, dilation: int) -> Size:
@@ -130,7 +165,6 @@ def _infer_window(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     for axis, size, stride, dilation in zip(axes, sizes, strides, dilations):
         check(min(size, stride, dilation) >= 1, "window: sizes, strides and dilations must be positive")
         shape[axis] = window_size(x.shape[axis], size, stride, dilation)
-        check(known_lt(shape[axis], 0) is not True, f"window of {size} on an axis of {x.shape[axis]}")
     return [((*shape, *sizes), x.dtype)]
 
 
@@ -146,7 +180,15 @@ def _evaluate_window(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)]
 
 
-register("window", _infer_window, _evaluate_window, "axes sizes strides dilations", symbolic=True)
+def _demand_window(node: Node) -> Iterator[Condition]:
+    (x,), (out,), attrs = node.inputs, node.outputs, node.attrs
+    for axis, size in zip(attrs["axes"], attrs["sizes"]):
+        yield from at_most(0, out.shape[axis], f"a window of {size} on an axis of {brief(x.shape[axis])}")
+
+
+register(
+    "window", _infer_window, _evaluate_window, "axes sizes strides dilations", symbolic=True, demands=_demand_window
+)
 
 
 def _infer_concat(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -159,14 +201,22 @@ def _infer_concat(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     shape = [
         sum((v.shape[i] for v in inputs[1:]), first.shape[i])
         if i == axis
-        else reduce(lambda a, b: same_size("concat", a, b), (v.shape[i] for v in inputs))
+        else reduce(agreed, (v.shape[i] for v in inputs))
         for i in range(first.rank)
     ]
     return [(tuple(shape), first.dtype)]
+
+
+def _demand_concat(node: Node) -> Iterator[Condition]:
+    axis, first = node.attrs["axis"], node.inputs[0]
+    for v in node.inputs[1:]:
+        for i, (d, wanted) in enumerate(zip(v.shape, first.shape)):
+            if i != axis:
+                yield from equal(wanted, d, f"parts of a Concat: sizes {brief(wanted)} and {brief(d)} differ")
 
 
 def _evaluate_concat(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.concatenate(arrays, attrs["axis"])]
 
 
-register("concat", _infer_concat, _evaluate_concat, "axis", symbolic=True)
+register("concat", _infer_concat, _evaluate_concat, "axis", symbolic=True, demands=_demand_concat)

@@ -61,7 +61,7 @@ def test_shapes_stay_symbolic() -> None:
         (lambda: make("reduce", [tensor(2, 3)], kind="add", axes=(2,)), "out of range"),
         (lambda: tensor(2, 3).take(tensor(2), 0), "index of f32"),
         (lambda: make("gather", [tensor(2, 3)], axes=()), "0 indices"),
-        (lambda: make("sort", [tensor(3)], axis=0, descending=True, k=4), "first 4 of 3"),
+        (lambda: make("sort", [tensor(3)], axis=0, descending=True, k=4), "the first 4 of 3 elements"),
         (lambda: make("concat", [tensor(2, 3), tensor(3, 3)], axis=1), "sizes 2 and 3 differ"),
         (lambda: make("iota", [], shape=(2,), axis=1, dtype=I64), "out of range"),
     ],
