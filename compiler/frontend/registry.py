@@ -107,12 +107,16 @@ def dropped(name: str, domain: str, version: int) -> bool:
 
 
 def in_compute_type(build: Build) -> Build:
-    """For functions that add many elements up: of narrow floats in f32, rounded once, at the end."""
+    """For functions that take more than one primitive: of narrow floats in f32, rounded once, at the end.
+
+    So are the inputs that have the type of the first one, which the result has, too."""
 
     @wraps(build)
     def widened(x: Value, *args: Any, **kwargs: Any) -> Any:
         if not x.dtype.is_float:
             return build(x, *args, **kwargs)
-        return build(x.cast(x.dtype.compute), *args, **kwargs).cast(x.dtype)
+        wide = x.dtype.compute
+        others = [a.cast(wide) if isinstance(a, Value) and a.dtype == x.dtype else a for a in args]
+        return build(x.cast(wide), *others, **kwargs).cast(x.dtype)
 
     return widened  # type: ignore[return-value]

@@ -25,6 +25,7 @@ from ..passes.fuse import (
     path_to_root,
     root_index,
 )
+from ..scalar.convert import ROUNDING
 from ..scalar.dim import Size, Symbol, dim_max, dim_min, linear_in, prod, symbols
 from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Acc, Call, Const, Expr, Load, Local
@@ -153,7 +154,7 @@ class _Lowering:
     def _at(self, value: Value, index: Index, mask: Expr | None) -> Expr:
         node, name, compute = value.node, value.op, value.dtype.compute
         if value is self.accumulator:
-            return Acc(compute)
+            return _rounded(Acc(compute), value.dtype)
         if name == "constant" and count(value.shape) == 1:
             assert value.data is not None
             return Const(value.data.reshape(-1)[0].item(), compute)
@@ -173,7 +174,7 @@ class _Lowering:
 
     def _iota(self, value: Value, index: Index, mask: Expr | None) -> Expr:
         e = IndexExpr(index[value.node.attrs["axis"]])
-        return e if value.dtype == I64 else Call("cast", (e,), value.dtype.compute)
+        return e if value.dtype == I64 else _rounded(Call("cast", (e,), value.dtype.compute), value.dtype)
 
     def _map(self, value: Value, index: Index, mask: Expr | None) -> Expr:
         if value in self.group.keep and self.group.outer is not None:
@@ -185,7 +186,8 @@ class _Lowering:
     def call(self, node: Node, args: tuple[Expr, ...]) -> Expr:
         prim, dtype = node.attrs["prim"], node.outputs[0].dtype
         if prim not in ("cast", "cast_unsaturated", "bitcast"):
-            return Call(prim, args, dtype.compute)
+            made = Call(prim, args, dtype.compute)
+            return made if TABLE[prim].exact else _rounded(made, dtype)
         (arg,) = args
         source = node.inputs[0].dtype
         if dtype == source:
@@ -193,6 +195,8 @@ class _Lowering:
         if prim == "bitcast":
             narrowed: Expr = Call("bitcast", (_stored(arg, source),), dtype)
         else:
+            if prim == "cast" and dtype.is_float and arg.dtype == dtype.compute:
+                return _rounded(arg, dtype)
             narrowed = arg if arg.dtype == dtype else Call(prim, (arg,), dtype)
         return narrowed if dtype == dtype.compute else Call("cast", (narrowed,), dtype.compute)
 
@@ -264,8 +268,9 @@ class _Lowering:
         return len(self.stages) - 1
 
     def _reduce(self, value: Value, index: Index, mask: Expr | None) -> Expr:
-        node = value.node
-        return self._reduced(node, index, node.attrs["kind"], node.attrs["axes"])
+        node, kind = value.node, value.node.attrs["kind"]
+        total = self._reduced(node, index, kind, node.attrs["axes"])
+        return total if TABLE[kind].exact else _rounded(total, value.dtype)
 
     def _reduced(self, node: Node, index: Index, kind: str, axes: Sequence[int]) -> Expr:
         value = node.outputs[0]
@@ -351,10 +356,8 @@ class _Lowering:
             once = self.symbol("k", dim_min(1, n))
             self.stage(value=first, store=Store(target, linear(place(once), x.shape)), axes=(once,))
         i = self.symbol("k", dim_max(n - skip, 0))
-        e = self.at(x, place(i))
-        if e.dtype != x.dtype:
-            e = Call("cast", (e,), x.dtype)
-        self.stage(value=e, store=Store(target, linear(place(i + skip), x.shape)), axes=(i,), scan=kind)
+        store = Store(target, linear(place(i + skip), x.shape))
+        self.stage(value=self.at(x, place(i)), store=store, axes=(i,), scan=kind)
         return schedule(LoopNest(outer, tuple(self.stages)))
 
     def scatter(self, node: Node) -> LoopNest:
@@ -370,7 +373,10 @@ class _Lowering:
         chosen = [self.bind(self.at(w, p), data.shape[a]) for w, p, a in zip(where, positions, axes)]
         index = merge_axes(rest, axes, chosen)
         store = Store(target, linear(index, data.shape), combine)
-        self.stage(value=_stored(self.at(updates, at), data.dtype), store=store, axes=at)
+        update = self.at(updates, at)
+        if combine is None:
+            update = _stored(update, data.dtype)
+        self.stage(value=update, store=store, axes=at)
         return LoopNest((), tuple(self.stages))
 
     # -- template kernels --------------------------------------------------------------------------------------------
@@ -521,9 +527,21 @@ def _stored(e: Expr, dtype: DType) -> Expr:
     """A value in its computing dtype as it is stored: bit for bit what was loaded, where it was just that."""
     if e.dtype == dtype:
         return e
+    if isinstance(e, Call) and e.prim == ROUNDING.get(dtype.name):  # storing rounds
+        (e,) = e.args
     if isinstance(e, Call) and e.prim == "cast" and e.args[0].dtype == dtype:
         return e.args[0]
     return Call("cast", (e,), dtype)
+
+
+def _rounded(e: Expr, dtype: DType) -> Expr:
+    """A value in its computing dtype as one of `dtype`, which it has been computed for."""
+    if dtype == dtype.compute or dtype.is_integer:
+        return e
+    name = ROUNDING.get(dtype.name)
+    if name is not None:
+        return e if isinstance(e, Call) and e.prim == name else Call(name, (e,), e.dtype)
+    return Call("cast", (Call("cast", (e,), dtype),), e.dtype)
 
 
 def _has_rows(e: Expr, k: Symbol) -> bool:

@@ -61,6 +61,11 @@ def _check(condition: bool, where: str, text: str) -> None:
         raise AssertionError(f"{where}: {text}")
 
 
+def _computed(*values: Expr) -> bool:
+    """Whether values are of types that arithmetic is done in: the others are held as their bits."""
+    return not any(v.dtype.is_float and v.dtype != v.dtype.compute for v in values)
+
+
 class _Checker:
     def __init__(self, params: Sequence[Param], where: str):
         self.params, self.where = params, where
@@ -94,6 +99,7 @@ class _Checker:
                 if kind is not None:
                     combines = kind in prims.TABLE and prims.TABLE[kind].identity is not None
                     self.check(combines, what, f"{kind} combines nothing")
+                    self.check(_computed(stage.value), what, f"{kind} of narrow floats as they are stored")
             around = self.axes(stage.axes, known, what)
             inside = self.axes(stage.reduce_axes, around, what)
             for let in stage.lets:
@@ -142,6 +148,8 @@ class _Checker:
                 except ValueError as error:
                     raise AssertionError(f"{self.where}, {what}: {error}") from error
                 self.check(rule == e.dtype, what, f"{e.prim} gives {rule}, not {e.dtype}")
+                numbers = target is not None or _computed(*e.args)
+                self.check(numbers, what, f"{e.prim} of narrow floats as they are stored")
             else:
                 self.check(not isinstance(e, Var), what, f"the formal parameter {e} is bound nowhere")
                 self.check(not isinstance(e, Acc) or "epilogue" in what, what, "an accumulator outside an epilogue")

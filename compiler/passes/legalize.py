@@ -44,10 +44,11 @@ def _windows(x: Value, w: Value, node: Node) -> Value:
     attrs = node.attrs
     *taps, ic, oc = w.shape
     groups, rank = attrs["groups"], len(taps)
-    out, dtype = node.outputs[0].shape, node.outputs[0].dtype
+    out, dtype = node.outputs[0].shape, node.outputs[0].dtype.compute
     x = x.cast(dtype).pad((0, *attrs["pads_low"], 0), (0, *attrs["pads_high"], 0))
     x = x.window(range(1, 1 + rank), taps, attrs["strides"], attrs["dilations"])  # type: ignore[arg-type]
     x = x.reshape(*out[:-1], groups, 1, ic, *taps)
     w = w.cast(dtype).reshape(*taps, ic, groups, oc // groups)
     w = w.permute(rank + 1, rank + 2, rank, *range(rank))
-    return (x * w).sum(tuple(range(-1 - rank, 0))).reshape(*out[:-1], prod((groups, oc // groups)))
+    total = (x * w).sum(tuple(range(-1 - rank, 0))).reshape(*out[:-1], prod((groups, oc // groups)))
+    return total.cast(node.outputs[0].dtype)

@@ -123,6 +123,27 @@ def narrow_cast(source: DType, target: DType, saturate: bool) -> Expansion:
     return (formal,), Call(name, (Call("cast", (formal,), F32),), target)
 
 
+# The primitive that rounds an f32 to a narrow float and leaves it an f32.
+ROUNDING = {"f16": "round_f16", "bf16": "round_bf16"}
+
+
+def rounded(x: Expr, target: DType) -> Expr:
+    """An f32 rounded half to even to f16 or bf16, as an f32: less than to narrow it and to widen it again."""
+    f, bits = FORMATS[target.name], _bits(x)
+    magnitude = _integer("bit_and", bits, 0x7FFFFFFF)
+    shift = 23 - f.mantissa
+    odd = _integer("bit_and", _integer("shr", magnitude, shift), 1)
+    code = Call("add", (_integer("add", magnitude, (1 << (shift - 1)) - 1), odd), I32)
+    code = _integer("bit_and", code, -(1 << shift))
+    if f.bias != 127:
+        absolute, unit = Call("bitcast", (magnitude,), F32), 2.0 ** (24 - f.bias - f.mantissa)
+        code = _if(absolute < 2.0 ** (1 - f.bias), _bits((absolute + unit) - unit), code)
+        greatest = (f.greatest << shift) + ((127 - f.bias) << 23)
+        code = _if(Call("lt", (Const(greatest, I32), code), BOOL), Const(0x7F800000, I32), code)
+    signed = Call("bit_or", (code, _integer("bit_and", bits, -(1 << 31))), I32)
+    return _if(Call("isnan", (x,), BOOL), x, Call("bitcast", (signed,), F32))
+
+
 def c_cast(source: DType, target: DType, saturate: bool) -> str | Expansion:
     """How C converts between two different dtypes: "cast" for a plain cast, an expression over `a` as in the C column
 

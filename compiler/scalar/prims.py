@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from . import approx, convert
 from .dim import dim_max, dim_min, known_eq, known_le, known_lt
-from .dtype import BOOL, F32, DType
+from .dtype import BF16, BOOL, F16, F32, DType
 from .expr import Call, Expr, Var, walk
 
 Array = npt.NDArray[Any]
@@ -44,6 +44,7 @@ class Prim:
     triton: kinds of argument, or a dtype, -> format of a Triton expression over {0}, {1}, {2}, which may use the functions
     of templates/triton/prelude.py.j2; {bits} is the width. Where there is none, f32 is computed by the expansion.
     identity: neutral element for a dtype, where the primitive combines values in reductions and scans.
+    exact: whether the result for numbers of any float type is a number of that type: nothing is rounded.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Prim:
     identity: Callable[[DType], bool | int | float] | None = None
     expand: Callable[..., Expr] | None = None
     ulp: float = 0.0
+    exact: bool = False
 
     @property
     def flops(self) -> int:
@@ -270,6 +272,10 @@ def _symbolic_floor(question: str) -> Callable[..., Any]:
     return on_arrays
 
 
+def _rounded(x: Any, dtype: DType) -> Any:
+    return x.astype(dtype.to_numpy()).astype(x.dtype)
+
+
 def _bitcast(x: Any, dtype: DType) -> Any:
     return np.ascontiguousarray(x).view(dtype.to_numpy()).reshape(x.shape)
 
@@ -352,7 +358,7 @@ _ROWS = [
     Prim(
         "fmod", 2, _remainder,
         {"f": "__builtin_fmod", "i": "b == 0 || b == -1 ? 0 : ({T})(a % b)", "u": "b == 0 ? 0 : ({T})(a % b)"},
-        {"f": "{0} % {1}", "iu": "int_rem({0}, {1})"}, "fiu",
+        {"f": "{0} % {1}", "iu": "int_rem({0}, {1})"}, "fiu", exact=True,
     ),
     Prim(
         "pow", 2, _power,
@@ -364,34 +370,34 @@ _ROWS = [
         },
         {"i": "int_pow({0}, {1})", "u": "uint_pow({0}, {1})"}, "fiu", expand=approx.pow, ulp=1,
     ),
-    Prim("neg", 1, lambda a: -a, {"f": "-", "iu": "({T})(({U})0 - ({U})a)"}, {"f": "{0} * -1.0", "i": "{0} * -1", "u": "0 - {0}"}, "fiu", symbolic=True),
+    Prim("neg", 1, lambda a: -a, {"f": "-", "iu": "({T})(({U})0 - ({U})a)"}, {"f": "{0} * -1.0", "i": "{0} * -1", "u": "0 - {0}"}, "fiu", symbolic=True, exact=True),
     Prim(
         "abs", 1, _or_symbolic(np.abs, np.frompyfunc(lambda a: dim_max(a, -a), 1, 1)),
-        {"f": "__builtin_fabs", "i": "a < 0 ? ({T})(({U})0 - ({U})a) : a", "u": "a"}, "tl.abs({0})", "fiu", symbolic=True,
+        {"f": "__builtin_fabs", "i": "a < 0 ? ({T})(({U})0 - ({U})a) : a", "u": "a"}, "tl.abs({0})", "fiu", symbolic=True, exact=True,
     ),
     Prim(
         "sign", 1, np.sign,
         {"f": "a > 0 ? 1 : a < 0 ? -1 : a", "i": "({T})((a > 0) - (a < 0))", "u": "a > 0"},
-        {"f": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, {0} + 0.0))", "i": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, 0))", "u": "tl.where({0} > 0, 1, {0})"}, "fiu",
+        {"f": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, {0} + 0.0))", "i": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, 0))", "u": "tl.where({0} > 0, 1, {0})"}, "fiu", exact=True,
     ),
     Prim(
         "min", 2, _or_symbolic(np.minimum, _symbolic_min),
         {"f": "a != a ? a : a < b ? a : b", "iub": "a < b ? a : b"},
-        {"f": f"tl.minimum({{0}}, {{1}}, {_NAN_ALL})", "iu": "tl.minimum({0}, {1})", "b": "{0} & {1}"}, "fiub", symbolic=True, identity=_greatest,
+        {"f": f"tl.minimum({{0}}, {{1}}, {_NAN_ALL})", "iu": "tl.minimum({0}, {1})", "b": "{0} & {1}"}, "fiub", symbolic=True, identity=_greatest, exact=True,
     ),
     Prim(
         "max", 2, _or_symbolic(np.maximum, _symbolic_max),
         {"f": "a != a ? a : a > b ? a : b", "iub": "a > b ? a : b"},
-        {"f": f"tl.maximum({{0}}, {{1}}, {_NAN_ALL})", "iu": "tl.maximum({0}, {1})", "b": "{0} | {1}"}, "fiub", symbolic=True, identity=_least,
+        {"f": f"tl.maximum({{0}}, {{1}}, {_NAN_ALL})", "iu": "tl.maximum({0}, {1})", "b": "{0} | {1}"}, "fiub", symbolic=True, identity=_least, exact=True,
     ),
     Prim("fma", 3, lambda a, b, c: (a.astype(np.float64) * b + c).astype(a.dtype), {"f": "__builtin_fma"}, "tl.fma({0}, {1}, {2})"),
     # Rounding
-    Prim("floor", 1, np.floor, {"f": "__builtin_floor"}, "tl.floor({0})"),
-    Prim("ceil", 1, np.ceil, {"f": "__builtin_ceil"}, "tl.ceil({0})"),
-    Prim("trunc", 1, np.trunc, {"f": "__builtin_trunc"}, "tl.where({0} < 0, tl.ceil({0}), tl.floor({0}))"),
+    Prim("floor", 1, np.floor, {"f": "__builtin_floor"}, "tl.floor({0})", exact=True),
+    Prim("ceil", 1, np.ceil, {"f": "__builtin_ceil"}, "tl.ceil({0})", exact=True),
+    Prim("trunc", 1, np.trunc, {"f": "__builtin_trunc"}, "tl.where({0} < 0, tl.ceil({0}), tl.floor({0}))", exact=True),
     Prim(
         "round", 1, np.rint, {"f": "__builtin_rint"},
-        "round_half_even({0})",
+        "round_half_even({0})", exact=True,
     ),
     Prim("sqrt", 1, np.sqrt, {"f": "__builtin_sqrt"}, {"f32": "tl.sqrt_rn({0})", "f64": "tl.sqrt({0})"}),
     # Exponentials, logarithms, trigonometry
@@ -424,7 +430,7 @@ _ROWS = [
     Prim("not", 1, np.logical_not, {"b": "!"}, "~{0}", "b", symbolic=True),
     Prim("isnan", 1, np.isnan, {"f": "a != a"}, "{0} != {0}", "f", "bool"),
     Prim("isinf", 1, np.isinf, {"f": "__builtin_fabs{f}(a) == __builtin_inf()"}, "tl.abs({0}) == float('inf')", "f", "bool"),
-    Prim("select", 3, _select, {"fiub": "?:"}, "tl.where({0}, {1}, {2})", "fiub", symbolic=True),
+    Prim("select", 3, _select, {"fiub": "?:"}, "tl.where({0}, {1}, {2})", "fiub", symbolic=True, exact=True),
     # Bits; shifts by the width or more give 0 (or the sign)
     Prim("bit_and", 2, np.bitwise_and, {"iu": "&"}, "{0} & {1}", "iu", identity=lambda d: -1 if d.kind == "i" else _greatest(d)),
     Prim("bit_or", 2, np.bitwise_or, {"iu": "|"}, "{0} | {1}", "iu", identity=_zero),
@@ -435,6 +441,14 @@ _ROWS = [
         "shr", 2, np.right_shift,
         {"i": "({T})(a >> (({U})b < {bits} ? b : {bits} - 1))", "u": "({U})b < {bits} ? ({T})(a >> b) : 0"},
         {"i": "shift_right({0}, {1}, {bits})", "u": "shift_right_logical({0}, {1}, {bits})"}, "iu",
+    ),
+    # An f32 that is a number of a narrow float
+    *(
+        Prim(
+            convert.ROUNDING[d.name], 1, partial(_rounded, dtype=d), triton={"f32": f"{{0}}.to(tl.{d.numpy.removeprefix('ml:')}).to(tl.float32)"},
+            expand=partial(convert.rounded, target=d),
+        )
+        for d in (F16, BF16)
     ),
     # Conversions: to integers saturating (NaN gives 0), to narrow floats rounding half to even
     Prim("cast", 1, convert.cast, {"fiub": "cast"}, kinds="fiub", result="given", symbolic=True),

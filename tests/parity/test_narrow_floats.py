@@ -1,4 +1,4 @@
-"""Convolutions of f16 are convolution kernels, whose sums are of f32, and agree with onnxruntime to a rounding."""
+"""Narrow floats: each operator computes in f32 and rounds once; convolutions agree with onnxruntime to a rounding."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 import intaglio
 from intaglio.compiler import driver
+from intaglio.compiler.frontend.registry import REGISTRY
 from intaglio.compiler.kernel.ir import Matmul
 from intaglio.compiler.options import Options
 
@@ -51,3 +52,40 @@ def test_convolutions(groups: int, taps: int, kind: str) -> None:
     (got,), (expected,) = mine.run(None, {"x": x}), onnxruntime.InferenceSession(model).run(None, {"x": x})
     assert got.dtype == expected.dtype == np.float16
     np.testing.assert_allclose(got, expected, rtol=2**-10, atol=2**-12)
+
+
+def _of_one_input(type_: str) -> list[str]:
+    """The operators that need one input, of a narrow float, make one value of its type and draw no numbers."""
+    found = []
+    for name in sorted(n for domain, n in REGISTRY if not domain and onnx.defs.has(n)):
+        schema = onnx.defs.get_schema(name)
+        if schema.deprecated or schema.min_input != 1 or len(schema.outputs) != 1 or any(
+            a.required for a in schema.attributes.values()
+        ):
+            continue
+        given = schema.inputs[0].type_str
+        allowed = {t for c in schema.type_constraints if c.type_param_str == given for t in c.allowed_type_strs}
+        if schema.outputs[0].type_str == given and type_ in allowed:
+            found.append(name)
+    random = {"Bernoulli", "RandomNormalLike", "RandomUniformLike"}
+    more = {"DFT", "Resize"}  # whose schemas allow less than their texts ask for
+    return [name for name in found if name not in random | more]
+
+
+@pytest.mark.parametrize(("type_", "number"), [("float16", TensorProto.FLOAT16), ("bfloat16", TensorProto.BFLOAT16)])
+def test_a_value_is_the_same_where_it_stays_in_a_kernel(type_: str, number: int) -> None:
+    """Each operator's result is one of its type: another one reads what it would be as an output."""
+    names = _of_one_input(f"tensor({type_})")
+    assert len(names) > 30
+    x = np.random.default_rng(0).uniform(0.05, 0.95, (2, 3, 4, 4)).astype(helper.tensor_dtype_to_np_dtype(number))
+    results = []
+    for inside in (False, True):
+        nodes = [helper.make_node(name, ["x"], [f"y_{name}"]) for name in names]
+        nodes += [helper.make_node("Cast", [f"y_{n}"], [f"z_{n}"], to=TensorProto.FLOAT) for n in names if inside]
+        made, element = ("z", TensorProto.FLOAT) if inside else ("y", number)
+        outputs = [helper.make_tensor_value_info(f"{made}_{name}", element, None) for name in names]
+        graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", number, x.shape)], outputs)
+        model = helper.make_model(graph).SerializeToString()
+        results.append(intaglio.InferenceSession(model).run(None, {"x": x}))
+    for name, outside, within in zip(names, *results):
+        np.testing.assert_array_equal(outside.astype(np.float32), within, name)

@@ -12,7 +12,7 @@ from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dim import Size, known_eq
 from ...scalar.dtype import F32, I32, I64
-from ..registry import onnx_op
+from ..registry import in_compute_type, onnx_op
 from ..values import concat, scalar, scalar_arg
 from . import math as pointwise
 from .attention import additive, merge_heads, positions, rotated, split_heads
@@ -90,11 +90,13 @@ def gelu(x: Value) -> Value:
 
 
 @onnx_op("BiasGelu", domain=DOMAIN)
+@in_compute_type
 def bias_gelu(x: Value, bias: Value) -> Value:
     return pointwise.gelu(x + bias)
 
 
 @onnx_op("FastGelu", domain=DOMAIN)
+@in_compute_type
 def fast_gelu(x: Value, bias: Value | None = None) -> Value:
     return pointwise.gelu(x if bias is None else x + bias, approximate="tanh")
 
@@ -105,11 +107,13 @@ def quick_gelu(x: Value, *, alpha: float = 1.702) -> Value:
 
 
 @onnx_op("BiasAdd", domain=DOMAIN)
+@in_compute_type
 def bias_add(x: Value, bias: Value, skip: Value) -> Value:
     return x + bias + skip
 
 
 @onnx_op("BiasSplitGelu", domain=DOMAIN)
+@in_compute_type
 def bias_split_gelu(x: Value, bias: Value) -> Value:
     y = x + bias
     half = y.shape[-1] // 2

@@ -85,10 +85,18 @@ def channels_first(x: Value) -> Value:
 
 
 def convolved(x: Value, w: Value, at: Windows, groups: int) -> Value:
-    """x [N, C, *S], w [OC, C / groups, *K] -> [N, OC, *O]."""
+    """x [N, C, *S], w [OC, C / groups, *K] -> [N, OC, *O], in the computing type."""
     weights = w.permute(*range(2, w.rank), 1, 0)
     attrs = {"strides": at.strides, "dilations": at.dilations, "pads_low": at.low, "pads_high": at.high}
-    return channels_first(x.emit("conv", [channels_last(x), weights], groups=groups, **attrs)[0])
+    made = x.emit("conv", [channels_last(x), weights], groups=groups, acc=x.dtype.compute, **attrs)
+    return channels_first(made[0])
+
+
+def _biased(y: Value, bias: Value | None, dtype: DType) -> Value:
+    """A convolution in its computing type with the bias, if there is one, as `dtype`: rounded once."""
+    if bias is not None:
+        y = y + bias.reshape(-1, *[1] * (y.rank - 2)).cast(y.dtype)
+    return y.cast(dtype)
 
 
 def _check_channels(x: Value, w: Value, group: int) -> None:
@@ -118,7 +126,7 @@ def conv(
         raise ValueError(f"an input of rank {x.rank} and weights of rank {w.rank}")
     _check_channels(x, w, group)
     y = convolved(x, w, windows(x.shape[2:], taps_of(w, kernel_shape), strides, dilations, pads, auto_pad), group)
-    return y if bias is None else y + bias.reshape(-1, *[1] * (x.rank - 2))
+    return _biased(y, bias, x.dtype)
 
 
 @onnx_op("ConvTranspose")
@@ -159,7 +167,7 @@ def conv_transpose(
     for i in range(rank):
         crop, end = dim_max(-low[i], 0), dim_max(-high[i], 0)
         y = y.narrow(i + 2, crop, y.shape[i + 2] - crop - end)
-    return y if bias is None else y + bias.reshape(-1, *[1] * rank)
+    return _biased(y, bias, x.dtype)
 
 
 def _spread(x: Value, axis: int, stride: int) -> Value:

@@ -12,7 +12,7 @@ from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dtype import BOOL, BY_ONNX, F32, F64, I32, I64, U8, DType
 from ...scalar.prims import TABLE
-from ..registry import onnx_op
+from ..registry import in_compute_type, onnx_op
 from ..values import fold, scalar
 
 # -- one primitive each ----------------------------------------------------------------------------------------------
@@ -86,6 +86,7 @@ def mod(a: Value, b: Value, *, fmod: int = 0) -> Value:
 
 
 @onnx_op("Pow", since=7)
+@in_compute_type
 def pow_(x: Value, y: Value) -> Value:
     exponent = fold(y)
     if exponent is not None and exponent.size == 1 and y.rank <= x.rank and exponent.reshape(-1)[0] in (2, 3):
@@ -131,11 +132,13 @@ def where(condition: Value, x: Value, y: Value) -> Value:
 
 
 @onnx_op("Sum")
+@in_compute_type
 def sum_(*xs: Value, consumed_inputs: list[int] | None = None) -> Value:
     return reduce(lambda a, b: a + b, xs)
 
 
 @onnx_op("Mean")
+@in_compute_type
 def mean(*xs: Value, consumed_inputs: list[int] | None = None) -> Value:
     return sum_(*xs) / len(xs)
 
@@ -221,6 +224,7 @@ def relu(x: Value, *, consumed_inputs: list[int] | None = None) -> Value:
 
 
 @onnx_op("LeakyRelu")
+@in_compute_type
 def leaky_relu(x: Value, *, alpha: float = 0.01, consumed_inputs: list[int] | None = None) -> Value:
     return (x < 0).select(x * alpha, x)
 
@@ -237,21 +241,25 @@ def prelu_legacy(x: Value, slope: Value, *, consumed_inputs: list[int] | None = 
 
 
 @onnx_op("ThresholdedRelu", since=10)
+@in_compute_type
 def thresholded_relu(x: Value, *, alpha: float = 1.0) -> Value:
     return (x > alpha).select(x, 0)
 
 
 @onnx_op("Elu")
+@in_compute_type
 def elu(x: Value, *, alpha: float = 1.0, consumed_inputs: list[int] | None = None) -> Value:
     return (x < 0).select(x.map("expm1") * alpha, x)
 
 
 @onnx_op("Celu", since=12)
+@in_compute_type
 def celu(x: Value, *, alpha: float = 1.0) -> Value:
     return x.map("max", 0) + ((x / alpha).map("expm1") * alpha).map("min", 0)
 
 
 @onnx_op("Selu", since=6)
+@in_compute_type
 def selu(
     x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
 ) -> Value:
@@ -266,6 +274,7 @@ def selu_legacy(
 
 
 @onnx_op("Gelu", since=20)
+@in_compute_type
 def gelu(x: Value, *, approximate: str = "none") -> Value:
     if approximate == "tanh":
         inner = (x + x.square() * x * 0.044715) * math.sqrt(2 / math.pi)
@@ -274,6 +283,7 @@ def gelu(x: Value, *, approximate: str = "none") -> Value:
 
 
 @onnx_op("HardSigmoid")
+@in_compute_type
 def hard_sigmoid(
     x: Value, *, alpha: float = 0.2, beta: float = 0.5, consumed_inputs: list[int] | None = None
 ) -> Value:
@@ -281,31 +291,37 @@ def hard_sigmoid(
 
 
 @onnx_op("HardSwish", since=14)
+@in_compute_type
 def hard_swish(x: Value) -> Value:
     return x * hard_sigmoid(x, alpha=1 / 6, beta=0.5)
 
 
 @onnx_op("Swish", since=24)
+@in_compute_type
 def swish(x: Value, *, alpha: float = 1.0) -> Value:
     return x * (x * alpha).map("sigmoid")
 
 
 @onnx_op("Softplus")
+@in_compute_type
 def softplus(x: Value) -> Value:
     return x.map("max", 0) + (-x.map("abs")).exp().map("log1p")
 
 
 @onnx_op("Softsign")
+@in_compute_type
 def softsign(x: Value) -> Value:
     return x / (x.map("abs") + 1.0)
 
 
 @onnx_op("Mish", since=18)
+@in_compute_type
 def mish(x: Value) -> Value:
     return x * softplus(x).map("tanh")
 
 
 @onnx_op("Shrink", since=9)
+@in_compute_type
 def shrink(x: Value, *, bias: float = 0.0, lambd: float = 0.5) -> Value:
     wide = x if x.dtype.is_float else x.cast(F32)
     out = (wide < -lambd).select(wide + bias, (wide > lambd).select(wide - bias, wide.const(0)))

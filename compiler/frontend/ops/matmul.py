@@ -8,17 +8,17 @@ from __future__ import annotations
 from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dim import Size, known_eq, prod
-from ...scalar.dtype import I64
+from ...scalar.dtype import I64, DType
 from ..registry import onnx_op
 
 
-def product(a: Value, b: Value) -> Value:
-    """numpy's matmul, vectors included."""
+def product(a: Value, b: Value, dtype: DType | None = None) -> Value:
+    """numpy's matmul, vectors included. dtype: of the result, if it is not the operands'."""
     if not a.rank or not b.rank:
         raise ValueError("a matrix product of a scalar")
     x = a.unsqueeze(0) if a.rank == 1 else a
     y = b.unsqueeze(1) if b.rank == 1 else b
-    out = x.matmul(y)
+    out = x.matmul(y, acc=dtype)
     if a.rank == 1:
         out = out.squeeze(-2)
     return out.squeeze(-1) if b.rank == 1 else out
@@ -38,12 +38,14 @@ def gemm(
         raise ValueError(f"matrices of rank {a.rank} and {b.rank}")
     if not a.dtype.is_float and (alpha % 1 or beta % 1):
         raise Unsupported(f"alpha={alpha}, beta={beta} with elements of type {a.dtype}")
-    y = product(a.permute(1, 0) if transA else a, b.permute(1, 0) if transB else b)
+    wide = a.dtype.compute  # of narrow floats, the sum with c is rounded, once
+    y = product(a.permute(1, 0) if transA else a, b.permute(1, 0) if transB else b, wide)
     if alpha != 1.0:
         y = y * alpha
-    if c is None or beta == 0.0:
-        return y
-    return y + (c if beta == 1.0 else c * beta)
+    if c is not None and beta != 0.0:
+        c = c.cast(wide)
+        y = y + (c if beta == 1.0 else c * beta)
+    return y.cast(a.dtype)
 
 
 @onnx_op("Gemm")

@@ -1,6 +1,7 @@
 """ONNX normalisation operators.
 
-In: values and attributes of a node. Out: values. Statistics of narrow floats are computed in f32 (`stash_type`).
+In: values and attributes of a node. Out: values. Narrow floats are computed with in f32 (`stash_type`),
+up to the result.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def _stash(x: Value, stash_type: int) -> DType:
     dtype = BY_ONNX.get(stash_type)
     if dtype is None or not dtype.is_float:
         raise ValueError(f"stash_type {stash_type} is no floating point type")
-    return dtype if dtype.bits >= x.dtype.bits else x.dtype
+    return (dtype if dtype.bits >= x.dtype.bits else x.dtype).compute
 
 
 def _per_channel(v: Value, rank: int) -> Value:
@@ -49,7 +50,7 @@ def batch_normalization(
         mean, var = now, spread
     elif n_outputs > 1:
         raise Unsupported("the outputs of training without training_mode")
-    dtype = max(var.dtype, scale.dtype, x.dtype, key=lambda d: d.bits)
+    dtype = max(var.dtype, scale.dtype, x.dtype, key=lambda d: d.bits).compute
     gain = scale.cast(dtype) / (var.cast(dtype) + epsilon).sqrt()
     shift = bias.cast(dtype) - mean.cast(dtype) * gain
     y = x.cast(dtype) * _per_channel(gain, x.rank) + _per_channel(shift, x.rank)
@@ -73,11 +74,13 @@ def batch_normalization_legacy(
 def layer_normalization(
     x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> tuple[Value, ...]:
-    axes = range(x.axis(axis), x.rank)
-    y, mean, inverse = standardized(x.cast(_stash(x, stash_type)), axes, epsilon)
-    y = y.cast(x.dtype) * scale
-    stash = BY_ONNX[stash_type]
-    return y if bias is None else y + bias, mean.cast(stash), inverse.cast(stash)
+    axes, wide = range(x.axis(axis), x.rank), _stash(x, stash_type)
+    y, mean, inverse = standardized(x.cast(wide), axes, epsilon)
+    y = y * scale.cast(wide)
+    if bias is not None:
+        y = y + bias.cast(wide)
+    stored = BY_ONNX[stash_type]
+    return y.cast(x.dtype), mean.cast(stored), inverse.cast(stored)
 
 
 @onnx_op("RMSNormalization", since=23)
@@ -87,37 +90,38 @@ def rms_normalization(
     axes = range(x.axis(axis), x.rank)
     wide = x.cast(_stash(x, stash_type))
     y = wide / (wide.square().mean(axes, keepdims=True) + epsilon).sqrt()
-    if scale.dtype == x.dtype:
-        return y.cast(x.dtype) * scale
-    return y.cast(scale.dtype) * scale
+    dtype = max(y.dtype, scale.dtype, key=lambda d: d.bits)
+    return (y.cast(dtype) * scale.cast(dtype)).cast(scale.dtype)
 
 
-def _grouped(x: Value, groups: int, epsilon: float, dtype: DType) -> Value:
-    """x [N, C, ...] standardized over each group of channels and everything spatial."""
-    split = x.cast(dtype).reshape(x.shape[0], groups, -1)
-    return standardized(split, [2], epsilon)[0].reshape(*x.shape).cast(x.dtype)
+def _grouped(x: Value, groups: int, epsilon: float) -> Value:
+    """x [N, C, ...] standardized over each group of channels and everything spatial: [N, groups, ...]."""
+    return standardized(x.reshape(x.shape[0], groups, -1), [2], epsilon)[0]
 
 
 @onnx_op("GroupNormalization", since=21)
 def group_normalization(
     x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Value:
-    y = _grouped(x, num_groups, epsilon, _stash(x, stash_type))
-    return y * _per_channel(scale, x.rank) + _per_channel(bias, x.rank)
+    dtype = _stash(x, stash_type)
+    y = _grouped(x.cast(dtype), num_groups, epsilon).reshape(*x.shape)
+    return (y * _per_channel(scale.cast(dtype), x.rank) + _per_channel(bias.cast(dtype), x.rank)).cast(x.dtype)
 
 
 @onnx_op("GroupNormalization", since=18)
+@in_compute_type
 def group_normalization_18(x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5) -> Value:
     """Scale and bias per group."""
-    y = _grouped(x, num_groups, epsilon, x.dtype).reshape(x.shape[0], num_groups, -1)
+    y = _grouped(x, num_groups, epsilon)
     return (y * scale.unsqueeze(-1) + bias.unsqueeze(-1)).reshape(*x.shape)
 
 
 @onnx_op("InstanceNormalization")
+@in_compute_type
 def instance_normalization(
     x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5, consumed_inputs: list[int] | None = None
 ) -> Value:
-    y = standardized(x.cast(x.dtype.compute), range(2, x.rank), epsilon)[0].cast(x.dtype)
+    y = standardized(x, range(2, x.rank), epsilon)[0]
     return y * _per_channel(scale, x.rank) + _per_channel(bias, x.rank)
 
 

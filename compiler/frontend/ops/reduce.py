@@ -145,12 +145,14 @@ def cum_prod(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> 
 
 
 @onnx_op("Softmax", since=13)
+@in_compute_type
 def softmax(x: Value, *, axis: int = -1) -> Value:
     e = (x - x.max(axis, keepdims=True)).exp()
     return e / e.sum(axis, keepdims=True)
 
 
 @onnx_op("LogSoftmax", since=13)
+@in_compute_type
 def log_softmax(x: Value, *, axis: int = -1) -> Value:
     shifted = x - x.max(axis, keepdims=True)
     return shifted - shifted.exp().sum(axis, keepdims=True).log()
