@@ -133,7 +133,7 @@ def rounded(x: Expr, target: DType) -> Expr:
     magnitude = _integer("bit_and", bits, 0x7FFFFFFF)
     shift = 23 - f.mantissa
     odd = _integer("bit_and", _integer("shr", magnitude, shift), 1)
-    code = Call("add", (_integer("add", magnitude, (1 << (shift - 1)) - 1), odd), I32)
+    code: Expr = Call("add", (_integer("add", magnitude, (1 << (shift - 1)) - 1), odd), I32)
     code = _integer("bit_and", code, -(1 << shift))
     if f.bias != 127:
         absolute, unit = Call("bitcast", (magnitude,), F32), 2.0 ** (24 - f.bias - f.mantissa)
