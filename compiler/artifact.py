@@ -127,7 +127,7 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
     """The manifest, but for what Writer adds."""
     graph = program.graph
     operators = {node.name or node.op: (node.op, node.name) for node in model.graph.nodes}
-    named = {dim for type in model.graph.inputs.values() for dim in type.shape or () if isinstance(dim, str)}
+    named = model.graph.dim_names()
     results = _results(model, graph, named)
     return {
         **({"results": results} if results else {}),

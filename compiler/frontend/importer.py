@@ -27,7 +27,7 @@ from . import schemas
 from .interface import first_output, numbered, part, worded, zipped
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 from .registry import Capture, Imported, Traced, dropped, lookup
-from .values import collecting
+from .values import collecting, own_symbol
 
 MAX_DEPTH = 64  # of functions that call functions and of sub-graphs
 MAX_NODES = 200_000  # after inlining
@@ -94,7 +94,7 @@ def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = No
     Raises NotImplemented (listing all that is unsupported), Fail, InvalidGraph, InvalidArgument.
     """
     _check_versions(model)
-    with collecting() as symbols:
+    with collecting(taken=model.graph.dim_names()) as symbols:
         graph = _Importer(model, dict(free_dim_overrides or {})).run()
     return replace(graph, bindings=live_bindings(replace(graph, bindings=symbols.bindings)))
 
@@ -102,7 +102,7 @@ def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = No
 def import_values(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> dict[str, Any]:
     """What each name of the graph stands for after the import; a tensor is a `Value`. Raises as import_model."""
     _check_versions(model)
-    with collecting():
+    with collecting(taken=model.graph.dim_names()):
         importer = _Importer(model, dict(free_dim_overrides or {}))
         importer.run()
     return importer.scope.values
@@ -187,8 +187,8 @@ class _Importer:
             return dim
         if dim is not None and dim in self.overrides:
             size = self.overrides[dim]
-            return size if size >= 0 else Symbol(fresh)
-        return Symbol(dim or fresh)
+            return size if size >= 0 else own_symbol(fresh)
+        return Symbol(dim) if dim else own_symbol(fresh)
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 

@@ -127,6 +127,10 @@ class GraphDef:
     initializers: dict[str, Tensor | SparseTensor]
     denotations: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the dims of inputs: DATA_BATCH, ...
 
+    def dim_names(self) -> set[str]:
+        """The names of the inputs' dims."""
+        return {dim for type in self.inputs.values() for dim in type.shape or () if isinstance(dim, str)}
+
 
 @dataclass(slots=True)
 class FunctionDef:

@@ -6,7 +6,7 @@ known before the model runs; anything else is bound when it has been computed (`
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,9 +31,12 @@ DEMAND_LIMIT = 256  # nodes between a graph input and the shape that it decides
 
 @dataclass
 class Symbols:
-    """What the import of one graph has bound so far. `inputs` are elements of graph inputs, known from the start."""
+    """What the import of one graph has bound so far. `inputs` are elements of graph inputs, known from the start.
+
+    taken: names of symbols, the model's and ours: a dimension of a model may be called like anything."""
 
     numbers: Iterator[int]
+    taken: set[str] = field(default_factory=set)
     bindings: dict[Symbol, Value] = field(default_factory=dict)
     known: dict[Value, Symbol] = field(default_factory=dict)
     upper: dict[Symbol, Size] = field(default_factory=dict)  # what a symbol never exceeds, where that is known
@@ -44,9 +47,10 @@ _current: ContextVar[Symbols] = ContextVar("symbols")  # one import at a time in
 
 
 @contextmanager
-def collecting(inside: bool = False) -> Iterator[Symbols]:
-    """Collects the bindings of a graph, or of a sub-graph `inside` of the current one."""
-    current = Symbols(_current.get().numbers if inside else count(), inside=inside)
+def collecting(inside: bool = False, taken: Iterable[str] = ()) -> Iterator[Symbols]:
+    """Collects the bindings of a graph, or of a sub-graph `inside` of the current one. taken: names of its dims."""
+    around = _current.get() if inside else Symbols(count(), set(taken))
+    current = Symbols(around.numbers, around.taken, inside=inside)
     token = _current.set(current)
     try:
         yield current
@@ -54,9 +58,18 @@ def collecting(inside: bool = False) -> Iterator[Symbols]:
         _current.reset(token)
 
 
+def own_symbol(name: str, lower: int = 0, extent: Size | None = None) -> Symbol:
+    """A symbol called `name`, or alike where the model or an earlier symbol is called so: it equals no other."""
+    taken = _current.get().taken
+    while name in taken:
+        name += "'"
+    taken.add(name)
+    return Symbol(name, lower, extent)
+
+
 def fresh_symbol(name: str, lower: int = 0, extent: Size | None = None) -> Symbol:
-    """A symbol that no other of the same import equals."""
-    return Symbol(f"{name}#{next(_current.get().numbers)}", lower, extent)
+    """A numbered symbol that no other of the same import equals."""
+    return own_symbol(f"{name}#{next(_current.get().numbers)}", lower, extent)
 
 
 def random_symbol() -> Symbol:
@@ -150,7 +163,7 @@ def _element_symbols(v: Value) -> Array:
     count = prod(v.shape)
     assert isinstance(count, int)
     elements = np.empty(count, object)
-    elements[:] = [Symbol(f"{v.name}[{i}]", LEAST) for i in range(count)]
+    elements[:] = [own_symbol(f"{v.name}[{i}]", LEAST) for i in range(count)]
     return elements.reshape(v.shape)
 
 
