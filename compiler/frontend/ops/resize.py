@@ -6,7 +6,7 @@ constants where the dims are; formulas are those of https://onnx.ai/onnx/operato
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,19 +14,18 @@ from functools import reduce
 
 import numpy as np
 
-from ...errors import Unsupported
 from ...graph.ir import Value, constant
 from ...scalar.dim import Size, floor_div, known_eq
-from ...scalar.dtype import F64, I64
+from ...scalar.dtype import F32, F64, I64, DType
 from ..registry import onnx_op
-from ..values import bound, fold, scalar, shape_arg
+from ..values import Array, bound, fold, scalar, shape_arg
 
 MAX_TAPS = 4  # beyond, a matrix product
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One resized axis. scale: a number, an f64 scalar, or None for out / size (dims may be symbolic)."""
+    """One resized axis. scale: a number, a scalar of floats, or None for out / size (dims may be symbolic)."""
 
     axis: int
     size: Size
@@ -34,45 +33,48 @@ class _Axis:
     scale: float | Value | None
     roi: tuple[Value, Value] | None = None  # start and end of the part, as fractions
 
-    def scale_value(self) -> Value:
+    def scale_value(self, dtype: DType) -> Value:
         if isinstance(self.scale, Value):
-            return self.scale
+            return self.scale.cast(dtype)
         if self.scale is not None:
-            return scalar(self.scale, F64)
-        one = scalar(1.0, F64)
+            return scalar(self.scale, dtype)
+        one = scalar(1.0, dtype)
         return one.const_size(self.out) / one.const_size(self.size)
 
 
 def _folded(v: Value) -> Value:
     data = fold(v)
-    return v if data is None else constant(np.ascontiguousarray(data))
+    return v if data is None else constant(np.asarray(data, order="C"))
 
 
-def _position(a: _Axis, mode: str) -> Value:
-    """Where each output element lies on the input axis, f64 [out]."""
-    one = scalar(1.0, F64)
-    i = one.emit("iota", [], shape=(a.out,), axis=0, dtype=F64)[0]
-    size, out, scale = one.const_size(a.size), one.const_size(a.out), a.scale_value()
+def _position(a: _Axis, mode: str, dtype: DType) -> Value:
+    """Where each output element lies on the input axis, [out].
+
+    dtype: in f32 this is what onnxruntime computes, step by step, for places that decide which element is taken."""
+    one = scalar(1.0, dtype)
+    i = one.emit("iota", [], shape=(a.out,), axis=0, dtype=dtype)[0]
+    size, out, scale = one.const_size(a.size), one.const_size(a.out), a.scale_value(dtype)
     half = (i + 0.5) / scale - 0.5
     single = _is_single(a.out)
     if mode == "half_pixel":
         return half
     if mode == "half_pixel_symmetric":
-        return size * 0.5 * (1.0 - out / (scale * size)) + half
+        offset = size * 0.5 * (1.0 - out / (scale * size))
+        return (offset.cast(F64) + (i.cast(F64) + 0.5) / scale.cast(F64) - 0.5).cast(dtype)
     if mode == "pytorch_half_pixel":
         return single.select(0.0, half)
     if mode == "asymmetric":
         return i / scale
     if mode == "tf_half_pixel_for_nn":
-        return (i + 0.5) / scale
+        return scale.map("eq", 1.0).select(i, (i + 0.5) / scale)
     if mode == "align_corners":  # onnx's reference takes the output's size as it is before rounding
         resized = out if a.scale is None else size * scale
-        return i * ((size - 1.0) / single.select(1.0, resized - 1.0))
+        return i * (size - 1.0) / single.select(1.0, resized - 1.0)
     if mode == "tf_crop_and_resize":
         assert a.roi is not None
-        start, end = a.roi
-        spread = (size - 1.0) * start + i * ((size - 1.0) * (end - start) / (out - 1.0))
-        return single.select((size - 1.0) * ((start + end) * 0.5), spread)
+        start, end = (r.cast(dtype) for r in a.roi)
+        spread = start * (size - 1.0) + i * (end - start) * (size - 1.0) / single.select(1.0, out - 1.0)
+        return single.select((start + end) * 0.5 * (size - 1.0), spread)
     raise ValueError(f"there is no coordinate_transformation_mode '{mode}'")
 
 
@@ -80,11 +82,20 @@ def _is_single(size: Size) -> Value:
     return scalar(0, I64).const_size(size).map("eq", 1)
 
 
-_NEAREST: dict[str, Callable[[Value], Value]] = {
-    "round_prefer_floor": lambda x: (x - 0.5).map("ceil"),
-    "round_prefer_ceil": lambda x: (x + 0.5).map("floor"),
-    "floor": lambda x: x.map("floor"),
-    "ceil": lambda x: x.map("ceil"),
+_TIE = 1e-6  # onnxruntime takes what is so near to the middle for it
+
+
+def _above_half(x: Value) -> Value:
+    return x - x.map("floor") - 0.5
+
+
+_BEFORE_11 = "before opset 11"  # where no nearest_mode says it
+_NEAREST: dict[str, Callable[[Value, Value], Value]] = {  # of a position and the scale
+    "round_prefer_floor": lambda x, _: x.map("floor") + (_above_half(x) > _TIE).cast(F32),
+    "round_prefer_ceil": lambda x, _: x.map("floor") + (_above_half(x) >= -_TIE).cast(F32),
+    "floor": lambda x, _: x.map("floor"),
+    "ceil": lambda x, _: x.map("ceil"),
+    _BEFORE_11: lambda x, scale: (scale < 1.0).select(x.map("ceil"), x.map("floor")),
 }
 
 
@@ -104,10 +115,10 @@ def _cubic(a: float) -> Callable[[Value], Value]:
     return weight
 
 
-def _resized_nearest(x: Value, a: _Axis, position: Value, rounding: str) -> Value:
+def _resized_nearest(x: Value, a: _Axis, mode: str, rounding: str) -> Value:
     if rounding not in _NEAREST:
         raise ValueError(f"there is no nearest_mode '{rounding}'")
-    index = _NEAREST[rounding](position).cast(I64)
+    index = _NEAREST[rounding](_position(a, mode, F32), a.scale_value(F32)).cast(I64)
     return x.take(_folded(_clamped(index, a.size)), a.axis)
 
 
@@ -116,51 +127,69 @@ def _clamped(index: Value, size: Size) -> Value:
 
 
 def _resized_weighted(
-    x: Value, a: _Axis, position: Value, kernel: Callable[[Value], Value], reach: int, antialias: bool, exclude: bool
+    x: Value, a: _Axis, mode: str, kernel: Callable[[Value], Value], reach: int, antialias: bool, exclude: bool
 ) -> Value:
     """reach: half the kernel's width. With antialias, shrinking stretches the kernel by 1 / scale."""
-    stretch = 1.0
+    position = _position(a, mode, F64).unsqueeze(1)
+    stretch, half = scalar(1.0, F64), scalar(reach, I64)
     if antialias:
-        scale = _folded(a.scale_value()).data
-        if scale is None:
-            raise Unsupported("antialias with a scale that is not constant")
-        stretch = min(float(scale), 1.0)
-    first = math.floor(-reach / stretch) + 1
-    taps = 2 * (1 - first)
-    base = position.map("ceil") - 1.0  # the fraction is in (0, 1]
-    places, weights = [], []
-    for tap in range(first, first + taps):
-        place = base + float(tap)
-        weight = kernel((place - position) * stretch)
-        if exclude:
-            outside = (place < 0.0).map("or", place > position.const_size(a.size - 1))
-            weight = outside.select(0, weight)
-        places.append(place)
-        weights.append(weight)
+        stretch = a.scale_value(F64).map("min", 1.0)
+        half = (reach / stretch).map("ceil").cast(I64)
+    taps = bound(half, 1, "taps") * 2
+    first = 1 - half
+    # Of each output element [out, 1] all taps [out, taps]; the fraction is in (0, 1].
+    tap = first.emit("iota", [], shape=(taps,), axis=0, dtype=I64)[0] + first
+    place = position.map("ceil") - 1.0 + tap.cast(F64)
+    weight = kernel((place - position) * stretch)
+    if exclude:
+        outside = (place < 0.0).map("or", place > position.const_size(a.size - 1))
+        weight = outside.select(0, weight)
     if antialias or exclude:
-        total = weights[0]
-        for w in weights[1:]:
-            total = total + w
-        weights = [w / total for w in weights]
-    indices = [_folded(_clamped(p.cast(I64), a.size)) for p in places]
-    weights = [_folded(w.cast(x.dtype)) for w in weights]
-    if taps > MAX_TAPS:
-        return _by_matrix(x, a, indices, weights)
+        total = weight.sum(1, keepdims=True)
+        weight = weight / total.map("eq", 0.0).select(1.0, total)
+    index, weight = _folded(_clamped(place.cast(I64), a.size)), _folded(weight.cast(x.dtype))
+    if isinstance(taps, int) and taps > MAX_TAPS and isinstance(a.size, int) and index.data is not None:
+        return _by_matrix(x, a, a.size, index.data, weight)
     trailing = [1] * (x.rank - 1 - a.axis)
-    parts = [x.take(i, a.axis) * w.reshape(-1, *trailing) for i, w in zip(indices, weights)]
-    y = parts[0]
-    for part in parts[1:]:
-        y = y + part
-    return y
+    if not isinstance(taps, int) or taps > MAX_TAPS:
+        return (x.take(index, a.axis) * weight.reshape(*weight.shape, *trailing)).sum(a.axis + 1)
+    parts = []
+    for t in range(taps):
+        i, w = (_folded(v.narrow(1, t, 1).squeeze(1)) for v in (index, weight))
+        parts.append(x.take(i, a.axis) * w.reshape(-1, *trailing))
+    return reduce(lambda y, part: y + part, parts)
 
 
-def _by_matrix(x: Value, a: _Axis, indices: Sequence[Value], weights: Sequence[Value]) -> Value:
-    if not isinstance(a.size, int) or not isinstance(a.out, int):
-        raise Unsupported("antialias on a symbolic dim")
-    matrix = np.zeros((a.size, a.out), np.float64)
-    for index, weight in zip(indices, weights):
-        assert index.data is not None and weight.data is not None
-        np.add.at(matrix, (index.data, np.arange(a.out)), weight.data.astype(np.float64))
+def _resized_integers(x: Value, axes: Sequence[_Axis], mode: str) -> Value:
+    """Linear, in f32: the fraction is cut off, so these are onnxruntime's operations, in their order."""
+    corners = []
+    for a in axes:
+        position = _position(a, mode, F32)
+        last = position.const_size(a.size - 1)
+        position = position.map("max", 0.0).map("min", last)
+        low = position.map("floor")
+        high = (low + 1.0).map("min", last)
+        same = low.map("eq", high)
+        shape = (-1, *[1] * (x.rank - 1 - a.axis))
+        corners.append([
+            (_folded(place.cast(I64)), _folded(same.select(0.5, (position - other).map("abs"))).reshape(*shape))
+            for place, other in ((low, high), (high, low))
+        ])  # fmt: skip
+    total: Value | None = None
+    for corner in itertools.product(*corners):
+        part = x.cast(F32)
+        for a, (place, _) in zip(axes, corner):
+            part = part.take(place, a.axis)
+        part = part * reduce(lambda w, v: w * v, (weight for _, weight in reversed(corner)))
+        total = part if total is None else total + part
+    assert total is not None
+    return total.cast(x.dtype)
+
+
+def _by_matrix(x: Value, a: _Axis, size: int, index: Array, weight: Value) -> Value:
+    assert weight.data is not None
+    matrix = np.zeros((size, len(index)), np.float64)
+    np.add.at(matrix, (index, np.arange(len(index))[:, None]), weight.data.astype(np.float64))
     y = x.moveaxis(a.axis, -1).matmul(constant(matrix.astype(x.dtype.to_numpy())))
     return y.moveaxis(-1, a.axis)
 
@@ -176,7 +205,9 @@ def _scaled(size: Size, scale: float) -> Size:
     """floor(size * scale), the product rounded to f32 as onnxruntime does."""
     if isinstance(size, int):
         return int(np.floor(np.float32(size) * np.float32(scale)))
-    ratio = Fraction(scale).limit_denominator(1 << 12)
+    limits = (1 << bits for bits in range(4, 25))
+    ratios = (Fraction(scale).limit_denominator(limit) for limit in limits)
+    ratio = next((r for r in ratios if np.float32(float(r)) == np.float32(scale)), Fraction(scale))
     return floor_div(size * ratio.numerator, ratio.denominator)
 
 
@@ -213,12 +244,12 @@ def _axes(
 def _axes_of_run_time(x: Value, scales: Value, axes: Sequence[int]) -> list[_Axis]:
     """Scales that are given when the model runs."""
     made = []
-    if scales.shape != (len(axes),):
+    if scales.rank != 1 or known_eq(scales.shape[0], len(axes)) is False:
         raise ValueError(f"scales of shape {list(scales.shape)} for {len(axes)} axes")
     for i, axis in enumerate(axes):
         scale = scales.narrow(0, i, 1).reshape()
         out = bound((scale * scale.const_size(x.shape[axis])).map("floor").cast(I64))
-        made.append(_Axis(axis, x.shape[axis], out, scale.cast(F64)))
+        made.append(_Axis(axis, x.shape[axis], out, scale))
     return made
 
 
@@ -236,35 +267,55 @@ def resize(
     resized = _axes(x, scales, sizes, axes, keep_aspect_ratio_policy)
     crop = coordinate_transformation_mode == "tf_crop_and_resize"
     if crop:
-        if roi is None:
-            raise ValueError("tf_crop_and_resize without roi")
-        ends = [roi.narrow(0, i, 1).reshape().cast(F64) for i in range(2 * len(resized))]
+        ends = _ends(roi, len(resized))
         resized = [replace(a, roi=(ends[i], ends[i + len(resized)])) for i, a in enumerate(resized)]
-    dtype = x.dtype
-    y = x if dtype.is_float or mode == "nearest" else x.cast(F64)
-    outside: Value | None = None
-    for a in resized:
-        if known_eq(a.size, a.out) and (a.scale is None or a.scale == 1.0) and _is_whole(a.roi):
-            continue
-        position = _position(a, coordinate_transformation_mode)
-        if mode == "nearest":
-            y = _resized_nearest(y, a, position, nearest_mode)
-        else:
-            kernel, reach = (_linear, 1) if mode == "linear" else (_cubic(cubic_coeff_a), 2)
-            y = _resized_weighted(y, a, position, kernel, reach, bool(antialias), bool(exclude_outside))
-        if crop:
-            beyond = (position < 0.0).map("or", position > position.const_size(a.size - 1))
-            beyond = _folded(beyond).reshape(-1, *[1] * (x.rank - 1 - a.axis))
-            outside = beyond if outside is None else outside.map("or", beyond)
-    if not dtype.is_float and mode != "nearest":
-        y = y.map("round").cast(dtype)
-    return y if outside is None else outside.select(extrapolation_value, y)
+    resized = [
+        a for a in resized if not (known_eq(a.size, a.out) and (a.scale is None or a.scale == 1.0) and _is_whole(a.roi))
+    ]
+    y = _values(x, resized, coordinate_transformation_mode, mode, nearest_mode, cubic_coeff_a, bool(antialias),
+                bool(exclude_outside))  # fmt: skip
+    return _extrapolated(y, resized, extrapolation_value) if crop else y
+
+
+def _values(
+    x: Value, axes: Sequence[_Axis], position: str, mode: str, rounding: str, cubic: float, antialias: bool,
+    exclude: bool,
+) -> Value:  # fmt: skip
+    if mode == "nearest":
+        return reduce(lambda y, a: _resized_nearest(y, a, position, rounding), axes, x)
+    if mode == "linear" and not antialias and not x.dtype.is_float:
+        return _resized_integers(x, axes, position) if axes else x
+    kernel, reach = (_linear, 1) if mode == "linear" else (_cubic(cubic), 2)
+    wide = x.dtype if x.dtype.is_float else F64
+    y = x.cast(wide)
+    for a in reversed(axes):
+        y = _resized_weighted(y, a, position, kernel, reach, antialias, exclude)
+        if antialias and wide != x.dtype:  # each axis is rounded, as in onnxruntime: halves up, of wide integers away
+            up = (y + 0.5).map("floor")
+            y = (up if x.dtype.bits == 8 else (y < 0.0).select((y - 0.5).map("ceil"), up)).cast(x.dtype).cast(wide)
+    return y.cast(x.dtype)
+
+
+def _extrapolated(y: Value, axes: Sequence[_Axis], value: float) -> Value:
+    """`value` where the part reaches beyond the tensor."""
+    for a in axes:
+        position = _position(a, "tf_crop_and_resize", F32)
+        beyond = _folded((position < 0.0).map("or", position > position.const_size(a.size - 1)))
+        y = beyond.reshape(-1, *[1] * (y.rank - 1 - a.axis)).select(value, y)
+    return y
+
+
+def _ends(roi: Value | None, axes: int) -> list[Value]:
+    """The starts of the part, then its ends; all of the tensor where none is given."""
+    if roi is None or roi.shape == (0,):
+        return [scalar(0.0, F32)] * axes + [scalar(1.0, F32)] * axes
+    return [roi.narrow(0, i, 1).reshape() for i in range(2 * axes)]
 
 
 @onnx_op("Resize", since=10)
 def resize_10(x: Value, scales: Value, *, mode: str = "nearest") -> Value:
     kind = "linear" if mode in ("linear", "bilinear") else mode
-    return resize(x, None, scales, mode=kind, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return resize(x, None, scales, mode=kind, coordinate_transformation_mode="asymmetric", nearest_mode=_BEFORE_11)
 
 
 @onnx_op("Upsample", since=9)
