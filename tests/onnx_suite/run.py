@@ -105,7 +105,7 @@ def _run(case: Case, engine: Engine, trace: bool) -> Outcome:
             steps = ran.steps
             check(case, inputs, expected, ran.outputs)
     except NotImplemented as error:
-        return Outcome(case.name, UNSUPPORTED, _refusal(str(error)))
+        return Outcome(case.name, UNSUPPORTED, refusal(str(error)))
     except Exception as error:
         if trace:
             traceback.print_exc()
@@ -166,7 +166,7 @@ def check(case: Case, inputs: Values, expected: Values, outputs: Values) -> None
         raise Mismatch(_line(error)) from None
 
 
-def _refusal(text: str) -> str:
+def refusal(text: str) -> str:
     """`Operator: reason` for each reason in a NotImplemented, without the names of nodes."""
     found = re.findall(r"^  ([\w.]+)\(\d+\) at nodes? '.*?: (.*)$", text, re.MULTILINE)
     return "; ".join(dict.fromkeys(f"{op}: {reason}" for op, reason in found)) or _line(text)
