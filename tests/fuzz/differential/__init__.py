@@ -1,1 +1,1 @@
-"""Random ONNX models, judged by onnxruntime and by the reference evaluator of onnx: python -m tests.fuzz.differential."""
+"""Random ONNX models, judged by onnxruntime and onnx's reference evaluator: python -m tests.fuzz.differential."""

@@ -59,7 +59,7 @@ def main() -> int:
                 reduced[outcome.cause] += 1
                 if reduced[outcome.cause] <= options.of_each:
                     _reduce(outcome, folder, options.seconds)
-            if len(done) % 100 == 0:
+            if len(done) % 100 == 0 or len(done) == len(seeds):
                 cache.prune(limit=CACHE_BYTES)
                 print(f"{len(done)} done, {time.monotonic() - start:.0f} s", flush=True)
     print(summary(done))

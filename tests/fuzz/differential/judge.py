@@ -17,7 +17,6 @@ numbers that are equal but for roundings) are rejected, so that no model contain
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,14 +35,16 @@ ROUNDINGS = {np.dtype(t): float(ml_dtypes.finfo(t).eps) for t in (np.float64, np
 ROUNDINGS[np.dtype(ml_dtypes.bfloat16)] = float(ml_dtypes.finfo(ml_dtypes.bfloat16).eps)
 
 # Operations that move, choose or compare elements: they round nothing.
-EXACT = frozenset(
-    """Abs ArgMax ArgMin Ceil Clip Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace
-    Equal Expand Flatten Floor Gather GatherElements GatherND GlobalMaxPool Greater GreaterOrEqual Hardmax Identity
-    IsInf IsNaN Less LessOrEqual Max MaxPool MaxUnpool Min Neg NonMaxSuppression NonZero OneHot Pad ReduceMax ReduceMin
-    Relu Reshape ReverseSequence Round ScatterElements ScatterND SequenceAt SequenceConstruct SequenceErase
-    SequenceInsert SequenceLength Shape Sign Size Slice SpaceToDepth Split SplitToSequence Squeeze ThresholdedRelu Tile
-    TopK Transpose Trilu Unique Unsqueeze Where""".split()
-)
+EXACT = frozenset({
+    "Abs", "ArgMax", "ArgMin", "Ceil", "Clip", "Compress", "Concat", "ConcatFromSequence", "Constant",
+    "ConstantOfShape", "DepthToSpace", "Equal", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
+    "GatherND", "GlobalMaxPool", "Greater", "GreaterOrEqual", "Hardmax", "Identity", "IsInf", "IsNaN", "Less",
+    "LessOrEqual", "Max", "MaxPool", "MaxUnpool", "Min", "Neg", "NonMaxSuppression", "NonZero", "OneHot", "Pad",
+    "ReduceMax", "ReduceMin", "Relu", "Reshape", "ReverseSequence", "Round", "ScatterElements", "ScatterND",
+    "SequenceAt", "SequenceConstruct", "SequenceErase", "SequenceInsert", "SequenceLength", "Shape", "Sign", "Size",
+    "Slice", "SpaceToDepth", "Split", "SplitToSequence", "Squeeze", "ThresholdedRelu", "Tile", "TopK", "Transpose",
+    "Trilu", "Unique", "Unsqueeze", "Where",
+})  # fmt: skip
 
 
 # Where the reference evaluator is wrong in the shape of what it returns, or in much of it: onnxruntime alone decides.
@@ -99,10 +100,11 @@ def _double(array: Array) -> Array:
 
 
 def bound(value: Value) -> Array:
-    """How far each element of a float tensor may be off: the spread of the samples (8 times, as the samples are two, and
-    as bounds of sums grow with the number of terms, but their samples with its root), in part of each element and in
-    part of all of them together, and some roundings of the largest element: algorithms promise no more for the small
-    elements beside large ones."""
+    """How far each element of a float tensor may be off.
+
+    The spread of the samples: 8 times, as there are two of them, and as what sums are off by grows with the number of
+    terms, but in samples with its root; in part of each element, and in part of all of them together. To that, some
+    roundings of the largest element: algorithms promise no more for the small elements beside large ones."""
     exact = value.exact
     finite = np.isfinite(exact)
     with np.errstate(all="ignore"):
@@ -345,7 +347,8 @@ def _value(
         rounding = max((part.rounding for part in parts), default=0.0)
         return Value([part.array for part in parts], [part.exact for part in parts], moved, rounding)
     if not isinstance(array, np.ndarray) or exact.shape != array.shape:
-        raise Rejected(f"{node.op_type}: the judges differ on the shape, {getattr(array, 'shape', array)} and {exact.shape}")
+        told = getattr(array, "shape", array)
+        raise Rejected(f"{node.op_type}: the judges differ on the shape, {told} and {exact.shape}")
     if any(sample.shape != exact.shape for sample in samples):
         raise Rejected("a shape that depends on roundings")
     if not is_float(array):
@@ -383,13 +386,11 @@ def _measurable(node: NodeProto, value: Value) -> None:
     if scale > 0.2 * float(ml_dtypes.finfo(value.array.dtype).max):
         raise Rejected(f"{node.op_type}: near the largest number of {value.array.dtype}")
     spread = max((float(np.max(np.abs(s - exact), initial=0, where=finite)) for s in value.samples), default=0.0)
-    if spread > min(0.05, 1000 * max(value.rounding, ROUNDINGS[value.array.dtype])) * scale and not math.isclose(spread, 0):
+    if spread > min(0.05, 1000 * max(value.rounding, ROUNDINGS[value.array.dtype])) * scale:
         raise Rejected(f"{node.op_type}: ill-conditioned")
 
 
-def evaluate(
-    nodes: Sequence[NodeProto], arrays: Mapping[str, Array], opset: int, seed: int = 0
-) -> dict[str, Value]:
+def evaluate(nodes: Sequence[NodeProto], arrays: Mapping[str, Array], opset: int, seed: int = 0) -> dict[str, Value]:
     """All values of a model. arrays: its inputs and initializers. Raises Rejected."""
     rng = np.random.default_rng(seed)
     values = {name: given(array) for name, array in arrays.items()}

@@ -1,7 +1,7 @@
-"""Makes a failing case small: fewer outputs, nodes, sizes and attributes, simpler numbers, as long as it fails alike.
+"""Makes a failing case small: fewer outputs, nodes and attributes, smaller sizes, as long as it fails alike.
 
-In: a case and how it ended. Out: a smaller case that ends alike. Every try is evaluated by the judges anew, in a process
-of its own, which may crash.
+In: a case and how it ended. Out: a smaller case that ends alike. Every try is evaluated by the judges anew, in a
+process of its own, which may crash.
 """
 
 from __future__ import annotations
@@ -84,7 +84,12 @@ def _outputs(case: Case) -> Iterator[Case]:
             yield _pruned(case, outputs=[name])
     for node in case.nodes[: len(case.nodes) - 1]:
         for name in node.output:
-            if name and node.op_type != "Constant" and case.outputs != [name] and not isinstance(case.values[name].array, list):
+            if (
+                name
+                and node.op_type != "Constant"
+                and case.outputs != [name]
+                and not isinstance(case.values[name].array, list)
+            ):
                 yield _pruned(case, outputs=[name])
 
 

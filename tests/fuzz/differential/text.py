@@ -72,7 +72,9 @@ def _attribute(attribute: AttributeProto) -> str:
         return f"numpy_helper.from_array({_array(attribute.name, numpy_helper.to_array(value))})"
     if attribute.type == AttributeProto.GRAPH:
         return _graph(value)
-    return repr(list(value) if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS) else value)
+    return repr(
+        list(value) if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS, AttributeProto.STRINGS) else value
+    )
 
 
 def _graph(graph: GraphProto) -> str:

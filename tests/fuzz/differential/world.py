@@ -22,7 +22,7 @@ from . import judge
 from .judge import Array, Rejected, Value
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
-FLOATS = tuple(map(np.dtype, (np.float32, np.float64, np.float16))) + (BF16,)
+FLOATS = (*map(np.dtype, (np.float32, np.float64, np.float16)), BF16)
 INTS = tuple(np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
 BOOL = np.dtype(bool)
 F32, I64 = np.dtype(np.float32), np.dtype(np.int64)
@@ -52,7 +52,8 @@ class Case:
             helper.make_value_info(name, judge.type_proto(array, self.dims.get(name)))
             for name, array in self.arrays.items() if name not in self.constants
         ]  # fmt: skip
-        initializers = [numpy_helper.from_array(self.arrays[name], name) for name in self.arrays if name in self.constants]
+        constants = [name for name in self.arrays if name in self.constants]
+        initializers = [numpy_helper.from_array(self.arrays[name], name) for name in constants]
         outputs = [helper.make_value_info(name, _without_shape(self.values[name].array)) for name in self.outputs]
         graph = helper.make_graph(self.nodes, "fuzz", inputs, outputs, initializers)
         return helper.make_model(graph, opset_imports=judge.opsets_of(self.opset), ir_version=10)
@@ -115,7 +116,8 @@ class World:
             return n.random(shape) < 0.5
         if dtype not in FLOATS:
             info = np.iinfo(dtype)
-            low, high = (info.min, info.max) if self.rng.random() < 0.1 and (low, high) == (-2, 2) else (low * 4, high * 4)
+            wide = (low, high) == (-2, 2) and self.chance(0.1)
+            low, high = (info.min, info.max) if wide else (low * 4, high * 4)
             low = max(low, 0) if dtype.kind == "u" else low
             return n.integers(int(low), int(high), shape, dtype, endpoint=True)
         array = np.asarray(n.uniform(low, high, shape)).astype(dtype)
@@ -161,7 +163,7 @@ class World:
         return self.floats if self.floats in allowed and self.chance(0.7) else self.rng.choice(allowed)
 
     def types(self, op: str, i: int = 0, domain: str = "") -> list[np.dtype]:
-        return [t for t in allowed_types(op, i, domain, self.opset)]
+        return list(allowed_types(op, i, domain, self.opset))
 
     def has(self, op: str) -> bool:
         return onnx.defs.has(op) and since(op, self.opset) > 0
@@ -172,7 +174,11 @@ class World:
         return names[-min(int(self.rng.expovariate(0.6)) + 1, len(names))] if names else None
 
     def tensor(
-        self, dtypes: Iterable[np.dtype] = ALL, low: int = 0, high: int = 5, fits: Callable[[Array], bool] = lambda _: True
+        self,
+        dtypes: Iterable[np.dtype] = ALL,
+        low: int = 0,
+        high: int = 5,
+        fits: Callable[[Array], bool] = lambda _: True,
     ) -> str:
         """An operand: mostly a value there is."""
         dtypes = list(dtypes)
@@ -231,11 +237,9 @@ class World:
             arrays = value.array if isinstance(value.array, list) else [value.array]
             if any(a.size > MOST or a.ndim > 6 for a in arrays):
                 raise Rejected("too large")
-            if op not in judge.EXACT and not self.special and not self.chance(0.1):
-                if any(judge.is_float(a) and not np.isfinite(a).all() for a in arrays) and all(
-                    np.isfinite(self.array(i).astype(float)).all() for i in inputs if i and judge.is_float(self.array(i))
-                ):
-                    raise Rejected("it would be infinite")
+            may = op in judge.EXACT or self.special or self.chance(0.1)
+            if not may and not all(map(_finite, arrays)) and all(_finite(self.array(i)) for i in inputs if i):
+                raise Rejected("it would be infinite")
         self.nodes.append(node)
         self.values.update(made)
         if keep:
@@ -287,6 +291,10 @@ def needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto
             kept.append(node)
             wanted.update(judge.reads(node))
     return kept[::-1]
+
+
+def _finite(array: Array) -> bool:
+    return not judge.is_float(array) or bool(np.isfinite(array.astype(np.float64)).all())
 
 
 @cache

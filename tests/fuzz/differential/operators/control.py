@@ -14,8 +14,11 @@ def grow(w: World, nodes: int) -> None:
     """Some nodes in a body: cheap ones, and now and then a heavy one."""
     from . import GENERATORS
 
-    names = ("Add Mul Sub Relu Tanh Transpose Reshape Concat Slice Gather ReduceSum ReduceMax Softmax MatMul Where Cast"
-             " Unsqueeze Sigmoid Max Less Neg Pad Expand CumSum TopK Gemm Conv").split()  # fmt: skip
+    names = [
+        "Add", "Mul", "Sub", "Relu", "Tanh", "Transpose", "Reshape", "Concat", "Slice", "Gather", "ReduceSum",
+        "ReduceMax", "Softmax", "MatMul", "Where", "Cast", "Unsqueeze", "Sigmoid", "Max", "Less", "Neg", "Pad",
+        "Expand", "CumSum", "TopK", "Gemm", "Conv",
+    ]  # fmt: skip  # fmt: skip
     for _ in range(3 * nodes):
         if len([node for node in w.nodes if node.op_type != "Constant"]) >= nodes:
             return
@@ -79,14 +82,20 @@ def loop(w: World) -> None:
     body.recent.append(iteration)
     grow(body, w.rng.randint(1, 4))
     if w.chance(0.3):
-        less = body.emit("Less", [iteration, body.leaf(np.asarray(w.rng.randint(0, 3), np.int64))]) if w.opset >= 9 else [cond]
+        less = (
+            body.emit("Less", [iteration, body.leaf(np.asarray(w.rng.randint(0, 3), np.int64))])
+            if w.opset >= 9
+            else [cond]
+        )
         go = body.emit("Identity", less)[0]
     else:
         go = body.emit("Identity", [cond])[0]
     back = [_output(body, w.array(name).dtype, w.array(name).shape) for name in states]
     scans = [name for node in body.nodes if node.op_type not in ("Constant", "Identity") for name in node.output
              if body.values[name].other is None]  # fmt: skip
-    scanned = [body.emit("Identity", [name])[0] for name in scans[-w.rng.randint(0, 2) :]] if scans and w.chance(0.6) else []
+    scanned = (
+        [body.emit("Identity", [name])[0] for name in scans[-w.rng.randint(0, 2) :]] if scans and w.chance(0.6) else []
+    )
     if not states and not scanned:
         return
     graph = body.graph("body", [iteration, cond, *inside], [go, *back, *scanned])
@@ -133,5 +142,3 @@ def scan(w: World) -> None:
     if w.chance(0.3):
         attributes["scan_output_axes"] = [w.rng.randint(0, body.array(name).ndim) for name in outs]
     w.emit("Scan", [*states, *scanned], len(back) + len(outs), body=graph, **attributes)
-
-

@@ -82,7 +82,11 @@ def conv(w: World, op: str) -> None:
     rank = 2 if op == "DeformConv" else w.rng.choice((1, 2, 2, 2, 3))
     group = w.rng.choice((1, 1, 1, 2, 3, 4))
     cin, cout = group * w.rng.choice((1, 1, 2, 3, 8)), group * w.rng.choice((1, 1, 2, 4, 16))
-    x = w.pick(lambda a: a.dtype == dtype and a.ndim in (3, 4, 5) and a.size > 0) if op == "Conv" and w.chance(0.5) else None
+    x = (
+        w.pick(lambda a: a.dtype == dtype and a.ndim in (3, 4, 5) and a.size > 0)
+        if op == "Conv" and w.chance(0.5)
+        else None
+    )
     if x is None:
         x = w.shaped(dtype, [w.rng.choice((1, 1, 2, 3)), cin, *(w.rng.randint(1, 9) for _ in range(rank))])
     else:
@@ -164,7 +168,11 @@ def pool(w: World, op: str) -> None:
     newest = since(op, w.opset)
     if newest < {"MaxPool": 10, "AveragePool": 19, "LpPool": 18}[op]:
         attributes.pop("dilations", None)
-    if w.chance(0.3) and newest >= {"MaxPool": 10, "AveragePool": 10, "LpPool": 18}[op] and "auto_pad" not in attributes:
+    if (
+        w.chance(0.3)
+        and newest >= {"MaxPool": 10, "AveragePool": 10, "LpPool": 18}[op]
+        and "auto_pad" not in attributes
+    ):
         attributes["ceil_mode"] = 1
     if op == "AveragePool" and w.chance(0.4):
         attributes["count_include_pad"] = 1
@@ -188,7 +196,12 @@ def recurrent(w: World, op: str) -> None:
     gates = {"RNN": 1, "LSTM": 4, "GRU": 3}[op]
     direction = w.rng.choice(("forward", "forward", "reverse", "bidirectional"))
     d = 2 if direction == "bidirectional" else 1
-    steps, batch, features, hidden = w.rng.randint(1, 5), w.rng.randint(1, 3), w.rng.randint(1, 5), w.rng.choice((1, 2, 3, 5, 8))
+    steps, batch, features, hidden = (
+        w.rng.randint(1, 5),
+        w.rng.randint(1, 3),
+        w.rng.randint(1, 5),
+        w.rng.choice((1, 2, 3, 5, 8)),
+    )
     dtype = w.dtype(w.types(op))
     found = w.pick(lambda a: a.dtype == dtype and a.ndim == 3 and 0 < a.size < 600) if w.chance(0.5) else None
     x = found or w.shaped(dtype, [steps, batch, features])
@@ -215,7 +228,12 @@ def recurrent(w: World, op: str) -> None:
 @generator("Attention")
 def attention(w: World) -> None:
     dtype = w.dtype(w.types("Attention"))
-    batch, kv_heads, size, v_size = w.rng.choice((1, 2)), w.rng.choice((1, 2)), w.rng.choice((2, 4, 8)), w.rng.choice((2, 4, 8))
+    batch, kv_heads, size, v_size = (
+        w.rng.choice((1, 2)),
+        w.rng.choice((1, 2)),
+        w.rng.choice((2, 4, 8)),
+        w.rng.choice((2, 4, 8)),
+    )
     heads = kv_heads * w.rng.choice((1, 1, 2, 3))
     q_len, past = w.rng.randint(1, 5), w.rng.randint(1, 3) if w.chance(0.25) else 0
     kv_len = q_len if w.chance(0.5) else w.rng.randint(1, 6)
@@ -248,18 +266,28 @@ def attention(w: World) -> None:
 @generator("RotaryEmbedding")
 def rotary(w: World) -> None:
     dtype = w.dtype(w.types("RotaryEmbedding"))
-    batch, heads, length, size = w.rng.choice((1, 2)), w.rng.choice((1, 2, 3)), w.rng.randint(1, 4), w.rng.choice((4, 8))
+    batch, heads, length, size = (
+        w.rng.choice((1, 2)),
+        w.rng.choice((1, 2, 3)),
+        w.rng.randint(1, 4),
+        w.rng.choice((4, 8)),
+    )
     part = w.rng.choice((0, 0, size // 2))
     attributes = {"rotary_embedding_dim": part} if part else {}
     half = (part or size) // 2
-    if w.chance(0.5) :
+    if w.chance(0.5):
         x = w.shaped(dtype, [batch, heads, length, size])
     else:
         x = w.shaped(dtype, [batch, length, heads * size])
         attributes["num_heads"] = heads
     attributes.update(w.some(0.4, interleaved=w.rng.choice((0, 1))))
     if w.chance(0.5):
-        names = [x, w.shaped(dtype, [10, half]), w.shaped(dtype, [10, half]), w.leaf(w.numbers.integers(0, 10, [batch, length]))]
+        names = [
+            x,
+            w.shaped(dtype, [10, half]),
+            w.shaped(dtype, [10, half]),
+            w.leaf(w.numbers.integers(0, 10, [batch, length])),
+        ]
     else:
         names = [x, w.shaped(dtype, [batch, length, half]), w.shaped(dtype, [batch, length, half])]
     w.emit("RotaryEmbedding", names, **attributes)

@@ -27,9 +27,12 @@ ATTRIBUTES = {
     "IsInf": {"detect_negative": (0, 1), "detect_positive": (0, 1)},
 }
 
-UNARY = """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish
-    Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus
-    Softsign Sqrt Swish Tan Tanh ThresholdedRelu""".split()
+UNARY = [
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Celu", "Cos", "Cosh", "Elu",
+    "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log",
+    "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh",
+    "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
+]  # fmt: skip
 
 
 @named(*UNARY)
@@ -252,7 +255,7 @@ def _granularity(w: World, a: np.ndarray, op: str) -> tuple[list[int], dict[str,
     axis = w.rng.randrange(a.ndim)
     if kind < 0.75 or since(op, w.opset) < 21 or not a.size:
         return [a.shape[axis]], {"axis": axis}
-    block = w.rng.choice([b for b in range(1, a.shape[axis] + 1)])
+    block = w.rng.randint(1, a.shape[axis])
     shape = list(a.shape)
     shape[axis] = -(-shape[axis] // block)
     return shape, {"axis": axis, "block_size": block}

@@ -143,7 +143,9 @@ def dft(w: World) -> None:
     onesided = w.chance(0.3)
     inverse = w.chance(0.3) and not onesided
     last = 1 if onesided or (w.chance(0.4) and not inverse) else 2
-    x = w.shaped(w.dtype([t for t in w.types("DFT") if t.itemsize > 2]), [w.rng.choice((1, 2)), n, w.rng.choice((1, 3)), last])
+    x = w.shaped(
+        w.dtype([t for t in w.types("DFT") if t.itemsize > 2]), [w.rng.choice((1, 2)), n, w.rng.choice((1, 3)), last]
+    )
     length = w.ints(w.rng.randint(1, n + 2)) if w.chance(0.3) else ""
     attributes = {**({"onesided": 1} if onesided else {}), **({"inverse": 1} if inverse else {})}
     axis = w.rng.choice((1, 2))

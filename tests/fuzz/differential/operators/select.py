@@ -53,7 +53,11 @@ def non_max_suppression(w: World) -> None:
     most = w.ints(w.rng.randint(1, 4)) if w.chance(0.9) else ""
     iou = w.leaf(np.float32(w.rng.choice((0.0, 0.3, 0.5)))) if most and w.chance(0.7) else ""
     score = w.leaf(np.float32(w.rng.choice((0.0, 0.4)))) if iou and w.chance(0.6) else ""
-    w.emit("NonMaxSuppression", [w.leaf(boxes), scores, most, iou, score], **w.some(0.5, center_point_box=w.rng.choice((0, 1))))
+    w.emit(
+        "NonMaxSuppression",
+        [w.leaf(boxes), scores, most, iou, score],
+        **w.some(0.5, center_point_box=w.rng.choice((0, 1))),
+    )
 
 
 @generator("MaxUnpool")
@@ -71,7 +75,11 @@ def grid_sample(w: World) -> None:
     n, c = w.rng.choice((1, 2)), w.rng.choice((1, 2))
     x = w.shaped(dtype, [n, c, *(w.rng.randint(1, 5) for _ in range(spatial))])
     grid = w.fresh(dtype, [n, *(w.rng.randint(1, 4) for _ in range(spatial)), spatial], -1.2, 1.2)
-    modes = ("bilinear", "nearest", "bicubic") if w.opset < 20 else ("linear", "nearest", *(("cubic",) if spatial == 2 else ()))
+    modes = (
+        ("bilinear", "nearest", "bicubic")
+        if w.opset < 20
+        else ("linear", "nearest", *(("cubic",) if spatial == 2 else ()))
+    )
     w.emit("GridSample", [x, grid], **w.some(0.7, mode=w.rng.choice(modes), align_corners=w.rng.choice((0, 1)),
            padding_mode=w.rng.choice(("zeros", "border", "reflection"))))  # fmt: skip
 
@@ -85,9 +93,15 @@ def roi_align(w: World) -> None:
     corner = w.numbers.uniform(0, 2, (r, 2))
     rois = np.concatenate([corner, corner + w.numbers.uniform(1, 5, (r, 2))], -1).astype(dtype)
     index = w.leaf(w.numbers.integers(0, n, [r]).astype(np.int64))
-    some = w.some(0.6, output_height=w.rng.randint(1, 4), output_width=w.rng.randint(1, 4), mode=w.rng.choice(("avg", "max")),
-                  sampling_ratio=w.rng.choice((0, 1, 2)), spatial_scale=w.rng.choice((0.5, 1.0)),
-                  coordinate_transformation_mode=w.rng.choice(("half_pixel", "output_half_pixel")))  # fmt: skip
+    some = w.some(
+        0.6,
+        output_height=w.rng.randint(1, 4),
+        output_width=w.rng.randint(1, 4),
+        mode=w.rng.choice(("avg", "max")),
+        sampling_ratio=w.rng.choice((0, 1, 2)),
+        spatial_scale=w.rng.choice((0.5, 1.0)),
+        coordinate_transformation_mode=w.rng.choice(("half_pixel", "output_half_pixel")),
+    )
     w.emit("RoiAlign", [x, w.leaf(rois), index], **some)
 
 
@@ -104,7 +118,9 @@ def resize(w: World) -> None:
     if w.opset < 11:
         w.emit("Resize", [x, w.leaf(factors, True)], mode=w.rng.choice(("nearest", "linear")))
         return
-    kinds = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] + ["half_pixel_symmetric"] * (w.opset >= 19)
+    kinds = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] + ["half_pixel_symmetric"] * (
+        w.opset >= 19
+    )
     some = w.some(0.7, coordinate_transformation_mode=w.rng.choice(kinds))
     some |= w.some(0.5, nearest_mode=w.rng.choice(("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")))
     some |= w.some(0.3, cubic_coeff_a=-0.5, exclude_outside=w.rng.choice((0, 1)))
@@ -145,5 +161,3 @@ def col2im(w: World) -> None:
     x = w.shaped(dtype, [w.rng.choice((1, 2)), w.rng.choice((1, 2)) * block[0] * block[1], counts[0] * counts[1]])
     w.emit("Col2Im", [x, w.leaf(np.asarray(image, np.int64), True), w.leaf(np.asarray(block, np.int64), True)],
            strides=strides, pads=pads, dilations=dilations)  # fmt: skip
-
-

@@ -18,7 +18,6 @@ LEFT_OUT = {
     ),
     **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), "tensors alone go between nodes here"),
     "Scatter": "deprecated, and the same as ScatterElements",
-    "SimplifiedLayerNormalization": "not in the standard, and the same as RMSNormalization",
 }
 
 

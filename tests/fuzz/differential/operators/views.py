@@ -47,7 +47,11 @@ def reshape(w: World) -> None:
         shape = w.emit("Concat", [one, w.ints([-1])], keep=False, axis=0)[0]
         w.emit("Reshape", [x, shape])
         return
-    w.emit("Reshape", [x, w.ints(given)], **({"allowzero": 1} if w.opset >= 14 and 0 not in given and w.chance(0.1) else {}))
+    w.emit(
+        "Reshape",
+        [x, w.ints(given)],
+        **({"allowzero": 1} if w.opset >= 14 and 0 not in given and w.chance(0.1) else {}),
+    )
 
 
 @generator("Flatten")
@@ -104,6 +108,7 @@ def concat(w: World) -> None:
     axis = w.rng.randrange(a.ndim)
     names = [x]
     for _ in range(w.rng.choice((0, 1, 1, 1, 2, 3))):
+
         def fits(b: np.ndarray) -> bool:
             same = all(p == q for i, (p, q) in enumerate(zip(a.shape, b.shape)) if i != axis)
             return b.dtype == a.dtype and b.ndim == a.ndim and same
@@ -182,7 +187,9 @@ def pad(w: World) -> None:
         w.emit("Pad", [x], mode=mode, pads=pads, **w.some(0.5, value=1.5))
         return
     value = w.leaf(np.asarray(w.rng.choice((0, 1, 2)), a.dtype)) if mode == "constant" and w.chance(0.5) else ""
-    given = w.ints([i - a.ndim if w.chance(0.3) else i for i in axes]) if len(axes) < a.ndim or axes != sorted(axes) else ""
+    given = (
+        w.ints([i - a.ndim if w.chance(0.3) else i for i in axes]) if len(axes) < a.ndim or axes != sorted(axes) else ""
+    )
     w.emit("Pad", [x, w.ints(pads), value, given], mode=mode)
 
 
@@ -203,7 +210,11 @@ def gather(w: World) -> None:
     x = w.tensor(w.types("Gather"), low=1, fits=lambda a: a.size > 0)
     a = w.array(x)
     axis = w.axis(a.ndim)
-    w.emit("Gather", [x, _indices(w, a.shape[axis], w.shape(0, 2), 11)], **({} if axis == 0 and w.chance(0.5) else {"axis": axis}))
+    w.emit(
+        "Gather",
+        [x, _indices(w, a.shape[axis], w.shape(0, 2), 11)],
+        **({} if axis == 0 and w.chance(0.5) else {"axis": axis}),
+    )
 
 
 def _indices(w: World, size: int, shape: list[int], negative_since: int) -> str:
@@ -237,8 +248,8 @@ def gather_nd(w: World) -> None:
     w.emit("GatherND", [x, w.leaf(np.stack(parts, -1))], **({"batch_dims": batch} if batch else {}))
 
 
-@named("ScatterElements", "Scatter")
-def scatter_elements(w: World, op: str = "ScatterElements") -> None:
+@generator("ScatterElements")
+def scatter_elements(w: World) -> None:
     x = w.tensor(w.types("ScatterElements"), low=1, fits=lambda a: a.size > 0)
     a = w.array(x)
     axis = w.axis(a.ndim)
@@ -246,8 +257,9 @@ def scatter_elements(w: World, op: str = "ScatterElements") -> None:
     length = a.shape[axis]
     kinds = ["none"] + (["add", "mul"] if w.opset >= 16 else []) + (["max", "min"] if w.opset >= 18 else [])
     kind = w.rng.choice(kinds)
-    order = w.numbers.permuted(np.broadcast_to(np.arange(length).reshape([-1] + [1] * (a.ndim - 1)), (length, 1) if False else
-                               [length] + [d for i, d in enumerate(a.shape) if i != axis % a.ndim]), axis=0)  # fmt: skip
+    others = [d for i, d in enumerate(a.shape) if i != axis % a.ndim]
+    line = np.arange(length).reshape([length, *(1 for _ in others)])
+    order = w.numbers.permuted(np.broadcast_to(line, [length, *others]), axis=0)
     index = np.moveaxis(order, 0, axis)[tuple(slice(0, d) for d in shape)]
     if kind != "none" and w.chance(0.6):
         index = w.numbers.integers(0, length, shape)  # with duplicates
@@ -324,7 +336,8 @@ def constant(w: World) -> None:
     made = {
         "value": numpy_helper.from_array(w.random(w.rng.choice((*FLOATS, *INTS)), w.shape(0, 3))),
         "value_float": w.rng.uniform(-2, 2), "value_int": w.rng.randint(-5, 5),
-        "value_floats": [w.rng.uniform(-2, 2) for _ in range(3)], "value_ints": [w.rng.randint(-5, 5) for _ in range(4)],
+        "value_floats": [w.rng.uniform(-2, 2) for _ in range(3)],
+        "value_ints": [w.rng.randint(-5, 5) for _ in range(4)],
     }[kind]  # fmt: skip
     x = w.emit("Constant", [], **{kind: made})[0]
     w.emit("Identity", [x])
@@ -332,7 +345,9 @@ def constant(w: World) -> None:
 
 @generator("ConstantOfShape")
 def constant_of_shape(w: World) -> None:
-    value = helper.make_tensor("v", int(helper.np_dtype_to_tensor_dtype(np.dtype(np.float32))), [1], [w.rng.uniform(-1, 1)])
+    value = helper.make_tensor(
+        "v", int(helper.np_dtype_to_tensor_dtype(np.dtype(np.float32))), [1], [w.rng.uniform(-1, 1)]
+    )
     if w.chance(0.5):
         value = helper.make_tensor("v", TensorProto.INT64, [1], [w.rng.randint(-3, 3)])
     if w.chance(0.5):
