@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..scalar.convert import held
 from ..scalar.dim import Dim, Size, Symbol, known_lt, prod, symbols
 from ..scalar.dtype import DType, from_numpy
 from .conditions import Condition, demands
@@ -272,7 +273,9 @@ def track_content(node: Node) -> None:
         result = node.op.evaluate([v.content for v in node.inputs], node.attrs)[0]  # type: ignore[misc]
     except (TypeError, ValueError, ZeroDivisionError):  # e.g. a comparison of sizes that is not decidable
         return
-    out.content = np.asarray(result, object).reshape(out.shape)
+    content = np.asarray(np.frompyfunc(lambda value: held(value, out.dtype), 1, 1)(result), object)
+    if all(value is not None for value in content.flat):
+        out.content = content.reshape(out.shape)
 
 
 Rule = Callable[[Node], "Sequence[Value] | None"]

@@ -20,6 +20,7 @@ from ..graph.index import broadcast_index, input_index
 from ..graph.interp import sizes_in
 from ..graph.ir import Array, Graph, Node, Value
 from ..scalar import prims
+from ..scalar.convert import held
 from ..scalar.dim import Size, Symbol, known_eq, known_le, known_lt, linear_in, substitute, symbols
 
 Formula = Union[Size, bool]  # noqa: UP007 (Dim has no `|`)
@@ -122,6 +123,7 @@ class Formulas:
             result = 0 if nothing else None
         else:
             result = None
+        result = None if result is None else held(result, v.dtype)
         if result is None:
             return None
         return _Known(result, own.union(*(k.rests_on for k in inputs if k is not None)))
@@ -204,20 +206,19 @@ def _progression(data: Array, index: Sequence[Size]) -> Formula | None:
     """The formula of known contents, if they grow by a constant step along each axis."""
     if not 1 <= data.size <= _CONSTANT_LIMIT:
         return None
-    if data.dtype != object:
-        data = data.astype(bool if data.dtype.kind == "b" else np.int64)
+    data = data.astype(object)  # numbers of any size
     first = data[(0,) * data.ndim]
-    if data.dtype.kind == "b" or isinstance(first, bool):
-        return bool(first) if all(x == first for x in data.flat) else None
-    total = np.full(data.shape, first, data.dtype)
-    formula: Size = _lifted(first if data.dtype == object else int(first))
+    if isinstance(first, bool):
+        return first if all(x == first for x in data.flat) else None
+    total = np.full(data.shape, first, object)
+    formula: Size = _lifted(first)
     for axis, n in enumerate(data.shape):
         if n == 1:
             continue
         step = data[tuple(int(a == axis) for a in range(data.ndim))] - first
         if not isinstance(step, (int, np.integer)):
             return None
-        line = np.arange(n, dtype=np.int64).reshape([n if a == axis else 1 for a in range(data.ndim)])
+        line = np.arange(n).astype(object).reshape([n if a == axis else 1 for a in range(data.ndim)])
         total = total + line * int(step)
         formula = formula + int(step) * index[axis]
     return formula if all(a == b for a, b in zip(total.flat, data.flat)) else None

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .dim import Dim, known_eq
+from .dim import LEAST, Dim, Size, known_eq, lower_bound, upper_bound
 from .dtype import BOOL, F32, I32, U8, U16, DType
 from .expr import Call, Const, Expr, Var
 
@@ -74,6 +74,30 @@ def integer_range(dtype: DType) -> tuple[int, int]:
     """Least and greatest value of an integer dtype."""
     bits = int(dtype.name[1:])
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
+
+
+_COEFFICIENT = {32: 1 << 15, 64: 1 << 31}  # sizes times less than this are taken to fit
+
+
+def held(value: Size | bool, dtype: DType) -> Size | bool | None:
+    """An integer as `dtype` holds it: numbers wrap around. None for a symbolic size that may not fit: sizes that have
+    no known bound are taken to be less than 2**16 in 32 bits, 2**32 in 64 bits, and not to fit in fewer."""
+    if isinstance(value, (bool, np.bool_)) or dtype.kind == "b":
+        return value
+    low, high = integer_range(dtype)
+    if not isinstance(value, Dim):
+        return (int(value) - low) % (high - low + 1) + low
+    least, greatest = lower_bound(value), upper_bound(value)
+    if least is not None and least <= LEAST:
+        least = None
+    if least is None and dtype.kind == "u":
+        return None
+    if (least is not None and least < low) or (greatest is not None and greatest > high):
+        return None
+    if least is not None and greatest is not None:
+        return value
+    small = _COEFFICIENT.get(dtype.bits, 0)
+    return value if all(abs(c) < small for c, _ in value.terms) else None
 
 
 def _to_integer(x: Array, dtype: DType) -> Array:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from ...graph.ir import Value
 from ...scalar.dim import Size, prod
-from ...scalar.dtype import BOOL
+from ...scalar.dtype import BOOL, F64, I64
 from .. import dynamic
 from ..registry import in_compute_type, onnx_op
 from ..values import fold, shape_arg
-from .math import pointwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +57,40 @@ def _log_sum_exp(x: Value, axes: _Axes, keep: bool) -> Value:
     return total if keep or axes.gone is not None else total.squeeze(*axes.axes)
 
 
+def _mean(x: Value, axes: _Axes, keep: bool) -> Value:
+    """Sum over count; that of integers is exact, and rounded toward zero."""
+    if not x.dtype.is_integer or x.dtype.bits < 64:
+        wide = x.cast(I64) if x.dtype.is_integer else x
+        return (axes.fold(wide, "add", keep) / axes.count(wide)).cast(x.dtype)
+    # The sum may not fit: quotients and remainders by the count are summed instead.
+    count = axes.count(x)
+    quotient = x.map("floordiv", count)
+    rest = axes.fold(x - quotient * count, "add", keep)
+    floor = axes.fold(quotient, "add", keep) + rest.map("floordiv", count)
+    inexact = rest.map("mod", count).map("ne", 0)
+    return (floor < 0).map("and", inexact).select(floor + 1, floor)
+
+
+def _real(reduce: Reduce) -> Reduce:
+    """A reduction whose value is no integer: that of integers is computed in f64, and rounded toward zero."""
+
+    def through_f64(x: Value, axes: _Axes, keep: bool) -> Value:
+        return reduce(x.cast(F64) if x.dtype.is_integer else x, axes, keep).cast(x.dtype)
+
+    return through_f64
+
+
 _REDUCTIONS: dict[str, Reduce] = {
     "ReduceSum": lambda x, axes, keep: axes.fold(x, "add", keep),
     "ReduceProd": lambda x, axes, keep: axes.fold(x, "mul", keep),
     "ReduceMax": _extremum("max"),
     "ReduceMin": _extremum("min"),
-    "ReduceMean": lambda x, axes, keep: axes.fold(x, "add", keep) / axes.count(x),
+    "ReduceMean": _mean,
     "ReduceL1": lambda x, axes, keep: axes.fold(x.map("abs"), "add", keep),
-    "ReduceL2": lambda x, axes, keep: pointwise("sqrt", axes.fold(x.square(), "add", keep)),
+    "ReduceL2": _real(lambda x, axes, keep: axes.fold(x.square(), "add", keep).sqrt()),
     "ReduceSumSquare": lambda x, axes, keep: axes.fold(x.square(), "add", keep),
-    "ReduceLogSum": lambda x, axes, keep: pointwise("log", axes.fold(x, "add", keep)),
-    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceLogSum": _real(lambda x, axes, keep: axes.fold(x, "add", keep).log()),
+    "ReduceLogSumExp": _real(_log_sum_exp),
 }
 
 
