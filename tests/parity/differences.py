@@ -149,6 +149,19 @@ DIFFERENT = [
         "the axis is copied", "the axis is resampled", "so the formulas of the standard say, and ONNX's reference",
     ),
     Difference(
+        "pools, and ConvTranspose, whose window is larger than the image", "one window, which reaches beyond the image, "
+        "or an error", "no window: an axis of no elements, or an error where the formula gives less",
+        "the formulas of the standard round down",
+    ),
+    Difference(
+        "`auto_pad` with dilations, or with strides larger than the kernel", "an error, or negative padding",
+        "padding by what the dilated kernel needs, and none at least", "what ONNX says of it",
+    ),
+    Difference(
+        "MaxUnpool with `output_shape`", "indices count in the output", "indices count in the image that was pooled",
+        "ONNX's own tests have these numbers",
+    ),
+    Difference(
         "indices out of range, a step of 0, division of integers by 0", "an error during the run",
         "an index at the edge, all of the axis, 0", "kernels do not look for errors in data",
     ),

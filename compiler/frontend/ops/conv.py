@@ -10,13 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import ml_dtypes
+
 from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dim import Size, ceil_div, dim_max, dim_min, floor_div, prod
 from ...scalar.dtype import I64, DType
 from ...scalar.prims import TABLE
 from ..registry import in_compute_type, onnx_op
-from ..values import scalar, shape_arg
+from ..values import fold, scalar, shape_arg
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,12 @@ def convolved(x: Value, w: Value, at: Windows, groups: int) -> Value:
     return channels_first(made[0])
 
 
-def _biased(y: Value, bias: Value | None, dtype: DType) -> Value:
-    """A convolution in its computing type with the bias, if there is one, as `dtype`: rounded once."""
-    if bias is not None:
-        y = y + bias.reshape(-1, *[1] * (y.rank - 2)).cast(y.dtype)
-    return y.cast(dtype)
+def biased(y: Value, bias: Value | None) -> Value:
+    """y [N, C, *S] and bias [C], or none, added up in the type of y."""
+    if bias is None:
+        return y
+    bias = bias.ensure_shape(y.shape[1], text="a bias has an element for each output channel")
+    return y + bias.reshape(*bias.shape, *[1] * (y.rank - 2)).cast(y.dtype)
 
 
 def _check_channels(x: Value, w: Value, group: int) -> None:
@@ -126,7 +129,7 @@ def conv(
         raise ValueError(f"an input of rank {x.rank} and weights of rank {w.rank}")
     _check_channels(x, w, group)
     y = convolved(x, w, windows(x.shape[2:], taps_of(w, kernel_shape), strides, dilations, pads, auto_pad), group)
-    return _biased(y, bias, x.dtype)
+    return biased(y, bias).cast(x.dtype)
 
 
 @onnx_op("ConvTranspose")
@@ -140,6 +143,10 @@ def conv_transpose(
     taps = taps_of(w, kernel_shape)
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
     extra: list[Size] = list(output_padding or [0] * rank)
+    if not len(strides) == len(dilations) == len(extra) == rank or len(pads or [0] * 2 * rank) != 2 * rank:
+        raise ValueError(f"strides, dilations, pads or output_padding do not fit {rank} spatial axes")
+    if output_shape and len(output_shape) not in (rank, rank + 2):
+        raise ValueError(f"an output_shape {output_shape} for {rank} spatial axes")
     low: list[Size] = list((pads or [0] * 2 * rank)[:rank])
     high: list[Size] = list((pads or [0] * 2 * rank)[rank:])
     channels, per_group = w.shape[0], w.shape[1]
@@ -155,6 +162,8 @@ def conv_transpose(
                 extra = [e + dim_max(missing, 0) if j == i else e for j, e in enumerate(extra)]
         elif auto_pad == "VALID":
             low[i] = high[i] = 0
+        if isinstance(beyond := extra[i], int) and beyond >= max(strides[i], dilations[i]):
+            raise ValueError(f"{beyond} elements behind the last of axis {i}, whose stride is {strides[i]}")
         x = _spread(x, i + 2, strides[i])
         # Beyond the border of the mirrored kernel; negative amounts crop the result.
         low[i], high[i] = extent - 1 - low[i], extent - 1 - high[i] + extra[i]
@@ -167,7 +176,7 @@ def conv_transpose(
     for i in range(rank):
         crop, end = dim_max(-low[i], 0), dim_max(-high[i], 0)
         y = y.narrow(i + 2, crop, y.shape[i + 2] - crop - end)
-    return _biased(y, bias, x.dtype)
+    return biased(y, bias).cast(x.dtype)
 
 
 def _spread(x: Value, axis: int, stride: int) -> Value:
@@ -192,8 +201,8 @@ def lowest(dtype: DType) -> float:
 
 
 def _needed(at: Windows) -> list[Size]:
-    """How far the windows reach, from the first border on."""
-    return [(o - 1) * s + e for o, s, e in zip(at.out, at.strides, at.extents)]
+    """How far the windows reach, from the first border on; not at all where there are none."""
+    return [dim_max((o - 1) * s + e, 0) for o, s, e in zip(at.out, at.strides, at.extents)]
 
 
 def gathered_windows(x: Value, at: Windows, value: float) -> Value:
@@ -223,7 +232,21 @@ def max_pool(
     at = windows(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     view = gathered_windows(x, at, lowest(x.dtype))
     y = view.max(_trailing(at, x))
-    return (y,) if n_outputs == 1 else (y, _winners(x, view, at, storage_order))
+    index = _winners(x, view, at, storage_order) if n_outputs > 1 else None
+    beside = _beside(x, at)
+    if beside is not None:  # as in onnxruntime
+        y = beside.select(-float(ml_dtypes.finfo(x.dtype.to_numpy()).max), y)  # type: ignore[no-untyped-call]
+        index = None if index is None else beside.select(-1, index)
+    return (y,) if index is None else (y, index)
+
+
+def _beside(x: Value, at: Windows) -> Value | None:
+    """Which windows lie in the borders alone; None where none does."""
+    if not x.dtype.is_float or all(d == 1 for d in at.dilations):
+        return None
+    count = _counts(x, at, include_pad=False)
+    known = fold(count)
+    return None if known is not None and known.all() else count.map("eq", 0.0)
 
 
 def _winners(x: Value, view: Value, at: Windows, storage_order: int) -> Value:
@@ -239,7 +262,9 @@ def _winners(x: Value, view: Value, at: Windows, storage_order: int) -> Value:
         k = at.kernel[i]
         offset = tap.map("mod", k) * at.dilations[i]
         tap = tap.map("div", k)
-        positions.insert(0, place(2 + i) * at.strides[i] + offset - tap.const_size(at.low[i]))
+        position = place(2 + i) * at.strides[i] + offset - tap.const_size(at.low[i])
+        # Before the first border lies a winner only where nothing is above `lowest`: it is the first one inside then.
+        positions.insert(0, (position < 0).select(position.map("mod", at.dilations[i]), position))
     dims = list(x.shape[2:])
     if storage_order:
         positions.reverse()
@@ -328,7 +353,9 @@ def max_unpool(
     if output_shape is None:
         return out
     # The indices count in the tensor that was pooled; what its size does not tell of is at the ends.
-    wanted = shape_arg(output_shape, "output_shape")[2:]
+    batch, channels, *wanted = shape_arg(output_shape, "output_shape")
+    least = (dim_min(w, n) for w, n in zip(wanted, natural))
+    out = out.ensure_shape(batch, channels, *least, text=f"an output_shape for {out.shape} or more elements")
     out = out.pad([0] * x.rank, [0, 0, *(dim_max(w - n, 0) for w, n in zip(wanted, natural))])
     for axis, size in enumerate(wanted, 2):
         out = out.narrow(axis, 0, size)

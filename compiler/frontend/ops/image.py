@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 from ...errors import Unsupported
 from ...graph.ir import Value
-from ...scalar.dim import Size, prod
-from ...scalar.dtype import F32, I64
+from ...scalar.dim import Size, dim_max, prod
+from ...scalar.dtype import I64
 from ..registry import onnx_op
 from ..values import concat, scalar, shape_arg
-from .conv import channels_first, channels_last, taps_of
+from .conv import biased, channels_first, channels_last, taps_of
 
 Tap = tuple[Value, Value | None, Value]  # index, whether it is inside, weight
 
@@ -91,12 +91,18 @@ def grid_sample(
     if mode not in ("nearest", "linear", "cubic") or padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError(f"mode '{mode}' or padding_mode '{padding_mode}'")
     rank = x.rank - 2
+    if rank < 1 or grid.rank != x.rank:
+        raise ValueError(f"an image of rank {x.rank} and a grid of rank {grid.rank}")
+    grid = grid.ensure_shape(x.shape[0], *grid.shape[1:-1], rank, text=f"a grid for images of {rank} axes")
     axes = []
     for i, size in enumerate(x.shape[2:]):
-        g = grid.narrow(-1, rank - 1 - i, 1).squeeze(-1).cast(F32)
+        g = grid.narrow(-1, rank - 1 - i, 1).squeeze(-1)
+        g = g.cast(g.dtype.compute)
         length = g.const_size(size)
         low, high = (g.const(0.0), length - 1.0) if align_corners else (g.const(-0.5), length - 0.5)
         position = (g + 1.0) * 0.5 * (length - 1.0) if align_corners else ((g + 1.0) * length - 1.0) * 0.5
+        # As in onnxruntime: what is no number, or too large for an index, is the first border.
+        position = (position.map("abs") < 2.0**63).select(position, low)
         if mode == "nearest":
             position = position.map("round")
 
@@ -114,8 +120,9 @@ def grid_sample(
 @onnx_op("AffineGrid", since=20)
 def affine_grid(theta: Value, size: Value, *, align_corners: int = 0) -> Value:
     """theta [N, R, R + 1], size [N, C, *S] -> grid [N, *S, R]: each place of the image, transformed."""
-    spatial = shape_arg(size, "size")[2:]
+    batch, _, *spatial = shape_arg(size, "size")
     rank = len(spatial)
+    theta = theta.ensure_shape(batch, rank, rank + 1, text=f"theta for images of {rank} axes")
     one = theta.const(1.0)
     places = []
     for axis, dim in reversed(list(enumerate(spatial))):  # x, y, z: the last axis first
@@ -124,8 +131,9 @@ def affine_grid(theta: Value, size: Value, *, align_corners: int = 0) -> Value:
         at = i * (2.0 / (length - 1.0)) - 1.0 if align_corners else (i * 2.0 + 1.0) / length - 1.0
         places.append(at.unsqueeze(-1))
     points = concat([*places, one.broadcast(*spatial, 1)], -1).reshape(-1, rank + 1)
-    grid = points.matmul(theta.permute(0, 2, 1))
-    return grid.reshape(theta.shape[0], *spatial, rank)
+    grid = points.matmul(theta.permute(0, 2, 1)).reshape(batch, *spatial, rank)
+    positive = (dim_max(d, 1) for d in spatial)
+    return grid.ensure_shape(batch, *positive, rank, text="the sizes of an image must be positive")
 
 
 @onnx_op("RoiAlign", since=16)
@@ -200,7 +208,7 @@ def deform_conv(
     columns = pixels.reshape(n, group, channels // group * taps, prod(out))
     weights = w.reshape(group, w.shape[0] // group, -1)
     y = weights.matmul(columns).reshape(n, w.shape[0], *out)
-    return y if bias is None else y + bias.reshape(-1, *[1] * rank)
+    return biased(y, bias)
 
 
 @onnx_op("Col2Im", since=18)

@@ -39,6 +39,9 @@ def batch_normalization(
     x: Value, scale: Value, bias: Value, mean: Value, var: Value, *, epsilon: float = 1e-5, momentum: float = 0.9,
     training_mode: int = 0, n_outputs: int = 1,
 ) -> tuple[Value, ...]:  # fmt: skip
+    channels = x.shape[1] if x.rank > 1 else 1
+    text = "the statistics have an element for each channel"
+    scale, bias, mean, var = (v.ensure_shape(channels, text=text) for v in (scale, bias, mean, var))
     running: tuple[Value, ...] = ()
     if training_mode:
         axes = [a for a in range(x.rank) if a != 1]

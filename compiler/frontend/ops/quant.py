@@ -11,7 +11,7 @@ from ...graph.ir import Value
 from ...scalar.dtype import BY_ONNX, F32, I16, I32, U8, DType
 from ..registry import onnx_op
 from ..values import fold
-from .conv import channels_first, channels_last, taps_of, windows
+from .conv import biased, channels_first, channels_last, taps_of, windows
 from .math import cast_to
 
 
@@ -169,10 +169,8 @@ def qlinear_conv(
     bias: Value | None = None, *, auto_pad: str = "NOTSET", dilations: list[int] | None = None, group: int = 1,
     kernel_shape: list[int] | None = None, pads: list[int] | None = None, strides: list[int] | None = None,
 ) -> Value:  # fmt: skip
-    y = integer_conv(x, w, x_zero, w_zero, auto_pad, dilations, group, kernel_shape, pads, strides)
+    y = biased(integer_conv(x, w, x_zero, w_zero, auto_pad, dilations, group, kernel_shape, pads, strides), bias)
     spatial = [1] * (x.rank - 2)
-    if bias is not None:
-        y = y + bias.reshape(-1, *spatial)
     per_channel = w_scale.rank == 1 and w_scale.shape != (1,)
     of_w = w_scale.reshape(-1, *spatial) if per_channel else w_scale.reshape()
     scale = x_scale.reshape() * of_w / y_scale.reshape()
