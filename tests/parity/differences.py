@@ -149,8 +149,8 @@ DIFFERENT = [
         "the axis is copied", "the axis is resampled", "so the formulas of the standard say, and ONNX's reference",
     ),
     Difference(
-        "pools, and ConvTranspose, whose window is larger than the image", "one window, which reaches beyond the image, "
-        "or an error", "no window: an axis of no elements, or an error where the formula gives less",
+        "pools, and ConvTranspose, whose window is larger than the image", "one window, which reaches beyond it, or an "
+        "error", "no window: an axis of no elements, or an error where the formula gives less",
         "the formulas of the standard round down",
     ),
     Difference(
