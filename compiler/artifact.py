@@ -215,6 +215,7 @@ def notes(
                 "kernel": kernel,
                 "kind": type(launch.kernel.body).__name__,
                 "nodes": list(launch.origin),
+                "buffers": [program.buffers[b].described for b in launch.buffers],
                 "flops": str(spent.flops),
                 "bytes": str(spent.bytes),
                 "inputs": [_shape(v) for v in _operands(group)] if group else [],

@@ -137,7 +137,7 @@ def compile_model(
     unit = lower_model(model, options, progress)
     assert unit.model and unit.program and unit.sources
     objects = cache.objects(directory)
-    compiler = toolchain.find(objects)
+    compiler = toolchain.find(objects).instrumented(options.checked, options.sanitize)
     launcher = [part("cuda")] if any(gpu.backend == "cuda" for gpu in unit.gpus) else []
     sources = [*unit.sources.kernels, Source("program", unit.sources.program), *launcher]
 

@@ -2,11 +2,12 @@
 
     INTAGLIO_CC           the C compiler; else $CC, gcc, clang, cc, zig of the package `ziglang`
     INTAGLIO_DUMP         a folder in which every stage is written down, in text
-    INTAGLIO_VERIFY       1: the graph is verified after every stage
+    INTAGLIO_VERIFY       1: the graph, and the lowered program, are verified after every stage
     INTAGLIO_JOBS         how many C compilers run at once; the CPUs this process may use where unset
 
 Those of the runtime stand where they are read: INTAGLIO_CACHE_DIR and INTAGLIO_CACHE_SIZE in runtime/cache.py,
-INTAGLIO_NUM_THREADS and INTAGLIO_TARGET in runtime/options.py, INTAGLIO_SPIN_US in runtime/program.py.
+INTAGLIO_NUM_THREADS, INTAGLIO_TARGET and those that change the code (INTAGLIO_VERIFY=2, INTAGLIO_SANITIZE) in
+runtime/options.py, INTAGLIO_SPIN_US in runtime/program.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..runtime.options import environment_int
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile. The first eight change the code; they are plain data, as they go into the cache key as JSON.
+    """How to compile. All up to `given` change the code; they are plain data, as they go into the cache key as JSON.
 
     level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
     round differently: Winograd). target: names of target.py, with commas between. allow_tf32: on a GPU, products of
@@ -31,6 +32,8 @@ class Options:
     free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size) to fix symbolic dimensions with.
     external_data_folder: where external data is, "" for the folder of the model.
     outputs: values in the graph to give out as well. fed: initializers to take as inputs.
+    checked: kernels check every access to memory (templates/c/bounds.h). sanitize: "", or what the C compiler's
+    -fsanitize= takes.
     given: (name, digest) of tensors and files in the place of the model's; `data` has them, by the same names.
     verify, dump: see the environment variables, which are the defaults.
     """
@@ -42,6 +45,8 @@ class Options:
     external_data_folder: str = ""
     outputs: tuple[str, ...] = ()
     fed: tuple[str, ...] = ()
+    checked: bool = False
+    sanitize: str = ""
     given: tuple[tuple[str, str], ...] = ()
     verify: bool = field(default_factory=lambda: environment().verify)
     dump: Path | None = field(default_factory=lambda: environment().dump)

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..runtime.errors import NotFound
@@ -23,6 +23,7 @@ _COMPILE = (
     "-O3", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fopenmp-simd",
     "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
 )  # fmt: skip
+_CHECKED = ("-DINTAGLIO_CHECKED", "-O1", "-fno-openmp-simd")
 _LINK_ELF = ("-shared", "-s", "-Wl,--gc-sections", "-Wl,-z,noexecstack")
 _LINK_DARWIN = ("-dynamiclib", "-Wl,-dead_strip")
 _CANDIDATES = ("gcc", "clang", "cc")
@@ -32,7 +33,7 @@ _CANDIDATES = ("gcc", "clang", "cc")
 class Toolchain:
     """A C compiler. command: how it is called. identity: changes when the compiler does; goes into keys of objects.
 
-    variables: environment variables that it needs.
+    variables: environment variables that it needs. extra: flags of compiler and linker that come last.
     """
 
     name: str
@@ -40,10 +41,18 @@ class Toolchain:
     identity: str
     variables: tuple[tuple[str, str], ...] = ()
     flags: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    def instrumented(self, checked: bool, sanitize: str) -> Toolchain:
+        """The same compiler, which makes code for tests. checked: that finds accesses out of bounds itself
+        (templates/c/bounds.h); sanitize: what -fsanitize= takes. Such code is not vectorised: compiling takes as long
+        as the tests otherwise."""
+        extra = (*_CHECKED * checked, *([f"-fsanitize={sanitize}", "-g", "-O1"] if sanitize else []))
+        return replace(self, extra=extra)
 
     def compile_flags(self, target_flags: Sequence[str]) -> tuple[str, ...]:
         """Every flag that changes an object file."""
-        return (*self.flags, *_COMPILE, *target_flags)
+        return (*self.flags, *_COMPILE, *target_flags, *self.extra)
 
     def compile(self, source: Path, output: Path, flags: Sequence[str], include: Path) -> list[str]:
         """The command that compiles one file."""
@@ -52,7 +61,8 @@ class Toolchain:
     def link(self, objects: Sequence[Path], output: Path) -> list[str]:
         """The command that links objects to a library."""
         flags = _LINK_DARWIN if sys.platform == "darwin" else _LINK_ELF
-        return [*self.command, *self.flags, *flags, *map(str, objects), "-o", str(output), "-lm", "-lpthread"]
+        ends = ("-o", str(output), "-lm", "-lpthread")
+        return [*self.command, *self.flags, *flags, *self.extra, *map(str, objects), *ends]
 
     def environ(self) -> dict[str, str]:
         """The environment to run the commands in; messages in English, as some are recognised."""

@@ -231,6 +231,11 @@ class SessionOptions(_Checked):
         target = os.environ.get("INTAGLIO_TARGET")
         if target:
             settings["target"] = target
+        if (environment_int("INTAGLIO_VERIFY", minimum=0) or 0) > 1:
+            settings["checked"] = True
+        sanitize = os.environ.get("INTAGLIO_SANITIZE")
+        if sanitize:
+            settings["sanitize"] = sanitize
         folder = self._config.get("session.model_external_initializers_file_folder_path")
         if folder:
             settings["external_data_folder"] = folder

@@ -27,7 +27,7 @@ from .options import environment_int
 from .tensor import DeviceTensor, Memory, Tensor
 
 ABI = 2  # INTAGLIO_ABI
-TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE = -1, -2, -3, -4
+TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE, OUTSIDE = -1, -2, -3, -4, -5
 TOO_LARGE = -1  # INTAGLIO_TOO_LARGE
 CPUS = 1024  # INTAGLIO_CPUS
 DEFAULT_SPIN_US = 200  # how long an idle thread polls before it sleeps
@@ -395,6 +395,14 @@ class Program:
         step = self._artifact.notes()["steps"][number]
         return f"kernel {step['kernel']} ({', '.join(step['nodes']) or 'no node'})"
 
+    def _outside(self, step: int, name: int, index: int, size: int) -> str:
+        """What a checked access to memory found. name: address of the name that the kernel has for a pointer."""
+        pointer = ctypes.string_at(name).decode()
+        buffers = self._artifact.notes()["steps"][step].get("buffers", [])
+        number = int(pointer[1:]) if pointer[:1] == "b" and pointer[1:].isdecimal() else len(buffers)
+        what = f"{buffers[number]} ({pointer})" if number < len(buffers) else f"its own {pointer}"
+        return f"Out of bounds: {self._step(step)} accesses element {index} of {size} of {what}."
+
     def _take_arena(self, size: int) -> Arena:
         """An arena that no other run uses. There are as many as there ever were runs at the same time."""
         try:
@@ -419,6 +427,8 @@ class Program:
             return Fail("Failed to allocate memory for a buffer whose size depends on data.")
         if status == ABSURD_SIZE:
             return InvalidArgument(f"A dimension that depends on data is {frame.report[0]}.")
+        if status == OUTSIDE:
+            return RuntimeException(self._outside(*frame.report))
         entry = self._artifact.manifest["errors"][status - 1]
         numbers = {str(index): value for index, value in enumerate(frame.report)}
         return errors.BY_NAME[entry["type"]](_filled(entry["text"], numbers))

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler.codegen.c import loopnest
+from intaglio.compiler.codegen.c.build import TEMPLATES
 from intaglio.compiler.kernel.ir import Kernel
 from intaglio.compiler.scalar.dim import evaluate
 
 FLAGS = [
     "-std=c11", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
-    "-ffp-contract=fast", "-w",
+    "-ffp-contract=fast", "-w", f"-I{TEMPLATES}",
 ]  # fmt: skip
 
 

@@ -80,8 +80,9 @@ def lower(graph: Graph, templates: Templates, demanded: Sequence[Condition] = ()
     bufs = Buffers(program)
     for i, value in enumerate(graph.inputs):
         bufs.add(value, "input", i)
+    names = dict(enumerate(graph.output_names))
     for i, value in enumerate(graph.outputs):
-        bufs.add(value, "output", i)
+        bufs.add(value, "output", i, names.get(i, ""))
 
     def of_group(group: Group, bufs: Buffers, static: set[Node]) -> Launch:
         return _Lowering(group, bufs, static, templates).run()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ..scalar.dim import upper_bound
 from . import choices
 from .ir import Bind, Branch, Copy, Launch, Loop, Step
-from .program import Buffer, Program, every_step
+from .program import Program, every_step
 
 HOST, DEVICE = False, True
 
@@ -64,7 +64,7 @@ class _Placer:
             return buffer
         if buffer not in self.twins:
             number = sum(b.kind == "arena" for b in self.program.buffers)
-            self.program.buffers.append(Buffer("arena", number, described.dtype, described.size, True, buffer))
+            self.program.buffers.append(replace(described, kind="arena", number=number, device=True, twin=buffer))
             self.twins[buffer] = len(self.program.buffers) - 1
         return self.twins[buffer]
 

@@ -43,7 +43,7 @@ class Buffer:
     """A region of memory: kind is input, output, weight or arena; number counts within its kind.
 
     device: whether it lies in the memory of the accelerator; twin: the buffer of which it is a copy there. Weights lie
-    in both.
+    in both. name: of the ONNX value, or the nodes that make it, for people.
     """
 
     kind: str
@@ -52,6 +52,13 @@ class Buffer:
     size: Size
     device: bool = False
     twin: int | None = None
+    name: str = ""
+
+    @property
+    def described(self) -> str:
+        """What it is, for messages."""
+        kind = "an intermediate value" if self.kind == "arena" else self.kind
+        return f"{kind} {self.name!r}" if self.name else kind
 
 
 @dataclass
@@ -115,21 +122,21 @@ class Buffers:
         inner.weight = self.weight
         return inner
 
-    def add(self, value: Value, kind: str, number: int) -> int:
-        self.program.buffers.append(Buffer(kind, number, value.dtype, count(value.shape)))
+    def add(self, value: Value, kind: str, number: int, name: str = "") -> int:
+        self.program.buffers.append(Buffer(kind, number, value.dtype, count(value.shape), name=name or _name(value)))
         self.number[value] = len(self.program.buffers) - 1
         return self.number[value]
 
     def of(self, value: Value) -> int:
         """The buffer of a value that some kernel writes."""
         if value not in self.number:
-            self.number[value] = self.fresh(value.dtype, count(value.shape))
+            self.number[value] = self.fresh(value.dtype, count(value.shape), _name(value))
         return self.number[value]
 
-    def fresh(self, dtype: DType, size: Size) -> int:
+    def fresh(self, dtype: DType, size: Size, name: str = "") -> int:
         """A buffer of its own."""
         number = sum(b.kind == "arena" for b in self.program.buffers)
-        self.program.buffers.append(Buffer("arena", number, dtype, size))
+        self.program.buffers.append(Buffer("arena", number, dtype, size, name=name))
         return len(self.program.buffers) - 1
 
     def read(self, value: Value, static: set[Node]) -> int:
@@ -141,11 +148,8 @@ class Buffers:
         if key not in self.weight:
             value = weight.value
             self.program.weights.append(weight)
-            self.program.buffers.append(
-                Buffer(
-                    "weight", len(self.program.weights) - 1, value.dtype, count(value.shape) if size is None else size
-                )
-            )
+            number, size = len(self.program.weights) - 1, count(value.shape) if size is None else size
+            self.program.buffers.append(Buffer("weight", number, value.dtype, size, name=_name(value)))
             self.weight[key] = len(self.program.buffers) - 1
         return self.weight[key]
 
@@ -217,6 +221,11 @@ def close(
     params = map_sizes(params, change)
     sizes = tuple(formal)
     return Launch(Kernel(params, tuple(formal.values()), closed), buffers, sizes, origin)
+
+
+def _name(value: Value) -> str:
+    """The name of the ONNX value, else of the nodes that it comes from."""
+    return value.name or ", ".join(value.node.origin)
 
 
 def _is_heavy(size: Dim) -> bool:

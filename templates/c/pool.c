@@ -8,10 +8,12 @@
    forked child has none of its parent's threads: the pool then starts afresh. */
 
 #define _GNU_SOURCE
+#include "bounds.h"
 #include "runtime_abi.h"
 
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -568,12 +570,40 @@ int32_t intaglio_barrier(intaglio_thread *t)
     return t->stopped = team->stopped;
 }
 
-int32_t intaglio_fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b)
+static int32_t fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b, int64_t c, int64_t d)
 {
     int32_t none = 0;
     if (__atomic_compare_exchange_n(&t->team->status, &none, status, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-        t->call->report[0] = a;
-        t->call->report[1] = b;
+        int64_t *report = t->call->report;
+        report[0] = a, report[1] = b, report[2] = c, report[3] = d;
     }
     return 1;
 }
+
+int32_t intaglio_fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b) { return fail(t, status, a, b, 0, 0); }
+
+/* ---- Checked accesses ---------------------------------------------------------------------------------------- */
+
+#ifdef INTAGLIO_CHECKED
+
+static _Thread_local struct {
+    intaglio_thread *thread;
+    int64_t step;
+    jmp_buf back;
+} guarded; /* the kernel that this thread is in */
+
+void intaglio_guarded(intaglio_thread *t, int64_t step, intaglio_kernel kernel, void *const *buf, const int64_t *p,
+                      int64_t begin, int64_t end, char *scratch)
+{
+    guarded.thread = t;
+    guarded.step = step;
+    if (!setjmp(guarded.back)) kernel(buf, p, begin, end, scratch);
+}
+
+_Noreturn void intaglio_outside(const char *name, int64_t index, int64_t extent)
+{
+    fail(guarded.thread, INTAGLIO_OUTSIDE, guarded.step, (int64_t)(intptr_t)name, index, extent);
+    longjmp(guarded.back, 1);
+}
+
+#endif

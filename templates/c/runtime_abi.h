@@ -109,6 +109,7 @@ typedef struct intaglio_call {
 #define INTAGLIO_TERMINATED (-1)
 #define INTAGLIO_NO_MEMORY (-2)
 #define INTAGLIO_ABSURD_SIZE (-3)
+#define INTAGLIO_OUTSIDE (-5) /* report: the step, the name of a pointer in its kernel (const char *), index, elements */
 #define INTAGLIO_DEVICE (-4) /* report: the number of the launch, -1 for a copy, -2 for memory; what the device said */
 
 /* INTAGLIO_ABI of the model (pool.c). */
@@ -187,6 +188,16 @@ int32_t intaglio_barrier(intaglio_thread *t);
 /* Makes the run fail with a `status` other than 0; all threads stop at their next barrier (or return at once where all of
    them fail). The numbers go to call->report, for the message. The first failure counts. Returns 1. */
 int32_t intaglio_fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b);
+
+/* Calls a kernel for a part of step `step`. Where accesses are checked, one that is outside ends this call, and the run
+   fails. */
+#ifdef INTAGLIO_CHECKED
+typedef void (*intaglio_kernel)(void *const *restrict, const int64_t *restrict, int64_t, int64_t, char *restrict);
+void intaglio_guarded(intaglio_thread *t, int64_t step, intaglio_kernel kernel, void *const *buf, const int64_t *p,
+                      int64_t begin, int64_t end, char *scratch);
+#else
+#define intaglio_guarded(t, step, kernel, buf, p, begin, end, scratch) kernel(buf, p, begin, end, scratch)
+#endif
 
 /* Notes the time at which step `step` begins (thread 0 only, and only when profiling); the end is step = steps. */
 int64_t intaglio_nanoseconds(void);

@@ -167,7 +167,8 @@ def _printed(place: _Place | None, operand: Expr, holes: Holes) -> dict[str, str
         return None
     assert isinstance(operand, Load)
     return {
-        "start": f"{holes.buffer(operand.buffer)} + {holes.size(place.start)}",
+        "buffer": holes.buffer(operand.buffer),
+        "start": holes.size(place.start),
         "stride": holes.size(place.stride),
         "step": holes.size(place.step),
     }

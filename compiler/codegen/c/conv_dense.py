@@ -48,7 +48,10 @@ def scratch_bytes(body: Conv, target: Target) -> Size:
     """Bytes of scratch a thread needs: the table of pointers, then the patch, or zeros and where pixels start."""
     cut, size, in_c = _blocking(body, target), body.acc.itemsize, floor_div(extent(body.channel), body.groups)
     pitch = ceil_div(cut.block_pixels, cut.tile.mr) * cut.tile.mr
-    table = _cache_lines(prod(body.taps) * pitch * 8)
+    runs = prod(body.taps)
+    if cut.patch and body.dilations[-1] == 1:  # a row of taps is one
+        runs = prod(body.taps[:-1])
+    table = _cache_lines(runs * pitch * 8)
     if not cut.patch:
         return table + _cache_lines(in_c * size) + pitch * 20
     (td, th, tw), (dd, dh, dw) = spread(body.taps, 1), spread(body.dilations, 1)
@@ -127,8 +130,8 @@ def _needs_patch(body: Conv) -> bool:
     return isinstance(in_c, int) and in_c <= _FEW_CHANNELS and body.taps[-1] > 1 and body.dilations[-1] == 1
 
 
-def _x_row(body: Conv, plain: PlainInput | None, holes: Holes) -> str | None:
+def _x_row(body: Conv, plain: PlainInput | None, holes: Holes) -> dict[str, str] | None:
     """Start of a row of the input where rows are contiguous, so that memcpy can copy them."""
     if plain is None or body.groups != 1 or not known_eq(plain.strides[-1], extent(body.channel)):
         return None
-    return f"{holes.buffer(plain.buffer)} + {holes.size(plain.start)}"
+    return {"buffer": holes.buffer(plain.buffer), "start": holes.size(plain.start)}

@@ -82,6 +82,11 @@ def _float_literal(value: float, dtype: DType) -> str:
     return f"{np.float32(value)!s}f" if single else repr(value)
 
 
+def element_at(name: str, index: str) -> str:
+    """An element of what `name`, which has an EXTENT, points at (templates/c/bounds.h); a primary expression."""
+    return f"AT({name}, {index})"
+
+
 def _paren(text: Text, at_least: int) -> str:
     return text[0] if text[1] >= at_least else f"({text[0]})"
 
@@ -325,7 +330,7 @@ class Printer:
             assert self.local is not None
             return self.local(e), PRIMARY
         if isinstance(e, Load):
-            element: Text = (f"{self.buffers[e.buffer]}[{self.size(e.index)}]", PRIMARY)
+            element: Text = (element_at(self.buffers[e.buffer], self.size(e.index)), PRIMARY)
             if e.dtype == BOOL:
                 element = _infix("!=", element, ("0", PRIMARY))
             if e.mask is None:

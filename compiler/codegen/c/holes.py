@@ -12,7 +12,7 @@ from ...kernel.ir import Kernel, Stage
 from ...scalar.dim import Size, Symbol
 from ...scalar.dtype import DType
 from ...scalar.expr import Call, Expr, Local
-from .expr import PRIMARY, Functions, Printer, Scope, ctype, value_type
+from .expr import PRIMARY, Functions, Printer, Scope, ctype, element_at, value_type
 
 
 class Prelude:
@@ -36,12 +36,15 @@ class Holes:
         self.printer = Printer(self.functions, self.names, [f"b{i}" for i in range(len(kernel.params))])
 
     def declarations(self) -> list[str]:
-        """The parameters of the kernel's function as local names."""
+        """The parameters of the kernel's function as local names. Where accesses are checked, behind the buffers stand
+        their numbers of elements, and the bytes of scratch."""
         lines = [f"const int64_t n{i} = p[{i}];" for i in range(len(self.kernel.sizes))]
+        count = len(self.kernel.params)
         for i, param in enumerate(self.kernel.params):
             const = "" if param.written else "const "
-            lines.append(f"{const}{ctype(param.dtype)} *restrict b{i} = buf[{i}];")
-        return lines
+            pointer = f"{const}{ctype(param.dtype)} *restrict b{i} = buf[{i}];"
+            lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{count + i}]);")
+        return [*lines, f"EXTENT(scratch, (int64_t)buf[{2 * count}]);"]
 
     def buffer(self, number: int) -> str:
         return self.printer.buffers[number]
@@ -78,7 +81,8 @@ class Holes:
                 values[slot] = printer.temporary()
                 lines.append(f"const {value_type(value.dtype)} {values[slot]} = {text[0]};")
             else:
-                lines.append(f"{self.buffer(stage.store.buffer)}[{printer.size(stage.store.index)}] = {text[0]};")
+                element = element_at(self.buffer(stage.store.buffer), printer.size(stage.store.index))
+                lines.append(f"{element} = {text[0]};")
         return lines
 
     def stored(self, stage: Stage) -> DType:

@@ -28,7 +28,7 @@ from ...scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
 from ...target import Target
 from ..render import render
 from . import access
-from .expr import PRIMARY, Scope, Text, ctype, literal, value_type
+from .expr import PRIMARY, Scope, Text, ctype, element_at, literal, value_type
 from .holes import Holes, narrowed
 
 COLUMNS = 64  # accumulators of a block of columns: four vectors of f32 with AVX-512
@@ -83,9 +83,14 @@ def _rows(body: LoopNest) -> tuple[dict[int, Size], Size]:
     for slot, stage in enumerate(body.stages):
         if stage.store is None and stage.axes:
             offsets[slot] = end
-            count = prod(_greatest(_extent(s), body.outer) for s in stage.axes)
+            count = _points(stage, body.outer)
             end = end + ceil_div(count * stage.value.dtype.itemsize, _ALIGNMENT) * _ALIGNMENT
     return offsets, end
+
+
+def _points(stage: Stage, outer: Sequence[Symbol]) -> Size:
+    """The most points that the stage's axes have at any outer point."""
+    return prod(_greatest(_extent(s), outer) for s in stage.axes)
 
 
 def _greatest(extent: Size, outer: Sequence[Symbol]) -> Size:
@@ -127,15 +132,18 @@ class _Printer:
     def context(self) -> dict[str, object]:
         """What the template is rendered with."""
         outer = [(self._name(s, f"o{i}"), self.holes.size(_extent(s))) for i, s in enumerate(self.body.outer)]
-        rows = [
-            (value_type(self.body.stages[slot].value.dtype), f"s{slot}", self.printer.size(offset))
-            for slot, offset in self.offsets.items()
-        ]
+        rows = [self._row(slot, offset) for slot, offset in self.offsets.items()]
         stages = [self._stage(slot, stage) for slot, stage in enumerate(self.body.stages)]
         declarations = self.holes.declarations()
         return {
             "prelude": self.holes.prelude, "declarations": declarations, "outer": outer, "rows": rows, "stages": stages,
         }  # fmt: skip
+
+    def _row(self, slot: int, offset: Size) -> tuple[str, str, str, str]:
+        """Type, name, byte offset in scratch and number of elements of a stage's row."""
+        stage = self.body.stages[slot]
+        count = self.holes.size(_points(stage, self.body.outer))
+        return value_type(stage.value.dtype), f"s{slot}", self.printer.size(offset), count
 
     def _name(self, symbol: Symbol, name: str) -> str:
         self.printer.symbols[symbol] = name
@@ -143,8 +151,8 @@ class _Printer:
 
     def _local(self, e: Local) -> str:
         if e.slot in self.tiles:
-            return f"{self.tiles[e.slot]}[{self.printer.size(e.index)}]"
-        return f"s{e.slot}[{self.printer.size(e.index)}]" if e.slot in self.offsets else f"s{e.slot}"
+            return element_at(self.tiles[e.slot], self.printer.size(e.index))
+        return element_at(f"s{e.slot}", self.printer.size(e.index)) if e.slot in self.offsets else f"s{e.slot}"
 
     def _variable(self, symbol: Symbol) -> str:
         self.variables += 1
@@ -209,7 +217,7 @@ class _Printer:
             scope = self._scope(copy, copy.axes)
             (text,) = scope.add([load])
             inner: list[Item] = [f"{self.printer.node(copies[load], [])[0]} = {text[0]};"]
-            declared = f"{value_type(load.dtype)} {self.tiles[slot]}[{columns * (rows + 1)}];"
+            declared = _array(load.dtype, self.tiles[slot], columns * (rows + 1))
             items += [declared, *scope.lines[0], *self._nest(copy.axes, scope, inner, "omp simd")]
         return (replace(stage, value=rewrite(stage.value, copies.get)) if copies else stage), items
 
@@ -249,7 +257,7 @@ class _Printer:
         blocked = most is None or most > COLUMNS
         total = self.printer.size(_extent(last))
         acc, start, end = self.printer.temporary(), f"{column}b" if blocked else "0", f"{column}e"
-        element = f"{acc}[{column} - {start}]" if blocked else f"{acc}[{column}]"
+        element = element_at(acc, f"{column} - {start}" if blocked else column)
         (text,) = scope.add([stage.value])
         simd = "omp simd" if all(access.is_unit(stage, load.index, last) for load in access.loads(stage)) else ""
 
@@ -261,7 +269,7 @@ class _Printer:
         least = self.holes.functions.integer("min") if blocked else ""
         block: list[Item] = [
             f"const int64_t {end} = " + (f"{least}({start} + {COLUMNS}, {total});" if blocked else f"{total};"),
-            f"{value_type(dtype)} {acc}[{COLUMNS if blocked else max(most or 1, 1)}];",
+            _array(dtype, acc, COLUMNS if blocked else max(most or 1, 1)),
             over_columns([f"{element} = {literal(_identity(kind, dtype), dtype)[0]};"], "omp simd"),
             *self._nest(stage.reduce_axes, scope, [combine], depth=depth),
             over_columns([stored], "omp simd" if access.is_contiguous_store(stage, last) else ""),
@@ -330,7 +338,7 @@ class _Printer:
         return self.holes.functions.apply(Call("cast", (Var("a", source),), target), [text])
 
     def _element(self, store: Store) -> str:
-        return f"{self.printer.buffers[store.buffer]}[{self.printer.size(store.index)}]"
+        return element_at(self.printer.buffers[store.buffer], self.printer.size(store.index))
 
     def _assign(self, slot: int, stage: Stage, text: Text) -> str:
         """The statement that writes a stage's result."""
@@ -341,7 +349,12 @@ class _Printer:
         position: Size = 0
         for s in stage.axes:
             position = position * _extent(s) + s
-        return f"s{slot}[{self.printer.size(position)}] = {text[0]};"
+        return f"{element_at(f's{slot}', self.printer.size(position))} = {text[0]};"
+
+
+def _array(dtype: DType, name: str, count: int) -> str:
+    """The declaration of a local array."""
+    return f"{value_type(dtype)} {name}[{count}]; EXTENT({name}, {count});"
 
 
 def _identity(kind: str, dtype: DType) -> bool | int | float:

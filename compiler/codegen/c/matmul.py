@@ -134,24 +134,24 @@ def _row_start(body: Matmul) -> Size | None:
     return parts[1] if parts and parts[0] == 1 else None
 
 
-def _a_row(body: Matmul, holes: Holes) -> str | None:
+def _a_row(body: Matmul, holes: Holes) -> dict[str, str] | None:
     start = _row_start(body)
     if start is None:
         return None
     assert isinstance(body.a, Load)
-    return f"{holes.buffer(body.a.buffer)} + {holes.size(start)}"
+    return {"buffer": holes.buffer(body.a.buffer), "start": holes.size(start)}
 
 
 def _panel_in_place(body: Matmul) -> bool:
     return body.packed and _plain_load(body.b, body) is not None
 
 
-def _b_panel(body: Matmul, holes: Holes) -> str | None:
+def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
     """Start of a panel of packed B that is used where it is."""
     if not _panel_in_place(body):
         return None
     assert isinstance(body.b, Load)
-    return f"{holes.buffer(body.b.buffer)} + {holes.size(body.b.index)} + panel * K * NR"
+    return {"buffer": holes.buffer(body.b.buffer), "start": f"{holes.size(body.b.index)} + panel * K * NR"}
 
 
 def _b_in_panel(body: Matmul, nr: int) -> Expr:
@@ -176,19 +176,20 @@ def _b_lines(body: Matmul, along: Symbol, across: Symbol) -> tuple[Load, Size, S
     return load, lines[1], lines[0]
 
 
-def _b_rows(body: Matmul, holes: Holes) -> tuple[str, str] | None:
+def _b_rows(body: Matmul, holes: Holes) -> dict[str, str] | None:
     """B that may be read without a copy: where its row k = 0 has column n, and the distance of rows."""
     lines = _b_lines(body, body.n, body.k)
     if lines is None:
         return None
     load, start, stride = lines
-    return f"{holes.buffer(load.buffer)} + {holes.size(start + body.n)}", holes.size(stride)
+    return {"buffer": holes.buffer(load.buffer), "start": holes.size(start + body.n), "stride": holes.size(stride)}
 
 
-def _b_columns(body: Matmul, holes: Holes) -> tuple[str, str] | None:
+def _b_columns(body: Matmul, holes: Holes) -> dict[str, str] | None:
     """B whose columns are contiguous, to be transposed: where column n begins, and the distance of columns."""
     lines = _b_lines(body, body.k, body.n)
     if lines is None:
         return None
     load, start, stride = lines
-    return f"{holes.buffer(load.buffer)} + {holes.size(start + stride * body.n)}", holes.size(stride)
+    start = start + stride * body.n
+    return {"buffer": holes.buffer(load.buffer), "start": holes.size(start), "stride": holes.size(stride)}

@@ -217,7 +217,8 @@ class _Program:
         kernel = launch.kernel
         actual = dict(zip(kernel.sizes, launch.sizes))
         name = self.kernels[kernel].name
-        region = region_of(self.need(launch), self.bound)
+        need = self.need(launch)
+        region = region_of(need, self.bound)
         self.works.append(self.work(launch))
         self.names.append(name)
         return {
@@ -225,6 +226,7 @@ class _Program:
             "number": len(self.names) - 1,
             "kernel": name,
             "buffers": [self.address(b) for b in launch.buffers],
+            "extents": [self.text(s) for s in (*(self.program.buffers[b].size for b in launch.buffers), need)],
             "sizes": [self.text(s) for s in launch.sizes],
             "tasks": self.text(substitute(kernels.tasks(kernel, self.target), actual)),
             "grain": self.text(substitute(_grain(kernel), actual)),

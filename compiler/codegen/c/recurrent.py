@@ -132,4 +132,4 @@ def _gates_stride(body: Recurrent, target: Target) -> Size:
 
 def _peepholes(buffer: str) -> tuple[str, ...]:
     """What is added to the arguments of gates i, o and f."""
-    return tuple(f" + widen({buffer}[(direction * 3 + {i}) * H + j]) * c[j]" for i in range(3))
+    return tuple(f" + widen(AT({buffer}, (direction * 3 + {i}) * H + j)) * AT(c, j)" for i in range(3))

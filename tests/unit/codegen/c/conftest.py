@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from intaglio.compiler.codegen.c.build import TEMPLATES
 from intaglio.compiler.kernel.ir import Kernel
 from intaglio.compiler.scalar.dim import evaluate
 from intaglio.compiler.target import Target, target
 
 _FLAGS = [
     "-std=c11", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
-    "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-unused-variable",
+    "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-unused-variable", f"-I{TEMPLATES}",
 ]  # fmt: skip
 _GUARD = 64  # bytes beyond the scratch a kernel asked for, which it must leave alone
 

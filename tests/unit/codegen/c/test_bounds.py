@@ -1,0 +1,321 @@
+"""Checked accesses (templates/c/bounds.h): kernels that stay inside their buffers do not notice, and of one that has an
+element less, by its extent, each kind of kernel tells.
+
+The last element of every buffer is asked for wherever the case is known to use it: for loop nests and products by their
+interpreter, which raises IndexError for buffers that are cut off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import fuzz.test_loopnest as nests
+import numpy as np
+import pytest
+import unit.codegen.attentions as attentions
+import unit.codegen.convolutions as convolutions
+import unit.codegen.recurrences as recurrences
+import unit.codegen.sorts as sorts
+from native import COMPILERS, FLAGS
+from unit.codegen.c import test_matmul as matmuls
+
+from intaglio.compiler.codegen.c import attention, conv, conv_winograd, gemm, loopnest, matmul, recurrent, sort
+from intaglio.compiler.kernel import interp
+from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
+from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
+from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F16, F32, F64, I32, I64, DType
+from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
+from intaglio.compiler.target import target
+
+Array = np.ndarray[Any, Any]
+HANDMADE = Path(__file__).parents[3] / "handmade" / "guarded.c"
+
+
+@dataclass
+class Problem:
+    """A kernel on buffers, and the parameters of which it uses the last element."""
+
+    module: ModuleType
+    kernel: Kernel
+    arrays: Sequence[Array]
+    sizes: Sequence[int]
+    uses: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A kernel with checks, in machine code."""
+
+    library: ctypes.CDLL
+    problem: Problem
+
+    def __call__(self, extents: Sequence[int] | None = None, less_scratch: int = 0) -> tuple[str, int, int] | None:
+        """Runs all tasks; what was outside: the pointer's name, index and extent. extents: of the buffers."""
+        p, cpu = self.problem, target()
+        values = dict(zip(p.kernel.sizes, p.sizes, strict=True))
+        tasks = evaluate(p.module.tasks(p.kernel.body, cpu), values)
+        needed = evaluate(p.module.scratch_bytes(p.kernel.body, cpu), values)
+        memory = np.full(needed + 128, 0xFF, np.uint8)
+        scratch = memory.ctypes.data + -memory.ctypes.data % 64
+        told = [a.size for a in p.arrays] if extents is None else extents
+        buf = (ctypes.c_void_p * (2 * len(p.arrays) + 1))(
+            *(a.ctypes.data for a in p.arrays), *told, needed - less_scratch
+        )
+        sizes, report = (ctypes.c_int64 * max(len(p.sizes), 1))(*p.sizes), (ctypes.c_int64 * 3)()
+        function = ctypes.cast(self.library.kernel, ctypes.c_void_p)
+        ends = ctypes.c_int64(0), ctypes.c_int64(tasks), ctypes.c_void_p(scratch)
+        if self.library.guarded(function, buf, sizes, *ends, report):
+            return None
+        return ctypes.string_at(report[0]).decode(), report[1], report[2]
+
+    def scratch_bytes(self) -> int:
+        p = self.problem
+        values = dict(zip(p.kernel.sizes, p.sizes, strict=True))
+        return evaluate(p.module.scratch_bytes(p.kernel.body, target()), values)
+
+
+Compile = Callable[..., Checked]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    folder, libraries = tmp_path_factory.mktemp("checked"), {}
+
+    def compile(problem: Problem, compiler: str = "gcc") -> Checked:
+        text = problem.module.source(problem.kernel, "kernel", target())
+        key = text, compiler
+        if key not in libraries:
+            stem = folder / f"kernel{len(libraries)}"
+            stem.with_suffix(".c").write_text(text)
+            flags = [*FLAGS, "-DINTAGLIO_CHECKED", "-O1", "-fno-openmp-simd", f"{stem}.c", str(HANDMADE)]
+            subprocess.run([*COMPILERS[compiler], *flags, "-o", f"{stem}.so", "-lm"], check=True)
+            libraries[key] = ctypes.CDLL(f"{stem}.so")
+        return Checked(libraries[key], problem)
+
+    return compile
+
+
+def check(problem: Problem, compiled: Compile) -> None:
+    kernel = compiled(problem)
+    assert kernel() is None, "outside of what it was given"
+    extents = [a.size for a in problem.arrays]
+    for number in problem.uses:
+        less = [e - (i == number) for i, e in enumerate(extents)]
+        found = kernel(less)
+        assert found is not None, f"no access of the last element of buffer {number}"
+        assert (found[0], found[2]) == (f"b{number}", less[number])
+        assert found[1] >= less[number]
+    if kernel.scratch_bytes() and problem.uses:
+        # What templates ask for is all used, but for the alignment of its end; a nest has many short rows.
+        found = kernel(less_scratch=kernel.scratch_bytes() if problem.module is loopnest else 64)
+        assert found is not None and found[0] in ("scratch", "bytes")
+
+
+# -- loop nests ------------------------------------------------------------------------------------------------------
+
+
+def used(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> list[int]:
+    """The parameters whose last elements the kernel uses, as its interpreter has it, which looks at both sides of a
+    choice; C does not, so these are left out."""
+    found = []
+    for number in sorted(always(kernel)):
+        cut = [a.reshape(-1).copy()[: a.size - (i == number)] for i, a in enumerate(arrays)]
+        try:
+            interp.run(kernel, cut, sizes)
+        except IndexError:
+            found.append(number)
+    return found
+
+
+def always(kernel: Kernel) -> set[int]:
+    """The parameters that are written, or read other than on one side of a choice."""
+    assert isinstance(kernel.body, LoopNest)
+    found = {stage.store.buffer for stage in kernel.body.stages if stage.store}
+    for stage in kernel.body.stages:
+        lets = {let.symbol: let.value for let in stage.lets}
+        todo = [stage.value]
+        while todo:
+            e = todo.pop()
+            found |= {e.buffer} if isinstance(e, Load) else set()
+            todo += e.children[:1] if isinstance(e, Call) and e.prim == "select" else e.children
+            index = e.index if isinstance(e, (Load, Local)) else e.size if isinstance(e, Index) else 0
+            todo += [lets[s] for s in symbols(index) & lets.keys()]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_nests(seed: int, compiled: Compile) -> None:
+    nest = nests.Nest(random.Random(seed), points=1 << 12)
+    kernel = nests.blocked(nest) if seed % 10 == 9 else nest.kernel()
+    sizes = [nest.sizes[s] for s in kernel.sizes]
+    assert isinstance(kernel.body, LoopNest)
+    loops = [s for stage in kernel.body.stages for s in (*stage.axes, *stage.reduce_axes)]
+    runs = seed % 10 == 9 or all(nest.value(0 if s.extent is None else s.extent) for s in (*kernel.body.outer, *loops))
+    # What does not depend on a loop that never runs, C need not look at, and the interpreter does.
+    uses = used(kernel, nest.data, sizes) if runs else []
+    check(Problem(loopnest, kernel, nest.data, sizes, uses), compiled)
+
+
+N = Symbol("n")
+
+
+def nest(*stages: Stage, outer: tuple[Symbol, ...] = (), dtypes: Sequence[DType] = (F32, F32)) -> Kernel:
+    params = tuple(Param(d, N, i == len(dtypes) - 1) for i, d in enumerate(dtypes))
+    return Kernel(params, (N,), LoopNest(outer, stages))
+
+
+OUTER, EACH, R = Symbol("o", 0, N), Symbol("i", 0, N), Symbol("r", 0, N)
+LET, INDEX = Symbol("t"), Load(0, EACH, I64)
+WRONG: dict[str, tuple[Kernel, str, int]] = {  # each with the pointer, and an index
+    "a load beyond": (nest(Stage(Load(0, EACH + 1, F32), Store(1, EACH), (EACH,))), "b0", 10),
+    "a load before": (nest(Stage(Load(0, EACH - 1, F32), Store(1, EACH), (EACH,))), "b0", -1),
+    "a store beyond": (nest(Stage(Load(0, EACH, F32), Store(1, 2 * EACH), (EACH,))), "b1", 10),
+    "a store before": (nest(Stage(Load(0, EACH, F32), Store(1, EACH - 3), (EACH,))), "b1", -3),
+    "in outer loops": (nest(Stage(Load(0, OUTER + 5, F32), Store(1, OUTER)), outer=(OUTER,)), "b0", 10),
+    "bools": (nest(Stage(Load(0, EACH + 1, BOOL), Store(1, EACH), (EACH,)), dtypes=(BOOL, BOOL)), "b0", 10),
+    "half": (nest(Stage(Load(0, EACH + 1, F16), Store(1, EACH), (EACH,)), dtypes=(F16, F16)), "b0", 10),
+    "a reduction": (nest(Stage(Load(0, R + 1, F32), Store(1, 0), (), (R,), "add")), "b0", 10),
+    "a maximum": (nest(Stage(Load(0, R + 1, F32), Store(1, 0), (), (R,), "max")), "b0", 10),
+    "columns": (nest(Stage(Load(0, EACH + R, F32), Store(1, EACH), (EACH,), (R,), "add")), "b0", 10),
+    "a scan": (nest(Stage(Load(0, EACH + 1, F32), Store(1, EACH), (EACH,), scan="add")), "b0", 10),
+    "a combination": (nest(Stage(Load(0, EACH, F32), Store(1, EACH + 4, "add"), (EACH,))), "b1", 10),
+    "a row": (
+        nest(Stage(Load(0, EACH, F32), None, (EACH,)), Stage(Local(0, R + 1, F32), Store(1, R), (R,))), "s0", 10
+    ),
+    "an index from data": (
+        nest(
+            Stage(Load(1, LET, F32), Store(2, EACH), (EACH,), lets=(Let(LET, INDEX),)), dtypes=(I64, F32, F32)
+        ), "b1", 12345,
+    ),
+    "a masked load": (
+        nest(Stage(Load(0, EACH + 1, F32, Call("lt", (Load(1, EACH, F32), Const(2.0, F32)), BOOL), Const(0.0, F32)),
+                   Store(2, EACH), (EACH,)), dtypes=(F32, F32, F32)), "b0", 10,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_nests(name: str, compiler: str, compiled: Compile) -> None:
+    kernel, pointer, index = WRONG[name]
+    arrays: list[Array] = [np.ones(10, p.dtype.to_numpy()) for p in kernel.params]
+    arrays[0][7] = 12345 if arrays[0].dtype == np.int64 else 1
+    kept = [np.array([a, a]) for a in arrays]  # so that what lies behind is ours
+    problem = Problem(loopnest, kernel, [k[0] for k in kept], [10])
+    assert compiled(problem, compiler)() == (pointer, index, 10)
+    assert all((k[1] == a).all() for k, a in zip(kept, arrays)), "it wrote outside"
+
+
+def test_masked_loads_that_are_off_are_nowhere(compiled: Compile) -> None:
+    off = Call("lt", (Load(1, EACH, F32), Const(0.0, F32)), BOOL)
+    value: Expr = Load(0, EACH + 5, F32, off, Const(3.0, F32))
+    kernel = nest(Stage(value, Store(2, EACH), (EACH,)), dtypes=(F32, F32, F32))
+    arrays = [np.ones(10, np.float32) for _ in kernel.params]
+    assert compiled(Problem(loopnest, kernel, arrays, [10]))() is None
+    assert (arrays[2] == 3).all()
+
+
+# -- templates -------------------------------------------------------------------------------------------------------
+
+PRODUCTS = [{}, {"m": 2}, {"n": 64}, {"acc": F64}, {"acc": I32}, {"a_type": F16, "b_type": F16}]
+
+
+@pytest.mark.parametrize("b", ["packed", "rows", "columns"])
+@pytest.mark.parametrize("a", ["rows", "columns", "scaled"])
+@pytest.mark.parametrize("how", PRODUCTS, ids=str)
+def test_matmul(a: str, b: str, how: dict[str, Any], compiled: Compile) -> None:
+    case = replace(matmuls.Case(13, 70, 29, 1 if b == "packed" else 2, a, b), **how)
+    nr = gemm.choose_nr(case.n, case.acc, target()) if b == "packed" else 0
+    kernel = matmuls._kernel(case, nr)
+    sizes = [case.batch, case.m, case.n, case.k]
+    values = dict(zip(kernel.sizes, sizes))
+    arrays = [matmuls._random((evaluate(p.size, values),), p.dtype) for p in kernel.params]
+    uses = [0, 1, *([2] if a == "scaled" else []), 3, 4, 5]
+    if b == "packed":
+        if case.b_type and case.n % nr:  # panels are read in place, to their ends, but where they are converted
+            uses.remove(1)
+        arrays[1] = matmul.pack_b(arrays[1].reshape(case.k, case.n), nr)
+    check(Problem(matmul, kernel, arrays, sizes, uses), compiled)
+
+
+CONVOLUTIONS = {
+    **convolutions.SHAPES,
+    **{f"{name}, an expression": replace(convolutions.SHAPES[name], scaled=True) for name in ("3x3", "depthwise")},
+    **{f"{n}, {d}": replace(convolutions.SHAPES[n], dtype=d) for n in ("3x3", "depthwise") for d in (F64, I32)},
+    "3x3, half": replace(convolutions.SHAPES["3x3"], x_type=F16),
+    **{
+        f"winograd, {scaled=}": convolutions.Case((9, 7), 32, 70, (3, 3), winograd=True, scaled=scaled)
+        for scaled in (False, True)
+    },
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolution(name: str, compiled: Compile) -> None:
+    case = CONVOLUTIONS[name].filled()
+    facts = {"oc": case.groups * case.out_c, "groups": case.groups, "dtype": case.x_type or case.dtype}
+    nr = 0 if case.depthwise else conv.choose_nr(facts, target())
+    made = convolutions.problem(case, nr)
+    x, w, *others = made.buffers
+    if case.winograd:
+        w = conv_winograd.pack(w, nr)
+    elif case.depthwise:
+        w = np.ascontiguousarray(w.reshape(-1, w.shape[-1]))
+    else:
+        w = conv.pack_conv(w, case.groups, nr)
+    arrays = [x, w, *others, convolutions.random(made.exact.shape, case.dtype)]
+    one, ones = np.zeros(x.shape), np.ones(made.buffers[1].shape)
+    one.reshape(-1)[-1] = 1
+    reached = convolutions._exact(case, one, ones).any()  # with strides, no tap may meet the last pixel
+    taps = np.zeros(ones.shape)
+    taps[(-1,) * len(case.taps)] = 1  # nor the last tap any pixel
+    weighted = convolutions._exact(case, np.ones(x.shape), taps).any() or not case.depthwise
+    uses = [*[0] * bool(reached), *[1] * bool(weighted), *[2] * (case.scaled and bool(reached)), 3, 4, 5]
+    check(Problem(conv, made.kernel, arrays, made.sizes, uses), compiled)
+
+
+@pytest.mark.parametrize("case", attentions.CASES, ids=str)
+def test_attention(case: attentions.Case, compiled: Compile) -> None:
+    kernel, sizes = attentions.kernel_of(case)
+    arrays = attentions.arrays_of(case, np.random.default_rng())
+    last_key = case.causal is None or case.m - 1 + case.causal >= case.n - 1
+    uses = [0, *([1, 2] if last_key else []), 3, *([4] if case.mask and last_key else [])]
+    check(Problem(attention, kernel, arrays, sizes, uses), compiled)
+
+
+@pytest.mark.parametrize("case", recurrences.CASES, ids=str)
+def test_recurrent(case: recurrences.Case, compiled: Compile) -> None:
+    kernel, sizes = recurrences.kernel_of(case)
+    arrays = recurrences.arrays_of(case, np.random.default_rng())
+    if "lengths" in arrays:
+        arrays["lengths"][:] = case.time
+    uses = [i for i, name in enumerate(arrays) if not (name == "peephole" and case.input_forget)]
+    check(Problem(recurrent, kernel, [*arrays.values()], sizes, uses), compiled)
+
+
+@pytest.mark.parametrize("name", sorts.NUMERIC)
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (40, 40), (300, 5)])
+def test_sort(name: str, n: int, k: int, compiled: Compile) -> None:
+    case = sorts.Case(DTYPES[name], True, n, k)
+    kernel, sizes = sorts.kernel_of(case)
+    x = sorts.random(case, np.random.default_rng())
+    values = np.zeros((case.outer, k, case.inner), x.dtype)
+    check(Problem(sort, kernel, [x, values, np.zeros(values.shape, np.int64)], sizes, [0, 1, 2]), compiled)
+
+
+def test_without_checks_nothing_is_left_of_them(tmp_path: Path) -> None:
+    """The text that is compiled has the accesses alone."""
+    kernel, _ = attentions.kernel_of(attentions.CASES[0])
+    (tmp_path / "kernel.c").write_text(attention.source(kernel, "kernel", target()))
+    command = [*COMPILERS["gcc"], *FLAGS, "-E", "-P", "kernel.c"]
+    plain = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert "extent" not in plain and "intaglio" not in plain
+    checked = subprocess.run([*command, "-DINTAGLIO_CHECKED"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert checked.stdout.count("intaglio_inside") > 40
