@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Unsupported
-from ..graph.ir import RANDOM, Value, constant, reachable, track_content
+from ..graph.ir import RANDOM, Value, constant, reachable, subgraphs, track_content
 from ..scalar.dim import LEAST, Dim, Size, Symbol, prod, substitute, symbols
 from ..scalar.dtype import I64, DType
 
@@ -207,7 +207,9 @@ def fold(v: Value) -> Array | None:
     nodes = list(reachable([v]))
     known: dict[Value, Array] = {}
     for node in nodes:
-        if node.op.name == "input" or any(not isinstance(d, int) for o in node.outputs for d in o.shape):
+        if node.op.name == "input" or subgraphs(node):
+            return None
+        if any(not isinstance(d, int) for o in node.outputs for d in o.shape):
             return None
         if any(prod(o.shape) > FOLD_LIMIT for o in node.outputs if isinstance(prod(o.shape), int)):  # type: ignore[operator]
             return None

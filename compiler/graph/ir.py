@@ -241,8 +241,7 @@ def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
     for condition in demands(node):
         if condition.holds is False:
             raise ValueError(f"{op}: {condition.text}")
-    if rule.symbolic:
-        track_content(node)
+    track_content(node)
     return node.outputs
 
 
@@ -263,7 +262,10 @@ def input_value(name: str, shape: Sequence[Size], dtype: DType) -> Value:
 
 
 def track_content(node: Node) -> None:
-    """Computes the symbolic content of small integer outputs from the contents of the inputs, where all are known."""
+    """Computes the symbolic content of small integer outputs from the contents of the inputs, where all are known and
+    the operation is one that can."""
+    if not node.op.symbolic:
+        return
     out = node.outputs[0]
     if not (out.dtype.is_integer or out.dtype.kind == "b") or not all(isinstance(d, int) for d in out.shape):
         return

@@ -395,7 +395,7 @@ class _Lowering:
         out = node.outputs[0]
         acc = node.attrs["acc"].compute
         *batch_dims, rows, n_size = out.shape
-        k_size = a.shape[-1]
+        k_size = b.shape[-2] if isinstance(b.shape[-2], int) else a.shape[-1]  # the same, which is demanded
         n, k = Symbol("n", 0, n_size), Symbol("k", 0, k_size)
         shared = all(d == 1 for d in b.shape[:-2])
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..graph.interp import sizes_in
-from ..graph.ir import Array, Graph, Node, Value, constant, make, rewrite, size_value
+from ..graph.ir import Array, Graph, Node, Value, constant, make, rewrite, size_value, subgraphs
 from ..scalar import prims
 from ..scalar.dim import Dim, Size, prod, symbols
 from ..scalar.dtype import I64
@@ -70,7 +70,7 @@ class _Folder:
 
     def computed(self, node: Node) -> list[Value] | None:
         arrays = [self._array(v) for v in node.inputs]
-        if not arrays or any(a is None for a in arrays) or sizes_in(node.attrs):
+        if not arrays or any(a is None for a in arrays) or sizes_in(node.attrs) or subgraphs(node):
             return None
         inputs: list[Array] = [a for a in arrays if a is not None]
         if not self._affordable(node, inputs):

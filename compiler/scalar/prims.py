@@ -154,7 +154,7 @@ def _is_float(a: Any) -> bool:
 
 def _decided(question: Callable[..., bool | None]) -> Callable[..., Any]:
     def decide(a: Any, b: Any) -> bool:
-        answer = (a == b) if isinstance(a, bool) else question(a, b)
+        answer = question(a, b)
         if answer is None:
             raise TypeError(f"whether {a} compares to {b} is not known")
         return answer
@@ -426,7 +426,7 @@ _ROWS = [
     Prim("le", 2, _compare(np.less_equal, _symbolic_le), {"fiub": "<="}, "{0} <= {1}", "fiub", "bool", symbolic=True),
     Prim("and", 2, np.logical_and, {"b": "&"}, "{0} & {1}", "b", symbolic=True, identity=lambda _: True),
     Prim("or", 2, np.logical_or, {"b": "|"}, "{0} | {1}", "b", symbolic=True, identity=lambda _: False),
-    Prim("xor", 2, np.logical_xor, {"b": "^"}, "{0} ^ {1}", "b", symbolic=True, identity=lambda _: False),
+    Prim("xor", 2, np.not_equal, {"b": "^"}, "{0} ^ {1}", "b", symbolic=True, identity=lambda _: False),
     Prim("not", 1, np.logical_not, {"b": "!"}, "~{0}", "b", symbolic=True),
     Prim("isnan", 1, np.isnan, {"f": "a != a"}, "{0} != {0}", "f", "bool"),
     Prim("isinf", 1, np.isinf, {"f": "__builtin_fabs{f}(a) == __builtin_inf()"}, "tl.abs({0}) == float('inf')", "f", "bool"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import GraphProto, NodeProto, TensorProto, helper
@@ -270,3 +271,32 @@ def test_a_loop_without_end_is_terminated() -> None:
         mine.run(None, {"x": np.ones((2, 2), np.float32), "c": np.array(True)}, options)
     assert 0.2 < time.monotonic() - start < 10
     assert mine.run(None, {"x": np.ones((2, 2), np.float32), "c": np.array(False)})[0].shape == (2, 2)
+
+
+@pytest.mark.parametrize("consumer", [
+    node("NonZero", ["s"], ["y"]),
+    node("Reshape", ["x", "s"], ["y"]),
+    node("Expand", ["x", "s"], ["y"]),
+    node("Tile", ["x", "s"], ["y"]),
+    node("ConstantOfShape", ["s"], ["y"]),
+    node("Gather", ["x", "s"], ["y"]),
+], ids=lambda n: n.op_type)  # fmt: skip
+@pytest.mark.parametrize("fed", ["m", "s0", ""], ids=["trips", "state", "nothing"])
+def test_sizes_that_a_loop_computes(consumer: NodeProto, fed: str) -> None:
+    """Of constants, of an input, for a number of trips that is given or that data decides."""
+    body = graph(
+        [node("Less", ["i", "limit"], ["go"]), node("Neg", ["s_in"], ["n"]), node("Neg", ["n"], ["s_out"])],
+        [("i", I64, []), ("c", B, []), ("s_in", I64, [1])], [("go", B, []), ("s_out", I64, [1])],
+    )  # fmt: skip
+    arrays = {"m": np.asarray(3), "s0": np.array([consumer.op_type != "Gather"], np.int64), "limit": np.asarray(5)}
+    constants = [
+        node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.asarray(value), name))
+        for name, value in arrays.items() if name != fed
+    ]  # fmt: skip
+    inputs: list[Info] = [("x", F, [1, 1])] + ([(fed, I64, list(arrays[fed].shape))] if fed else [])
+    if consumer.op_type == "Tile":
+        inputs[0] = ("x", F, [1])
+    kind = I64 if consumer.op_type == "NonZero" else F
+    data = model([*constants, node("Loop", ["m", "", "s0"], ["s"], body=body), consumer], inputs, {"y": kind})
+    feeds = {"x": np.ones([1] * len(inputs[0][2]), np.float32)}
+    compare(data, [{**feeds, **({fed: arrays[fed]} if fed else {})}])

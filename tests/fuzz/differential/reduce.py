@@ -25,6 +25,8 @@ SECONDS = 60.0  # for one case
 def reduce(case: Case, outcome: Outcome, seconds: float = SECONDS) -> tuple[Case, Outcome]:
     """The smallest case found in this time, and how it ends."""
     end = time.monotonic() + seconds
+    if outcome.output:
+        case = _pruned(case, outputs=[outcome.output, *(name for name in case.outputs if name != outcome.output)])
     changed = True
     while changed and time.monotonic() < end:
         changed = False

@@ -5,6 +5,7 @@ In: a `Case`. Out: an `Outcome`. Crashes and hangs are the pool's to notice.
 
 from __future__ import annotations
 
+import faulthandler
 import re
 from dataclasses import dataclass
 
@@ -47,12 +48,13 @@ class Outcome:
 
 def attempt(seed: int) -> Outcome:
     """Grows a model of a seed, and tries it."""
-    tally: dict[str, int] = {}
+    faulthandler.dump_traceback_later(SECONDS - 2)  # says on stderr where it hangs
     try:
-        case = grow(seed, tally)
+        return judged(grow(seed))
     except Rejected as reason:
         return Outcome(seed, NOTHING, str(reason))
-    return judged(case)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def judged(case: Case) -> Outcome:

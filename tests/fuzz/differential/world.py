@@ -231,6 +231,10 @@ class World:
         names = [self.name("v") for _ in range(outputs)]
         if domain == "" and not since(op, self.opset):
             raise Rejected(f"{op} is not in opset {self.opset}")
+        for i, name in enumerate(inputs):
+            array = self.array(name) if name else []
+            if not isinstance(array, list) and array.dtype not in allowed_types(op, i, domain, self.opset):
+                raise Rejected(f"{op} does not take {array.dtype} in opset {self.opset}")
         node = helper.make_node(op, inputs, names, domain=domain, **attributes)
         made = judge.step(node, self.values, self.opset, self.numbers)
         for value in made.values():
@@ -312,7 +316,7 @@ def allowed_types(op: str, i: int, domain: str, opset: int) -> tuple[np.dtype, .
     if not since(op, opset, domain):
         raise Rejected(f"{op} is not in opset {opset}")
     schema = onnx.defs.get_schema(op, opset, domain)
-    names = schema.inputs[i].types
+    names = schema.inputs[min(i, len(schema.inputs) - 1)].types
     return tuple(t for t in ALL if f"tensor({ONNX_NAMES.get(t, t.name)})" in names)
 
 

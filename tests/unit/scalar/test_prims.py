@@ -323,3 +323,15 @@ def test_constants_are_exact_in_c() -> None:
     for value in (0.1, 1e-45, 3.4028235e38, -1.1754944e-38, np.inf, -np.inf, -0.0, 16777216.0):
         got = run_c(Var("x0", F32) * 0.0 + Const(value, F32), [one])[0]
         assert got == np.float32(value)
+
+
+@pytest.mark.parametrize("row", [row for row in prims.TABLE.values() if row.symbolic and row.result != "given"],
+                         ids=lambda row: row.name)  # fmt: skip
+def test_symbolic_rows_take_numbers(row: prims.Prim) -> None:
+    """Contents are object arrays, also where all of them are plain numbers: they mean the same as these."""
+    for kind in set("ib") & set(row.kinds):
+        a, b = (np.array(v, np.int64) if kind == "i" else np.array(v) > 1 for v in ([7, -3, 5, 1], [1, 2, 5, 3]))
+        args = [np.array([True, False, True, False]), a, b] if row.name == "select" else [a, b][: row.arity]
+        wanted = prims.evaluate(row.name, args)
+        got = prims.evaluate(row.name, [arg.astype(object) for arg in args])
+        np.testing.assert_array_equal(got.astype(wanted.dtype), wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from ..world import BOOL, FLOATS, I64, INTS, World, since
+from ..world import BOOL, F32, FLOATS, I64, INTS, World, since
 from .table import generator, named
 
 
@@ -391,7 +391,8 @@ def sequences(w: World, op: str) -> None:
         split = ["", w.ints(w.rng.randint(1, 3)), w.ints([1, size - 1] if size > 1 else [size])][kind]
         s = w.emit(op, [x, split], axis=axis, **w.some(0.5 if kind == 0 else 0, keepdims=w.rng.choice((0, 1))))[0]
     elif op == "SequenceEmpty":
-        s = w.emit(op, [], dtype=int(helper.np_dtype_to_tensor_dtype(a.dtype)))[0]
+        a = w.array(x := w.tensor([F32], low=1, high=3))
+        s = w.emit(op, [], **w.some(0.5, dtype=TensorProto.FLOAT))[0]
         s = w.emit("SequenceInsert", [s, x])[0]
     else:
         s = w.emit("SequenceConstruct", parts)[0]
