@@ -1,0 +1,56 @@
+"""Sizes of inputs that are named in the model, though its constants say what they have to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+import intaglio
+
+# operator, the shape of x, the shapes of its constants, attributes
+CASES: list[tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]] = [
+    ("MatMul", (3, 5), [(5, 4)], {}),
+    ("MatMul", (2, 3, 5), [(5, 17)], {}),
+    ("MatMul", (5,), [(5, 4)], {}),
+    ("MatMul", (2, 3, 5), [(2, 5, 4)], {}),
+    ("Gemm", (3, 5), [(5, 4), (4,)], {}),
+    ("Gemm", (5, 3), [(5, 4), (3, 4)], {"transA": 1}),
+    ("Gemm", (3, 5), [(4, 5)], {"transB": 1}),
+    ("Conv", (2, 4, 7, 7), [(6, 4, 3, 3), (6,)], {}),
+    ("Conv", (2, 4, 7, 7), [(4, 1, 3, 3)], {"group": 4}),
+    ("Conv", (2, 4, 7), [(6, 2, 3)], {"group": 2}),
+    ("ConvTranspose", (2, 4, 5, 5), [(4, 3, 2, 2)], {"strides": [2, 2]}),
+    ("RNN", (3, 2, 5), [(1, 4, 5), (1, 4, 4)], {"hidden_size": 4}),
+    ("LSTM", (3, 2, 5), [(1, 16, 5), (1, 16, 4), (1, 32)], {"hidden_size": 4}),
+    ("GRU", (3, 2, 5), [(2, 12, 5), (2, 12, 4)], {"hidden_size": 4, "direction": "bidirectional"}),
+    ("LayerNormalization", (3, 5), [(5,), (5,)], {}),
+    ("InstanceNormalization", (2, 4, 6), [(4,), (4,)], {}),
+    ("PRelu", (2, 4, 6), [(4, 1)], {}),
+    ("Add", (2, 5), [(5,)], {}),
+]
+
+
+@pytest.mark.parametrize("op, shape, constants, attributes", CASES)
+def test_constants_tell_the_size(op: str, shape: Any, constants: Any, attributes: Any) -> None:
+    """Each axis of the input is named, one at a time and all of them."""
+    rng = np.random.default_rng(0)
+    weights = {f"w{i}": rng.standard_normal(s, np.float32) for i, s in enumerate(constants)}
+    x = rng.standard_normal(shape, np.float32)
+    for named in [*({i} for i in range(len(shape))), set(range(len(shape)))]:
+        dims = [f"n{i}" if i in named else size for i, size in enumerate(shape)]
+        graph = helper.make_graph(
+            [helper.make_node(op, ["x", *weights], ["y"], **attributes)], "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [onnx.numpy_helper.from_array(w, name) for name, w in weights.items()],
+        )  # fmt: skip
+        opsets = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+        (wanted,) = onnxruntime.InferenceSession(model).run(None, {"x": x})
+        (got,) = intaglio.InferenceSession(model).run(None, {"x": x})
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
