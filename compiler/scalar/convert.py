@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dim import LEAST, Dim, Size, known_eq, lower_bound, upper_bound
-from .dtype import BOOL, F32, I32, U8, U16, DType
+from .dtype import BOOL, F32, F64, I32, U8, U16, DType, from_numpy
 from .expr import Call, Const, Expr, Var
 
 Array = npt.NDArray[Any]
@@ -42,8 +42,24 @@ def _cast(x: Array, dtype: DType, saturate: bool) -> Array:
     if dtype.is_integer:
         return _to_integer(source, dtype) if source.dtype.kind == "f" else _wrapped(source, dtype)
     if dtype.is_float and dtype.bits < 32:  # by way of f32
-        source = source.astype(np.float32)
+        source = _to_odd_f32(source)
     return _to_float8(source, dtype, saturate) if dtype.bits == 8 else source.astype(target)
+
+
+def _to_odd_f32(x: Array) -> Array:
+    """Numbers as f32 that round to a narrower type as they do themselves (`to_odd_f32`)."""
+    near = np.asarray(x).astype(np.float32)
+    if not _loses_digits(from_numpy(x.dtype)):
+        return near
+    back = near.astype(x.dtype) if x.dtype.kind == "f" else _to_integer(near, from_numpy(x.dtype))
+    bits = near.view(np.int32)
+    bits = bits - np.where(x < 0, back < x, back > x).astype(np.int32)
+    return (bits | (back != x).astype(np.int32)).view(np.float32)
+
+
+def _loses_digits(dtype: DType) -> bool:
+    """Whether f32 does not hold every number of a type."""
+    return dtype == F64 or (dtype.is_integer and dtype.bits >= 32)
 
 
 def _widened(x: Array) -> Array:
@@ -144,7 +160,23 @@ def narrow_cast(source: DType, target: DType, saturate: bool) -> Expansion:
     if source == F32:
         return (formal,), _narrow(formal, target, saturate)
     name = "cast" if saturate else "cast_unsaturated"
-    return (formal,), Call(name, (Call("cast", (formal,), F32),), target)
+    return (formal,), Call(name, (to_odd_f32(formal),), target)
+
+
+def to_odd_f32(x: Expr) -> Expr:
+    """A number as an f32 on its way to a narrower float: where it is not an f32 itself, the one of its two neighbours
+    whose last bit is odd. Rounding that is rounding the number once (Boldo and Melquiond, "When double rounding is
+    odd", 2005)."""
+    near = Call("cast", (x,), F32)
+    if not _loses_digits(x.dtype):
+        return near
+    back, zero = Call("cast", (near,), x.dtype), Const(0.0 if x.dtype.is_float else 0, x.dtype)
+    away: Expr = Call("lt", (x, back), BOOL)
+    if x.dtype.kind != "u":
+        away = _if_bool(Call("lt", (x, zero), BOOL), Call("lt", (back, x), BOOL), away)
+    one, inexact = Call("cast", (away,), I32), Call("cast", (Call("ne", (back, x), BOOL),), I32)
+    bits = Call("bit_or", (Call("sub", (_bits(near), one), I32), inexact), I32)
+    return Call("bitcast", (bits,), F32)
 
 
 # The primitive that rounds an f32 to a narrow float and leaves it an f32.
@@ -243,6 +275,10 @@ def _integer(name: str, a: Expr, b: int) -> Expr:
 
 def _if(c: Expr, a: Expr, b: Expr) -> Expr:
     return Call("select", (c, a, b), b.dtype)
+
+
+def _if_bool(c: Expr, a: Expr, b: Expr) -> Expr:
+    return Call("or", (Call("and", (c, a), BOOL), Call("and", (Call("not", (c,), BOOL), b), BOOL)), BOOL)
 
 
 def _bits(x: Expr) -> Expr:

@@ -289,8 +289,11 @@ class Printer:
             return self.name(f"{text} != 0", axes)
         if source.kind == "f" and target.is_integer:
             return self.name(_saturated(text, source, target), axes)
-        if source == F64 and target.is_float and target.bits == 16:
-            text = f"{text}.to(tl.float32)"
+        if target.is_float and target.bits == 16:
+            formal = Var("x", source)
+            odd = convert.to_odd_f32(formal)
+            if odd != Call("cast", (formal,), F32):
+                text = f"{self.functions.of_expression(f'odd_{source}', (formal,), odd)}({text})"
         value = self.name(f"{text}.to({value_type(target)})", axes)
         return self.name(_low_bits(value.text, target), axes) if target.name[1:] in ("2", "4") else value
 

@@ -171,14 +171,22 @@ def cast_to(x: Value, dtype: DType, saturate: int = 1, round_mode: str = "up") -
 
 
 def _power_of_two(x: Value, dtype: DType, saturate: int, round_mode: str) -> Value:
-    """To f8e8m0, which is an exponent alone: the f32 exponent, one more where the mantissa rounds it up."""
-    if x.dtype.bits > 32 or not x.dtype.is_float or not saturate or round_mode not in ("up", "down", "nearest"):
-        raise Unsupported(f"casts from {x.dtype} to {dtype} with round_mode={round_mode}, saturate={saturate}")
-    wide = x.cast(F32)
-    bits = wide.map("abs").map("bitcast", dtype=I32)
-    carry = {"up": 0x7FFFFF, "down": 0, "nearest": 0x400000}[round_mode]
-    exponent = (bits + carry).map("shr", 23).map("min", 254)
-    return wide.map("isnan").select(255, exponent).cast(U8).map("bitcast", dtype=dtype)
+    """To f8e8m0, which is an exponent alone, that of the power of two which the number is rounded to.
+
+    The least power, 2**-127, stands for 0 and for negative numbers; the greatest for what is beyond it. Where that does
+    not saturate, all but negative numbers are NaN then."""
+    if round_mode not in ("up", "down", "nearest"):
+        raise ValueError(f"there is no round_mode '{round_mode}'")
+    # Scaled up so that no power of two is a denormal, in f64, whose exponent then is the code and some more.
+    wide = x.cast(F64)
+    scaled = wide.map("max", 0.0) * 2.0**64
+    carry = {"up": (1 << 52) - 1, "down": 0, "nearest": 1 << 51}[round_mode]
+    code = (scaled.map("bitcast", dtype=I64) + carry).map("shr", 52) - (1023 + 64 - 127)
+    inside = code.map("max", 0).map("min", 254)
+    if not saturate:
+        outside = (wide >= 0.0).map("and", (code > 254).map("or", wide < 2.0**-127))
+        inside = outside.select(255, inside)
+    return wide.map("isnan").select(255, inside).cast(U8).map("bitcast", dtype=dtype)
 
 
 @onnx_op("Cast", since=6)

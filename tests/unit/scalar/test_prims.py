@@ -269,6 +269,40 @@ def test_unsaturated_casts_in_c() -> None:
             np.testing.assert_array_equal(got, want, err_msg=str(target))
 
 
+def between(target: DType) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All neighbours among the positive numbers of a narrow float, and what lies halfway, in f64, which is exact."""
+    codes = np.arange(1 << min(target.bits, 16), dtype=np.uint16).astype(f"uint{target.bits}")
+    values = codes[: 16 if target.name == "f4e2m1" else None].view(target.to_numpy()).astype(np.float64)
+    values = values[: len(values) // 2]
+    values = values[np.isfinite(values)]
+    return values[:-1], values[1:], (values[:-1] + values[1:]) / 2
+
+
+NARROW = [DTYPES[n] for n in ("f16", "bf16", "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f4e2m1")]
+
+
+@pytest.mark.parametrize("target", NARROW, ids=str)
+def test_casts_round_once(target: DType) -> None:
+    """Numbers as near to the middle of two neighbours as f64 and wide integers can be, which f32 cannot."""
+    low, high, middle = between(target)
+    even = np.where(np.arange(len(low)) % 2 == 0, low, high)
+    x = np.concatenate([np.nextafter(middle, 0), middle, np.nextafter(middle, np.inf)])
+    want = np.concatenate([low, even, high])
+    _check_casts(target, np.concatenate([x, -x]), np.concatenate([want, -want]))
+    for source in (np.int32, np.uint32, np.int64, np.uint64):
+        whole = (middle == np.floor(middle)) & (middle < float(np.iinfo(source).max) / 2) & (low >= 1 << 8)
+        at = middle[whole].astype(source)
+        one = np.array(1, source)
+        _check_casts(target, np.concatenate([at - one, at, at + one]), np.concatenate([low[whole], even[whole], high[whole]]))
+
+
+def _check_casts(target: DType, x: np.ndarray, want: np.ndarray) -> None:
+    if x.size:
+        cast = prims.call("cast", *variables(DTYPES[_name(x)], 1), dtype=target)
+        for got in (prims.evaluate("cast", [x], target), run_c(cast, [x])):
+            np.testing.assert_array_equal(got.astype(np.float64), want, f"{x.dtype} to {target}")
+
+
 def test_saturation() -> None:
     x = np.array([np.inf, -np.inf, 1e9, -1e9, np.nan], np.float32)
     assert prims.evaluate("cast", [x], DTYPES["f8e4m3fn"]).astype(np.float32).tolist()[:4] == [448, -448, 448, -448]
