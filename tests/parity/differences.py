@@ -74,10 +74,6 @@ DIFFERENT = [
         "the cases of ONNX's own suite ask for it",
     ),
     Difference(
-        "casts of negative numbers to float8e8m0, which has none", "2**-127", "2**-127; with `saturate=0`, too",
-        "undefined in ONNX",
-    ),
-    Difference(
         "casts of double to float16, bfloat16 and float8", "rounded to float first", "rounded once",
         "what lies just beside the middle of two neighbours goes to the nearer one",
     ),

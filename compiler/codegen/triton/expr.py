@@ -23,7 +23,7 @@ from ...errors import Unsupported
 from ...kernel.ir import Let
 from ...scalar import convert, prims
 from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, symbols
-from ...scalar.dtype import BOOL, F32, F64, DType
+from ...scalar.dtype import BOOL, F32, DType
 from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var, walk
 
 Axes = frozenset[int]

@@ -293,7 +293,8 @@ def test_casts_round_once(target: DType) -> None:
         whole = (middle == np.floor(middle)) & (middle < float(np.iinfo(source).max) / 2) & (low >= 1 << 8)
         at = middle[whole].astype(source)
         one = np.array(1, source)
-        _check_casts(target, np.concatenate([at - one, at, at + one]), np.concatenate([low[whole], even[whole], high[whole]]))
+        want = np.concatenate([low[whole], even[whole], high[whole]])
+        _check_casts(target, np.concatenate([at - one, at, at + one]), want)
 
 
 def _check_casts(target: DType, x: np.ndarray, want: np.ndarray) -> None:
