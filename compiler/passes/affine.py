@@ -1,17 +1,23 @@
 """Scales into weights: a per-channel factor after a convolution or matmul is multiplied into its weights.
 
 Needs: channels-last convolutions (`layout`). Ensures: conv(x, w) * c is conv(x, w * c), also with a bias between, for
-constant w and c: so batch normalisation costs nothing. Rounding changes as in every engine that does this. The new
-weights are operations on constants; they are computed when the artifact is written.
+constant w and c: so batch normalisation costs nothing. Rounding changes as in every engine that does this. Infinities
+and NaN do not: a factor stays outside that is 0, infinite, NaN or so large or small that sums could overflow with or
+without it alone, and so does one with which a weight would vanish or overflow. The new weights are operations on
+constants; they are computed when the artifact is written.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from ..graph.interp import sizes_in
-from ..graph.ir import Graph, Node, Value, rewrite
+from ..graph.ir import Array, Graph, Node, Value, rewrite
 from .views import reshape
+
+_LEAST, _GREATEST = 2.0**-32, 2.0**32  # of factors
 
 
 def run(graph: Graph) -> Graph:
@@ -32,6 +38,8 @@ class _Scales:
         if node.attrs["prim"] == "mul" and x.node in self.constant:
             x, factor = factor, x
         if factor.node not in self.constant or not x.dtype.is_float or x.shape != node.outputs[0].shape:
+            return None
+        if not _is_moderate(_array(factor)):
             return None
         scaled = self.scaled(x, node.attrs["prim"], factor)
         return None if scaled is None else [scaled]
@@ -55,17 +63,32 @@ class _Scales:
         per_channel = _per_channel(factor, x)
         if per_channel is None or weights.node not in self.constant or weights.dtype != x.dtype:
             return None
-        return x.node.with_inputs([x.node.inputs[0], self.product(weights, prim, per_channel)]).outputs[0]
+        made = self.product(weights, prim, per_channel)
+        return None if made is None else x.node.with_inputs([x.node.inputs[0], made]).outputs[0]
 
     def term(self, v: Value, total: Value, prim: str, factor: Value) -> Value | None:
         if v.node in self.constant:
             return self.product(v, prim, factor)
         return self.scaled(v, prim, factor) if v.shape == total.shape else None
 
-    def product(self, v: Value, prim: str, factor: Value) -> Value:
+    def product(self, v: Value, prim: str, factor: Value) -> Value | None:
+        """A constant times (or by) a factor; None where a number of it would vanish or overflow."""
         made = v.map(prim, factor)
+        old, new = _array(v), _array(made)
+        if not (np.isfinite(new).all() and ((new == 0) == (old == 0)).all()):
+            return None
         self.constant.add(made.node)
         return made
+
+
+def _array(v: Value) -> Array:
+    """The data of a value over constants alone."""
+    return v.data if v.data is not None else v.node.op.evaluate([_array(u) for u in v.node.inputs], v.node.attrs)[0]
+
+
+def _is_moderate(factor: Array) -> bool:
+    magnitude = np.abs(factor.astype(np.float64))
+    return bool(((magnitude >= _LEAST) & (magnitude <= _GREATEST)).all())
 
 
 def _per_channel(factor: Value, x: Value) -> Value | None:

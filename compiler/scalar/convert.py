@@ -54,7 +54,7 @@ def _to_odd_f32(x: Array) -> Array:
     back = near.astype(x.dtype) if x.dtype.kind == "f" else _to_integer(near, from_numpy(x.dtype))
     bits = near.view(np.int32)
     bits = bits - np.where(x < 0, back < x, back > x).astype(np.int32)
-    return (bits | (back != x).astype(np.int32)).view(np.float32)
+    return np.asarray(bits | (back != x).astype(np.int32)).view(np.float32)
 
 
 def _loses_digits(dtype: DType) -> bool:
