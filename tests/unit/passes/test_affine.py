@@ -59,4 +59,5 @@ def test_weights_that_would_vanish_or_overflow(check: Any, ops: Any) -> None:
         large = constant((RNG.standard_normal((4, 5)) * scale).astype(np.float32))
         assert ops(affine.run(Graph([x], [x.matmul(large) * factor], ["y"]))) == ["matmul", "mul"]
         bias = constant(np.full(5, scale, np.float32))
-        assert ops(affine.run(Graph([x], [(x.matmul(weights(4, 5)) + bias) * factor], ["y"]))) == ["matmul", "add", "mul"]
+        biased = (x.matmul(weights(4, 5)) + bias) * factor
+        assert ops(affine.run(Graph([x], [biased], ["y"]))) == ["matmul", "add", "mul"]
