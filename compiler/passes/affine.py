@@ -63,8 +63,8 @@ class _Scales:
         per_channel = _per_channel(factor, x)
         if per_channel is None or weights.node not in self.constant or weights.dtype != x.dtype:
             return None
-        made = self.product(weights, prim, per_channel)
-        return None if made is None else x.node.with_inputs([x.node.inputs[0], made]).outputs[0]
+        scaled = self.product(weights, prim, per_channel)
+        return None if scaled is None else x.node.with_inputs([x.node.inputs[0], scaled]).outputs[0]
 
     def term(self, v: Value, total: Value, prim: str, factor: Value) -> Value | None:
         if v.node in self.constant:
