@@ -150,14 +150,14 @@ class _Importer:
         self.nodes([numbered(node, words) for node in graph.nodes if first_output(node) not in maps], scope)
         outputs: dict[str, Value] = {}
         for name, type in graph.outputs.items():
-            source, _ = maps.get(name, (name, None))
+            source, labels = maps.get(name, (name, None))
             if source not in scope:
                 raise Fail(f"This is an invalid model. Graph output ({name}) does not exist in the graph.")
             made = scope.get(source)
             if isinstance(made, Value):
                 if name not in words:
                     _check_output(name, type, made, graph)
-                outputs[name] = made
+                outputs[name] = made if labels is None else _columns(made, len(labels))
             elif isinstance(made, list) and made:
                 outputs.update((part(name, index), value) for index, value in enumerate(made))
             elif made is not BROKEN:
@@ -357,6 +357,17 @@ def _check_size(value: Value) -> None:
         raise ValueError(f"the shape {list(value.shape)} has a negative dimension")
     if 0 not in fixed and math.prod(fixed) > MAX_ELEMENTS:
         raise ValueError(f"a tensor of the shape {list(value.shape)} is larger than any memory")
+
+
+def _columns(value: Value, labels: int) -> Value:
+    """What a ZipMap makes maps of: [N, labels], or [labels]. Raises InvalidArgument for other shapes."""
+    if value.rank not in (1, 2):
+        raise InvalidArgument(f"Zipmap only supports 1D or 2D inputs, not {list(value.shape)}")
+    text = f"Input features_per_batch[{value.shape[-1]}] != number of classlabels[{labels}]"
+    try:
+        return value.ensure_shape(*value.shape[:-1], labels, text=text)
+    except ValueError as e:
+        raise InvalidArgument(str(e)) from e
 
 
 def _check_output(name: str, type: Type, value: Value, graph: GraphDef) -> None:

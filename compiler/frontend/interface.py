@@ -89,10 +89,10 @@ def zipped(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]:
 def worded(graph: GraphDef) -> dict[str, list[str]]:
     """Outputs of the graph that are labels of a classifier, as words: the table of these.
 
-    The classifier then gives numbers, and the runtime looks them up."""
+    The classifier then gives numbers, and the runtime looks them up. A classifier of one label gives 0 and 1."""
     read = {name for node in graph.nodes for name in node.inputs}
     return {
-        node.outputs[0]: node.attrs["classlabels_strings"]
+        node.outputs[0]: node.attrs["classlabels_strings"] * (2 if len(node.attrs["classlabels_strings"]) == 1 else 1)
         for node in graph.nodes
         if (node.domain, node.op) in _CLASSIFIERS and node.attrs.get("classlabels_strings")
         if first_output(node) in graph.outputs.keys() - read
@@ -104,7 +104,7 @@ def numbered(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
     if first_output(node) not in words:
         return node
     attrs = {name: value for name, value in node.attrs.items() if name != "classlabels_strings"}
-    attrs[_CLASSIFIERS[node.domain, node.op]] = list(range(len(words[node.outputs[0]])))
+    attrs[_CLASSIFIERS[node.domain, node.op]] = list(range(len(node.attrs["classlabels_strings"])))
     return replace(node, attrs=attrs)
 
 

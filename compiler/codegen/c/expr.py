@@ -352,13 +352,21 @@ class Scope:
         self.printer = printer
         self.level = dict(level)
         self.lines: list[list[str]] = [[] for _ in range(levels)]
-        self._lets = {let.symbol: let.value for let in lets}
+        self._lets = {let.symbol: let.value for let in lets}  # each after those that its value mentions
         self._done: dict[Expr, Text] = {}
         self._depth: dict[Expr, int] = {}
 
     def require(self, x: Size) -> None:
         """Binds the lets that a size mentions, each in the loop where its value is known."""
-        for symbol in sorted(symbols(x) & self._lets.keys(), key=lambda s: s.key):
+        if symbols(x).isdisjoint(self._lets):
+            return
+        wanted, waiting = set(), [x]
+        while waiting:
+            found = (symbols(waiting.pop()) & self._lets.keys()) - wanted
+            wanted |= found
+            for symbol in found:
+                waiting += (_position(e) for e in walk(self._lets[symbol]) if isinstance(e, (Index, Load, Local)))
+        for symbol in [s for s in self._lets if s in wanted]:
             value = self._lets.pop(symbol)
             (text,) = self.add([value], inside=0)
             self.level[symbol] = self._depth[value]
@@ -371,7 +379,7 @@ class Scope:
         nodes = [e for e in walk(*roots) if e not in self._done]
         for e in nodes:
             if isinstance(e, (Index, Load, Local)):
-                self.require(e.size if isinstance(e, Index) else e.index)
+                self.require(_position(e))
         nodes = [e for e in nodes if e not in self._done]
         uses: Counter[Expr] = Counter(roots)
         innermost_use: dict[Expr, int] = {}
@@ -399,14 +407,16 @@ class Scope:
         return max((self.level.get(s, 0) for s in symbols(x)), default=0)
 
     def _own_depth(self, e: Expr) -> int:
-        if isinstance(e, Index):
-            return self.depth(e.size)
-        return self.depth(e.index) if isinstance(e, (Load, Local)) else 0
+        return self.depth(_position(e)) if isinstance(e, (Index, Load, Local)) else 0
 
     @staticmethod
     def _cheap(e: Expr) -> bool:
         """Nodes not worth a name: literals, names, plain index arithmetic and bare loads of scalars kept by a stage."""
         return isinstance(e, (Const, Acc, Var)) or (isinstance(e, Index) and _is_plain(e.size)) or isinstance(e, Local)
+
+
+def _position(e: Index | Load | Local) -> Size:
+    return e.size if isinstance(e, Index) else e.index
 
 
 def _is_plain(size: Size) -> bool:

@@ -47,17 +47,21 @@ class Forest:
         return np.where(given, sums, neutral).astype(weights.dtype)
 
 
-def _depth(roots: Array, true: Array, false: Array) -> int:
-    """The longest way from a root to a leaf. Raises ValueError for cycles."""
-    level, depth = np.unique(roots), 0
-    while True:
-        inner = level[(true[level] != level) | (false[level] != level)]
-        if not len(inner):
-            return depth
-        depth += 1
-        if depth > len(true):
-            raise ValueError("a tree leads back to itself")
-        level = np.unique(np.concatenate([true[inner], false[inner]]))
+def _depth(true: Array, false: Array, inner: Array) -> int:
+    """The comparisons on the longest way to a leaf. Raises ValueError for cycles."""
+    node = np.arange(len(true))
+    above = np.bincount(true[inner], minlength=len(node)) + np.bincount(false[inner], minlength=len(node))
+    level, depth, left = node[above == 0], 0, len(node)
+    while len(level):  # of nodes whose parents are all done
+        left -= len(level)
+        parents = level[inner[level]]
+        children = np.concatenate([true[parents], false[parents]])
+        np.subtract.at(above, children, 1)
+        level = np.unique(children[above[children] == 0])
+        depth += len(level) > 0
+    if left:
+        raise ValueError("a tree leads back to itself")
+    return depth
 
 
 def _checked(index: Sequence[int] | Array, count: int, what: str) -> Array:
@@ -76,11 +80,18 @@ def from_nodes(
     count = len(node_ids)
     if not len(tree_ids) == len(features) == len(modes) == len(splits) == len(true_ids) == len(false_ids) == count:
         raise ValueError("the lists of nodes are of different lengths")
+    if not len(leaf_trees) == len(leaf_nodes) == len(targets) == len(weights):
+        raise ValueError("the lists of leaves are of different lengths")
     place = {key: i for i, key in enumerate(zip(tree_ids, node_ids))}
     leaf = [mode == "LEAF" for mode in modes]
 
+    def found(tree: int, node: int) -> int:
+        if (tree, node) not in place:
+            raise ValueError(f"tree {tree} has no node {node}")
+        return place[tree, node]
+
     def targets_of(ids: Sequence[int]) -> Array:
-        return np.array([i if leaf[i] else place[tree_ids[i], node] for i, node in enumerate(ids)], np.int64)
+        return np.array([i if leaf[i] else found(tree_ids[i], node) for i, node in enumerate(ids)], np.int64)
 
     true, false = targets_of(true_ids), targets_of(false_ids)
     inner = ~np.array(leaf, bool)
@@ -89,17 +100,19 @@ def from_nodes(
     for i, tree in enumerate(tree_ids):
         if i not in led_to:
             first.setdefault(tree, i)
+    if len(first) != len(set(tree_ids)):
+        raise ValueError("a tree leads back to itself")
     roots = np.array(list(first.values()), np.int64)
-    at = np.array([place[key] for key in zip(leaf_trees, leaf_nodes)], np.int64)
+    at = np.array([found(*key) for key in zip(leaf_trees, leaf_nodes)], np.int64)
     return Forest(
         roots=roots,
-        features=np.where(inner, np.asarray(features, np.int64), 0),
+        features=_checked(np.where(inner, np.asarray(features, np.int64), 0), 1 << 31, "nodes_featureids"),
         splits=np.asarray(splits),
         modes=np.array([0 if mode == "LEAF" else MODES.index(mode) for mode in modes], np.int64),
         missing=np.asarray(missing, bool) if missing else np.zeros(count, bool),
         true=true,
         false=false,
-        depth=_depth(roots, true, false),
+        depth=_depth(true, false, inner),
         weights=(at, _checked(targets, n_targets, "targets"), np.asarray(weights)),
         targets=n_targets,
     )
@@ -146,13 +159,13 @@ def from_splits(
     truth, falsity = table[4].astype(np.int64), table[5].astype(np.int64)
     return Forest(
         roots=starts,
-        features=table[0].astype(np.int64),
+        features=_checked(table[0], 1 << 31, "nodes_featureids"),
         splits=table[1].astype(splits.dtype),
         modes=table[2].astype(np.int64),
         missing=table[3].astype(bool),
         true=truth,
         false=falsity,
-        depth=_depth(starts, truth, falsity),
+        depth=_depth(truth, falsity, ~np.isin(np.arange(len(truth)), at_leaf)),
         weights=(at_leaf, _checked(targets, n_targets, "targets"), np.asarray(weights)),
         targets=n_targets,
     )

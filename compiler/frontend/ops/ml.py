@@ -6,6 +6,7 @@ tables of nodes. Labels that are strings are refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,16 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import Unsupported
-from ...graph.ir import Value, constant
-from ...scalar.dtype import F32, I64
+from ...graph.ir import Graph, Value, constant, input_value
+from ...scalar.dim import dim_min, known_eq, prod
+from ...scalar.dtype import BOOL, F32, I64
 from ..registry import onnx_op
 from ..values import concat, scalar
+from .control import loop_index
 from .forest import Forest, from_nodes, from_splits
 from .index import iota
 from .reduce import softmax
 
 Array = npt.NDArray[Any]
 DOMAIN = "ai.onnx.ml"
+UNROLLED = 16  # levels of trees; deeper ones are walked by a loop
 MAX_KEYS = 4096  # of a LabelEncoder, which compares with all of them
 
 
@@ -31,18 +35,44 @@ def _floats(values: Sequence[float] | Array) -> Value:
 
 
 def post_transformed(scores: Value, transform: str) -> Value:
-    """[N, E] scores as probabilities."""
-    if transform == "NONE":
+    """[N, E] scores as probabilities. A score that stands alone is left as it is, but by PROBIT: so onnxruntime."""
+    if transform not in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"):
+        raise ValueError(f"there is no post_transform '{transform}'")
+    if transform == "PROBIT":
+        return _probit(scores)
+    if transform == "NONE" or scores.shape[1] == 1:
         return scores
-    if transform == "SOFTMAX":
-        return softmax(scores, axis=-1)
     if transform == "LOGISTIC":
         return scores.map("sigmoid")
-    if transform == "SOFTMAX_ZERO":  # zeros stay zeros
-        zero = scores.map("eq", 0)
-        e = zero.select(0, (scores - scores.max(-1, keepdims=True)).exp())
-        return e / e.sum(-1, keepdims=True)
-    raise Unsupported(f"post_transform {transform}")
+    if transform == "SOFTMAX":
+        return softmax(scores, axis=-1)
+    high = scores.max(-1, keepdims=True)  # SOFTMAX_ZERO: zeros stay zeros
+    e = (scores.map("abs") > 1e-7).select((scores - high).exp(), scores * (-high).exp())
+    return e / e.sum(-1, keepdims=True)
+
+
+def _probit(p: Value) -> Value:
+    """The quantile function of the normal distribution, by Winitzki's formula for the inverse of erf, as onnxruntime.
+
+    Relative error 2e-3. S. Winitzki, A handy approximation for the error function and its inverse, 2008."""
+    x = p * 2.0 - 1.0
+    log = ((1.0 - x) * (1.0 + x)).map("log")
+    v = log * 0.5 + 2.0 / (3.14159 * 0.147)
+    root = ((v.square() - log / 0.147).sqrt() - v).sqrt()
+    return (x < 0).select(-root, root) * math.sqrt(2.0)
+
+
+def _of_both(score: Value, transform: str, rest: Value) -> Value:
+    """[N, 2]: the scores of two classes from that of the second, [N, 1]; `rest` is that of the first by itself."""
+    if transform == "LOGISTIC":
+        return concat([(-score).map("sigmoid"), score.map("sigmoid")], 1)
+    both = concat([rest, score], 1)
+    return _probit(both) if transform == "PROBIT" else both
+
+
+def _label(condition: Value, yes: int, no: int) -> Value:
+    """[N, 1] -> [N]."""
+    return condition.squeeze(1).select(scalar(yes, I64), scalar(no, I64))
 
 
 # -- trees -----------------------------------------------------------------------------------------------------------
@@ -50,26 +80,35 @@ def post_transformed(scores: Value, transform: str) -> Value:
 
 def _leaves(x: Value, forest: Forest) -> Value:
     """For each row of x [N, C] the numbers of the leaves that it ends in, [N, trees]."""
-    rows = x.shape[0]
-    at = constant(forest.roots).unsqueeze(0).broadcast(rows, len(forest.roots))
-    row = iota((rows, len(forest.roots)), 0, at)
-    splits = constant(forest.splits.astype(x.dtype.to_numpy()))
-    modes = sorted(set(forest.modes.tolist()))
-    for _ in range(forest.depth):
-        feature = x.gather([row, constant(forest.features).take(at, 0)], [0, 1])
-        split = splits.take(at, 0)
-        go: Value | None = None
-        for mode in modes:
-            answer = _compared(feature, split, mode)
-            if go is None:
-                go = answer
-            else:
-                go = constant(forest.modes).take(at, 0).map("eq", mode).select(answer, go)
-        assert go is not None
-        if forest.missing.any() and x.dtype.is_float:
-            go = go.map("or", feature.map("isnan").map("and", constant(forest.missing).take(at, 0)))
-        at = go.select(constant(forest.true).take(at, 0), constant(forest.false).take(at, 0))
-    return at
+    at = constant(forest.roots).unsqueeze(0).broadcast(x.shape[0], len(forest.roots))
+    if forest.depth <= UNROLLED:
+        for _ in range(forest.depth):
+            at = _step(x, at, forest)
+        return at
+    # As long as one of the rows is on its way: few trees are as deep everywhere as on their longest way.
+    _, index = loop_index(forest.depth)
+    here, rows = input_value("at", at.shape, at.dtype), input_value("x", x.shape, x.dtype)
+    there = _step(rows, here, forest)
+    body = Graph([index, here, rows], [there.map("ne", here).reduce("or"), there], ["moving", "at"])
+    _, ends = at.emit("loop", [scalar(True, BOOL), at, x], body=body, trips=forest.depth, states=1)
+    return ends
+
+
+def _step(x: Value, at: Value, forest: Forest) -> Value:
+    """The nodes that follow `at`; leaves follow themselves."""
+    feature = x.gather([iota(at.shape, 0, at), constant(forest.features).take(at, 0)], [0, 1])
+    split = constant(forest.splits.astype(x.dtype.to_numpy())).take(at, 0)
+    go: Value | None = None
+    for mode in sorted(set(forest.modes.tolist())):
+        answer = _compared(feature, split, mode)
+        if go is None:
+            go = answer
+        else:
+            go = constant(forest.modes).take(at, 0).map("eq", mode).select(answer, go)
+    assert go is not None
+    if forest.missing.any() and x.dtype.is_float:
+        go = go.map("or", feature.map("isnan").map("and", constant(forest.missing).take(at, 0)))
+    return go.select(constant(forest.true).take(at, 0), constant(forest.false).take(at, 0))
 
 
 def _compared(a: Value, b: Value, mode: int) -> Value:
@@ -79,7 +118,10 @@ def _compared(a: Value, b: Value, mode: int) -> Value:
 
 def _aggregated(x: Value, forest: Forest, aggregate: str) -> Value:
     """[N, targets]."""
-    at = _leaves(x if x.dtype.is_float else x.cast(F32), forest)
+    if x.rank != 2:
+        raise ValueError(f"the input to TreeEnsemble has rank {x.rank}, 2 is needed")
+    used = x.narrow(1, 0, int(forest.features.max()) + 1) if forest.depth else x
+    at = _leaves(used if x.dtype.is_float else used.cast(F32), forest)
     if aggregate in ("SUM", "AVERAGE"):
         total = constant(forest.table(0.0)).take(at, 0).sum(1)
         return total / float(len(forest.roots)) if aggregate == "AVERAGE" else total
@@ -119,11 +161,11 @@ def tree_ensemble_regressor(
 
 
 def _labels(ints: list[int] | None, strings: list[str] | None) -> Array:
+    if ints and strings:
+        raise ValueError("only one of classlabels_strings or classlabels_ints may be specified")
     if strings:
         raise Unsupported("labels that are strings")
-    if not ints:
-        raise ValueError("there are no labels")
-    return np.asarray(ints, np.int64)
+    return np.asarray(ints or [], np.int64)
 
 
 @onnx_op("TreeEnsembleClassifier", domain=DOMAIN)
@@ -138,34 +180,38 @@ def tree_ensemble_classifier(
     nodes_treeids: list[int], nodes_truenodeids: list[int], nodes_values: list[float] | None = None,
     nodes_values_as_tensor: Array | None = None,
 ) -> tuple[Value, Value]:  # fmt: skip
+    """Two classes of which the first alone has weights: these are the score of the second. One class: 1, or 0."""
     labels = _labels(classlabels_int64s, classlabels_strings)
+    if not len(labels):
+        raise ValueError("there are no labels")
     weights = np.asarray(class_weights if class_weights_as_tensor is None else class_weights_as_tensor)
     splits = nodes_values if nodes_values_as_tensor is None else nodes_values_as_tensor
-    base = base_values if base_values_as_tensor is None else base_values_as_tensor
-    single = len(labels) == 2 and len(set(class_ids)) == 1  # the score of the second class alone
+    single = len(labels) == 2 and set(class_ids) == {0}
     forest = from_nodes(
         nodes_treeids, nodes_nodeids, nodes_featureids, nodes_modes, np.asarray(splits), nodes_truenodeids,
-        nodes_falsenodeids, nodes_missing_value_tracks_true, class_treeids, class_nodeids,
-        [0] * len(class_ids) if single else class_ids, weights, 1 if single else len(labels),
+        nodes_falsenodeids, nodes_missing_value_tracks_true, class_treeids, class_nodeids, class_ids, weights,
+        1 if single else len(labels),
     )  # fmt: skip
-    if single and base is not None and len(base) == 2:
+    base = np.asarray(base_values or [] if base_values_as_tensor is None else base_values_as_tensor)
+    if len(base) not in (0, len(labels)) and (len(base), len(labels)) != (1, 2):
+        raise ValueError(f"base_values should have 0, 1, or {len(labels)} values")
+    if single and len(base) == 2:
         raise Unsupported("two base_values for one score")
+    if len(base) == 1 and not single:  # that of the first class
+        base = np.append(base, [0.0] * (len(labels) - 1))
     scores = _with_base(_aggregated(x, forest, "SUM"), base)
-    if not single:
-        best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
-        return constant(labels).take(best, 0), post_transformed(scores, post_transform).cast(F32)
-    positive = (weights >= 0).all()
-    chosen = (scores > (0.5 if positive else 0.0)).squeeze(1)
-    label = chosen.select(scalar(int(labels[1]), I64), scalar(int(labels[0]), I64))
-    if positive:
-        both = concat([1.0 - scores, scores], 1)
-    elif post_transform == "LOGISTIC":
-        both = concat([(-scores).map("sigmoid"), scores.map("sigmoid")], 1)
-    elif post_transform == "NONE":
-        both = concat([-scores, scores], 1)
+    positive = bool((weights >= 0).all())
+    if len(labels) == 1:
+        return _label(scores > 0, 1, 0), post_transformed(scores, post_transform).cast(F32)
+    if len(labels) == 2 and len(set(class_ids)) == 1:
+        second = scores if single else scores.narrow(1, 1, 1)
+        label = _label(second > (0.5 if positive else 0.0), int(labels[1]), int(labels[0]))
+        if single:
+            return label, _of_both(scores, post_transform, 1.0 - scores if positive else -scores).cast(F32)
     else:
-        raise Unsupported(f"post_transform {post_transform} of one score")
-    return label, both.cast(F32)
+        best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
+        label = constant(labels).take(best, 0)
+    return label, post_transformed(scores, post_transform).cast(F32)
 
 
 @onnx_op("TreeEnsemble", since=5, domain=DOMAIN)
@@ -189,10 +235,16 @@ def tree_ensemble(
 # -- linear models ---------------------------------------------------------------------------------------------------
 
 
-def _linear(x: Value, coefficients: Sequence[float], intercepts: Sequence[float] | None, targets: int) -> Value:
+def _linear(x: Value, coefficients: Sequence[float], targets: int) -> Value:
+    """[N, targets]; of more coefficients than there are features and targets the first ones count."""
+    if x.rank > 2:
+        raise ValueError(f"the input has rank {x.rank}, more than 2")
     rows = x.cast(F32) if x.rank == 2 else x.cast(F32).unsqueeze(0)
-    y = rows.matmul(_floats(np.asarray(coefficients, np.float32).reshape(targets, -1).T))
-    return y if not intercepts else y + _floats(intercepts)
+    features = rows.shape[1] if isinstance(rows.shape[1], int) else len(coefficients) // targets
+    if len(coefficients) < features * targets:
+        raise ValueError(f"{len(coefficients)} coefficients for {features} features and {targets} targets")
+    table = np.asarray(coefficients, np.float32)[: features * targets]
+    return rows.matmul(_floats(table.reshape(targets, features).T))
 
 
 @onnx_op("LinearRegressor", domain=DOMAIN)
@@ -200,7 +252,11 @@ def linear_regressor(
     x: Value, *, coefficients: list[float], intercepts: list[float] | None = None, post_transform: str = "NONE",
     targets: int = 1,
 ) -> Value:  # fmt: skip
-    return post_transformed(_linear(x, coefficients, intercepts, targets), post_transform)
+    """Intercepts of another number than `targets` are ignored, as by onnxruntime."""
+    y = _linear(x, coefficients, targets)
+    if intercepts and len(intercepts) == targets:
+        y = y + _floats(intercepts)
+    return post_transformed(y, post_transform)
 
 
 @onnx_op("LinearClassifier", domain=DOMAIN)
@@ -209,12 +265,24 @@ def linear_classifier(
     classlabels_ints: list[int] | None = None, classlabels_strings: list[str] | None = None, multi_class: int = 0,
     post_transform: str = "NONE",
 ) -> tuple[Value, Value]:  # fmt: skip
+    """One score is that of the second of two classes; without labels these are 0 and 1."""
     labels = _labels(classlabels_ints, classlabels_strings)
-    scores = _linear(x, coefficients, intercepts, len(intercepts) if intercepts else len(labels))
-    if scores.shape[1] != len(labels):
-        raise Unsupported(f"{scores.shape[1]} scores for {len(labels)} labels")
-    best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
-    return constant(labels).take(best, 0), post_transformed(scores, post_transform)
+    targets = len(intercepts) if intercepts else len(labels)
+    if targets != 1 and not 0 < targets <= len(labels):
+        raise ValueError(f"{targets} scores for {len(labels)} labels")
+    if targets == 1 and len(labels) not in (0, 2):
+        raise ValueError("classlabels_ints must have exactly 2 elements for binary classification")
+    if len(coefficients) % targets:
+        raise ValueError(f"{len(coefficients)} coefficients for {targets} scores")
+    scores = _linear(x, coefficients, targets)
+    if intercepts:
+        scores = scores + _floats(intercepts)
+    if targets > 1:
+        best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
+        return constant(labels).take(best, 0), post_transformed(scores, post_transform)
+    no, yes = labels if len(labels) else (0, 1)
+    given = _of_both(scores, post_transform, 1.0 - scores) if len(labels) else post_transformed(scores, post_transform)
+    return _label(scores > 0, int(yes), int(no)), given
 
 
 # -- features --------------------------------------------------------------------------------------------------------
@@ -237,6 +305,8 @@ def normalizer(x: Value, *, norm: str = "MAX") -> Value:
     }
     if norm not in norms:
         raise ValueError(f"there is no norm '{norm}'")
+    if x.rank not in (1, 2):
+        raise ValueError(f"Rank of input to Normalizer must be 1 or 2, not {x.rank}")
     size = norms[norm]()
     return size.map("eq", 0).select(y, y / size)
 
@@ -252,8 +322,10 @@ def imputer(
     replaced_value_float: float = 0.0, replaced_value_int64: int = 0,
 ) -> Value:  # fmt: skip
     given: Any = imputed_value_floats if x.dtype.is_float else imputed_value_int64s
-    if not given:
-        raise ValueError("there are no imputed values of the type of the input")
+    if not given or (imputed_value_floats and imputed_value_int64s):
+        raise ValueError("there are no imputed values of the type of the input, and of that alone")
+    if x.rank == 0 or known_eq(x.shape[-1], len(given)) is not True:  # one for all
+        given = given[:1]
     replaced = replaced_value_float if x.dtype.is_float else replaced_value_int64
     bad = x.map("isnan") if replaced != replaced else x.map("eq", replaced)
     return bad.select(constant(np.asarray(given, x.dtype.to_numpy())), x)
@@ -262,18 +334,32 @@ def imputer(
 @onnx_op("ArrayFeatureExtractor", domain=DOMAIN)
 def array_feature_extractor(x: Value, index: Value) -> Value:
     rows = x if x.rank > 1 else x.unsqueeze(0)
+    if 0 in (*x.shape[-1:], *index.shape):
+        raise ValueError(f"ArrayFeatureExtractor of {list(x.shape)} and {list(index.shape)}")
     return rows.take(index.reshape(-1).wrap_index(rows.shape[-1]), -1)
 
 
 @onnx_op("FeatureVectorizer", domain=DOMAIN)
-def feature_vectorizer(*xs: Value, inputdimensions: list[int] | None = None) -> Value:
-    return concat([x.cast(F32) if x.rank == 2 else x.cast(F32).unsqueeze(0) for x in xs], 1)
+def feature_vectorizer(*xs: Value, inputdimensions: list[int]) -> Value:
+    """[N, sum of inputdimensions]: of each input as many features of each row, cut off or filled up with zeros."""
+    if len(inputdimensions) != len(xs):
+        raise ValueError(f"inputdimensions has {len(inputdimensions)} elements for {len(xs)} inputs")
+    parts = []
+    for i, (x, width) in enumerate(zip(xs, inputdimensions)):
+        if x.rank == 0 or width < 0:
+            raise ValueError(f"FeatureVectorizer input {i} must have at least 1 dimension, and no negative width")
+        rows = x.cast(F32).unsqueeze(0) if x.rank == 1 else x.cast(F32).reshape(x.shape[0], prod(x.shape[1:]))
+        kept = rows.narrow(1, 0, dim_min(rows.shape[1], width))
+        parts.append(kept.pad([0, 0], [0, width - kept.shape[1]]))
+    return concat(parts, 1)
 
 
 @onnx_op("OneHotEncoder", domain=DOMAIN)
 def one_hot_encoder(
     x: Value, *, cats_int64s: list[int] | None = None, cats_strings: list[str] | None = None, zeros: int = 1
 ) -> Value:
+    if not cats_int64s and not cats_strings:
+        raise ValueError("there are no categories")
     if not cats_int64s or not zeros:
         raise Unsupported("categories that are strings, or zeros=0")
     return x.cast(I64).unsqueeze(-1).map("eq", constant(np.asarray(cats_int64s, np.int64))).cast(F32)
@@ -291,7 +377,9 @@ def label_encoder(
     values = _first({"float32": values_floats, "int64": values_int64s}, values_tensor)
     if keys is None or values is None or "O" in (keys.dtype.kind, values.dtype.kind):
         raise Unsupported("keys or values that are strings")
-    if len(keys) != len(values) or not 0 < len(keys) <= MAX_KEYS:
+    if len(keys) != len(values) or not len(keys):
+        raise ValueError(f"{len(keys)} keys and {len(values)} values")
+    if len(keys) > MAX_KEYS:
         raise Unsupported(f"{len(keys)} keys and {len(values)} values")
     other = default_float if values.dtype.kind == "f" else default_int64
     other = other if default_tensor is None else default_tensor.reshape(-1)[0].item()
