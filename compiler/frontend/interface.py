@@ -95,6 +95,7 @@ def worded(graph: GraphDef) -> dict[str, list[str]]:
         node.outputs[0]: node.attrs["classlabels_strings"] * (2 if len(node.attrs["classlabels_strings"]) == 1 else 1)
         for node in graph.nodes
         if (node.domain, node.op) in _CLASSIFIERS and node.attrs.get("classlabels_strings")
+        if node.op != "LinearClassifier" or not node.attrs.get("classlabels_ints")  # which is wrong; trees take words
         if first_output(node) in graph.outputs.keys() - read
     }
 

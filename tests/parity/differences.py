@@ -67,7 +67,7 @@ DIFFERENT = [
     ),
     Difference(
         "labels of a TreeEnsembleClassifier with weights for both of two classes, or for no class in some leaf",
-        "1 or 0 by the sign of a score, whatever the labels; a class that no leaf of a row has a weight for is left out",
+        "1 or 0 by the sign of a score, whatever the labels; a class without a weight in a row's leaves is left out",
         "the label of the highest score", "ONNX: the top class for each point",
     ),
     Difference(

@@ -150,6 +150,18 @@ def test_broken_trees(change: dict[str, Any], symbolic: bool) -> None:
     assert_same(ours(data, feeds, compiled=symbolic), theirs(data, feeds))
 
 
+def test_labels_of_a_linear_classifier_are_numbers_or_words() -> None:
+    attrs = {"coefficients": [0.5] * 3, "intercepts": [0.1], "classlabels_ints": [1, 2]}
+    data, feeds = model("LinearClassifier", [X], attrs | {"classlabels_strings": ["a", "b"]}, 2, domain="ai.onnx.ml")
+    assert ours(data, feeds) == theirs(data, feeds) == "Fail"
+
+
+@pytest.mark.parametrize("targets", (0, -1))
+def test_regressors_have_targets(targets: int) -> None:
+    data, feeds = model("LinearRegressor", [X], {"coefficients": [0.5] * 3, "targets": targets}, domain="ai.onnx.ml")
+    assert_same(ours(data, feeds), theirs(data, feeds))
+
+
 # -- trees of any depth and sets of any size --------------------------------------------------------------------------
 
 

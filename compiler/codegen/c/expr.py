@@ -360,7 +360,8 @@ class Scope:
         """Binds the lets that a size mentions, each in the loop where its value is known."""
         if symbols(x).isdisjoint(self._lets):
             return
-        wanted, waiting = set(), [x]
+        wanted: set[Symbol] = set()
+        waiting = [x]
         while waiting:
             found = (symbols(waiting.pop()) & self._lets.keys()) - wanted
             wanted |= found

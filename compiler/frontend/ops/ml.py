@@ -252,7 +252,9 @@ def linear_regressor(
     x: Value, *, coefficients: list[float], intercepts: list[float] | None = None, post_transform: str = "NONE",
     targets: int = 1,
 ) -> Value:  # fmt: skip
-    """Intercepts of another number than `targets` are ignored, as by onnxruntime."""
+    """[N, targets]. Intercepts of another number than `targets` are ignored, as by onnxruntime."""
+    if targets < 1:
+        raise ValueError(f"targets must be 1 or more, not {targets}")
     y = _linear(x, coefficients, targets)
     if intercepts and len(intercepts) == targets:
         y = y + _floats(intercepts)
