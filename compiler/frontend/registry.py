@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, TypeVar, Union
 
+import numpy as np
+
 from ..errors import Unsupported
 from ..graph.ir import Value
 from ..scalar.dim import Size, Symbol
@@ -54,6 +56,7 @@ class OnnxOp:
     needed: tuple[str, ...]  # the attributes that may not be omitted
     required: tuple[int, ...]  # the inputs that may not be omitted
     most: int | None  # inputs; None: any number
+    defaults: Mapping[str, float]  # of attributes that are floats: these have 32 bits, also beside float64
 
     def __call__(self, inputs: Sequence[Imported], attrs: dict[str, Any], **given: Any) -> Any:
         """given: what the importer offers; a function gets of it what it has keyword parameters for."""
@@ -67,7 +70,8 @@ class OnnxOp:
             raise ValueError(f"one of its {len(self.required)} required inputs is missing")
         if self.most is not None and len(inputs) > self.most:
             raise Unsupported(f"{len(inputs)} inputs")
-        return self.build(*inputs, **attrs, **{k: v for k, v in given.items() if k in self.attributes})
+        offered = {k: v for k, v in given.items() if k in self.attributes}
+        return self.build(*inputs, **{**self.defaults, **attrs}, **offered)
 
 
 REGISTRY: dict[tuple[str, str], list[OnnxOp]] = {}
@@ -87,9 +91,12 @@ def onnx_op(
         required = tuple(i for i, omitted in enumerate(optional) if not omitted)
         variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         most = None if variadic else len(positional)
+        floats = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, float)}
+        defaults = {name: float(np.float32(value)) for name, value in floats.items()}
         for name in names:
             versions = REGISTRY.setdefault((domain, name), [])
-            versions.append(OnnxOp(name, domain, since, until, build, attributes, needed, required, most))
+            op = OnnxOp(name, domain, since, until, build, attributes, needed, required, most, defaults)
+            versions.append(op)
             versions.sort(key=lambda op: -op.since)
         return build
 

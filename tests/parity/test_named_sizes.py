@@ -43,14 +43,32 @@ def test_constants_tell_the_size(op: str, shape: Any, constants: Any, attributes
     x = rng.standard_normal(shape, np.float32)
     for named in [*({i} for i in range(len(shape))), set(range(len(shape)))]:
         dims = [f"n{i}" if i in named else size for i, size in enumerate(shape)]
-        graph = helper.make_graph(
-            [helper.make_node(op, ["x", *weights], ["y"], **attributes)], "g",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-            [onnx.numpy_helper.from_array(w, name) for name, w in weights.items()],
-        )  # fmt: skip
-        opsets = [helper.make_opsetid("", 17)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
-        (wanted,) = onnxruntime.InferenceSession(model).run(None, {"x": x})
-        (got,) = intaglio.InferenceSession(model).run(None, {"x": x})
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+        initializers = [onnx.numpy_helper.from_array(w, name) for name, w in weights.items()]
+        compare(helper.make_node(op, ["x", *weights], ["y"], **attributes), {"x": x}, {"x": dims}, initializers)
+
+
+def compare(node: onnx.NodeProto, feeds: dict[str, Any], dims: dict[str, Any], constants: Any = ()) -> None:
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims[name]) for name in feeds]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    opsets = [helper.make_opsetid("", 17)]
+    graph = helper.make_graph([node], "g", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    (wanted,) = onnxruntime.InferenceSession(model).run(None, feeds)
+    (got,) = intaglio.InferenceSession(model).run(None, feeds)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+def test_attributes_tell_the_size(op: str, direction: str) -> None:
+    """All axes of all operands of a recurrent layer are named."""
+    rng = np.random.default_rng(0)
+    gates, d, h = {"RNN": 1, "GRU": 3, "LSTM": 4}[op], 1 + (direction == "bidirectional"), 4
+    shapes = {"x": (3, 2, 5), "w": (d, gates * h, 5), "r": (d, gates * h, h), "b": (d, 2 * gates * h), "h0": (d, 2, h)}
+    names = ["x", "w", "r", "b", "", "h0"]
+    if op == "LSTM":
+        shapes |= {"c0": (d, 2, h), "p": (d, 3 * h)}
+        names += ["c0", "p"]
+    feeds = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    dims = {name: [f"{name}{i}" for i in range(len(shape))] for name, shape in shapes.items()}
+    compare(helper.make_node(op, names, ["y"], hidden_size=h, direction=direction), feeds, dims)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ...errors import Unsupported
 from ...graph.ir import Value
+from ...scalar.dim import Size
 from ...scalar.dtype import I64, DType
 from ...scalar.expr import Const, Expr, Var
 from ...scalar.prims import call
@@ -67,15 +68,21 @@ def _layer(
     kind: str, gates: int, x: Value, w: Value, r: Value, bias: Value | None, lengths: Value | None,
     states: dict[str, Value | None], activations: list[str] | None, defaults: list[str],
     activation_alpha: list[float] | None, activation_beta: list[float] | None, clip: float | None, direction: str,
-    layout: int, input_forget: int = 0,
+    layout: int, hidden_size: int | None, input_forget: int = 0,
 ) -> tuple[Value, ...]:  # fmt: skip
-    """w [D, G * H, I], r [D, G * H, H], bias [D, 2 * G * H]; states: the optional inputs h0, c0, peephole by name."""
+    """w [D, G * H, I], r [D, G * H, H], bias [D, 2 * G * H]; states: the optional inputs h0, c0, peephole by name.
+
+    D and H are what the attributes say, whatever the model calls them in the shapes of its inputs."""
     if direction not in ("forward", "reverse", "bidirectional"):
         raise ValueError(f"there is no direction '{direction}'")
     directions = 2 if direction == "bidirectional" else 1
-    hidden = r.shape[-1]
-    if w.shape[0] != directions:
-        raise ValueError(f"weights for {w.shape[0]} directions, direction={direction}")
+    hidden = r.shape[-1] if hidden_size is None else hidden_size
+
+    def sized(v: Value, what: str, *shape: Size) -> Value:
+        return v.ensure_shape(*shape, text=f"{what} of {directions} directions and {hidden} hidden units: {v.shape}")
+
+    w = sized(w, "W", directions, gates * hidden, w.shape[2])
+    r = sized(r, "R", directions, gates * hidden, hidden)
     if layout:  # batch first
         x = x.permute(1, 0, 2)
         states = {k: v if v is None or k == "peephole" else v.permute(1, 0, 2) for k, v in states.items()}
@@ -83,7 +90,7 @@ def _layer(
     xw = product(x, w.reshape(-1, w.shape[2]).permute(1, 0)).reshape(time, batch, directions, gates, hidden)
     given: dict[str, Value] = {}
     if bias is not None:
-        both = bias.reshape(directions, 2, gates, hidden)
+        both = sized(bias, "B", directions, 2 * gates * hidden).reshape(directions, 2, gates, hidden)
         of_w, of_r = (both.narrow(1, i, 1).squeeze(1) for i in (0, 1))
         if kind == "gru_linear_before_reset":
             given["rb"] = of_r.narrow(1, 2, 1).squeeze(1)
@@ -92,7 +99,10 @@ def _layer(
     for name in ("peephole", "h0", "c0"):
         value = states.get(name)
         if value is not None:
-            given[name] = value.reshape(directions, 3, hidden) if name == "peephole" else value
+            if name == "peephole":
+                given[name] = sized(value, "P", directions, 3 * hidden).reshape(directions, 3, hidden)
+            else:
+                given[name] = sized(value, f"initial_{name[0]}", directions, batch, hidden)
     if lengths is not None:
         given["lengths"] = lengths.cast(I64)
     outputs = x.emit(
@@ -118,7 +128,8 @@ def lstm(
 ) -> tuple[Value, ...]:  # fmt: skip
     return _layer(
         "lstm", 4, x, w, r, bias, lengths, {"peephole": peephole, "h0": h0, "c0": c0}, activations,
-        ["Sigmoid", "Tanh", "Tanh"], activation_alpha, activation_beta, clip, direction, layout, input_forget,
+        ["Sigmoid", "Tanh", "Tanh"], activation_alpha, activation_beta, clip, direction, layout, hidden_size,
+        input_forget,
     )  # fmt: skip
 
 
@@ -132,7 +143,7 @@ def gru(
     kind = "gru_linear_before_reset" if linear_before_reset else "gru"
     return _layer(
         kind, 3, x, w, r, bias, lengths, {"h0": h0}, activations, ["Sigmoid", "Tanh"], activation_alpha,
-        activation_beta, clip, direction, layout,
+        activation_beta, clip, direction, layout, hidden_size,
     )  # fmt: skip
 
 
@@ -145,5 +156,5 @@ def rnn(
 ) -> tuple[Value, ...]:  # fmt: skip
     return _layer(
         "rnn", 1, x, w, r, bias, lengths, {"h0": h0}, activations, ["Tanh"], activation_alpha, activation_beta, clip,
-        direction, layout,
+        direction, layout, hidden_size,
     )  # fmt: skip

@@ -33,6 +33,8 @@ def matmul(w: World) -> None:
 def gemm(w: World) -> None:
     a = w.tensor(w.types("Gemm"), 2, 2)
     x = w.array(a)
+    if x.dtype not in FLOATS and x.size and np.abs(x.astype(np.float64)).max() > 1e6:
+        return  # alpha is a float: the reference evaluator computes products of integers in float64
     ta, tb = (w.rng.choice((0, 1)) for _ in range(2))
     m, k = x.shape[::-1] if ta else x.shape
     n = _small(w)
