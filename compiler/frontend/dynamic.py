@@ -100,7 +100,7 @@ def strided(x: Value, axis: int, start: Size, end: Size, step: Size) -> Value:
     """A slice of one axis whose step is not known: neither its size nor its sign."""
     dim = x.shape[axis]
     down = negative(step)
-    first = (1 - down) * bound(start, 0, dim, dim) + down * bound(start, 0, dim - 1, dim)
+    first = (1 - down) * bound(start, 0, dim, dim) + down * bound(start, dim_min(0, dim - 1), dim - 1, dim)
     last = (1 - down) * bound(end, 0, dim, dim) + down * bound(end, -1, dim - 1, dim)
     count = (1 - down) * ceil_div(last - first, dim_max(step, 1)) + down * ceil_div(first - last, dim_max(-step, 1))
     i = x.emit("iota", [], shape=(dim_max(count, 0),), axis=0, dtype=I64)[0]

@@ -28,11 +28,12 @@ def linear(index: Sequence[Size], shape: Sequence[Size]) -> Size:
 
 
 def delinear(position: Size, shape: Sequence[Size]) -> tuple[Size, ...]:
-    """The index at row-major `position` of `shape`."""
+    """The index at row-major `position` of `shape`; where that has no elements, any will do."""
     out: list[Size] = []
     for axis in range(len(shape) - 1, 0, -1):
-        out.append(position % shape[axis])
-        position = position // shape[axis]
+        size = shape[axis] if shape[axis] != 0 else 1
+        out.append(position % size)
+        position = position // size
     return (*([position] if shape else []), *reversed(out))
 
 

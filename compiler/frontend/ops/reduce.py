@@ -5,11 +5,12 @@ In: values and attributes of a node. Out: values. ONNX gave axes as attributes f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ...graph.ir import Value
-from ...scalar.dim import Size, prod
+from ...scalar.dim import Size, known_lt, prod
 from ...scalar.dtype import BOOL, F64, I64
 from .. import dynamic
 from ..registry import in_compute_type, onnx_op
@@ -183,7 +184,10 @@ def log_softmax(x: Value, *, axis: int = -1) -> Value:
 @onnx_op("Hardmax", since=13)
 def hardmax(x: Value, *, axis: int = -1) -> Value:
     axis = x.axis(axis)
-    first = _arg_extremum(x, "max", axis, keepdims=1, last=0)
+    some = x
+    if not known_lt(0, x.shape[axis]):  # of nothing there is no position
+        some = x.pad([0] * x.rank, [int(i == axis) for i in range(x.rank)], -math.inf)
+    first = _arg_extremum(some, "max", axis, keepdims=1, last=0)
     index = x.emit("iota", [], shape=x.shape, axis=axis, dtype=first.dtype)[0]
     return index.map("eq", first).cast(x.dtype)
 

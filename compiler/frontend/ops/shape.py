@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...errors import Unsupported
 from ...graph.ir import Value, constant
 from ...graph.tensor import broadcast_shapes
-from ...scalar.dim import Size, ceil_div, dim_max, known_le, mod, prod
+from ...scalar.dim import Size, ceil_div, dim_max, dim_min, known_le, mod, prod
 from ...scalar.dtype import BOOL, BY_ONNX, F64, I64
 from .. import dynamic
 from ..registry import Imported, onnx_op
@@ -223,7 +223,7 @@ def sliced(
             size = ceil_div(last - first, step)
         else:
             # Ends far below 0 mean: through element 0, however large the dim.
-            first = dynamic.bound(start, 0, dim - 1, dim)
+            first = dynamic.bound(start, dim_min(0, dim - 1), dim - 1, dim)
             last = -1 if isinstance(end, int) and end < -dynamic.FAR else dynamic.bound(end, -1, dim - 1, dim)
             size = ceil_div(first - last, -step)
         begin[a], sizes[a], stride[a] = first, dim_max(size, 0), step

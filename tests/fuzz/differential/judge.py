@@ -56,7 +56,10 @@ NOT_BY_REFERENCE = {
 }  # fmt: skip
 
 # What the judges compute in float32 in part, also of float64.
-COARSE = frozenset({"Attention", "Erf"})
+COARSE = frozenset({"Attention", "Erf", "LRN"})
+
+# Operations that compute with numbers around 1 whatever comes out.
+AROUND_ONE = frozenset({"RNN", "LSTM", "GRU"})
 
 
 class Rejected(Exception):
@@ -252,13 +255,13 @@ def _as_array(y: Any) -> Array:
     return [_as_array(each) for each in y] if isinstance(y, list) else np.asarray(y)
 
 
-def _changed(array: Array, rounding: float, rng: np.random.Generator, whole: bool = False) -> Array:
-    """Each element off by up to a rounding: of itself, or, where `whole`, of the largest one."""
+def _changed(array: Array, rounding: float, rng: np.random.Generator, whole: float | None = None) -> Array:
+    """Each element off by up to a rounding: of itself, or, where `whole` is given, of the largest one, or of that."""
     if isinstance(array, list):
         return [_changed(each, rounding, rng, whole) for each in array]
     if not is_float(array):
         return array
-    unit = np.max(np.abs(array), initial=0, where=np.isfinite(array)) if whole else array
+    unit = array if whole is None else np.max(np.abs(array), initial=whole, where=np.isfinite(array))
     with np.errstate(all="ignore"):
         return np.asarray(array + rounding * unit * rng.uniform(-1, 1, array.shape))
 
@@ -391,7 +394,8 @@ def _value(
     if node.op_type not in EXACT:
         own = max(own, ROUNDINGS[array.dtype])
         rounding = max(rounding, own)
-        samples = tuple(_changed(sample, own, rng, whole=True) for sample in samples)
+        least = 1.0 if node.op_type in AROUND_ONE else 0.0
+        samples = tuple(_changed(sample, own, rng, whole=least) for sample in samples)
     value = Value(array, exact, tuple(np.asarray(sample, np.float64) for sample in samples), rounding)
     _measurable(node, value)
     if difference(value, array, exact):

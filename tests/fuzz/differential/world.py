@@ -242,7 +242,7 @@ class World:
             if any(a.size > MOST or a.ndim > 6 for a in arrays):
                 raise Rejected("too large")
             may = op in judge.EXACT or self.special or self.chance(0.1)
-            if not may and not all(map(_finite, arrays)) and all(_finite(self.array(i)) for i in inputs if i):
+            if not may and not all(map(finite, arrays)) and all(finite(self.array(i)) for i in inputs if i):
                 raise Rejected("it would be infinite")
         self.nodes.append(node)
         self.values.update(made)
@@ -297,7 +297,7 @@ def needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto
     return kept[::-1]
 
 
-def _finite(array: Array) -> bool:
+def finite(array: Array) -> bool:
     return not judge.is_float(array) or bool(np.isfinite(array.astype(np.float64)).all())
 
 
