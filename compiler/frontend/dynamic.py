@@ -13,7 +13,7 @@ from ..graph.ir import Value
 from ..scalar import prims
 from ..scalar.dim import Size, ceil_div, dim_max, dim_min, known_le, mod, prod
 from ..scalar.dtype import I64
-from .values import scalar
+from .values import demanded, scalar
 
 FAR = 1 << 40  # more than any dim
 MAX_CASES = 10  # axes of the tensor times axes given
@@ -31,14 +31,16 @@ def equal(a: Size, b: Size) -> Size:
 
 
 def bound(index: Size, low: Size, high: Size, dim: Size) -> Size:
-    """A start or end of a slice: counted from the end of `dim` when negative, then clamped to [low, high]."""
+    """A start or end of a slice: counted from the end of `dim` when negative, then at least `low`, at most `high`."""
+    if isinstance(index, int) and abs(index) >= FAR:
+        return high if index > 0 else dim_min(low, high)
     if known_le(0, index) is None:
         index = dim_max(dim_min(index, dim), -dim - 1)
-    return dim_max(low, dim_min(index + dim * negative(index), high))
+    return dim_min(dim_max(index + dim * negative(index), low), high)
 
 
 def members(axes: Sequence[Size], rank: int) -> list[Size]:
-    """For each axis: 1 if it is one of `axes` (which may be negative, and must be distinct).
+    """For each axis: how many of `axes` it is, which may be negative.
 
     Raises Unsupported for more than the formulas below can be worked out for in reasonable time."""
     if rank * len(axes) > MAX_CASES:
@@ -46,9 +48,16 @@ def members(axes: Sequence[Size], rank: int) -> list[Size]:
     return [sum((equal(mod(a, rank), i) for a in axes), start=0) for i in range(rank)]
 
 
-def chosen(at: Size, sizes: Sequence[Size]) -> Size:
-    """sizes[at]; 0 where there is none."""
-    return sum((equal(at, i) * d for i, d in enumerate(sizes)), start=0)
+def in_range(x: Value, axes: Sequence[Size], rank: int) -> Value:
+    """x, which demands that the axes are those of `rank`."""
+    for a in axes:
+        x = demanded(x, dim_max(dim_min(a, rank - 1), -rank), a, f"an axis is out of range for rank {rank}")
+    return x
+
+
+def different(x: Value, members: Sequence[Size], count: int) -> Value:
+    """x, which demands that each of its `count` axes, counted in `members`, is another one."""
+    return demanded(x, sum((dim_min(m, 1) for m in members), start=0), count, "an axis is given twice")
 
 
 def dropped(shape: Sequence[Size], gone: Sequence[Size], count: int) -> list[Size]:
@@ -62,26 +71,23 @@ def dropped(shape: Sequence[Size], gone: Sequence[Size], count: int) -> list[Siz
     return out
 
 
-def inserted(shape: Sequence[Size], new: Sequence[Size]) -> list[Size]:
-    """The shape with axes of 1 where the membership in `new` is 1."""
-    out: list[Size] = []
-    place: Size = 0
-    for m in new:
-        out.append(m + (1 - m) * chosen(place, shape))
-        place = place + 1 - m
-    return out
-
-
-def reshaped(shape: Sequence[Size], target: Sequence[Size], allowzero: bool) -> list[Size]:
-    """Reshape's target with its 0 (keep the dim) and -1 (what is left) resolved, whatever the symbols are."""
+def reshaped(x: Value, target: Sequence[Size], allowzero: bool) -> Value:
+    """Reshape, with 0 (keep the dim) and -1 (what is left) resolved, whatever the symbols of the target are."""
     fixed: list[Size] = []
     free: list[Size] = []
     for i, d in enumerate(target):
-        free.append(dim_max(-d, 0))  # nothing below -1 is legal
-        kept = equal(d, 0) * shape[i] if not allowzero and i < len(shape) else 0
+        free.append(dim_max(-d, 0))
+        kept = equal(d, 0) * x.shape[i] if not allowzero and i < x.rank else 0
         fixed.append(dim_max(d, 0) + kept)
-    left = prod(shape) // dim_max(prod(f + u for f, u in zip(fixed, free)), 1)
-    return [f + u * left for f, u in zip(fixed, free)]
+    if not allowzero:
+        zeros = sum((equal(d, 0) for d in target[x.rank :]), start=0)
+        x = demanded(x, zeros, 0, "a shape that keeps a dim which the input has not")
+    many = sum(free, start=0)
+    rest = prod(f + u for f, u in zip(fixed, free))
+    x = demanded(x, dim_max(many, 1), 1, "a shape with a number below -1, or several that are -1")
+    x = demanded(x, many * (1 - dim_min(rest, 1)), 0, "a shape with -1 beside dims without elements")
+    left = prod(x.shape) // dim_max(rest, 1)
+    return x.reshape(*(f + u * left for f, u in zip(fixed, free)))
 
 
 def reduced(x: Value, kind: str, gone: Sequence[Size]) -> Value:
@@ -99,6 +105,8 @@ def reduced(x: Value, kind: str, gone: Sequence[Size]) -> Value:
 def strided(x: Value, axis: int, start: Size, end: Size, step: Size) -> Value:
     """A slice of one axis whose step is not known: neither its size nor its sign."""
     dim = x.shape[axis]
+    x = demanded(x, dim_min(dim_max(step, -step), 1), 1, "a step of 0")
+    step = dim_max(dim_min(step, dim + 1), -dim - 1)  # larger ones take one element, too
     down = negative(step)
     first = (1 - down) * bound(start, 0, dim, dim) + down * bound(start, dim_min(0, dim - 1), dim - 1, dim)
     last = (1 - down) * bound(end, 0, dim, dim) + down * bound(end, -1, dim - 1, dim)

@@ -224,6 +224,16 @@ def fold(v: Value) -> Array | None:
     return known[v]
 
 
+def demanded(x: Value, size: Size, wanted: Size, text: str) -> Value:
+    """x, where two sizes are the same; else the run fails with `text`.
+
+    Raises ValueError where they cannot be."""
+    if size == wanted:
+        return x
+    one = x.unsqueeze(0).ensure_shape(size - wanted + 1, *x.shape, text=text)
+    return one.narrow(0, 0, 1).squeeze(0)
+
+
 def scalar(number: float | bool, dtype: DType) -> Value:
     """A scalar constant."""
     return constant(np.asarray(number, dtype.to_numpy()))

@@ -92,7 +92,8 @@ class Formulas:
     def _find(self, v: Value) -> _Known | None:
         node = v.node
         index = [_lifted(axis_symbol(v, a)) for a in range(v.rank)]
-        own = frozenset(s for x in (*v.shape, *sizes_in(node.attrs)) for s in symbols(x) if s.lower < 1)
+        held_sizes = [] if v.content is None else sizes_in(tuple(v.content.flat))
+        own = frozenset(s for x in (*v.shape, *sizes_in(node.attrs), *held_sizes) for s in symbols(x) if s.lower < 1)
         inputs: list[_Known | None] = []
         result: Formula | None
         if v.content is not None and node.op.name != "map":
@@ -158,7 +159,8 @@ def _vanishes(d: Size, s: Symbol) -> bool:
 
 
 def _positive(s: Symbol) -> Symbol:
-    return s if s.lower >= 1 or s.name.startswith("@") else Symbol(s.name, 1, s.extent)
+    """A dim that is at least 1. What may be negative is no dim."""
+    return s if s.lower != 0 or s.name.startswith("@") else Symbol(s.name, 1, s.extent)
 
 
 def _lifted_symbol(s: Symbol) -> Symbol:

@@ -34,6 +34,7 @@ def non_max_suppression(
 ) -> Value:  # fmt: skip
     """Takes the best box, of each batch and class, and drops what overlaps it, again and again."""
     batch, classes, count = scores.shape
+    boxes = boxes.ensure_shape(batch, count, 4, text="boxes and scores are of one batch and one number")
     most = 0 if limit is None else bound(limit.reshape(1), LEAST, "limit")
     trips = dim_min(dim_max(most, 0), count)
     a, b, c, d = (boxes.narrow(2, i, 1).squeeze(2) for i in range(4))

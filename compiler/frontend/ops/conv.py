@@ -18,7 +18,7 @@ from ...scalar.dim import Size, ceil_div, dim_max, dim_min, floor_div, prod
 from ...scalar.dtype import I64, DType
 from ...scalar.prims import TABLE
 from ..registry import in_compute_type, onnx_op
-from ..values import fold, scalar, shape_arg
+from ..values import demanded, fold, scalar, shape_arg
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,15 +318,20 @@ def _root(x: Value, p: int) -> Value:
     return x.sqrt() if p == 2 else x if p == 1 else x.map("pow", 1.0 / p)
 
 
+def _of_any(y: Value, x: Value) -> Value:
+    """y, made of all of an image x, which must have elements."""
+    return demanded(y, dim_min(prod(x.shape[2:]), 1), 1, "a pool of an image without elements")
+
+
 @onnx_op("GlobalAveragePool")
 @in_compute_type
 def global_average_pool(x: Value) -> Value:
-    return x.mean(range(2, x.rank), keepdims=True)
+    return _of_any(x.mean(range(2, x.rank), keepdims=True), x)
 
 
 @onnx_op("GlobalMaxPool")
 def global_max_pool(x: Value) -> Value:
-    return x.max(range(2, x.rank), keepdims=True)
+    return _of_any(x.max(range(2, x.rank), keepdims=True), x)
 
 
 @onnx_op("GlobalLpPool", since=2)

@@ -53,23 +53,30 @@ def gather_elements(x: Value, indices: Value, *, axis: int = 0) -> Value:
     return x.gather(_element_indices(x, indices, axis), range(x.rank))
 
 
-def _tuples(x: Value, indices: Value, batch_dims: int = 0) -> list[Value]:
-    """The last axis of `indices` holds one index per axis of x, from `batch_dims` on; before it, batches correspond."""
-    depth = indices.shape[-1]
+def _tuples(x: Value, indices: Value, batch_dims: int = 0) -> tuple[Value, list[Value]]:
+    """The last axis of `indices` holds one index per axis of x, from `batch_dims` on; before it, batches correspond.
+
+    Gives x with the indices: of no axis, one of 1 is made for them."""
+    depth = indices.shape[-1] if indices.rank else 0
     if not isinstance(depth, int):
         raise Unsupported(f"tuples of the symbolic length {depth}")
-    if batch_dims + depth > x.rank:
-        raise ValueError(f"indices of {depth} axes after {batch_dims}, for rank {x.rank}")
+    if not 0 <= batch_dims < indices.rank or batch_dims + depth > x.rank:
+        raise ValueError(f"indices of shape {list(indices.shape)} after {batch_dims} axes, for rank {x.rank}")
+    batches = x.shape[:batch_dims]
+    indices = indices.ensure_shape(*batches, *indices.shape[batch_dims:], text="batches of GatherND differ")
     shape = indices.shape[:-1]
     parts = [iota(shape, a, indices) for a in range(batch_dims)]
     for i in range(depth):
         parts.append(wrapped(indices.narrow(-1, i, 1).squeeze(-1), x.shape[batch_dims + i]))
-    return parts
+    if depth == 0:
+        x = x.unsqueeze(batch_dims)
+        parts.append(indices.const(0).broadcast(*shape))
+    return x, parts
 
 
 @onnx_op("GatherND", since=11)
 def gather_nd(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
-    parts = _tuples(x, indices, batch_dims)
+    x, parts = _tuples(x, indices, batch_dims)
     return x.gather(parts, range(len(parts)))
 
 
@@ -93,8 +100,9 @@ def scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value
 
 @onnx_op("ScatterND", since=11)
 def scatter_nd(x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
-    at = _tuples(x, indices)
-    return x.emit("scatter", [x, updates, *at], axes=tuple(range(len(at))), combine=_combine(reduction))[0]
+    target, at = _tuples(x, indices)
+    written = x.emit("scatter", [target, updates, *at], axes=tuple(range(len(at))), combine=_combine(reduction))[0]
+    return written.reshape(*x.shape)
 
 
 @onnx_op("TensorScatter", since=24)
@@ -119,8 +127,7 @@ def one_hot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> V
     rank = indices.rank + 1
     if not -rank <= axis < rank:
         raise ValueError(f"axis {axis} is out of range for rank {rank}")
-    whole = indices if indices.dtype.is_integer else indices.map("floor")
-    at = whole.cast(I64).wrap_index(count).unsqueeze(axis % rank)
+    at = indices.cast(I64).wrap_index(count).unsqueeze(axis % rank)
     shape = [1] * rank
     row: list[Size] = [*shape]
     row[axis % rank] = count
@@ -135,6 +142,7 @@ def reverse_sequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis
     plane = x.shape[:2]
     time = iota(plane, time_axis, lengths)
     batch = iota(plane, batch_axis, lengths)
+    lengths = lengths.ensure_shape(x.shape[batch_axis], text="ReverseSequence has a length for each batch")
     length = lengths.reshape(*(lengths.shape[0] if a == batch_axis else 1 for a in (0, 1)))
     source = (time < length).select(length - time - 1, time)
     return x.gather([source, batch] if time_axis == 0 else [batch, source], [0, 1])

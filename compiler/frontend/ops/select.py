@@ -6,7 +6,7 @@ In: values and attributes of a node. Out: values, one dim of which is a symbol b
 from __future__ import annotations
 
 from ...graph.ir import Value
-from ...scalar.dim import Size, prod
+from ...scalar.dim import Size, dim_min, prod
 from ...scalar.dtype import BOOL, I64
 from ..registry import onnx_op
 from ..values import bound, scalar
@@ -46,10 +46,13 @@ def nonzero(x: Value) -> Value:
 
 @onnx_op("Compress", since=9)
 def compress(x: Value, condition: Value, *, axis: int | None = None) -> Value:
-    """The condition may be shorter than the axis."""
+    """The condition may be shorter than the axis, or longer: the surplus is ignored."""
     if axis is None:
         x, axis = x.reshape(prod(x.shape)), 0
-    return x.take(chosen(condition), axis)
+    if condition.rank != 1:
+        raise ValueError(f"a condition of rank {condition.rank}")
+    given = condition.narrow(0, 0, dim_min(condition.shape[0], x.shape[x.axis(axis)]))
+    return x.take(chosen(given), axis)
 
 
 @onnx_op("Unique", since=11)
@@ -76,14 +79,18 @@ def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value
 def _compared(rows: Value) -> tuple[Value, Value]:
     """For each row of [n, k] the first row that equals it, and [i, j]: whether row j comes before row i in order.
 
-    All pairs are compared: n * n * k steps."""
+    As in numpy, NaN equals NaN and comes last. All pairs are compared: n * n * k steps."""
     n, k = rows.shape
     a, b = rows.unsqueeze(1), rows.unsqueeze(0)
-    differ = a.map("ne", b)
+    differ, less = a.map("ne", b), b < a
+    if rows.dtype.is_float:
+        nan, other = a.map("isnan"), b.map("isnan")
+        differ = differ.map("and", nan.map("and", other).map("not"))
+        less = less.map("or", nan.map("and", other.map("not")))
     place = iota((1, 1, k), 2, scalar(0, I64))
     column = differ.select(place, place.const_size(k)).min(2)  # the first in which two rows differ
     same = column.map("eq", column.const_size(k))
     at_column = place.map("eq", column.unsqueeze(2))
-    below = at_column.map("and", b.map("lt", a)).reduce("or", 2)
+    below = at_column.map("and", less).reduce("or", 2)
     other = iota((1, n), 1, column)
     return same.select(other, other.const_size(n)).min(1), below

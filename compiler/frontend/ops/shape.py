@@ -15,13 +15,17 @@ import numpy.typing as npt
 from ...errors import Unsupported
 from ...graph.ir import Value, constant
 from ...graph.tensor import broadcast_shapes
-from ...scalar.dim import Size, ceil_div, dim_max, dim_min, known_le, mod, prod
+from ...scalar.dim import Size, ceil_div, dim_max, dim_min, known_le, known_lt, mod, prod
 from ...scalar.dtype import BOOL, BY_ONNX, F64, I64
 from .. import dynamic
 from ..registry import Imported, onnx_op
-from ..values import bound, concat, fold, scalar, scalar_arg, shape_arg, vector
+from ..values import bound, concat, demanded, fold, scalar, scalar_arg, shape_arg, vector
+from .index import iota
+from .select import chosen
 
 Array = npt.NDArray[Any]
+TILE_LIMIT = 1 << 32  # bytes: onnxruntime's
+FARTHEST = 1 << 62  # a diagonal beyond all; a sum with the number of a row does not overflow
 
 # -- same elements, other axes ---------------------------------------------------------------------------------------
 
@@ -30,12 +34,17 @@ Array = npt.NDArray[Any]
 def reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
     dims = list(shape_arg(shape))
     if any(not isinstance(d, int) and known_le(0, d) is None for d in dims):
-        return x.reshape(*dynamic.reshaped(x.shape, dims, bool(allowzero)))
+        return dynamic.reshaped(x, dims, bool(allowzero))
     for i, d in enumerate(dims):
-        if isinstance(d, int) and d == 0 and not allowzero:
+        if d == 0 and not allowzero:
             if i >= x.rank:
                 raise ValueError(f"dim {i} of the shape is 0 (copied), but the input has rank {x.rank}")
             dims[i] = x.shape[i]
+        elif i < x.rank and known_lt(0, prod(x.shape)) and not allowzero and known_lt(0, d) is None:
+            dims[i] = d + dynamic.equal(d, 0) * x.shape[i]  # nothing else can be meant by a 0
+    rest = prod(d for d in dims if d != -1)
+    if dims.count(-1) > 1 or any(isinstance(d, int) and d < -1 for d in dims) or (-1 in dims and rest == 0):
+        raise ValueError(f"no shape for {list(x.shape)} is {dims}")
     return x.reshape(*dims)
 
 
@@ -60,26 +69,35 @@ def transpose(x: Value, *, perm: list[int] | None = None) -> Value:
 
 
 def squeezed(x: Value, axes: Sequence[int] | None) -> Value:
-    """Without `axes`, whose dims are 1 (a symbolic one is taken at its word)."""
+    """Without `axes`, whose dims are 1."""
     if axes is None:
         if any(not isinstance(d, int) for d in x.shape):
             raise Unsupported(f"no axes given, with the symbolic shape {list(x.shape)}")
         axes = [a for a, d in enumerate(x.shape) if d == 1]
-    for a in axes:
-        dim = x.shape[x.axis(a)]
-        if isinstance(dim, int) and dim != 1:
-            raise ValueError(f"axis {a} has dim {dim}, not 1")
-        if not isinstance(dim, int):
-            x = x.narrow(a, 0, 1)
-    return x.squeeze(*axes) if axes else x
+    where = {x.axis(a) for a in axes}
+    shape = (1 if a in where else d for a, d in enumerate(x.shape))
+    return x.ensure_shape(*shape, text="the dims that Squeeze takes away must be 1").squeeze(*where)
 
 
 @onnx_op("Squeeze", since=13)
 def squeeze(x: Value, axes: Value | None = None) -> Value:
     where = None if axes is None else shape_arg(axes, "axes")
     if where is not None and not all(isinstance(a, int) for a in where):
-        return x.reshape(*dynamic.dropped(x.shape, dynamic.members(where, x.rank), len(where)))
+        assert axes is not None
+        return dynamic.in_range(x, where, x.rank).reshape(*_without(x, axes, where))
     return squeezed(x, where)  # type: ignore[arg-type]
+
+
+def _without(x: Value, axes: Value, where: Sequence[Size]) -> Sequence[Size]:
+    """The shape without axes that are known when the model runs."""
+    kept = vector(x.shape).take(chosen(_among(axes, x.rank).map("not")), 0)
+    return shape_arg(kept.narrow(0, 0, x.rank - len(where)))
+
+
+def _among(axes: Value, rank: int) -> Value:
+    """Of each of `rank` axes, whether it is one of `axes`: bool [rank]."""
+    each = iota((rank, 1), 0, axes)
+    return each.map("eq", axes.wrap_index(rank)).reduce("or", 1)
 
 
 @onnx_op("Squeeze")
@@ -98,10 +116,19 @@ def unsqueezed(x: Value, axes: Sequence[int]) -> Value:
 def unsqueeze(x: Value, axes: Value) -> Value:
     where = shape_arg(axes, "axes")
     if not all(isinstance(a, int) for a in where):
-        if len(where) > 1:
-            raise Unsupported("several axes that are known only when the model runs")
-        return x.reshape(*dynamic.inserted(x.shape, dynamic.members(where, x.rank + len(where))))
+        return dynamic.in_range(x, where, x.rank + len(where)).reshape(*_with(x, axes, where))
     return unsqueezed(x, where)  # type: ignore[arg-type]
+
+
+def _with(x: Value, axes: Value, where: Sequence[Size]) -> Sequence[Size]:
+    """The shape with dims of 1 where that is known when the model runs."""
+    rank = x.rank + len(where)
+    if x.rank == 0:
+        return [1] * rank
+    new = _among(axes, rank)
+    before = new.cast(I64).emit("scan", [new.cast(I64)], kind="add", axis=0, exclusive=False, reverse=False)[0]
+    source = (iota((rank,), 0, before) - before).map("max", 0).map("min", x.rank - 1)
+    return shape_arg(new.select(1, vector(x.shape).take(source, 0)))
 
 
 @onnx_op("Unsqueeze")
@@ -148,8 +175,10 @@ def expand(x: Value, shape: Value) -> Value:
 @onnx_op("Tile", since=6)
 def tile(x: Value, repeats: Value) -> Value:
     times = shape_arg(repeats, "repeats")
-    if len(times) != x.rank:
-        raise ValueError(f"{len(times)} repeats for rank {x.rank}")
+    if repeats.rank != 1 or len(times) != x.rank:
+        raise ValueError(f"repeats of shape {list(repeats.shape)} for rank {x.rank}")
+    size = prod(t * d for t, d in zip(times, x.shape)) * x.dtype.itemsize
+    x = demanded(x, dim_max(size, TILE_LIMIT), TILE_LIMIT, "the size of what Tile makes exceeds the supported maximum")
     pairs = [size for pair in zip(times, x.shape) for size in pair]
     spread = x.reshape(*(size for d in x.shape for size in (1, d)))
     return spread.broadcast(*pairs).reshape(*(t * d for t, d in zip(times, x.shape)))
@@ -218,13 +247,12 @@ def sliced(
         dim = x.shape[a]
         if step == 0:
             raise ValueError("a step is 0")
+        step = max(min(step, dynamic.FAR), -dynamic.FAR)  # no dim is so large
         if step > 0:
             first, last = dynamic.bound(start, 0, dim, dim), dynamic.bound(end, 0, dim, dim)
             size = ceil_div(last - first, step)
         else:
-            # Ends far below 0 mean: through element 0, however large the dim.
-            first = dynamic.bound(start, dim_min(0, dim - 1), dim - 1, dim)
-            last = -1 if isinstance(end, int) and end < -dynamic.FAR else dynamic.bound(end, -1, dim - 1, dim)
+            first, last = dynamic.bound(start, 0, dim - 1, dim), dynamic.bound(end, -1, dim - 1, dim)
             size = ceil_div(first - last, -step)
         begin[a], sizes[a], stride[a] = first, dim_max(size, 0), step
     return x.slice(begin, sizes, stride)
@@ -237,6 +265,9 @@ def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, step
     stride: tuple[Size, ...] = (1,) * len(begin) if steps is None else shape_arg(steps, "steps")
     if all(isinstance(v, int) for v in (*where, *stride)):
         return sliced(x, begin, end, where, stride)  # type: ignore[arg-type]
+    if not len(begin) == len(end) == len(where) == len(stride):
+        raise ValueError("starts, ends, axes and steps do not fit each other")
+    x = dynamic.different(dynamic.in_range(x, where, x.rank), dynamic.members(where, x.rank), len(where))
     for axis in range(x.rank):
         hit = [dynamic.equal(mod(a, x.rank), axis) for a in where]
         other = 1 - sum(hit, start=0)
@@ -255,10 +286,12 @@ def slice_legacy(x: Value, *, starts: list[int], ends: list[int], axes: list[int
 
 def padded(x: Value, low: Sequence[Size], high: Sequence[Size], mode: str, value: Value | float = 0) -> Value:
     """Pads or, where amounts are negative, crops."""
-    start = [dim_max(-p, 0) for p in low]
-    size = [d - s - dim_max(-p, 0) for d, s, p in zip(x.shape, start, high)]
-    x = x.slice(start, size)
-    low, high = [dim_max(p, 0) for p in low], [dim_max(p, 0) for p in high]
+    out = [b + d + a for b, d, a in zip(low, x.shape, high)]
+    start = [dim_min(dim_max(-b, 0), d) for b, d in zip(low, x.shape)]
+    kept = [dim_max(dim_min(d, d + a) - s, 0) for s, d, a in zip(start, x.shape, high)]
+    x = x.slice(start, kept)
+    low = [dim_min(dim_max(b, 0), n) for b, n in zip(low, out)]
+    high = [n - b - k for n, b, k in zip(out, low, kept)]
     if mode == "constant":
         if not isinstance(value, Value):
             return x.pad(low, high, value)
@@ -270,6 +303,10 @@ def padded(x: Value, low: Sequence[Size], high: Sequence[Size], mode: str, value
     for axis, (before, after) in enumerate(zip(low, high)):
         if isinstance(before, int) and isinstance(after, int) and before == after == 0:
             continue
+        if mode == "reflect":
+            most = dim_max(x.shape[axis] - 1, 0)
+            for pad in (before, after):
+                x = demanded(x, dim_max(pad, most), most, f"Pad reflects {pad} elements of at most {most}")
         x = x.take(_padded_index(x.shape[axis], before, after, mode), axis)
     return x
 
@@ -373,11 +410,12 @@ def eye_like(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
     if x.rank != 2:
         raise ValueError(f"needs a matrix, not rank {x.rank}")
     rows, columns = (x.emit("iota", [], shape=x.shape, axis=a, dtype=I64)[0] for a in (0, 1))
-    return (rows + k).map("eq", columns).cast(x.dtype if dtype is None else BY_ONNX[dtype])
+    hit = (rows + max(min(k, FARTHEST), -FARTHEST)).map("eq", columns)
+    return hit.cast(x.dtype if dtype is None else BY_ONNX[dtype])
 
 
 @onnx_op("Trilu", since=14)
 def trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
     rows, columns = (x.emit("iota", [], shape=x.shape[-2:], axis=a, dtype=I64)[0] for a in (0, 1))
-    shifted = rows if k is None else rows + k.reshape()
+    shifted = rows if k is None else rows + k.reshape().map("max", -FARTHEST).map("min", FARTHEST)
     return (shifted <= columns if upper else columns <= shifted).select(x, x.const(0))

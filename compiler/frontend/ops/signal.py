@@ -6,13 +6,15 @@ In: values and attributes of a node. Out: values. A Fourier transform is a produ
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ...errors import Unsupported
 from ...graph.ir import Value
-from ...scalar.dim import Size, dim_max, dim_min, known_eq
+from ...scalar.dim import Size, dim_max, dim_min, known_eq, prod
 from ...scalar.dtype import BY_ONNX, F64, I64
+from .. import dynamic
 from ..registry import onnx_op
-from ..values import concat, fold, scalar, shape_arg
+from ..values import concat, scalar, shape_arg
 
 
 def _line(size: Size) -> Value:
@@ -38,6 +40,8 @@ def _fitted(x: Value, axis: int, length: Size) -> Value:
 
 def transformed(x: Value, axis: int, length: Size | None, inverse: bool, onesided: bool) -> Value:
     """The Fourier transform along `axis` of x [..., 1 or 2] (real, or real and imaginary parts); sums are in f64."""
+    if x.rank == 2:
+        return transformed(x.unsqueeze(0), axis + 1, length, inverse, onesided).squeeze(0)
     dtype, x, dim = x.dtype, x.cast(F64), x.shape[axis]
     if length is None:
         length = 2 * (dim - 1) if inverse and onesided else dim
@@ -71,17 +75,20 @@ def dft(
     x: Value, dft_length: Value | None = None, axis: Value | None = None, *, inverse: int = 0, onesided: int = 0
 ) -> Value:
     length = None if dft_length is None else shape_arg(dft_length, "dft_length")[0]
-    where = scalar(-2, I64) if axis is None else axis
-    constant = fold(where)
-    if constant is not None:
-        return transformed(x, x.axis(int(constant.reshape(-1)[0])), length, bool(inverse), bool(onesided))
-    if onesided or length is not None:
-        raise Unsupported("an axis that is known only when the model runs, with onesided or dft_length")
-    where = where.reshape().wrap_index(x.rank)
-    y = transformed(x, 0, None, bool(inverse), False)
-    for a in range(1, x.rank - 1):
-        y = where.map("eq", a).select(transformed(x, a, None, bool(inverse), False), y)
-    return y
+    where = -2 if axis is None else shape_arg(axis)[0]
+    if isinstance(where, int):
+        return transformed(x, x.axis(where), length, bool(inverse), bool(onesided))
+    member = dynamic.members([where], x.rank)[:-1]
+    x = dynamic.different(dynamic.in_range(x, [where], x.rank), member, 1)
+
+    def of(sizes: Sequence[Size]) -> Size:
+        """That of the axis, which is known when the model runs."""
+        return sum((m * size for m, size in zip(member, sizes)), start=0)
+
+    outer = of([prod(x.shape[:a]) for a in range(x.rank)])
+    inner = of([prod(x.shape[a + 1 : -1]) for a in range(x.rank)])
+    y = transformed(x.reshape(outer, of(x.shape), inner, x.shape[-1]), 1, length, bool(inverse), bool(onesided))
+    return y.reshape(*(d + m * (y.shape[1] - d) for m, d in zip(member, x.shape)), y.shape[-1])
 
 
 @onnx_op("DFT", since=17)
