@@ -80,7 +80,7 @@ def reshape_index(index: Sequence[Size], source: Sequence[Size], target: Sequenc
 def _divides(a: Size, b: Size) -> bool:
     if isinstance(a, int) and isinstance(b, int):
         return a != 0 and b % a == 0 and a < b
-    return exact_div(b, a) is not None
+    return a != 0 and exact_div(b, a) is not None
 
 
 def bounds_mask(index: Sequence[Size], low: Sequence[Size], shape: Sequence[Size]) -> Expr | None:

@@ -92,8 +92,7 @@ class Formulas:
     def _find(self, v: Value) -> _Known | None:
         node = v.node
         index = [_lifted(axis_symbol(v, a)) for a in range(v.rank)]
-        held_sizes = [] if v.content is None else sizes_in(tuple(v.content.flat))
-        own = frozenset(s for x in (*v.shape, *sizes_in(node.attrs), *held_sizes) for s in symbols(x) if s.lower < 1)
+        own = frozenset(s for x in (*v.shape, *sizes_in(node.attrs)) for s in symbols(x) if s.lower < 1)
         inputs: list[_Known | None] = []
         result: Formula | None
         if v.content is not None and node.op.name != "map":

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import intaglio
 from parity.cases import CONSTANT, FIXED, SYMBOLIC, Case, difference, onnxruntimes, ours
 
 Array = np.ndarray[Any, Any]
@@ -105,6 +106,16 @@ def test_unsqueezes(kinds: tuple[str, str]) -> None:
             if len(set(axes)) < len(axes) or max(axes) >= len(shape) + len(axes):
                 continue
             assert_same(Case("Unsqueeze", [numbers(*shape), ints(*axes)], opset=13, kinds=kinds))
+
+
+@pytest.mark.parametrize("axes", [[-2], [1], [-1, 0], [0, 2]])
+def test_axes_that_are_compiled(axes: list[int]) -> None:
+    """Negative ones are no sizes, though they are symbols."""
+    for op, shape in (("Unsqueeze", (3, 5)), ("Squeeze", (1, 4, 1, 1))):
+        each = Case(op, [numbers(*shape), ints(*axes)], opset=13, kinds=[SYMBOLIC, FIXED])
+        if op == "Unsqueeze" or axes != [1]:
+            made = intaglio.InferenceSession(each.model().SerializeToString()).run(None, each.feeds())
+            assert not difference(made, onnxruntimes(each)), str(each)
 
 
 @pytest.mark.parametrize("kinds", KINDS)
