@@ -186,11 +186,11 @@ DIFFERENT = [
         "Dropout before opset 12, the mask", "zeros", "ones", "everything is kept, as the mask says since opset 12",
     ),
     Difference(
-        "GatherND whose batches differ", "the batches of the indices are shared out among those of the data", "an error",
+        "GatherND whose batches differ", "those of the indices are shared out among those of the data", "an error",
         "the standard demands that they are the same",
     ),
     Difference(
-        "Unique of NaN", "an entry of some other element", "one element, the last", "as numpy, by which ONNX defines it",
+        "Unique of NaN", "an entry of some other element", "one element, the last", "as numpy has it, by which ONNX goes",
     ),
     Difference(
         "indices out of range, a step of 0, division of integers by 0", "an error during the run",
