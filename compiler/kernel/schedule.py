@@ -23,6 +23,7 @@ from ..scalar.dim import (
     linear_in,
     substitute,
     symbols,
+    upper_bound,
 )
 from ..scalar.expr import Expr, Load, Local, rewrite
 from ..scalar.expr import Index as IndexExpr
@@ -206,7 +207,8 @@ def _merge(nest: LoopNest, s: Symbol, t: Symbol) -> LoopNest | None:
 def demote(nest: LoopNest, axis: Symbol, block: int) -> LoopNest:
     """Makes part of an outer axis the last inner axis of every stage: blocks stay outer, positions in them go in."""
     assert axis.extent is not None
-    small = isinstance(axis.extent, int) and axis.extent <= block
+    most = upper_bound(axis.extent)
+    small = most is not None and most <= block
     whole = exact_div(axis.extent, block)
     if small:
         inner = Symbol(f"{axis.name}i", 0, axis.extent)

@@ -233,7 +233,7 @@ def _power(a: Any, b: Any) -> Any:
 
 
 def _erf(x: Any) -> Any:
-    return np.frompyfunc(math.erf, 1, 1)(x).astype(x.dtype)
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
 
 
 def _erf_expansion(x: Expr) -> Expr:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -300,3 +301,34 @@ def test_sizes_that_a_loop_computes(consumer: NodeProto, fed: str) -> None:
     data = model([*constants, node("Loop", ["m", "", "s0"], ["s"], body=body), consumer], inputs, {"y": kind})
     feeds = {"x": np.ones([1] * len(inputs[0][2]), np.float32)}
     compare(data, [{**feeds, **({fed: arrays[fed]} if fed else {})}])
+
+
+@pytest.mark.parametrize("rows", [5, 10, 64, 65, 200])
+@pytest.mark.parametrize("last", [
+    node("ReduceSum", ["s", "zero"], ["y"]), node("ReduceSum", ["s"], ["y"]), node("ReduceMax", ["s"], ["y"], axes=[0]),
+    node("CumSum", ["s", "at"], ["y"]), node("Softmax", ["s"], ["y"], axis=0), node("Transpose", ["s"], ["y"]),
+    node("Relu", ["s"], ["y"]), node("ReduceLogSumExp", ["s"], ["y"], axes=[0]),
+    node("ReduceMean", ["s"], ["y"], axes=[1]),
+    node("TopK", ["s", "one"], ["y", "place"], axis=0),
+], ids=lambda n: n.op_type if isinstance(n, NodeProto) else n)  # fmt: skip
+def test_parts_whose_size_is_bounded(rows: int, last: NodeProto) -> None:
+    """By the tensor that they are of; where they begin is an input. Sums of narrow floats, too, whose rounding is a
+    step of its own; of small integers, so that they are the same in any order."""
+    constants = {"end": [rows - 1, rows - 1], "zero": [0], "at": 0, "one": [1]}
+    given = [
+        node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.array(value, np.int64), name))
+        for name, value in constants.items()
+    ]
+    x = rng().integers(-1, 2, (rows, rows)).astype(np.float32)
+    feeds = [{"x": x, "start": np.array(start)} for start in ([0, 0], [2, 3], [-2, -4], [1, -2])]
+    inputs: list[Info] = [("x", F, [rows, rows]), ("start", I64, [2])]
+    plain = model([*given, node("Slice", ["x", "start", "end"], ["s"]), last], inputs, {"y": F})
+    compare(plain, feeds)
+    for narrow in (np.float16, ml_dtypes.bfloat16) if last.op_type in ("ReduceSum", "ReduceMax") else ():
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(narrow))
+        cut = node("Slice", ["x", "start", "end"], ["s"])
+        ours = session(model([*given, cut, last], [("x", kind, [rows, rows]), inputs[1]], {"y": kind}))
+        for feed in feeds:
+            (wanted,) = onnxruntime.InferenceSession(plain).run(None, feed)
+            (got,) = ours.run(None, {**feed, "x": x.astype(narrow)})
+            np.testing.assert_array_equal(got.astype(np.float32), wanted)

@@ -370,3 +370,18 @@ def test_symbolic_rows_take_numbers(row: prims.Prim) -> None:
         wanted = prims.evaluate(row.name, args)
         got = prims.evaluate(row.name, [arg.astype(object) for arg in args])
         np.testing.assert_array_equal(got.astype(wanted.dtype), wanted)
+
+
+@pytest.mark.parametrize("row", [row for row in prims.TABLE.values() if row.result != "given"],
+                         ids=lambda row: row.name)  # fmt: skip
+def test_scalars_are_arrays(row: prims.Prim) -> None:
+    """Arrays of rank 0 mean what those of one element do: numpy returns Python's numbers here and there."""
+    for kind in row.kinds:
+        dtype = {"f": np.float32, "i": np.int32, "u": np.uint32, "b": np.bool_}[kind]
+        args = [np.array([v]).astype(dtype) for v in (1, 1, 0)[: row.arity]]
+        if row.name == "select":
+            args[0] = args[0].astype(np.bool_)
+        wanted = prims.evaluate(row.name, args)
+        got = prims.evaluate(row.name, [arg.reshape(()) for arg in args])
+        assert got.dtype == wanted.dtype and got.shape == ()
+        np.testing.assert_array_equal(got, wanted[0])
