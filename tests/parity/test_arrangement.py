@@ -73,10 +73,19 @@ def test_pads(mode: str, kinds: tuple[str, str]) -> None:
         kept = [d + min(a, 0) + min(b, 0) for d, a, b in zip(shape, pads, pads[len(shape) :])]
         if mode == "wrap" and min(kept) <= 0:  # an error there even where nothing is repeated
             continue
-        if mode == "reflect" and min(d + a + b for d, a, b in zip(shape, pads, pads[len(shape) :])) <= 0:
-            continue  # nothing there
+        if mode == "reflect" and any(max(n) >= d for d, *n in zip(kept, pads, pads[len(shape) :])):
+            continue  # by more than there is: an error there
         given = [numbers(*shape), ints(*pads), np.array(1.5, np.float32) if mode == "constant" else None]
         assert_same(Case("Pad", given, {"mode": mode}, 19, [kinds[0], kinds[1], CONSTANT]))
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_long_reflections_are_numpys(kinds: tuple[str, str]) -> None:
+    """As in the standard's own example, which reflects 2 elements by 2."""
+    x = np.array([[1.0, 1.2], [2.3, 3.4], [4.5, 5.7]], np.float32)
+    for pads in ([0, 2, 0, 0], [7, 0, 9, 0], [3, 5, 0, 11]):
+        wanted = np.pad(x, [(pads[0], pads[2]), (pads[1], pads[3])], "reflect")
+        assert not difference(ours(Case("Pad", [x, ints(*pads)], {"mode": "reflect"}, 18, kinds)), [wanted])
 
 
 @pytest.mark.parametrize("kinds", [(FIXED, CONSTANT), (FIXED, FIXED), (SYMBOLIC, FIXED)])

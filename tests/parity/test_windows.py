@@ -162,3 +162,21 @@ def test_grids(kind: str) -> None:
                 continue
             each = Case("AffineGrid", [theta, np.array(size)], {"align_corners": align}, 20, [SYMBOLIC, kind])
             assert not difference(ours(each), onnxruntimes(each)), str(each)
+
+
+@pytest.mark.parametrize("ratio", [0, 1, 3])
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("opset", [10, 16])
+def test_regions(opset: int, mode: str, ratio: int) -> None:
+    """Without a ratio, the number of samples depends on the region."""
+    rng = np.random.default_rng(opset + ratio)
+    for count in (0, 1, 4):
+        corner, extent = rng.uniform(-2, 6, (count, 2)), rng.uniform(0.1, 9, (count, 2))
+        rois = np.concatenate([corner, corner + extent], 1).astype(np.float32)
+        x = rng.standard_normal((2, 3, 5, 7)).astype(np.float32)
+        attrs = {"mode": mode, "output_height": 2, "output_width": 3, "sampling_ratio": ratio, "spatial_scale": 0.75}
+        for half in ("half_pixel", "output_half_pixel")[: 1 if opset == 10 else 2]:
+            more = {} if opset == 10 else {"coordinate_transformation_mode": half}
+            each = Case("RoiAlign", [x, rois, rng.integers(0, 2, count)], attrs | more, opset)
+            made, wanted = ours(each), onnxruntimes(each)
+            assert not difference(made, wanted), f"{each}: {difference(made, wanted)}"

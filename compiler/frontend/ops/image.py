@@ -9,13 +9,12 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dim import Size, dim_max, prod
 from ...scalar.dtype import I64
 from ..registry import onnx_op
-from ..values import concat, scalar, shape_arg
-from .conv import biased, channels_first, channels_last, taps_of
+from ..values import bound, concat, scalar, shape_arg
+from .conv import biased, channels_first, channels_last, lowest, taps_of
 
 Tap = tuple[Value, Value | None, Value]  # index, whether it is inside, weight
 
@@ -141,19 +140,27 @@ def roi_align(
     x: Value, rois: Value, batch: Value, *, coordinate_transformation_mode: str = "half_pixel", mode: str = "avg",
     output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,
 ) -> Value:  # fmt: skip
-    if sampling_ratio <= 0:
-        raise Unsupported("sampling_ratio=0: the number of samples would depend on data")
+    if mode not in ("avg", "max") or coordinate_transformation_mode not in ("half_pixel", "output_half_pixel"):
+        raise ValueError(f"mode '{mode}' or coordinate_transformation_mode '{coordinate_transformation_mode}'")
+    rois = rois.ensure_shape(batch.shape[0], 4, text="RoiAlign has four numbers and an image for each region")
     half = coordinate_transformation_mode == "half_pixel"
     ends = [rois.narrow(1, i, 1) * spatial_scale - (0.5 if half else 0.0) for i in range(4)]  # x1, y1, x2, y2: [R, 1]
-    shape = (rois.shape[0], output_height, output_width, sampling_ratio, sampling_ratio)
+    parts = [(ends[i], ends[i + 2] - ends[i], bins) for i, bins in ((1, output_height), (0, output_width))]
+    parts = [(start, extent if half else extent.map("max", 1.0), bins) for start, extent, bins in parts]
+    counts = [_samples(extent, bins, sampling_ratio) for _, extent, bins in parts]
+    most: list[Size] = [sampling_ratio] * 2
+    if sampling_ratio <= 0:
+        most = [bound(n.max().map("max", 0.0).cast(I64), 0, "samples") for n in counts]
+    shape = (rois.shape[0], output_height, output_width, *most)
     axes: list[list[Tap]] = []
-    for i, bins in ((1, output_height), (0, output_width)):
-        extent = ends[i + 2] - ends[i]
-        extent = extent if half else extent.map("max", 1.0)
-        steps = x.emit("iota", [], shape=(bins * sampling_ratio,), axis=0, dtype=x.dtype)[0]
-        at = ends[i] + (steps + 0.5) * (extent / float(bins * sampling_ratio))  # [R, bins * ratio]
-        at = at.reshape(*((-1, bins, 1, sampling_ratio, 1) if i == 1 else (-1, 1, bins, 1, sampling_ratio)))
-        size = x.shape[3 - i]
+    counted: list[Value] = []  # whether a sample is one of those of its region
+    for i, (start, extent, bins) in enumerate(parts):
+        bin_size = (extent / float(bins)).reshape(-1, 1, 1, 1, 1)
+        bin_at, step = _along(x, 1 + i, bins), _along(x, 3 + i, most[i])
+        count = counts[i].reshape(-1, 1, 1, 1, 1)
+        counted.append((step < count).broadcast(*shape))
+        at = start.reshape(-1, 1, 1, 1, 1) + bin_at * bin_size + (step + 0.5) * bin_size / count.map("max", 1.0)
+        size = x.shape[2 + i]
         limit = at.const_size(size)
         valid = (at >= -1.0).map("and", at <= limit).broadcast(*shape)
         at = at.map("max", 0.0).map("min", limit - 1.0)
@@ -176,7 +183,35 @@ def roi_align(
     out = corners[0]
     for corner in corners[1:]:
         out = out + corner if mode == "avg" else out.map("max", corner)
-    return channels_first(out.mean([3, 4]) if mode == "avg" else out.max([3, 4]))
+    if sampling_ratio > 0:
+        return channels_first(out.mean([3, 4]) if mode == "avg" else out.max([3, 4]))
+    ours = counted[0].map("and", counted[1]).unsqueeze(-1)
+    number = (counts[0] * counts[1]).reshape(-1, 1, 1, 1)
+    if mode == "avg":
+        return channels_first(ours.select(out, 0).sum([3, 4]) / number.map("max", 1.0))
+    return channels_first((number > 0.0).select(ours.select(out, lowest(out.dtype)).max([3, 4]), 0.0))
+
+
+def _along(x: Value, axis: int, size: Size) -> Value:
+    """0, 1, ... along one of five axes."""
+    shape = tuple(size if a == axis else 1 for a in range(5))
+    return x.emit("iota", [], shape=shape, axis=axis, dtype=x.dtype)[0]
+
+
+def _samples(extent: Value, bins: int, ratio: int) -> Value:
+    """How many samples a bin has along an axis, [R, 1]: about one for each pixel where no `ratio` says it."""
+    return extent * 0.0 + float(ratio) if ratio > 0 else (extent / float(bins)).map("ceil").map("max", 0.0)
+
+
+@onnx_op("RoiAlign", since=10)
+def roi_align_10(
+    x: Value, rois: Value, batch: Value, *, mode: str = "avg", output_height: int = 1, output_width: int = 1,
+    sampling_ratio: int = 0, spatial_scale: float = 1.0,
+) -> Value:  # fmt: skip
+    return roi_align(
+        x, rois, batch, coordinate_transformation_mode="output_half_pixel", mode=mode, output_height=output_height,
+        output_width=output_width, sampling_ratio=sampling_ratio, spatial_scale=spatial_scale,
+    )  # fmt: skip
 
 
 @onnx_op("DeformConv", since=19)

@@ -303,10 +303,6 @@ def padded(x: Value, low: Sequence[Size], high: Sequence[Size], mode: str, value
     for axis, (before, after) in enumerate(zip(low, high)):
         if isinstance(before, int) and isinstance(after, int) and before == after == 0:
             continue
-        if mode == "reflect":
-            most = dim_max(x.shape[axis] - 1, 0)
-            for pad in (before, after):
-                x = demanded(x, dim_max(pad, most), most, f"Pad reflects {pad} elements of at most {most}")
         x = x.take(_padded_index(x.shape[axis], before, after, mode), axis)
     return x
 
