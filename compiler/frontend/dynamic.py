@@ -55,9 +55,13 @@ def in_range(x: Value, axes: Sequence[Size], rank: int) -> Value:
     return x
 
 
-def different(x: Value, members: Sequence[Size], count: int) -> Value:
-    """x, which demands that each of its `count` axes, counted in `members`, is another one."""
-    return demanded(x, sum((dim_min(m, 1) for m in members), start=0), count, "an axis is given twice")
+def distinct(x: Value, axes: Sequence[Size], rank: int) -> Value:
+    """x, which demands that each of the axes is another one of `rank`."""
+    places = [mod(a, rank) for a in axes]
+    for i, a in enumerate(places):
+        for b in places[:i]:
+            x = demanded(x, equal(a, b), 0, "an axis is given twice")
+    return in_range(x, axes, rank)
 
 
 def dropped(shape: Sequence[Size], gone: Sequence[Size], count: int) -> list[Size]:

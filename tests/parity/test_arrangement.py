@@ -133,6 +133,22 @@ def test_tiles(kinds: tuple[str, str]) -> None:
         assert_same(Case("Tile", [numbers(2, 1), ints(*repeats)], opset=13, kinds=kinds))
 
 
+@pytest.mark.parametrize("kinds", KINDS)
+@pytest.mark.parametrize("opset", [11, 13, 18])
+def test_splits(opset: int, kinds: tuple[str, str]) -> None:
+    """Sizes add up to the axis; without sizes, they are equal."""
+    for size in (4, 5, 2, 0):
+        for sizes in ([1, 3], [0, 4], [1, 2], [5, 0], [2, 2, 1]):
+            if opset >= 13:
+                given = [numbers(size, 2), ints(*sizes)]
+                assert_same(Case("Split", given, opset=opset, kinds=kinds, outputs=len(sizes)))
+            else:
+                assert_same(Case("Split", [numbers(size, 2)], {"split": sizes}, opset, kinds, len(sizes)))
+        for count in (1, 2, 3):
+            attrs = {"num_outputs": count} if opset >= 18 else {}
+            assert_same(Case("Split", [numbers(size, 2)], attrs, opset, kinds, count))
+
+
 @pytest.mark.parametrize("upper", [0, 1])
 @pytest.mark.parametrize("kind", [CONSTANT, FIXED])
 def test_triangles(upper: int, kind: str) -> None:

@@ -180,3 +180,14 @@ def test_regions(opset: int, mode: str, ratio: int) -> None:
             each = Case("RoiAlign", [x, rois, rng.integers(0, 2, count)], attrs | more, opset)
             made, wanted = ours(each), onnxruntimes(each)
             assert not difference(made, wanted), f"{each}: {difference(made, wanted)}"
+
+
+@pytest.mark.parametrize("kind", [FIXED, SYMBOLIC])
+def test_regions_of_whole_pixels(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    for scale in (1.0, 0.5, 0.3):
+        rois = rng.integers(-3, 12, (6, 5)).astype(np.float32)
+        rois[:, 0] = rng.integers(0, 2, 6)
+        x = rng.standard_normal((2, 3, 5, 7)).astype(np.float32)
+        each = Case("MaxRoiPool", [x, rois], {"pooled_shape": [2, 3], "spatial_scale": scale}, 11, [kind, kind])
+        assert not difference(ours(each), onnxruntimes(each)), str(each)

@@ -214,6 +214,29 @@ def roi_align_10(
     )  # fmt: skip
 
 
+def _rounded(x: Value) -> Value:
+    """Halves away from 0."""
+    return (x < 0.0).select((x - 0.5).map("ceil"), (x + 0.5).map("floor"))
+
+
+@onnx_op("MaxRoiPool")
+def max_roi_pool(x: Value, rois: Value, *, pooled_shape: list[int], spatial_scale: float = 1.0) -> Value:
+    """rois [R, 5]: an image, and the corners x1, y1, x2, y2 of whole pixels -> [R, C, *pooled_shape]."""
+    rois = rois.ensure_shape(rois.shape[0], 5, text="MaxRoiPool has an image and four numbers for each region")
+    y = x.take(rois.narrow(1, 0, 1).squeeze(1).cast(I64), 0)
+    for axis, bins in zip((3, 2), pooled_shape[::-1]):
+        start, end = (_rounded(rois.narrow(1, i, 1) * spatial_scale) for i in (4 - axis, 6 - axis))
+        size = (end - start + 1.0).map("max", 1.0) / float(bins)
+        bin_at = x.emit("iota", [], shape=(bins,), axis=0, dtype=x.dtype)[0]
+        first, last = ((bin_at * size).map("floor") + start, ((bin_at + 1.0) * size).map("ceil") + start)  # [R, bins]
+        place = x.emit("iota", [], shape=(y.shape[axis],), axis=0, dtype=x.dtype)[0]
+        inside = (place >= first.unsqueeze(-1)).map("and", place < last.unsqueeze(-1))  # [R, bins, size]
+        inside = inside.reshape(-1, 1, *((1, *inside.shape[1:]) if axis == 3 else (*inside.shape[1:], 1)))
+        wide = y.unsqueeze(axis)
+        y = inside.select(wide, lowest(x.dtype)).max(axis + 1)
+    return y.map("eq", lowest(x.dtype)).select(0, y)
+
+
 @onnx_op("DeformConv", since=19)
 def deform_conv(
     x: Value, w: Value, offset: Value, bias: Value | None = None, mask: Value | None = None, *,

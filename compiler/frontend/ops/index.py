@@ -125,6 +125,8 @@ def one_hot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> V
     """Indices outside of [-depth, depth) give rows of the off value."""
     count = shape_arg(depth, "depth")[0] if depth.dtype.is_integer else bound(depth.reshape().cast(I64), LEAST)
     rank = indices.rank + 1
+    if rank == 1:
+        raise ValueError("the indices are a scalar")
     if not -rank <= axis < rank:
         raise ValueError(f"axis {axis} is out of range for rank {rank}")
     at = indices.cast(I64).wrap_index(count).unsqueeze(axis % rank)

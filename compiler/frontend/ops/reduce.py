@@ -112,8 +112,7 @@ def _register(op: str, reduce: Reduce, axes_input_since: int) -> None:
         given = () if axes is None else shape_arg(axes, "axes")
         if not all(isinstance(a, int) for a in given):
             where = _Axes((), tuple(dynamic.members(given, x.rank)))
-            x = dynamic.different(dynamic.in_range(x, given, x.rank), where.gone or (), len(given))
-            y = reduce(x, where, True)
+            y = reduce(dynamic.distinct(x, given, x.rank), where, True)
             return y if keepdims else where.drop(y, len(given))
         if not given and noop_with_empty_axes:  # reduces over no axes; what else the operator does still applies
             return constant(x, (), 1)

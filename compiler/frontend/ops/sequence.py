@@ -89,7 +89,7 @@ def split_to_sequence(x: Value, split: Value | None = None, *, axis: int = 0, ke
         sizes = [min(size, dim - start) for start in range(0, dim, size)]
     else:
         sizes = shape_arg(split, "split")
-    parts = split_sizes(x, axis, sizes, len(sizes))
+    parts = split_sizes(x, axis, sizes)
     return [p.squeeze(axis) for p in parts] if split is None and not keepdims else list(parts)
 
 

@@ -116,7 +116,7 @@ def unsqueezed(x: Value, axes: Sequence[int]) -> Value:
 def unsqueeze(x: Value, axes: Value) -> Value:
     where = shape_arg(axes, "axes")
     if not all(isinstance(a, int) for a in where):
-        return dynamic.in_range(x, where, x.rank + len(where)).reshape(*_with(x, axes, where))
+        return dynamic.distinct(x, where, x.rank + len(where)).reshape(*_with(x, axes, where))
     return unsqueezed(x, where)  # type: ignore[arg-type]
 
 
@@ -196,17 +196,10 @@ def concat_(*xs: Value, axis: int = 1) -> Value:
     return concat(xs, axis)
 
 
-def split_sizes(x: Value, axis: int, sizes: Sequence[Size] | None, count: int) -> tuple[Value, ...]:
-    """Parts of `sizes`, or `count` equal ones (the last may be smaller)."""
-    axis, dim = x.axis(axis), x.shape[x.axis(axis)]
-    if sizes is None:
-        step = ceil_div(dim, count)
-        sizes = [step] * (count - 1) + [dim - step * (count - 1)]
-    if len(sizes) != count:
-        raise ValueError(f"{count} outputs for {len(sizes)} sizes")
-    total = sum(sizes)
-    if isinstance(total, int) and isinstance(dim, int) and total != dim:
-        raise ValueError(f"the sizes {list(sizes)} do not add up to the dim {dim}")
+def split_sizes(x: Value, axis: int, sizes: Sequence[Size]) -> tuple[Value, ...]:
+    """Parts of `sizes`, which add up to the axis."""
+    axis = x.axis(axis)
+    x = demanded(x, sum(sizes, start=0), x.shape[axis], "the sizes of a Split do not add up to the axis")
     parts: list[Value] = []
     start: Size = 0
     for size in sizes:
@@ -215,20 +208,44 @@ def split_sizes(x: Value, axis: int, sizes: Sequence[Size] | None, count: int) -
     return tuple(parts)
 
 
-@onnx_op("Split", since=13)
+def _equal_parts(x: Value, axis: int, count: int) -> tuple[Value, ...]:
+    dim = x.shape[x.axis(axis)]
+    return split_sizes(demanded(x, mod(dim, count), 0, f"no {count} equal parts"), axis, [dim // count] * count)
+
+
+@onnx_op("Split", since=18)
 def split(
     x: Value, sizes: Value | None = None, *, axis: int = 0, num_outputs: int | None = None, n_outputs: int = 1
 ) -> tuple[Value, ...]:
-    given = None if sizes is None else shape_arg(sizes, "split")
-    return split_sizes(x, axis, given, num_outputs or n_outputs)[:n_outputs]
+    """num_outputs: in parts of one size, but for the last, which may be smaller."""
+    if sizes is not None:
+        return split_13(x, sizes, axis=axis, n_outputs=n_outputs)
+    if num_outputs is None:
+        return _equal_parts(x, axis, n_outputs)
+    dim = x.shape[x.axis(axis)]
+    if num_outputs < 1:
+        raise ValueError(f"num_outputs is {num_outputs}")
+    step = ceil_div(dim, num_outputs)
+    last = dim - step * (num_outputs - 1)
+    x = demanded(x, dim_min(last, 1), 1, f"of {num_outputs} parts, nothing is left for the last one")
+    return split_sizes(x, axis, [step] * (num_outputs - 1) + [last])[:n_outputs]
+
+
+@onnx_op("Split", since=13)
+def split_13(x: Value, sizes: Value | None = None, *, axis: int = 0, n_outputs: int = 1) -> tuple[Value, ...]:
+    if sizes is None:
+        return _equal_parts(x, axis, n_outputs)
+    given = shape_arg(sizes, "split")
+    if len(given) != n_outputs:
+        raise ValueError(f"{n_outputs} outputs for {len(given)} sizes")
+    return split_sizes(x, axis, given)
 
 
 @onnx_op("Split")
 def split_legacy(
     x: Value, sizes: Value | None = None, *, axis: int = 0, split: list[int] | None = None, n_outputs: int = 1
 ) -> tuple[Value, ...]:
-    given = split if sizes is None else shape_arg(sizes, "split")
-    return split_sizes(x, axis, given, n_outputs)
+    return split_13(x, sizes if split is None else vector(split), axis=axis, n_outputs=n_outputs)
 
 
 # -- parts and borders -----------------------------------------------------------------------------------------------
@@ -267,7 +284,7 @@ def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, step
         return sliced(x, begin, end, where, stride)  # type: ignore[arg-type]
     if not len(begin) == len(end) == len(where) == len(stride):
         raise ValueError("starts, ends, axes and steps do not fit each other")
-    x = dynamic.different(dynamic.in_range(x, where, x.rank), dynamic.members(where, x.rank), len(where))
+    x = dynamic.distinct(x, where, x.rank)
     for axis in range(x.rank):
         hit = [dynamic.equal(mod(a, x.rank), axis) for a in where]
         other = 1 - sum(hit, start=0)

@@ -14,7 +14,7 @@ from ...scalar.dim import Size, dim_max, dim_min, known_eq, prod
 from ...scalar.dtype import BY_ONNX, F64, I64
 from .. import dynamic
 from ..registry import onnx_op
-from ..values import concat, scalar, shape_arg
+from ..values import concat, demanded, scalar, shape_arg
 
 
 def _line(size: Size) -> Value:
@@ -78,8 +78,8 @@ def dft(
     where = -2 if axis is None else shape_arg(axis)[0]
     if isinstance(where, int):
         return transformed(x, x.axis(where), length, bool(inverse), bool(onesided))
-    member = dynamic.members([where], x.rank)[:-1]
-    x = dynamic.different(dynamic.in_range(x, [where], x.rank), member, 1)
+    *member, last = dynamic.members([where], x.rank)
+    x = demanded(dynamic.in_range(x, [where], x.rank), last, 0, "DFT along the real and imaginary parts")
 
     def of(sizes: Sequence[Size]) -> Size:
         """That of the axis, which is known when the model runs."""
