@@ -29,6 +29,7 @@ from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, 
 from .registry import Capture, Imported, Traced, dropped, lookup
 from .values import collecting, own_symbol
 
+ANY = "?"  # no name: so ONNX's own texts, and PaddlePaddle's models, write a dim of which nothing is known
 MAX_DEPTH = 64  # of functions that call functions and of sub-graphs
 MAX_NODES = 200_000  # after inlining
 MAX_ELEMENTS = 1 << 44  # of one tensor: a size that no memory holds is a mistake, or malice
@@ -188,7 +189,7 @@ class _Importer:
         if dim is not None and dim in self.overrides:
             size = self.overrides[dim]
             return size if size >= 0 else own_symbol(fresh)
-        return Symbol(dim) if dim else own_symbol(fresh)
+        return Symbol(dim) if dim and dim != ANY else own_symbol(fresh)
 
     # -- nodes -------------------------------------------------------------------------------------------------------
 

@@ -63,3 +63,16 @@ def test_compiled(names: tuple[str, str]) -> None:
     assert session.get_inputs()[1].shape == [None]
     for made, wanted in zip(session.run(None, dict(zip("xyk", FEEDS))), EXPECTED, strict=True):
         np.testing.assert_array_equal(made, wanted)
+
+
+def test_question_marks_are_no_names() -> None:
+    """As in models of PaddlePaddle."""
+    x = np.arange(-6, 6, dtype=np.float32).reshape(1, 3, 4)
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", "?", "?"])], [onnx.ValueInfoProto(name="y")],
+    )  # fmt: skip
+    data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    session = intaglio.InferenceSession(data)
+    assert session.get_inputs()[0].shape == ["b", "?", "?"]
+    np.testing.assert_array_equal(session.run(None, {"x": x})[0], np.maximum(x, 0))
