@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import intaglio
+from intaglio.runtime import errors
 from parity.cases import CONSTANT, FIXED, SYMBOLIC, Case, difference, onnxruntimes, ours, references
 
 Array = np.ndarray[Any, Any]
@@ -147,3 +149,13 @@ def test_the_reference_agrees_where_onnxruntime_refuses() -> None:
     for mode in ("linear", "cubic"):
         each = Case("Resize", [x, None, None, np.array([2, 7, 3, 5])], {"mode": mode}, 19, [SYMBOLIC, *[CONSTANT] * 3])
         assert not difference(ours(each), references(each)), str(each)
+
+
+@pytest.mark.parametrize("kind", [CONSTANT, FIXED])
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan])
+def test_scales_that_are_none(scale: float, kind: str) -> None:
+    given = [np.ones((2, 3), np.float32), None, np.array([1, scale], np.float32)]
+    each = Case("Resize", given, opset=19, kinds=[FIXED, kind, kind])
+    assert isinstance(onnxruntimes(each), str)
+    with pytest.raises((errors.Fail, errors.InvalidArgument)):
+        intaglio.InferenceSession(each.model().SerializeToString()).run(None, each.feeds())

@@ -236,7 +236,7 @@ def _axes(
     if data is None:
         return _axes_of_run_time(x, scales, where)
     factors = [float(s) for s in data.reshape(-1)]
-    if len(factors) != len(where) or min(factors, default=1.0) <= 0:
+    if len(factors) != len(where) or not all(s > 0 for s in factors):
         raise ValueError(f"the scales {factors} do not fit {len(where)} axes")
     return [_Axis(a, x.shape[a], _scaled(x.shape[a], s), s) for a, s in zip(where, factors)]
 
@@ -248,7 +248,8 @@ def _axes_of_run_time(x: Value, scales: Value, axes: Sequence[int]) -> list[_Axi
         raise ValueError(f"scales of shape {list(scales.shape)} for {len(axes)} axes")
     for i, axis in enumerate(axes):
         scale = scales.narrow(0, i, 1).reshape()
-        out = bound((scale * scale.const_size(x.shape[axis])).map("floor").cast(I64))
+        size = (scale * scale.const_size(x.shape[axis])).map("floor").cast(I64)
+        out = bound((scale > 0.0).select(size, -1))  # a negative dim fails
         made.append(_Axis(axis, x.shape[axis], out, scale))
     return made
 
