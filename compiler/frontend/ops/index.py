@@ -163,4 +163,6 @@ def top_k_10(x: Value, k: Value, *, axis: int = -1) -> tuple[Value, ...]:
 
 @onnx_op("TopK")
 def top_k_legacy(x: Value, *, k: int, axis: int = -1) -> tuple[Value, ...]:
+    if k < 1:
+        raise ValueError(f"Invalid value for attribute k: {k}")
     return top_k(x, x.const(k, I64), axis=axis)
