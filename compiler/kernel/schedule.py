@@ -25,7 +25,7 @@ from ..scalar.dim import (
     symbols,
     upper_bound,
 )
-from ..scalar.expr import Expr, Load, Local, rewrite
+from ..scalar.expr import Const, Expr, Load, Local, rewrite
 from ..scalar.expr import Index as IndexExpr
 from . import choices
 from .ir import LoopNest, Stage
@@ -34,12 +34,22 @@ from .rebuild import expressions, map_sizes, sizes_of
 
 def schedule(nest: LoopNest) -> LoopNest:
     """The whole schedule of a nest whose outer domain is still one symbol per axis."""
-    nest = collapse(refine(nest))
+    nest = collapse(refine(_without_reads_of_nothing(nest)))
     if any(s.reduce for s in nest.stages):
         return rows(nest)
     if any(s.scan for s in nest.stages) or nest.stages[-1].axes:
         return nest
     return points(nest)
+
+
+def _without_reads_of_nothing(nest: LoopNest) -> LoopNest:
+    """Stages that loop over nothing read nothing: what no loop variable is in may be evaluated before the loop."""
+    stages = []
+    for st in nest.stages:
+        if any(s.extent == 0 for s in (*nest.outer, *st.axes, *st.reduce_axes)):
+            st = replace(st, value=Const(0, st.value.dtype), lets=())
+        stages.append(st)
+    return replace(nest, stages=tuple(stages))
 
 
 def replace_symbols(nest: LoopNest, values: dict[Symbol, Size], outer: Sequence[Symbol]) -> LoopNest:

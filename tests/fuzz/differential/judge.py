@@ -49,9 +49,9 @@ EXACT = frozenset({
 
 # Where the reference evaluator is not to be asked, below an opset: its Loop concatenates what it should stack; its
 # GlobalMaxPool and QLinearConv are of images alone; its recurrences know no lengths and no activations; its LRN has
-# windows of other places; of Softmax and its like it knows the newest version alone.
+# windows of other places, its ConvTranspose other sizes; of Softmax and the like it knows the newest version alone.
 NOT_BY_REFERENCE = {
-    "Loop": 99, "GlobalMaxPool": 99, "QLinearConv": 99, "RNN": 99, "LSTM": 99, "GRU": 99, "LRN": 99,
+    "Loop": 99, "GlobalMaxPool": 99, "QLinearConv": 99, "RNN": 99, "LSTM": 99, "GRU": 99, "LRN": 99, "ConvTranspose": 99,
     "Softmax": 13, "LogSoftmax": 13, "Hardmax": 13,
 }  # fmt: skip
 
@@ -395,7 +395,9 @@ def _value(
         own = max(own, ROUNDINGS[array.dtype])
         rounding = max(rounding, own)
         least = 1.0 if node.op_type in AROUND_ONE else 0.0
-        samples = tuple(_changed(sample, own, rng, whole=least) for sample in samples)
+        read = sum(value.array.size for value in ins.values() if not isinstance(value.array, list))
+        terms = max(1.0, read / max(array.size, 1))  # whose roundings add up as a random walk does
+        samples = tuple(_changed(sample, own * terms**0.5, rng, whole=least) for sample in samples)
     value = Value(array, exact, tuple(np.asarray(sample, np.float64) for sample in samples), rounding)
     _measurable(node, value)
     if difference(value, array, exact):
