@@ -151,8 +151,11 @@ def upsample(w: World) -> None:
 def affine_grid(w: World) -> None:
     n, d = w.rng.choice((1, 2)), w.rng.choice((2, 3))
     theta = w.shaped(w.dtype([t for t in w.types("AffineGrid") if t.kind == "f" and t.itemsize > 2]), [n, d, d + 1])
-    size = w.leaf(np.asarray([n, 2, *(w.rng.randint(1, 4) for _ in range(d))], np.int64), True)
-    w.emit("AffineGrid", [theta, size], **w.some(0.6, align_corners=w.rng.choice((0, 1))))
+    # Where the one point of an axis is whose corners are aligned, the judges do not agree.
+    corners = w.some(0.6, align_corners=w.rng.choice((0, 1)))
+    least = 2 if corners.get("align_corners") else 1
+    size = w.leaf(np.asarray([n, 2, *(w.rng.randint(least, 4) for _ in range(d))], np.int64), True)
+    w.emit("AffineGrid", [theta, size], **corners)
 
 
 @generator("Col2Im")
@@ -164,3 +167,15 @@ def col2im(w: World) -> None:
     x = w.shaped(dtype, [w.rng.choice((1, 2)), w.rng.choice((1, 2)) * block[0] * block[1], counts[0] * counts[1]])
     w.emit("Col2Im", [x, w.leaf(np.asarray(image, np.int64), True), w.leaf(np.asarray(block, np.int64), True)],
            strides=strides, pads=pads, dilations=dilations)  # fmt: skip
+
+
+@generator("MaxRoiPool")
+def max_roi_pool(w: World) -> None:
+    n, h, v = w.rng.choice((1, 2)), w.rng.randint(3, 8), w.rng.randint(3, 8)
+    x = w.shaped(F32, [n, w.rng.choice((1, 3)), h, v])
+    r = w.rng.randint(1, 3)
+    corner = w.numbers.integers(0, 3, (r, 2))
+    index = w.numbers.integers(0, n, (r, 1))
+    rois = np.concatenate([index, corner, corner + w.numbers.integers(0, 5, (r, 2))], -1).astype(np.float32)
+    shape = [w.rng.randint(1, 3), w.rng.randint(1, 3)]
+    w.emit("MaxRoiPool", [x, w.leaf(rois)], pooled_shape=shape, **w.some(0.5, spatial_scale=w.rng.choice((0.5, 1.0))))
