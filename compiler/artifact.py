@@ -23,7 +23,7 @@ from .codegen.triton.build import Binary
 from .codegen.triton.program import DeviceKernel
 from .frontend.interface import PART, overridable, values, worded, zipped
 from .frontend.load import Model, Type
-from .graph.conditions import Condition
+from .graph.conditions import Condition, Requirement
 from .graph.interp import evaluate
 from .graph.ir import Array, Graph, Value
 from .kernel import cost
@@ -38,6 +38,8 @@ from .target import Gpu, Target
 _INVALID_ARGUMENT = frozenset(
     ["Expand", "Gather", "GatherElements", "GatherND", "Range", "ScatterElements", "ScatterND", "Slice", "Transpose"]
 )
+# The same of wrong data.
+_INVALID_DATA = _INVALID_ARGUMENT - {"GatherElements"}
 
 
 @dataclass(frozen=True)
@@ -153,13 +155,14 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
     }
 
 
-def _failure(condition: Condition, operators: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+def _failure(condition: Condition | Requirement, operators: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """Class and text of the exception for a condition that does not hold, as onnxruntime's kernels have them.
 
     operators: operator and name of a node by what it is called as an origin; nodes inside of others are not in it."""
     inner = condition.origin.rpartition("/")[2]
     operator, name = operators.get(condition.origin, (inner, inner))
-    kind = "InvalidArgument" if operator in _INVALID_ARGUMENT else "Fail"
+    invalid = operator in (_INVALID_DATA if isinstance(condition, Requirement) else _INVALID_ARGUMENT)
+    kind = "InvalidArgument" if invalid else "Fail"
     text = f"{errors.WHILE_RUNNING.format(operator, name)}{condition.text}"
     return {"type": kind, "text": text.replace("{", "{{").replace("}", "}}")}
 

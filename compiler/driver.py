@@ -95,7 +95,7 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit.model = unit.stage("load", _load, model, options)
     unit.graph = unit.stage("import", import_model, unit.model, options.dims)
     unit.demanded = conditions(unit.graph)  # passes may leave out what they come from, but not them
-    for name, rewrite in at_level(options.level):
+    for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)
     unit.program = unit.stage("lower", lower.lower, unit.graph, _templates(unit), unit.demanded)
     if unit.gpus:

@@ -28,7 +28,8 @@ class Options:
 
     level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
     round differently: Winograd). target: names of target.py, with commas between. allow_tf32: on a GPU, products of
-    f32 matrices may round to TF32.
+    f32 matrices may round to TF32. check_data: a run fails where data are not what an operator requires (an index out
+    of range, a division of integers by zero); else such an index is clamped, and such a quotient is 0.
     free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size) to fix symbolic dimensions with.
     external_data_folder: where external data is, "" for the folder of the model.
     outputs: values in the graph to give out as well. fed: initializers to take as inputs.
@@ -41,6 +42,7 @@ class Options:
     level: int = 99
     target: str = "native"
     allow_tf32: bool = False
+    check_data: bool = True
     free_dimensions: tuple[tuple[str, int], ...] = ()
     external_data_folder: str = ""
     outputs: tuple[str, ...] = ()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..adapters import LoraAdapter
     from .devices import OrtEpDevice
 
+CHECK_DATA = "session.intaglio.check_data"  # "0": indices out of range are clamped, and no error
+
 
 class _Checked:
     """Attributes are those of `_FIELDS`, each with the type of its default."""
@@ -228,6 +230,8 @@ class SessionOptions(_Checked):
             settings["level"] = int(self.graph_optimization_level)
         if self._free_dimensions:
             settings["free_dimensions"] = tuple(sorted(self._free_dimensions.items()))
+        if self.config(CHECK_DATA, "1") == "0":
+            settings["check_data"] = False
         target = os.environ.get("INTAGLIO_TARGET")
         if target:
             settings["target"] = target

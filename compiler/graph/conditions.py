@@ -55,6 +55,14 @@ class Condition:
         return holds if holds or known_lt(0, self.of) else None
 
 
+@dataclass(frozen=True)
+class Requirement:
+    """What an operation demands of data: kernels that read it report. text and origin: as those of a Condition."""
+
+    text: str
+    origin: str = ""
+
+
 def equal(left: Size, right: Size, text: str) -> Iterator[Condition]:
     """Two sizes are the same."""
     if left != right:

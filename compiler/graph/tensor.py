@@ -92,6 +92,10 @@ class Tensor(abc.ABC):
         args = [v if isinstance(v, Tensor) else like.const(v) for v in (yes, no)]
         return self.emit("map", [self.me, *args], prim="select")[0]
 
+    def require(self, ok: Value, text: str) -> Value:
+        """The same value. The run fails with `text` unless `ok` (bool, of its shape) is true everywhere."""
+        return self.emit("map", [ok, self.me], prim="require", text=text)[0]
+
     def __add__(self, o: Value | float) -> Value:
         return self.map("add", o)
 

@@ -1,6 +1,7 @@
 """What a kernel means, in numpy: the living definition of the kernel IR. Slow, and meant to be read.
 
-In: a Kernel, its buffers as flat arrays (one per parameter) and its sizes. Out: the written buffers, changed in place.
+In: a Kernel, its buffers as flat arrays (one per parameter) and its sizes. Out: the written buffers, changed in place;
+ValueError where a `Require` does not hold.
 Every outer point is a step of a Python loop; inner axes are axes of arrays, evaluated at once.
 """
 
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from ..scalar import prims
 from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol
 from ..scalar.dtype import DType, from_numpy
-from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var, walk
+from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
 from .ir import Kernel, LoopNest, Matmul, Stage
 
 Array = npt.NDArray[Any]
@@ -204,6 +205,10 @@ def _node(
         result = np.full(mask.shape, other)
         result[mask] = buffers[e.buffer][index[mask]]
         return result
+    if isinstance(e, Require):
+        if not np.all(args[0]):
+            raise ValueError(f"fault {e.number}")
+        return np.broadcast_arrays(*args)[1]
     assert isinstance(e, Call)
     target = e.dtype if prims.TABLE[e.prim].result == "given" else None
     return prims.evaluate(e.prim, args, target)

@@ -67,6 +67,9 @@ class Stage:
     lets: tuple[Let, ...] = ()
 
 
+FAULTS = 63  # that a kernel tells apart: bits of one number
+
+
 @dataclass(frozen=True, slots=True)
 class LoopNest:
     """The general kernel. One task is one point of `outer`."""
@@ -210,24 +213,28 @@ Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One unit of launching: `sizes` are the formal integer parameters, `params` the formal buffers of `body`."""
+    """One unit of launching: `sizes` are the formal integer parameters, `params` the formal buffers of `body`.
+
+    faults: how many things it may find wrong with data (`Require`)."""
 
     params: tuple[Param, ...]
     sizes: tuple[Symbol, ...]
     body: Body
+    faults: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
     """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes.
 
-    device: whether it runs on the accelerator (`place.py`)."""
+    device: whether it runs on the accelerator (`place.py`). faults: the program's check for each of the kernel's."""
 
     kernel: Kernel
     buffers: tuple[int, ...]
     sizes: tuple[Size, ...]
     origin: tuple[str, ...]
     device: bool = False
+    faults: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

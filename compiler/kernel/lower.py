@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..graph.conditions import Condition
+from ..graph.conditions import Condition, Requirement
 from ..graph.index import VIEWS, broadcast_index, conjunction, count, delinear, input_index, linear
 from ..graph.ir import Graph, Node, Value
 from ..passes.fuse import (
@@ -28,10 +28,11 @@ from ..passes.fuse import (
 from ..scalar.convert import ROUNDING
 from ..scalar.dim import Size, Symbol, dim_max, dim_min, linear_in, prod, symbols
 from ..scalar.dtype import BOOL, I64, DType
-from ..scalar.expr import Acc, Call, Const, Expr, Load, Local
+from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require
 from ..scalar.expr import Index as IndexExpr
 from ..scalar.prims import TABLE
 from .ir import (
+    FAULTS,
     Attention,
     Body,
     Conv,
@@ -114,6 +115,7 @@ class _Lowering:
         self.memo: dict[Any, Expr] = {}
         self.names = 0
         self.accumulator: Value | None = None
+        self.required: list[Requirement] = []
 
     def run(self) -> Launch:
         anchor = self.group.anchor
@@ -121,7 +123,9 @@ class _Lowering:
         body = rule(anchor)  # type: ignore[arg-type]
         origin = tuple(dict.fromkeys(o for n in reversed(self.group.nodes) for o in n.origin if o))
         indices, literal = self.bufs.program.indices, self.templates.literal_sizes
-        return close(body, tuple(self.params), tuple(self.buffers), origin, indices, literal)
+        launch = close(body, tuple(self.params), tuple(self.buffers), origin, indices, literal)
+        faults = tuple(self.bufs.program.check(r) for r in self.required)
+        return replace(launch, kernel=replace(launch.kernel, faults=len(faults)), faults=faults)
 
     # -- parameters and names ----------------------------------------------------------------------------------------
 
@@ -182,10 +186,21 @@ class _Lowering:
             return self.kept(value, index)
         node = value.node
         args = tuple(self.at(v, input_index(node, i, index)[0], mask) for i, v in enumerate(node.inputs))
-        return self.call(node, args)
+        return self.call(node, args, mask)
 
-    def call(self, node: Node, args: tuple[Expr, ...]) -> Expr:
+    def require(self, node: Node, ok: Expr, value: Expr, mask: Expr | None) -> Expr:
+        """A value that must be ok, where it is read at all."""
+        found = Requirement(node.attrs["text"], node.origin[0] if node.origin else "")
+        if found not in self.required and len(self.required) < FAULTS:
+            self.required.append(found)
+        number = self.required.index(found) if found in self.required else FAULTS - 1  # that one, or so many others
+        read = ok if mask is None else Call("or", (ok, Call("not", (mask,), BOOL)), BOOL)
+        return Require(read, value, number)
+
+    def call(self, node: Node, args: tuple[Expr, ...], mask: Expr | None = None) -> Expr:
         prim, dtype = node.attrs["prim"], node.outputs[0].dtype
+        if prim == "require":
+            return self.require(node, args[0], args[1], mask)
         if prim not in ("cast", "cast_unsaturated", "bitcast"):
             made = Call(prim, args, dtype.compute)
             return made if TABLE[prim].exact else _rounded(made, dtype)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..graph.conditions import Condition
+from ..graph.conditions import Condition, Requirement
 from ..graph.index import count
 from ..graph.ir import Graph, Node, Value
 from ..passes.fuse import Group
@@ -66,8 +66,8 @@ class Program:
     """A model as steps over buffers; sizes are expressions of the model's symbols.
 
     groups: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
-    checks: on what becomes known during one. indices: the symbols that number the iterations of loops. on_host: where
-    launches run on an accelerator, those that do not, by their numbers, and why (`place.py`).
+    checks: on what becomes known during one, and on data. indices: the symbols that number the iterations of loops.
+    on_host: where launches run on an accelerator, those that do not, by their numbers, and why (`place.py`).
     """
 
     graph: Graph
@@ -76,9 +76,15 @@ class Program:
     weights: list[Weight] = field(default_factory=list)
     groups: list[Group | None] = field(default_factory=list)
     conditions: list[Condition] = field(default_factory=list)
-    checks: list[Condition] = field(default_factory=list)
+    checks: list[Condition | Requirement] = field(default_factory=list)
     indices: set[Symbol] = field(default_factory=set)
     on_host: dict[int, str] = field(default_factory=dict)
+
+    def check(self, wanted: Condition | Requirement) -> int:
+        """The number of a check, made on first use."""
+        if wanted not in self.checks:
+            self.checks.append(wanted)
+        return self.checks.index(wanted)
 
     @property
     def launches(self) -> list[Launch]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from itertools import count
 
 from ..scalar.dim import Symbol
-from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var
+from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var
 from .ir import Bind, Branch, Check, Copy, Kernel, Launch, LoopNest, Stage, Step
 from .program import Program
 
@@ -100,6 +100,8 @@ def print_expr(e: Expr) -> str:
         return e.name
     if isinstance(e, Acc):
         return "acc"
+    if isinstance(e, Require):
+        return f"require{e.number}({print_expr(e.ok)}, {print_expr(e.value)})"
     assert isinstance(e, Call)
     name = f"{e.prim}.{e.dtype}" if e.prim in ("cast", "bitcast") else e.prim
     return f"{name}({', '.join(print_expr(a) for a in e.args)})"

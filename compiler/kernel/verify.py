@@ -11,7 +11,7 @@ from dataclasses import fields
 from ..scalar import prims
 from ..scalar.dim import Size, Symbol, known_le, symbols, upper_bound
 from ..scalar.dtype import BOOL, I64, DType
-from ..scalar.expr import Acc, Call, Expr, Index, Load, Local, Var, walk
+from ..scalar.expr import Acc, Call, Expr, Index, Load, Local, Require, Var, walk
 from .ir import Kernel, LoopNest, Param, Stage, Store
 from .program import Program
 
@@ -150,6 +150,8 @@ class _Checker:
                 self.check(rule == e.dtype, what, f"{e.prim} gives {rule}, not {e.dtype}")
                 numbers = target is not None or _computed(*e.args)
                 self.check(numbers, what, f"{e.prim} of narrow floats as they are stored")
+            elif isinstance(e, Require):
+                self.check(e.ok.dtype == BOOL, what, f"{e.ok.dtype} as what is required")
             else:
                 self.check(not isinstance(e, Var), what, f"the formal parameter {e} is bound nowhere")
                 self.check(not isinstance(e, Acc) or "epilogue" in what, what, "an accumulator outside an epilogue")

@@ -86,9 +86,7 @@ class Walk:
 
     def check(self, found: Sequence[Condition]) -> None:
         for condition in found:
-            if condition not in self.program.checks:
-                self.program.checks.append(condition)
-            self.steps.append(Check(self.program.checks.index(condition)))
+            self.steps.append(Check(self.program.check(condition)))
 
     def branch(self, node: Node) -> None:
         condition = self.buffer(node.inputs[0])

@@ -2,6 +2,7 @@
 
 Every pass keeps the meaning of the graph and leaves it verified; none depends on another one for being correct. The
 order makes them effective:
+  trust             first, and only where it is asked for;
   simplify, cse     first, so that the others see each thing once and in one form, and again after those that leave
                     something to them;
   fold              before all that look for constants or masks;
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..graph.ir import Graph, Node, Value, make, rewrite, subgraphs
-from . import affine, attention, cse, fold, layout, legalize, simplify
+from . import affine, attention, cse, fold, layout, legalize, simplify, trust
 
 Pass = Callable[[Graph], Graph]
 
@@ -39,6 +40,7 @@ def _throughout(run: Pass) -> Pass:
 # With each pass the level from which on it runs, by onnxruntime's GraphOptimizationLevel: 1 basic, 2 extended,
 # 3 layout. Kernels need `legalize`.
 _LEVELS: list[tuple[str, int, Pass]] = [
+    ("trust", 0, trust.run),
     ("simplify", 1, simplify.run),
     ("fold", 1, fold.run),
     ("simplify-folded", 1, simplify.run),
@@ -53,7 +55,7 @@ _LEVELS: list[tuple[str, int, Pass]] = [
 PASSES: list[tuple[str, Pass]] = [(name, _throughout(run)) for name, _, run in _LEVELS]
 
 
-def at_level(level: int) -> list[tuple[str, Pass]]:
-    """The passes of a graph optimization level."""
-    wanted = {name for name, least, _ in _LEVELS if level >= least}
+def at_level(level: int, check_data: bool = True) -> list[tuple[str, Pass]]:
+    """The passes of a graph optimization level. check_data: what is required of data is not left out."""
+    wanted = {name for name, least, _ in _LEVELS if level >= least and not (check_data and name == "trust")}
     return [(name, run) for name, run in PASSES if name in wanted]

@@ -115,6 +115,8 @@ class _Folder:
         out = node.outputs[0]
         if len(node.outputs) != 1 or not (out.dtype.is_integer or out.dtype.kind == "b"):
             return None
+        if "text" in node.attrs and out.op == "map" and self.formulas.of(node.inputs[0]) is not True:
+            return None  # what it requires is still to be checked
         formula = self.formulas.of(out)
         if formula is None:
             return None

@@ -192,6 +192,8 @@ def _map(node: Node, args: Sequence[Formula | None]) -> Formula | None:
     if prim == "select" and isinstance(args[0], bool):
         chosen: Formula | None = args[1] if args[0] else args[2]
         return chosen
+    if prim == "require":
+        return args[1]
     if any(a is None for a in args):
         return None
     arrays = []

@@ -7,6 +7,7 @@
            | Acc()                             the accumulator of a template kernel, in its epilogue
            | Var(name)                         a formal parameter (bodies of primitives' expansions)
            | Call(prim, args)                  a primitive of `prims.TABLE`
+           | Require(ok, value, number)        the value; where `ok` is false, the kernel reports fault `number`
 
 Nodes are interned: equal expressions are the same object, so `is`, `==` and `hash` are all cheap, and a shared
 sub-expression is computed once. An Index or a Load index is a `Size` of `dim.py`. Where an index depends on data
@@ -177,6 +178,23 @@ class Call(Expr):
         return self.args
 
 
+class Require(Expr):
+    """The value, where `ok` must hold of data; where it does not, the kernel goes on and reports fault `number`."""
+
+    __slots__ = ("number", "ok", "value")
+    _fields = ("ok", "value", "number", "dtype")
+    ok: Expr
+    value: Expr
+    number: int
+
+    def __new__(cls, ok: Expr, value: Expr, number: int, dtype: DType | None = None) -> Require:
+        return super().__new__(cls, ok, value, number, dtype or value.dtype)
+
+    @property
+    def children(self) -> tuple[Expr, ...]:
+        return self.ok, self.value
+
+
 def walk(*roots: Expr) -> Iterator[Expr]:
     """Every distinct node under `roots`, children first."""
     seen: set[int] = set()
@@ -202,5 +220,7 @@ def rewrite(root: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
                 new = Call(node.prim, args, node.dtype)
         elif isinstance(node, Load) and node.mask is not None:
             new = Load(node.buffer, node.index, node.dtype, done[id(node.mask)], node.other)
+        elif isinstance(node, Require):
+            new = Require(done[id(node.ok)], done[id(node.value)], node.number)
         done[id(node)] = rule(new) or new
     return done[id(root)]

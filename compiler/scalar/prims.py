@@ -5,7 +5,7 @@ a scalar. Columns: the dtype rule, the meaning in numpy, the spelling in C and i
 functions of f32, an expansion into simpler primitives (`approx.py`, or a function beside the row).
 
 Adding a primitive is adding a row. Nothing else in the compiler may list primitives or treat one by its name, but for
-`cast`, `bitcast` and `select`, whose arguments have several dtypes.
+`cast`, `bitcast`, `select` and `require`, whose arguments have several dtypes.
 """
 
 from __future__ import annotations
@@ -90,9 +90,10 @@ def infer(name: str, args: Sequence[DType], dtype: DType | None = None) -> DType
         raise ValueError(f"there is no scalar primitive '{name}'")
     if len(args) != prim.arity:
         raise ValueError(f"{name} takes {prim.arity} arguments, not {len(args)}")
-    operands = args[1:] if name == "select" else args
-    if name == "select" and args[0] != BOOL:
-        raise ValueError(f"the condition of select is {args[0]}, not bool")
+    conditional = name in ("select", "require")
+    operands = args[1:] if conditional else args
+    if conditional and args[0] != BOOL:
+        raise ValueError(f"the condition of {name} is {args[0]}, not bool")
     if any(a != operands[0] for a in operands):
         raise ValueError(f"{name} of different types: {', '.join(map(str, operands))}")
     if operands[0].kind not in prim.kinds:
@@ -431,6 +432,7 @@ _ROWS = [
     Prim("isnan", 1, np.isnan, {"f": "a != a"}, "{0} != {0}", "f", "bool"),
     Prim("isinf", 1, np.isinf, {"f": "__builtin_fabs{f}(a) == __builtin_inf()"}, "tl.abs({0}) == float('inf')", "f", "bool"),
     Prim("select", 3, _select, {"fiub": "?:"}, "tl.where({0}, {1}, {2})", "fiub", symbolic=True, exact=True),
+    Prim("require", 2, lambda ok, a: np.broadcast_arrays(ok, a)[1], {}, "{1}", "fiub", symbolic=True, exact=True),
     # Bits; shifts by the width or more give 0 (or the sign)
     Prim("bit_and", 2, np.bitwise_and, {"iu": "&"}, "{0} & {1}", "iu", identity=lambda d: -1 if d.kind == "i" else _greatest(d)),
     Prim("bit_or", 2, np.bitwise_or, {"iu": "|"}, "{0} | {1}", "iu", identity=_zero),

@@ -547,6 +547,12 @@ int32_t intaglio_next(intaglio_thread *t, int64_t *begin, int64_t *end)
     return 0;
 }
 
+void intaglio_faulty(intaglio_thread *t, const int32_t *statuses)
+{
+    intaglio_fail(t, statuses[__builtin_ctzll(t->fault)], 0, 0);
+    t->fault = 0;
+}
+
 int32_t intaglio_barrier(intaglio_thread *t)
 {
     intaglio_team *team = t->team;

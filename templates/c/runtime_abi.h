@@ -29,7 +29,7 @@
 
 #include <stdint.h>
 
-#define INTAGLIO_ABI 2 /* changes with any change of this file's structures or meanings */
+#define INTAGLIO_ABI 3 /* changes with any change of this file's structures or meanings */
 #define INTAGLIO_EXPORT __attribute__((visibility("default")))
 
 /* ---- The pool: worker threads, one set for the process, shared by all models --------------------------------- */
@@ -132,12 +132,13 @@ typedef struct intaglio_block {
     int64_t bytes; /* 0: `at` belongs to the host */
 } intaglio_block;
 
-/* A thread of the team that walks one run. Programs read the first five fields, the others are private. */
+/* A thread of the team that walks one run. Programs read the first six fields, the others are private. */
 typedef struct intaglio_thread {
     const intaglio_call *call;
     char *scratch;   /* scratch_bytes of its own, 64-byte aligned */
     int32_t id;      /* 0 ... threads - 1; results may not depend on it */
     int32_t threads;
+    uint64_t fault;  /* what kernels found wrong with data in this thread's tasks of a step: a bit for each kind */
     intaglio_block *blocks; /* of the run, as given to intaglio_launch_with */
     struct intaglio_team *team;
     int64_t total, grain, chunks; /* the open step */
@@ -188,6 +189,9 @@ int32_t intaglio_barrier(intaglio_thread *t);
 /* Makes the run fail with a `status` other than 0; all threads stop at their next barrier (or return at once where all of
    them fail). The numbers go to call->report, for the message. The first failure counts. Returns 1. */
 int32_t intaglio_fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b);
+
+/* Makes the run fail with the status, of `statuses`, of the first bit in t->fault. */
+void intaglio_faulty(intaglio_thread *t, const int32_t *statuses);
 
 /* Calls a kernel for a part of step `step`. Where accesses are checked, one that is outside ends this call, and the run
    fails. */

@@ -60,6 +60,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),
+        conclusion=holes.conclusion(),
         elem=element_type(acc),
         acc_type=element_type(acc),
         lanes=tile.lanes,

@@ -61,6 +61,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),
+        conclusion=holes.conclusion(),
         elem=element_type(body.acc),
         acc_type=ctype(body.acc),
         lanes=target.lanes(body.acc.itemsize),

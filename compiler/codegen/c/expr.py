@@ -16,7 +16,7 @@ from ...kernel.ir import Let
 from ...scalar import convert, prims
 from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, symbols
 from ...scalar.dtype import BOOL, F32, F64, I64, DType
-from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Var, walk
+from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
 from ..render import render
 
 Text = tuple[str, int]  # C text and the precedence of its outermost operator
@@ -337,6 +337,8 @@ class Printer:
                 return element
             assert e.other is not None
             return _ternary(args[0], element, literal(e.other.value, e.dtype))
+        if isinstance(e, Require):
+            return args[1]
         assert isinstance(e, Call)
         return self.functions.apply(e, args)
 
@@ -345,13 +347,14 @@ class Scope:
     """The statements of nested loops: each value is computed in the outermost loop that knows all it depends on.
 
     level: symbol -> 1 + the depth of its loop; unknown symbols are 0, outside all loops. `lines[i]` are the statements
-    of level i, to be printed at the start of that loop's body.
+    of level i, to be printed at the start of that loop's body. faults: whether they may note one in `fault`.
     """
 
     def __init__(self, printer: Printer, level: Mapping[Symbol, int], levels: int, lets: Sequence[Let] = ()):
         self.printer = printer
         self.level = dict(level)
         self.lines: list[list[str]] = [[] for _ in range(levels)]
+        self.faults = False
         self._lets = {let.symbol: let.value for let in lets}  # each after those that its value mentions
         self._done: dict[Expr, Text] = {}
         self._depth: dict[Expr, int] = {}
@@ -393,6 +396,10 @@ class Scope:
         for e in roots:
             innermost_use[e] = max(innermost_use.get(e, 0), used_at)
         for e in nodes:
+            if isinstance(e, Require):
+                found = f"(uint64_t){_prefix('!', self._done[e.ok])[0]}"
+                self.lines[self._depth[e]].append(f"fault |= {found}" + (f" << {e.number};" if e.number else ";"))
+                self.faults = True
             text = self.printer.node(e, [self._done[c] for c in e.children])
             if not self._cheap(e) and (
                 uses[e] > 1 or innermost_use[e] > self._depth[e] or (len(text[0]) > _LONG and e not in roots)

@@ -36,15 +36,22 @@ class Holes:
         self.printer = Printer(self.functions, self.names, [f"b{i}" for i in range(len(kernel.params))])
 
     def declarations(self) -> list[str]:
-        """The parameters of the kernel's function as local names. Where accesses are checked, behind the buffers stand
-        their numbers of elements, and the bytes of scratch."""
+        """The parameters of the kernel's function as local names. Behind the buffers stands where it tells faults, if it
+        may find any; then, where accesses are checked, the numbers of elements and the bytes of scratch."""
         lines = [f"const int64_t n{i} = p[{i}];" for i in range(len(self.kernel.sizes))]
         count = len(self.kernel.params)
+        behind = count + bool(self.kernel.faults)
         for i, param in enumerate(self.kernel.params):
             const = "" if param.written else "const "
             pointer = f"{const}{ctype(param.dtype)} *restrict b{i} = buf[{i}];"
-            lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{count + i}]);")
-        return [*lines, f"EXTENT(scratch, (int64_t)buf[{2 * count}]);"]
+            lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{behind + i}]);")
+        if self.kernel.faults:
+            lines.append("uint64_t fault = 0; /* bit i: fault i was found */")
+        return [*lines, f"EXTENT(scratch, (int64_t)buf[{behind + count}]);"]
+
+    def conclusion(self) -> list[str]:
+        """What the kernel's function does at its end: it tells the faults that it found, behind its buffers."""
+        return [f"*(uint64_t *)buf[{len(self.kernel.params)}] |= fault;"] if self.kernel.faults else []
 
     def buffer(self, number: int) -> str:
         return self.printer.buffers[number]

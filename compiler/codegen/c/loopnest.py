@@ -137,6 +137,7 @@ class _Printer:
         declarations = self.holes.declarations()
         return {
             "prelude": self.holes.prelude, "declarations": declarations, "outer": outer, "rows": rows, "stages": stages,
+            "conclusion": self.holes.conclusion(),
         }  # fmt: skip
 
     def _row(self, slot: int, offset: Size) -> tuple[str, str, str, str]:
@@ -294,6 +295,8 @@ class _Printer:
         computes at its level. `pragma` is for the innermost loop, `before` stands in front of it.
         """
         items = inner
+        if scope.faults and pragma:
+            pragma += " reduction(|:fault)"
         for i in reversed(range(len(axes))):
             innermost = i == len(axes) - 1
             variable, end = self.printer.symbols[axes[i]], self.printer.size(_extent(axes[i]))

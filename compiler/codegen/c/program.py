@@ -197,7 +197,9 @@ class _Program:
                     touched.clear()
                 out.append({"kind": "bind", "value": self.address(step.buffer), **region})
             elif isinstance(step, Check):
-                test = self.condition(self.program.checks[step.number])
+                checked = self.program.checks[step.number]
+                assert isinstance(checked, Condition)
+                test = self.condition(checked)
                 out.append({"kind": "check", "condition": test, "status": step.number + 1})
             elif isinstance(step, Branch):
                 reads = {self.place(step.condition)}
@@ -225,7 +227,8 @@ class _Program:
             "kind": "launch",
             "number": len(self.names) - 1,
             "kernel": name,
-            "buffers": [self.address(b) for b in launch.buffers],
+            "buffers": [*map(self.address, launch.buffers), *(["&t->fault"] if launch.faults else [])],
+            "faults": [number + 1 for number in launch.faults],
             "extents": [self.text(s) for s in (*(self.program.buffers[b].size for b in launch.buffers), need)],
             "sizes": [self.text(s) for s in launch.sizes],
             "tasks": self.text(substitute(kernels.tasks(kernel, self.target), actual)),

@@ -43,6 +43,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),
+        conclusion=holes.conclusion(),
         value_type=value_type(compute),
         kind=compute.kind,
         key_type=f"uint{compute.bits}_t",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import Unsupported
+from ...graph.conditions import brief
 from ...graph.ir import Value, constant
 from ...scalar.dim import LEAST, Size
 from ...scalar.dtype import I64
@@ -21,14 +22,13 @@ from ..values import bound, fold, shape_arg
 def wrapped(index: Value, dim: Size) -> Value:
     """Indices in [0, dim): negative ones count from the end."""
     data = fold(index) if index.data is not None else None
-    if data is None:
-        return index.wrap_index(dim)
-    if isinstance(dim, int) and data.size and not (-dim <= data.min() and data.max() < dim):
+    if data is None or (data.size and not isinstance(dim, int)):
+        at = index.wrap_index(dim)
+        inside = (at >= 0).map("and", at < at.const_size(dim))
+        wanted = f"must be within the inclusive range [-{brief(dim)},{brief(dim - 1)}]"
+        return at.require(inside, f"indices element out of data bounds, {wanted}")
+    if data.size and not (-dim <= data.min() and data.max() < dim):
         raise ValueError(f"an index is out of the range of a dim of {dim}")
-    if (data >= 0).all():
-        return index
-    if not isinstance(dim, int):
-        return index.wrap_index(dim)
     return constant(np.where(data < 0, data + dim, data).astype(data.dtype))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ...scalar import prims
 from ..conditions import Condition, broadcasts
 from ..ir import Array, Node, Signature, Value
@@ -12,7 +14,8 @@ from .common import Attrs, register
 
 
 def _infer_map(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """map(*xs; prim, [dtype]): broadcasts as numpy does; `dtype` is the target of casts."""
+    """map(*xs; prim, [dtype], [text]): broadcasts as numpy does. dtype: the target of casts. text, of `require`:
+    what is wrong where its first argument is false."""
     dtype = prims.infer(attrs["prim"], [v.dtype for v in inputs], attrs.get("dtype"))
     return [(broadcast_shapes(*(v.shape for v in inputs)), dtype)]
 
@@ -23,6 +26,8 @@ def _demand_map(node: Node) -> Iterator[Condition]:
 
 
 def _evaluate_map(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    if "text" in attrs and not np.all(arrays[0]):
+        raise ValueError(attrs["text"])
     return [prims.evaluate(attrs["prim"], arrays, attrs.get("dtype"))]
 
 

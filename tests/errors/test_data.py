@@ -1,0 +1,118 @@
+"""Data that an operator forbids fail the run, as in onnxruntime, wherever the operator is fused; never silently inside,
+never outside of a buffer. One option trusts them instead: they are clamped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import ModelProto, TensorProto, helper
+from onnx.numpy_helper import from_array
+
+import intaglio
+from intaglio.runtime.options import CHECK_DATA
+
+F = np.float32
+X = np.arange(24, dtype=F).reshape(4, 6) + 1
+
+
+def model(op: str, feeds: dict[str, np.ndarray], after: list[Any] = (), **attrs: Any) -> bytes:  # type: ignore[assignment]
+    """One operator on inputs whose dimensions are symbolic, but for the length of tuples of indices, then the nodes
+    `after`, from "y" to "z"."""
+    nodes = [helper.make_node(op, list(feeds), ["y"], name="it", **attrs), *after]
+    inputs = [
+        helper.make_tensor_value_info(
+            name,
+            helper.np_dtype_to_tensor_dtype(x.dtype),
+            [1 if (name, i) == ("i", 1) and op.endswith("ND") else f"{name}{i}" for i in range(x.ndim)],
+        )
+        for name, x in feeds.items()
+    ]
+    output = helper.make_tensor_value_info("z" if after else "y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "g", inputs, [output])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+def session(content: bytes, trusting: bool = False) -> Any:
+    options = intaglio.SessionOptions()
+    options.log_severity_level = 4
+    if trusting:
+        options.add_session_config_entry(CHECK_DATA, "0")
+    return intaglio.InferenceSession(content, options)
+
+
+def theirs(content: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+INDEX = {
+    "Gather": ({"x": X}, lambda i: np.array([1, i, 0]), {}),
+    "GatherElements": ({"x": X}, lambda i: np.array([[1, 2, i, 0, 0, 1]]), {}),
+    "GatherND": ({"x": X}, lambda i: np.array([[1], [i]]), {}),
+    "ScatterElements": ({"x": X}, lambda i: np.array([[1, 2, i, 0, 0, 1]]), {"u": np.ones((1, 6), F)}),
+    "ScatterND": ({"x": X}, lambda i: np.array([[1], [i]]), {"u": np.ones((2, 6), F)}),
+}
+LOGITS = [
+    helper.make_node("Softmax", ["y"], ["s"]),  # the index is then read in another kernel, or in a later stage
+    helper.make_node("ReduceSum", ["s"], ["z"]),
+]
+
+
+@pytest.mark.parametrize("after", [[], LOGITS], ids=["alone", "fused"])
+@pytest.mark.parametrize("op", INDEX)
+def test_indices_out_of_range(op: str, after: list[Any]) -> None:
+    before, index, behind = INDEX[op]
+    content = model(op, {**before, "i": index(0), **behind}, after)
+    ours, other = session(content), theirs(content)
+    for i in (0, 3, -1, -4):
+        feeds = {**before, "i": index(i), **behind}
+        np.testing.assert_allclose(ours.run(None, feeds)[0], other.run(None, feeds)[0], rtol=1e-6)
+    for i in (4, -5, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63)):
+        feeds = {**before, "i": index(i), **behind}
+        with pytest.raises(Exception) as expected:
+            other.run(None, feeds)
+        with pytest.raises(Exception, match=rf"running {op} node. Name:'it'.*out of data bounds") as got:
+            ours.run(None, feeds)
+        assert type(got.value).__name__ == type(expected.value).__name__
+    np.testing.assert_allclose(  # nothing stays behind
+        ours.run(None, {**before, "i": index(2), **behind})[0],
+        other.run(None, {**before, "i": index(2), **behind})[0],
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("op", INDEX)
+def test_trusted_indices_are_clamped(op: str) -> None:
+    before, index, behind = INDEX[op]
+    ours = session(model(op, {**before, "i": index(0), **behind}), trusting=True)
+    for i, clamped in ((4, 3), (1 << 40, 3), (-9, 0)):
+        got = ours.run(None, {**before, "i": index(i), **behind})[0]
+        np.testing.assert_array_equal(got, ours.run(None, {**before, "i": index(clamped), **behind})[0])
+
+
+def test_many_threads_and_many_elements() -> None:
+    """One bad index among a million, in the last task, found by whatever thread."""
+    content = model("GatherElements", {"x": X, "i": np.zeros((4, 6), np.int64)}, axis=1)
+    ours = session(content)
+    x, i = np.ones((1000, 1000), F), np.zeros((1000, 1000), np.int64)
+    assert ours.run(None, {"x": x, "i": i})[0].sum() == 1e6
+    for place in ((0, 0), (999, 999), (500, 3)):
+        bad = i.copy()
+        bad[place] = 1000
+        with pytest.raises(intaglio.capi.onnxruntime_pybind11_state.Fail, match="out of data bounds"):
+            ours.run(None, {"x": x, "i": bad})
+
+
+def test_what_is_not_read_requires_nothing() -> None:
+    """Padding around a gather reads no index; its positions are no fault."""
+    pad = [helper.make_node("Pad", ["y", "p"], ["z"])]
+    content = model("Gather", {"x": X, "i": np.zeros(3, np.int64)}, pad)
+    proto = ModelProto.FromString(content)
+    proto.graph.initializer.append(from_array(np.array([2, 3, 4, 5]), "p"))
+    content = proto.SerializeToString()
+    feeds = {"x": X[1:2], "i": np.zeros(3, np.int64)}
+    np.testing.assert_array_equal(session(content).run(None, feeds)[0], theirs(content).run(None, feeds)[0])
