@@ -36,8 +36,8 @@ class Holes:
         self.printer = Printer(self.functions, self.names, [f"b{i}" for i in range(len(kernel.params))])
 
     def declarations(self) -> list[str]:
-        """The parameters of the kernel's function as local names. Behind the buffers stands where it tells faults, if it
-        may find any; then, where accesses are checked, the numbers of elements and the bytes of scratch."""
+        """The parameters of the kernel's function as local names. Behind the buffers stands where it tells faults, if
+        it may find any; then, where accesses are checked, the numbers of elements and the bytes of scratch."""
         lines = [f"const int64_t n{i} = p[{i}];" for i in range(len(self.kernel.sizes))]
         count = len(self.kernel.params)
         behind = count + bool(self.kernel.faults)
