@@ -18,7 +18,6 @@ LEFT_OUT = {
     ),
     **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), "tensors alone go between nodes here"),
     "Scatter": "deprecated, and the same as ScatterElements",
-    "MaxRoiPool": "tests/parity/test_windows.py has random regions",
 }
 
 
