@@ -49,10 +49,11 @@ EXACT = frozenset({
 
 # Where the reference evaluator is not to be asked, below an opset: its Loop concatenates what it should stack; its
 # GlobalMaxPool and QLinearConv are of images alone; its recurrences know no lengths and no activations; its LRN has
-# windows of other places, its ConvTranspose other sizes; of Softmax and the like it knows the newest version alone.
+# windows of other places, its ConvTranspose and pools have other sizes; of Softmax and the like it knows the newest
+# version alone.
 NOT_BY_REFERENCE = {
     "Loop": 99, "GlobalMaxPool": 99, "QLinearConv": 99, "RNN": 99, "LSTM": 99, "GRU": 99, "LRN": 99,
-    "ConvTranspose": 99, "Softmax": 13, "LogSoftmax": 13, "Hardmax": 13,
+    "ConvTranspose": 99, "MaxPool": 99, "AveragePool": 99, "Softmax": 13, "LogSoftmax": 13, "Hardmax": 13,
 }  # fmt: skip
 
 # What the judges compute in float32 in part, also of float64.
@@ -307,10 +308,16 @@ def _try_onnxruntime(model: onnx.ModelProto, ins: Mapping[str, Value]) -> list[A
         raise Rejected(f"onnxruntime: {error}") from None
 
 
+def _by_reference(node: NodeProto, opset: int) -> bool:
+    """Whether the reference evaluator is to be asked about a node and all those in its bodies."""
+    inner = [each for a in node.attribute if a.type == AttributeProto.GRAPH for each in a.g.node]
+    return opset >= NOT_BY_REFERENCE.get(node.op_type, 0) and all(_by_reference(each, opset) for each in inner)
+
+
 def _try_reference(
     node: NodeProto, ins: Mapping[str, Value], opset: int, own: float, theirs: Any, rng: np.random.Generator
 ) -> tuple[list[Array] | None, list[list[Array]], str]:
-    if opset < NOT_BY_REFERENCE.get(node.op_type, 0):
+    if not _by_reference(node, opset):
         return None, [], "the reference evaluator is not to be asked"
     twin = doubled(node)
     rounds = own if node.op_type not in EXACT else 0.0
