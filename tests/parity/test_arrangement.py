@@ -239,3 +239,22 @@ def test_transforms_along_any_axis(kind: str) -> None:
         wanted = np.fft.fft(flat[:, 0] + (1j * flat[:, 1] if shape[1] == 2 else 0))
         made = ours(Case("DFT", [flat], {"axis": 0}, 17, [FIXED]))
         assert not difference(made, [np.stack([wanted.real, wanted.imag], -1).astype(np.float32)])
+
+
+@pytest.mark.parametrize("value", [-1, 0, 1, 3, 4, 5, 2**40])
+def test_data_that_an_operator_forbids(value: int) -> None:
+    x = numbers(1, 1, 2, 2)
+    index = np.array([[[[0, 1], [2, value * 4]]]])
+    roi = np.array([[0, 0, 2, 2]], np.float32)
+    threshold, boxes, scores = np.array(value / 4, np.float32), numbers(1, 3, 4), numbers(1, 1, 3)
+    for each in (
+        Case("MaxUnpool", [x, index], {"kernel_shape": [2, 2], "strides": [2, 2]}, 11),
+        Case("RoiAlign", [numbers(4, 1, 3, 3), roi, ints(value)], {"sampling_ratio": 2}, 16),
+        Case("ReverseSequence", [numbers(4, 1), ints(value)], opset=10),
+        Case("NonMaxSuppression", [boxes, scores, np.array([3]), threshold], opset=11, kinds=[FIXED] * 4),
+    ):
+        try:
+            made: Any = intaglio.InferenceSession(each.model().SerializeToString()).run(None, each.feeds())
+        except Exception as error:
+            made = str(error)
+        assert not difference(made, onnxruntimes(each)), str(each)

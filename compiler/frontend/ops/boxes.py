@@ -44,6 +44,8 @@ def non_max_suppression(
         corners = [a.map("min", c), b.map("min", d), a.map("max", c), b.map("max", d)]
     box = concat([v.unsqueeze(1) for v in corners], 1)  # [B, 4, N]
     threshold = scalar(0.0, F32) if iou_threshold is None else iou_threshold.reshape()
+    in_range = (threshold >= 0.0).map("and", threshold <= 1.0)
+    threshold = threshold.require(in_range, "iou_threshold must be in range [0, 1]")
     active = scalar(True, BOOL).broadcast(*scores.shape)
     if score_threshold is not None:
         active = scores > score_threshold.reshape()

@@ -354,7 +354,9 @@ def max_unpool(
     ]
     shape = (*x.shape[:2], *natural)
     flat = scalar(0, x.dtype).broadcast(prod(shape))
-    out = flat.emit("scatter", [flat, x.reshape(-1), indices.reshape(-1)], axes=(0,), combine=None)[0].reshape(*shape)
+    at = indices.reshape(-1)
+    at = at.require((at >= 0).map("and", at < at.const_size(prod(shape))), "Index value out of bounds")
+    out = flat.emit("scatter", [flat, x.reshape(-1), at], axes=(0,), combine=None)[0].reshape(*shape)
     if output_shape is None:
         return out
     # The indices count in the tensor that was pooled; what its size does not tell of is at the ends.

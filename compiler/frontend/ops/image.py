@@ -173,6 +173,8 @@ def roi_align(
             (above.map("min", index.const_size(size - 1)), valid, t.broadcast(*shape)),
         ])  # fmt: skip
     pixels = channels_last(x)
+    inside = (batch >= 0).map("and", batch < batch.const_size(x.shape[0]))
+    batch = batch.require(inside, "batch_indices value is out of range")
     image = batch.cast(I64).reshape(-1, 1, 1, 1, 1).broadcast(*shape)
     corners = []
     for a, b in itertools.product(*axes):

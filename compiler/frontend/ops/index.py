@@ -145,6 +145,8 @@ def reverse_sequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis
     time = iota(plane, time_axis, lengths)
     batch = iota(plane, batch_axis, lengths)
     lengths = lengths.ensure_shape(x.shape[batch_axis], text="ReverseSequence has a length for each batch")
+    fits = (lengths >= 0).map("and", lengths <= lengths.const_size(x.shape[time_axis]))
+    lengths = lengths.require(fits, "a sequence length is out of range")
     length = lengths.reshape(*(lengths.shape[0] if a == batch_axis else 1 for a in (0, 1)))
     source = (time < length).select(length - time - 1, time)
     return x.gather([source, batch] if time_axis == 0 else [batch, source], [0, 1])
