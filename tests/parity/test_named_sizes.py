@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import intaglio
+from intaglio.runtime.errors import NotImplemented
 
 # operator, the shape of x, the shapes of its constants, attributes
 CASES: list[tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]] = [
@@ -47,12 +48,14 @@ def test_constants_tell_the_size(op: str, shape: Any, constants: Any, attributes
         compare(helper.make_node(op, ["x", *weights], ["y"], **attributes), {"x": x}, {"x": dims}, initializers)
 
 
-def compare(node: onnx.NodeProto, feeds: dict[str, Any], dims: dict[str, Any], constants: Any = ()) -> None:
+def compare(
+    node: onnx.NodeProto, feeds: dict[str, Any], dims: dict[str, Any], constants: Any = (), opset: int = 17
+) -> None:
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims[name]) for name in feeds]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    opsets = [helper.make_opsetid("", 17)]
+    opsets = [helper.make_opsetid("", opset)]
     graph = helper.make_graph([node], "g", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
     (wanted,) = onnxruntime.InferenceSession(model).run(None, feeds)
     (got,) = intaglio.InferenceSession(model).run(None, feeds)
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
@@ -72,3 +75,14 @@ def test_attributes_tell_the_size(op: str, direction: str) -> None:
     feeds = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     dims = {name: [f"{name}{i}" for i in range(len(shape))] for name, shape in shapes.items()}
     compare(helper.make_node(op, names, ["y"], hidden_size=h, direction=direction), feeds, dims)
+
+
+def test_heads_may_be_named() -> None:
+    """Those of attention; where queries and keys have as many by the same name."""
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.standard_normal((2, 3, 4, 8), np.float32) for name in "qkv"}
+    dims = {name: ["b", "h", "s", 8] for name in feeds}
+    compare(helper.make_node("Attention", list(feeds), ["y"]), feeds, dims, opset=23)
+    dims["q"] = ["b", "more", "s", 8]
+    with pytest.raises(NotImplemented, match="more heads of queries, h of keys"):
+        compare(helper.make_node("Attention", list(feeds), ["y"]), feeds, dims, opset=23)

@@ -95,8 +95,11 @@ def attention(
     present = (k, v)
     batch, heads, queries, size = q.shape
     groups, keys = k.shape[1], k.shape[2]
-    if not isinstance(heads, int) or not isinstance(groups, int) or heads % groups:
-        raise ValueError(f"{heads} heads of queries, {groups} of keys")
+    if not known_eq(heads, groups):
+        if not isinstance(heads, int) or not isinstance(groups, int):
+            raise Unsupported(f"{heads} heads of queries, {groups} of keys")
+        if not groups or heads % groups:
+            raise ValueError(f"{heads} heads of queries, {groups} of keys")
 
     bias = None if mask is None else _fit_mask(mask, keys)
     causal: Size | None = past if is_causal else None
