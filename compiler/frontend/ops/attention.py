@@ -65,7 +65,7 @@ def _plus(a: Value | None, b: Value | None) -> Value | None:
     return b if a is None else a if b is None else a + b
 
 
-def _grouped(mask: Value | None, heads: int, groups: int) -> Value | None:
+def _grouped(mask: Value | None, heads: Size, groups: Size) -> Value | None:
     """Head axis h of a mask as (groups, h / groups), for queries that share keys."""
     if mask is None or mask.rank < 3:
         return mask
