@@ -169,7 +169,8 @@ def _element_symbols(v: Value) -> Array:
 
 def _is_small(v: Value) -> bool:
     count = prod(v.shape)
-    return v.dtype.is_integer and isinstance(count, int) and count <= CONTENT_LIMIT
+    fixed = all(isinstance(d, int) for d in v.shape)  # where a dim is 0, the product is known without the others
+    return v.dtype.is_integer and fixed and isinstance(count, int) and count <= CONTENT_LIMIT
 
 
 def ints_arg(v: Value, what: str = "axes") -> tuple[int, ...]:

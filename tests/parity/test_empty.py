@@ -91,3 +91,14 @@ def test_operators(
 def onnx_info(name: str, op: str) -> Any:
     integers = op in ("NonZero", "Shape", "Size", "Cast")
     return helper.make_tensor_value_info(name, TensorProto.INT64 if integers else TensorProto.FLOAT, None)
+
+
+def test_nothing_of_a_named_size() -> None:
+    """A dim of 0 makes a tensor small, whatever its other dims are."""
+    nodes = [helper.make_node("ReduceSum", ["x"], ["n"], keepdims=0), helper.make_node("Range", ["n", "e", "o"], ["y"])]
+    constants = [numpy_helper.from_array(np.array(v, np.int64), name) for name, v in (("e", 4), ("o", 1))]
+    x = helper.make_tensor_value_info("x", TensorProto.INT64, ["d", 0])
+    graph = helper.make_graph(nodes, "g", [x], [onnx_info("y", "Size")], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    (got,) = intaglio.InferenceSession(model).run(None, {"x": np.zeros((3, 0), np.int64)})
+    np.testing.assert_array_equal(got, np.arange(4))
