@@ -6,7 +6,8 @@ Takes the valid inputs of onnx's suite, and those of the tests of onnxruntime's 
 input is a symbol of its own; then one size is made 0, 1, one less, one more, and twice what it was. A run has to end in
 an error of ours, or in what onnxruntime (or else onnx's reference evaluator) makes of it. Anything else is a finding: a
 crash, another exception, other numbers, an access out of bounds (kernels are built with INTAGLIO_VERIFY=2; with
-INTAGLIO_SANITIZE=address, under LD_PRELOAD of its library, also by the sanitizer), or a result where both judges refuse.
+INTAGLIO_SANITIZE=address, under LD_PRELOAD of its library, also by the sanitizer), or a result where both judges
+refuse.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def perturbed(feeds: Feeds, symbolic: Collection[str]) -> Iterator[tuple[str, in
                 if x.size // max(d, 1) * size <= LARGEST:
                     places = np.arange(size) % max(d, 1)
                     empty = np.zeros((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
-                    yield name, axis, size, {**feeds, name: np.ascontiguousarray(np.take(x, places, axis)) if d else empty}
+                    resized = np.ascontiguousarray(np.take(x, places, axis)) if d else empty
+                    yield name, axis, size, {**feeds, name: resized}
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------
