@@ -39,15 +39,15 @@ class _Worker(Generic[Item]):
 
 
 def run(
-    work: Callable[[Item], Result], items: Sequence[Item], jobs: int, seconds: float
+    work: Callable[[Item], Result], items: Sequence[Item], jobs: int, seconds: float, memory: int = MEMORY
 ) -> Iterator[tuple[Item, Result | Ended]]:
-    """`work` on each item, `jobs` at a time, as they get done. Each may take `seconds`."""
+    """`work` on each item, `jobs` at a time, as they get done. Each may take `seconds`, and `memory` (-1: any)."""
     waiting = list(reversed(items))
     workers: list[_Worker[Item]] = []
     try:
         while waiting or workers:
             while waiting and len(workers) < jobs:
-                workers.append(_start(work, waiting.pop(), seconds))
+                workers.append(_start(work, waiting.pop(), seconds, memory))
             now = time.monotonic()
             wait([w.pipe for w in workers], max(0.0, min(w.deadline for w in workers) - now))
             for worker in list(workers):
@@ -77,20 +77,21 @@ def run(
             _kill(worker.process)
 
 
-def _start(work: Callable[[Item], Result], item: Item, seconds: float) -> _Worker[Item]:
+def _start(work: Callable[[Item], Result], item: Item, seconds: float, memory: int) -> _Worker[Item]:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(work, theirs, ours), daemon=False)
+    process = context.Process(target=_serve, args=(work, theirs, ours, memory), daemon=False)
     process.start()
     theirs.close()
     ours.send(item)
     return _Worker(process, ours, item, time.monotonic() + seconds)
 
 
-def _serve(work: Callable[[Item], Result], pipe: Connection, other_end: Connection) -> None:
+def _serve(work: Callable[[Item], Result], pipe: Connection, other_end: Connection, memory: int) -> None:
     other_end.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    if memory >= 0:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     while True:
         item = pipe.recv()
         if item is None:
