@@ -215,7 +215,7 @@ def static_nodes(order: Sequence[Node]) -> set[Node]:
         leaf = not node.inputs and node.op.name != "constant"
         if leaf or any(v.node not in static for v in node.inputs):
             continue
-        if "text" in node.attrs:  # fails when the model runs, or was folded
+        if node.attrs.get("prim") == "require":  # fails when the model runs, or was folded
             continue
         if not subgraphs(node) and not mentioned(node) and (node.op.name == "constant" or _is_bounded(node)):
             static.add(node)
@@ -274,7 +274,7 @@ def track_content(node: Node) -> None:
     if known_lt(CONTENT_LIMIT, prod(out.shape)):
         return
     contents = [v.content for v in node.inputs]
-    if "text" in node.attrs:  # what is demanded of a value does not change it
+    if node.attrs.get("prim") == "require":  # what is demanded of a value does not change it
         contents[0] = np.array(True, object)
     if any(c is None for c in contents):
         return

@@ -26,7 +26,7 @@ from ..passes.fuse import (
     root_index,
 )
 from ..scalar.convert import ROUNDING
-from ..scalar.dim import Size, Symbol, dim_max, dim_min, linear_in, prod, symbols
+from ..scalar.dim import Size, Symbol, dim_max, dim_min, known_le, known_lt, linear_in, prod, symbols
 from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require
 from ..scalar.expr import Index as IndexExpr
@@ -194,7 +194,7 @@ class _Lowering:
         if found not in self.required and len(self.required) < FAULTS:
             self.required.append(found)
         number = self.required.index(found) if found in self.required else FAULTS - 1  # that one, or so many others
-        read = ok if mask is None else Call("or", (ok, Call("not", (mask,), BOOL)), BOOL)
+        read = _in_range(ok) if mask is None else Call("or", (ok, Call("not", (mask,), BOOL)), BOOL)
         return Require(read, value, number)
 
     def call(self, node: Node, args: tuple[Expr, ...], mask: Expr | None = None) -> Expr:
@@ -240,8 +240,9 @@ class _Lowering:
         """A symbol for a data-dependent index, clamped to [0, extent) so that no access can leave the buffer."""
         if isinstance(e, Const):
             return int(e.value)
-        wide = e if e.dtype == I64 else Call("cast", (e,), I64)
-        clamped = Call("max", (Call("min", (wide, IndexExpr(extent - 1)), I64), Const(0, I64)), I64)
+        if isinstance(e, IndexExpr) and known_le(0, e.size) and known_lt(e.size, extent):
+            return e.size
+        clamped = _clamped(e if e.dtype == I64 else Call("cast", (e,), I64), IndexExpr(extent))
         for symbol, bound in self.lets.items():
             if bound is clamped:
                 return symbol
@@ -524,6 +525,24 @@ class _Lowering:
         e = self.at(x, merge_axes(outer, (axis,), (i,)))
         to_values, to_indices = (Store(self.param(self.bufs.of(v), written=True), place) for v in (values, indices))
         return Sort(outer, i, j, e, node.attrs["descending"], to_values, to_indices, indices.dtype)
+
+
+def _clamped(e: Expr, extent: Expr) -> Expr:
+    """The integer in [0, extent) that is next to another one of 64 bits; -1 where there is none."""
+    assert isinstance(extent, (Const, IndexExpr))
+    last = Const(int(extent.value) - 1, I64) if isinstance(extent, Const) else IndexExpr(extent.size - 1)
+    return Call("min", (Call("max", (e, Const(0, I64)), I64), last), I64)
+
+
+def _in_range(ok: Expr) -> Expr:
+    """0 <= x and x < extent, of integers of 64 bits, as an equality: of x, and of what it is clamped to anyway."""
+    if isinstance(ok, Call) and ok.prim == "and":
+        low, high = ok.args
+        if isinstance(low, Call) and isinstance(high, Call) and (low.prim, high.prim) == ("le", "lt"):
+            zero, x = low.args
+            if zero == Const(0, I64) and high.args[0] == x and isinstance(high.args[1], (Const, IndexExpr)):
+                return Call("eq", (x, _clamped(x, high.args[1])), BOOL)
+    return ok
 
 
 _OPTIONAL = ("rb", "peephole", "h0", "c0", "lengths")  # operands that a recurrent layer may lack

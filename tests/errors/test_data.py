@@ -1,5 +1,5 @@
 """Data that an operator forbids fail the run, as in onnxruntime, wherever the operator is fused; never silently inside,
-never outside of a buffer. One option trusts them instead: they are clamped."""
+never outside of a buffer. One option trusts them instead: the nearest element is then taken for what is outside."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_indices_out_of_range(op: str, after: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("op", INDEX)
-def test_trusted_indices_are_clamped(op: str) -> None:
+def test_trusted_indices_stay_inside(op: str) -> None:
     before, index, behind = INDEX[op]
     ours = session(model(op, {**before, "i": index(0), **behind}), trusting=True)
     for i, clamped in ((4, 3), (1 << 40, 3), (-9, 0)):

@@ -347,14 +347,14 @@ class Scope:
     """The statements of nested loops: each value is computed in the outermost loop that knows all it depends on.
 
     level: symbol -> 1 + the depth of its loop; unknown symbols are 0, outside all loops. `lines[i]` are the statements
-    of level i, to be printed at the start of that loop's body. faults: whether they may note one in `fault`.
+    of level i, to be printed at the start of that loop's body. faults: those that they may find.
     """
 
     def __init__(self, printer: Printer, level: Mapping[Symbol, int], levels: int, lets: Sequence[Let] = ()):
         self.printer = printer
         self.level = dict(level)
         self.lines: list[list[str]] = [[] for _ in range(levels)]
-        self.faults = False
+        self.faults: set[int] = set()
         self._lets = {let.symbol: let.value for let in lets}  # each after those that its value mentions
         self._done: dict[Expr, Text] = {}
         self._depth: dict[Expr, int] = {}
@@ -397,9 +397,8 @@ class Scope:
             innermost_use[e] = max(innermost_use.get(e, 0), used_at)
         for e in nodes:
             if isinstance(e, Require):
-                found = f"(uint64_t){_prefix('!', self._done[e.ok])[0]}"
-                self.lines[self._depth[e]].append(f"fault |= {found}" + (f" << {e.number};" if e.number else ";"))
-                self.faults = True
+                self.lines[self._depth[e]].append(f"fault{e.number} |= {self._found(e.ok)};")
+                self.faults.add(e.number)
             text = self.printer.node(e, [self._done[c] for c in e.children])
             if not self._cheap(e) and (
                 uses[e] > 1 or innermost_use[e] > self._depth[e] or (len(text[0]) > _LONG and e not in roots)
@@ -409,6 +408,12 @@ class Scope:
                 text = name, PRIMARY
             self._done[e] = text
         return [self._done[e] for e in roots]
+
+    def _found(self, ok: Expr) -> str:
+        """A number other than 0 where something does not hold; of integers that are to be equal, their difference."""
+        if isinstance(ok, Call) and ok.prim == "eq" and ok.args[0].dtype.is_integer:
+            return f"(uint64_t)({_infix('^', *(self._done[a] for a in ok.args))[0]})"
+        return _prefix("!", self._done[ok])[0]
 
     def depth(self, x: Size) -> int:
         """The level of a size."""

@@ -45,13 +45,13 @@ class Holes:
             const = "" if param.written else "const "
             pointer = f"{const}{ctype(param.dtype)} *restrict b{i} = buf[{i}];"
             lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{behind + i}]);")
-        if self.kernel.faults:
-            lines.append("uint64_t fault = 0; /* bit i: fault i was found */")
+        lines += [f"uint64_t fault{i} = 0; /* other than 0 where it was found */" for i in range(self.kernel.faults)]
         return [*lines, f"EXTENT(scratch, (int64_t)buf[{behind + count}]);"]
 
     def conclusion(self) -> list[str]:
         """What the kernel's function does at its end: it tells the faults that it found, behind its buffers."""
-        return [f"*(uint64_t *)buf[{len(self.kernel.params)}] |= fault;"] if self.kernel.faults else []
+        found = f"*(uint64_t *)buf[{len(self.kernel.params)}]"
+        return [f"if (fault{i}) {found} |= (uint64_t)1 << {i};" for i in range(self.kernel.faults)]
 
     def buffer(self, number: int) -> str:
         return self.printer.buffers[number]

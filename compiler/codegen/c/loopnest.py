@@ -296,7 +296,7 @@ class _Printer:
         """
         items = inner
         if scope.faults and pragma:
-            pragma += " reduction(|:fault)"
+            pragma += f" reduction(|:{','.join(f'fault{i}' for i in sorted(scope.faults))})"
         for i in reversed(range(len(axes))):
             innermost = i == len(axes) - 1
             variable, end = self.printer.symbols[axes[i]], self.printer.size(_extent(axes[i]))

@@ -23,7 +23,7 @@ def wrapped(index: Value, dim: Size) -> Value:
     """Indices in [0, dim): negative ones count from the end."""
     data = fold(index) if index.data is not None else None
     if data is None or (data.size and not isinstance(dim, int)):
-        at = index.wrap_index(dim)
+        at = index.cast(I64).wrap_index(dim)
         inside = (at >= 0).map("and", at < at.const_size(dim))
         wanted = f"must be within the inclusive range [-{brief(dim)},{brief(dim - 1)}]"
         return at.require(inside, f"indices element out of data bounds, {wanted}")

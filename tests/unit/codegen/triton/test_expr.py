@@ -39,7 +39,7 @@ def run_all(values: list[Expr], inputs: list[np.ndarray], run: Run) -> list[np.n
 
 def rows(dtype: DType) -> list[prims.Prim]:
     """Those that operate on a dtype, but for conversions."""
-    return [p for p in prims.TABLE.values() if dtype.kind in p.kinds and p.result != "given"]
+    return [p for p in prims.TABLE.values() if dtype.kind in p.kinds and p.result != "given" and p.name != "require"]
 
 
 def applied(prim: prims.Prim, dtype: DType) -> Expr:
