@@ -24,7 +24,7 @@ def _run(count: int, **variables: str) -> int:
     command = [sys.executable, "-m", "tests.fuzz.perturb", "--count", str(count), "-j", "2"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    found = re.search(r"(\d+) perturbations, 0 findings", done.stdout)
+    found = re.search(r"(\d+) perturbations, 0 findings,", done.stdout)
     assert found, done.stdout
     return int(found[1])
 
@@ -47,9 +47,9 @@ def test_under_the_sanitizer() -> None:
 
 def test_a_finding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results where both judges refuse, and results that differ from theirs, are findings."""
-    subject = next(s for s in perturb.subjects() if s.operator == "Gemm")
+    subject = next(s for s in perturb.subjects() if s.operator == "Concat")
     count, findings, left_out = perturb.judged(subject)
-    assert count > 10 and not findings and not left_out
+    assert count > 5 and not findings and not left_out
     monkeypatch.setattr(perturb, "onnxruntime_says", lambda model, many: ["refused"] * len(many))
     monkeypatch.setattr(perturb, "reference_says", lambda model, feeds: "refused")
     assert perturb.judged(subject)[1]

@@ -52,7 +52,7 @@ def post_transformed(scores: Value, transform: str) -> Value:
 
 
 def _probit(p: Value) -> Value:
-    """The quantile function of the normal distribution, by Winitzki's formula for the inverse of erf, as onnxruntime.
+    """The quantile function of the normal distribution, by the formula that onnxruntime has.
 
     Relative error 2e-3. S. Winitzki, A handy approximation for the error function and its inverse, 2008."""
     x = p * 2.0 - 1.0

@@ -74,7 +74,8 @@ def all_of(dtype: DType) -> Kernel:
         values += [prims.call("cast_unsaturated", x[0], dtype=t) for t in narrow]
     for prim in prims.TABLE.values():
         if dtype.compute == dtype and dtype.kind in prim.kinds and prim.result != "given":
-            arguments = [prims.call("lt", x[0], x[1]), *x[1:]] if prim.name == "select" else x[: prim.arity]
+            chooses = prim.name in ("select", "require")
+            arguments = [prims.call("lt", x[0], x[1]), *x[1 : prim.arity]] if chooses else x[: prim.arity]
             value = prims.call(prim.name, *arguments)
             try:
                 kernels.source(elementwise([value], [dtype] * 3, i), "kernel")
