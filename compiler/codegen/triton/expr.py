@@ -22,9 +22,11 @@ import numpy as np
 from ...errors import Unsupported
 from ...kernel.ir import Let
 from ...scalar import convert, prims
-from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, symbols
+from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, prod, symbols
 from ...scalar.dtype import BOOL, F32, DType
 from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
+
+LONG_SUM = 32  # terms: Triton descends as deep into an expression as it is long
 
 Axes = frozenset[int]
 NONE: Axes = frozenset()
@@ -162,6 +164,9 @@ class Printer:
         """An int32 expression, in parentheses where it is more than one name or number."""
         if isinstance(x, int):
             return str(x) if x >= 0 else f"({x})"
+        if len(x.terms) > LONG_SUM:
+            parts = (sum(c * prod(m) for c, m in x.terms[i : i + LONG_SUM]) for i in range(0, len(x.terms), LONG_SUM))
+            return f"({' + '.join(self.name(self.size(part), self.axes_of(part)).text for part in parts)})"
         terms = sorted((c < 0, -len(m), self._product(abs(c), m)) for c, m in x.terms)
         text = ""
         for negative, _, product in terms:

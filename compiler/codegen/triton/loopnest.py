@@ -22,7 +22,7 @@ from dataclasses import replace
 from ...errors import Unsupported
 from ...graph.index import delinear
 from ...kernel.ir import Kernel, Let, LoopNest, Stage
-from ...kernel.rebuild import map_expr, map_sizes
+from ...kernel.rebuild import map_expr, map_sizes, sizes_of
 from ...kernel.schedule import demote
 from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, known_eq, linear_in, prod, substitute, symbols, upper_bound
@@ -150,7 +150,7 @@ class _Nest:
 
         own = tuple(replace(let, value=rewrite(let.value, rule)) for let in stage.lets)
         value = rewrite(stage.value, rule)
-        return replace(stage, value=value, lets=(*lets, *own))
+        return replace(stage, value=value, lets=_in_order([*lets, *own]))
 
     # -- kinds of stages ---------------------------------------------------------------------------------------------
 
@@ -288,6 +288,19 @@ class _Nest:
                 value = as_type(Call(stage.store.combine, (there, value), value.dtype), dtype)
             self.out.store(stage.store.buffer, stage.store.index, self.out.value(value), dtype)
             self.out.line("tl.debug_barrier()")
+
+
+def _in_order(lets: Sequence[Let]) -> tuple[Let, ...]:
+    """Each after those that its value mentions."""
+    ordered: list[Let] = []
+    waiting = list(lets)
+    while waiting:
+        unknown = {let.symbol for let in waiting}
+        ready = [x for x in waiting if not any(symbols(size) & unknown for size in sizes_of(x.value))]
+        assert ready, "symbols that depend on each other"
+        ordered += ready
+        waiting = [x for x in waiting if x not in ready]
+    return tuple(ordered)
 
 
 def _whole_block(stage: Stage) -> Stage | None:
