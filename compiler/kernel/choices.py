@@ -2,6 +2,8 @@
 
 POINT_BLOCK = 2048  # elements of the innermost loop of a pointwise kernel: one task
 COLUMN_BLOCK = 64  # columns that a reduction over rows accumulates at once: four vector registers of 512 bits
+SUM_BLOCK = 1024  # numbers of a row that are summed in one go, in the lanes of a vector register
+SUM_ROWS = 256  # numbers of a column
 TRANSPOSE_TILE = 32  # side of the square tiles of a transpose: one tile of f32 stays in L1
 SHORT_AXIS = 16  # an innermost axis up to this long takes the next one in with it
 SIZE_LITERAL = 16  # in template kernels, integers above this are parameters, so that layers share one object

@@ -6,7 +6,8 @@ never relies on -ffast-math: a reduction is reassociated only by `omp simd reduc
 
 How a stage becomes loops:
     no reduction             a loop per axis, the last one `omp simd` where memory is walked contiguously
-    reduction                a loop per reduced axis, the last one `omp simd reduction` where contiguous
+    reduction                a loop per reduced axis, the last one `omp simd reduction` where contiguous; long sums
+                             of f32 in blocks
     axes and a reduction     the last axis in blocks of columns with an accumulator each, vectorised across them, the
                              loops of the reduction outside; or the two above, nested, where rows are contiguous
     scan, scatter            plain loops, in order
@@ -17,13 +18,14 @@ those, and no NaN is lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from ...kernel import choices
 from ...kernel.ir import Kernel, LoopNest, Stage, Store
 from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, ceil_div, dim_min, prod, symbols, upper_bound
-from ...scalar.dtype import BOOL, I32, I64, DType
+from ...scalar.dtype import BOOL, F32, I32, I64, DType
 from ...scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
 from ...target import Target
 from ..render import render
@@ -48,6 +50,16 @@ class Loop:
 
 
 Item: TypeAlias = "str | Loop"
+
+
+@dataclass
+class Blocks:
+    """Blocks of `size` iterations of the loop over one reduced axis, each between `before` and `after`."""
+
+    axis: int
+    size: int
+    before: list[Item] = field(default_factory=list)
+    after: list[Item] = field(default_factory=list)
 
 
 def tasks(body: LoopNest, target: Target | None = None) -> Size:
@@ -241,12 +253,19 @@ class _Printer:
             acc, declared = self._accumulator(kind, dtype)
         pragma = f"omp simd reduction({_OPENMP[kind]}:{acc})" if contiguous else ""
         combine = self._combine(kind, acc, text, value.dtype)
-        loops = self._nest(stage.reduce_axes, scope, [combine], pragma, depth=depth)
-        result = acc, PRIMARY
+        result, blocks, last = (acc, PRIMARY), _blocks(stage, choices.SUM_BLOCK if contiguous else choices.SUM_ROWS), []
+        before: list[Item] = [declared]
+        if blocks is not None:
+            total = self.printer.temporary(), self.printer.temporary()
+            before = [f"{value_type(dtype)} {total[0]} = 0, {total[1]} = 0;"]
+            blocks = replace(blocks, before=[declared], after=_added(total, acc, dtype))
+            name = self.printer.temporary()
+            result, last = (name, PRIMARY), [f"const {value_type(dtype)} {name} = {_sum_of(total)};"]
+        loops = self._nest(stage.reduce_axes, scope, [combine], pragma, depth=depth, blocks=blocks)
         if ordered:
             result = self._text(from_order_key(Var(acc, value.dtype), dtype, negate=stage.reduce == "min"))
         stored = self._assign(slot, stage, self._narrowed(result, stage))
-        return [*scope.lines[0], *self._nest(stage.axes, scope, [declared, *loops, stored])]
+        return [*scope.lines[0], *self._nest(stage.axes, scope, [*before, *loops, *last, stored])]
 
     def _columns(self, slot: int, stage: Stage) -> list[Item]:
         """Blocks of the last axis, with an accumulator for each of their columns; the reduction's loops inside."""
@@ -256,9 +275,10 @@ class _Printer:
         column = self.printer.symbols[last]
         most = upper_bound(_extent(last))
         blocked = most is None or most > COLUMNS
-        total = self.printer.size(_extent(last))
+        whole = self.printer.size(_extent(last))
         acc, start, end = self.printer.temporary(), f"{column}b" if blocked else "0", f"{column}e"
-        element = element_at(acc, f"{column} - {start}" if blocked else column)
+        place = f"{column} - {start}" if blocked else column
+        element = element_at(acc, place)
         (text,) = scope.add([stage.value])
         simd = "omp simd" if all(access.is_unit(stage, load.index, last) for load in access.loads(stage)) else ""
 
@@ -266,17 +286,28 @@ class _Printer:
             return Loop(column, end, body, pragma, start)
 
         combine = over_columns([*scope.lines[-1], self._combine(kind, element, text, dtype)], simd)
-        stored = self._assign(slot, stage, self._narrowed((element, PRIMARY), stage))
+        cleared = over_columns([f"{element} = {literal(_identity(kind, dtype), dtype)[0]};"], "omp simd")
+        result, before = element, list[Item]([cleared])
+        count = COLUMNS if blocked else max(most or 1, 1)
+        sums = _blocks(stage, choices.SUM_ROWS)
+        if sums is not None:
+            names = self.printer.temporary(), self.printer.temporary()
+            total = element_at(names[0], place), element_at(names[1], place)
+            before = [_array(dtype, name, count) for name in names]
+            before.append(over_columns([f"{t} = 0;" for t in total], "omp simd"))
+            added = over_columns(_added(total, element, dtype), "omp simd")
+            sums, result = replace(sums, before=[cleared], after=[added]), f"({_sum_of(total)})"
+        stored = self._assign(slot, stage, self._narrowed((result, PRIMARY), stage))
         least = self.holes.functions.integer("min") if blocked else ""
         block: list[Item] = [
-            f"const int64_t {end} = " + (f"{least}({start} + {COLUMNS}, {total});" if blocked else f"{total};"),
-            _array(dtype, acc, COLUMNS if blocked else max(most or 1, 1)),
-            over_columns([f"{element} = {literal(_identity(kind, dtype), dtype)[0]};"], "omp simd"),
-            *self._nest(stage.reduce_axes, scope, [combine], depth=depth),
+            f"const int64_t {end} = " + (f"{least}({start} + {COLUMNS}, {whole});" if blocked else f"{whole};"),
+            _array(dtype, acc, count),
+            *before,
+            *self._nest(stage.reduce_axes, scope, [combine], depth=depth, blocks=sums),
             over_columns([stored], "omp simd" if access.is_contiguous_store(stage, last) else ""),
         ]
         if blocked:
-            block = [Loop(start, total, block, step=f"{start} += {COLUMNS}")]
+            block = [Loop(start, whole, block, step=f"{start} += {COLUMNS}")]
         return [*scope.lines[0], *self._nest(stage.axes[:-1], scope, block)]
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -289,10 +320,11 @@ class _Printer:
         pragma: str = "",
         before: Sequence[str] = (),
         depth: int = 0,
+        blocks: Blocks | None = None,
     ) -> list[Item]:
         """Loops over `axes`, which have the levels from depth + 1 on, around `inner`; each starts with what the scope
 
-        computes at its level. `pragma` is for the innermost loop, `before` stands in front of it.
+        computes at its level. `pragma` is for the innermost loop, `before` stands in front of it. blocks: of one loop.
         """
         items = inner
         if scope.faults and pragma:
@@ -304,8 +336,13 @@ class _Printer:
             if not end.isalnum():
                 bound = [f"const int64_t {variable}e = {end};"]
                 end = f"{variable}e"
-            body = [*scope.lines[depth + i + 1], *items]
-            items = [*(before if innermost else ()), *bound, Loop(variable, end, body, pragma if innermost else "")]
+            loop = Loop(variable, end, [*scope.lines[depth + i + 1], *items], pragma if innermost else "")
+            if blocks is not None and i == blocks.axis:
+                least, start, stop = self.holes.functions.integer("min"), f"{variable}b", f"{variable}t"
+                stopped = f"const int64_t {stop} = {least}({start} + {blocks.size}, {end});"
+                block = [*blocks.before, stopped, replace(loop, start=start, end=stop), *blocks.after]
+                loop = Loop(start, end, block, step=f"{start} += {blocks.size}")
+            items = [*(before if innermost else ()), *bound, loop]
         return items
 
     def _accumulator(self, kind: str, dtype: DType) -> tuple[str, str]:
@@ -358,6 +395,40 @@ class _Printer:
 def _array(dtype: DType, name: str, count: int) -> str:
     """The declaration of a local array."""
     return f"{value_type(dtype)} {name}[{count}]; EXTENT({name}, {count});"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Long sums of f32: of blocks, whose sums are added with what rounding loses of them
+
+
+def _blocks(stage: Stage, most: int) -> Blocks | None:
+    """The blocks of a sum of more than `most` numbers, of about so many each; None for other reductions."""
+    if stage.reduce != "add" or stage.value.dtype != F32:
+        return None
+    count = 1
+    for axis in reversed(range(len(stage.reduce_axes))):
+        bound = upper_bound(_extent(stage.reduce_axes[axis]))
+        if bound is None or count * bound > most:
+            return Blocks(axis, max(most // count, 1))
+        count *= bound
+    return None
+
+
+def _added(total: tuple[str, str], block: str, dtype: DType) -> list[Item]:
+    """Statements that add a block's sum to a total, and what that loses to its second part (Knuth's TwoSum)."""
+    sum_, loss = total
+    kind = value_type(dtype)
+    return [
+        f"const {kind} next = {sum_} + {block}, part = next - {sum_};",
+        f"{loss} += ({sum_} - (next - part)) + ({block} - part);",
+        f"{sum_} = next;",
+    ]
+
+
+def _sum_of(total: tuple[str, str]) -> str:
+    """Both parts as one; the second says nothing where the first is infinite."""
+    sum_, loss = total
+    return f"{loss} - {loss} == 0 ? {sum_} + {loss} : {sum_}"
 
 
 def _identity(kind: str, dtype: DType) -> bool | int | float:
