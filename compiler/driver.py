@@ -32,7 +32,7 @@ from .kernel import lower, memory, place
 from .kernel.ir import Kernel
 from .kernel.program import Program
 from .kernel.text import print_program
-from .kernel.verify import verify_program
+from .kernel.verify_program import verify_program
 from .options import Options
 from .passes import PASSES, at_level
 from .target import Gpu, Target, targets

@@ -1,6 +1,6 @@
 """Checks that kernels are well formed, before code is generated for them.
 
-In: a Program, or a Kernel. Out: nothing, or an AssertionError that names the kernel and the stage. It changes nothing.
+In: a Kernel. Out: nothing, or an AssertionError that names the kernel and the stage. It changes nothing.
 """
 
 from __future__ import annotations
@@ -12,23 +12,7 @@ from ..scalar import prims
 from ..scalar.dim import Size, Symbol, known_le, symbols, upper_bound
 from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Acc, Call, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Kernel, LoopNest, Param, Stage, Store
-from .program import Program
-
-
-def verify_program(program: Program) -> None:
-    """Raises AssertionError unless every kernel is well formed and every launch gives it what it asks for."""
-    done: set[Kernel] = set()
-    for number, launch in enumerate(program.launches):
-        where = f"step {number}, {type(launch.kernel.body).__name__} from {', '.join(launch.origin) or 'nowhere'}"
-        if launch.kernel not in done:
-            verify(launch.kernel, where)
-            done.add(launch.kernel)
-        _check(len(launch.buffers) == len(launch.kernel.params), where, "gives another number of buffers")
-        _check(len(launch.sizes) == len(launch.kernel.sizes), where, "gives another number of sizes")
-        for buffer, param in zip(launch.buffers, launch.kernel.params):
-            found = program.buffers[buffer].dtype
-            _check(found == param.dtype, where, f"gives a buffer of {found} for a parameter of {param.dtype}")
+from .ir import Body, Conv, Kernel, LoopNest, Param, Recurrent, Stage, Store
 
 
 def verify(kernel: Kernel, where: str = "kernel") -> None:
@@ -53,10 +37,14 @@ def verify(kernel: Kernel, where: str = "kernel") -> None:
     for name, value in values.items():
         if isinstance(value, Expr) and not (name == "b" and values.get("packed")):  # packed: names a buffer, no index
             checker.expression(value, known, name, [])
+        elif isinstance(value, Store):
+            checker.store(value, known, name)
+    checker.numbers(body)
     checker.stages(values.get("epilogue", ()), known, epilogue=True)
 
 
-def _check(condition: bool, where: str, text: str) -> None:
+def check(condition: bool, where: str, text: str) -> None:
+    """Raises AssertionError, with the place in front of the text, where the condition does not hold."""
     if not condition:
         raise AssertionError(f"{where}: {text}")
 
@@ -71,7 +59,23 @@ class _Checker:
         self.params, self.where = params, where
 
     def check(self, condition: bool, what: str, text: str) -> None:
-        _check(condition, f"{self.where}, {what}", text)
+        check(condition, f"{self.where}, {what}", text)
+
+    def numbers(self, body: Body) -> None:
+        """Parameters that a template names by their numbers, -1 being none."""
+        if isinstance(body, Conv):
+            self.check(0 <= body.w < len(self.params), "w", f"there is no parameter {body.w}")
+        elif isinstance(body, Recurrent):
+            for name in ("xw", "r", "rb", "peephole", "h0", "c0", "lengths", "y", "yh", "yc"):
+                number = getattr(body, name)
+                self.check(-1 <= number < len(self.params), name, f"there is no parameter {number}")
+                self.check(number >= 0 or name not in ("xw", "r"), name, "there has to be one")
+                if number >= 0:
+                    param, dtype = self.params[number], I64 if name == "lengths" else body.dtype
+                    self.check(param.dtype == dtype, name, f"parameter {number} is of {param.dtype}, not {dtype}")
+                    is_marked = "is" if param.written else "is not"
+                    right = param.written == name.startswith("y")
+                    self.check(right, name, f"parameter {number} {is_marked} marked as written")
 
     def size(self, size: Size, known: frozenset[Symbol], what: str) -> None:
         unknown = symbols(size) - known

@@ -1,0 +1,202 @@
+"""Checks that a lowered program is well formed: its steps, its buffers, and in which order these are written and read.
+
+In: a Program. Out: nothing, or an AssertionError that names the step. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+
+from ..graph.ir import RANDOM
+from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
+from ..scalar.dtype import BOOL, I64, DType
+from ..scalar.expr import Expr, Load, walk
+from .ir import Bind, Body, Branch, Check, Copy, Kernel, Launch, Loop, Stage, Step, Store
+from .program import Program
+from .verify import check, verify
+
+
+def verify_program(program: Program) -> None:
+    """Raises AssertionError unless all holds:
+
+    every kernel is well formed; buffers that a step names are there, in the memory (the host's or the accelerator's) in
+    which it works, with the dtypes and sizes that it takes; what it reads was written before, there, on every way that
+    leads to it, and not since in the other memory; the symbols that it mentions have values by then; what decides the
+    course of a run are scalars of the host; copies are between a buffer and its twin; in the end every output is on the
+    host.
+    """
+    checker = _ProgramChecker(program)
+    checker.walk(program.steps)
+    for number, buffer in enumerate(program.buffers):
+        if buffer.kind == "output":
+            checker.reads(number, False, f"output {buffer.number}")
+
+
+@dataclass
+class _ProgramChecker:
+    """Walks the steps of a program. current: buffers with contents; known: symbols with values."""
+
+    program: Program
+    current: set[int] = field(default_factory=set)
+    known: set[Symbol] = field(default_factory=set)
+    done: set[Kernel] = field(default_factory=set)
+    launches: int = 0
+
+    def __post_init__(self) -> None:
+        inputs = self.program.graph.inputs
+        sizes = [d for v in inputs for d in (*v.shape, *(v.content.reshape(-1) if v.content is not None else ()))]
+        self.known |= {s for d in sizes for s in symbols(d)}
+        self.twins = {b.twin: n for n, b in enumerate(self.program.buffers) if b.twin is not None}
+        self.current |= {n for n, b in enumerate(self.program.buffers) if b.kind in ("input", "weight")}
+
+    # -- buffers -----------------------------------------------------------------------------------------------------
+
+    def buffer(self, number: int, device: bool, where: str) -> None:
+        """There is one of that number, in that memory; weights lie in both."""
+        check(0 <= number < len(self.program.buffers), where, f"there is no buffer {number}")
+        buffer = self.program.buffers[number]
+        here = buffer.device == device or buffer.kind == "weight"
+        check(here, where, f"buffer {number} is not in the memory of the {'accelerator' if device else 'host'}")
+
+    def reads(self, number: int, device: bool, where: str) -> None:
+        self.buffer(number, device, where)
+        check(number in self.current, where, f"reads buffer {number}, which has no contents there")
+
+    def writes(self, number: int, device: bool, where: str) -> None:
+        self.buffer(number, device, where)
+        buffer = self.program.buffers[number]
+        check(buffer.kind in ("output", "arena"), where, f"writes buffer {number}, of kind {buffer.kind}")
+        self.current.add(number)
+        self.current -= {self.twins.get(number, number), buffer.twin} - {number}
+
+    def scalar(self, number: int, dtype: DType, where: str) -> None:
+        self.buffer(number, False, where)
+        buffer = self.program.buffers[number]
+        one = buffer.dtype == dtype and buffer.size == 1
+        check(one, where, f"buffer {number} is {buffer.dtype}[{buffer.size}], no {dtype} scalar")
+
+    def sizes(self, sizes: Collection[Size], where: str) -> None:
+        for size in sizes:
+            unknown = {s for s in symbols(size) - self.known if s.name.partition("#")[0] != RANDOM}
+            check(not unknown, where, f"{size} has symbols without values: {sorted(map(str, unknown))}")
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def walk(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Launch):
+                self.launch(step)
+            elif isinstance(step, Copy):
+                self.copy(step)
+            elif isinstance(step, Bind):
+                self.bind(step)
+            elif isinstance(step, Check):
+                where = f"check {step.number}"
+                check(0 <= step.number < len(self.program.checks), where, "there is no such condition")
+                condition = self.program.checks[step.number]
+                self.sizes(condition.symbols, where)
+            elif isinstance(step, Branch):
+                self.branch(step)
+            else:
+                self.loop(step)
+
+    def launch(self, launch: Launch) -> None:
+        kind, origin = type(launch.kernel.body).__name__, ", ".join(launch.origin) or "nowhere"
+        where = f"step {self.launches}, {kind} from {origin}"
+        self.launches += 1
+        kernel, buffers = launch.kernel, self.program.buffers
+        if kernel not in self.done:
+            verify(kernel, where)
+            self.done.add(kernel)
+        check(len(launch.buffers) == len(kernel.params), where, "gives another number of buffers")
+        check(len(launch.sizes) == len(kernel.sizes), where, "gives another number of sizes")
+        self.sizes(launch.sizes, where)
+        actual = dict(zip(kernel.sizes, launch.sizes))
+        for number, param in zip(launch.buffers, kernel.params):
+            self.buffer(number, launch.device, where)
+            found, needed = buffers[number], substitute(param.size, actual)
+            self.sizes([found.size], f"{where}, the size of buffer {number}")
+            same = found.dtype == param.dtype
+            check(same, where, f"gives a buffer of {found.dtype} for a parameter of {param.dtype}")
+            check(bool(known_le(needed, found.size)), where, f"gives buffer {number} of {found.size} elements for a parameter of {needed}")
+        for number in _read(kernel):
+            self.reads(launch.buffers[number], launch.device, where)
+        for number, param in zip(launch.buffers, kernel.params):
+            if param.written:
+                self.writes(number, launch.device, where)
+
+    def copy(self, step: Copy) -> None:
+        where = f"copy of {step.source} to {step.target}"
+        for number in (step.source, step.target):
+            check(0 <= number < len(self.program.buffers), where, f"there is no buffer {number}")
+        source, target = self.program.buffers[step.source], self.program.buffers[step.target]
+        check(source.device != target.device, where, "both are in one memory")
+        check(source.twin == step.target or target.twin == step.source, where, "they are no twins")
+        same = source.dtype == target.dtype and known_eq(source.size, target.size)
+        check(bool(same), where, f"{source.dtype}[{source.size}] is not {target.dtype}[{target.size}]")
+        self.sizes([source.size], where)
+        self.reads(step.source, source.device, where)
+        self.current.add(step.target)
+
+    def bind(self, step: Bind) -> None:
+        where = f"{step.symbol} = buffer {step.buffer}"
+        self.scalar(step.buffer, I64, where)
+        self.reads(step.buffer, False, where)
+        check(step.symbol not in self.known, where, "it has a value already")
+        self.known.add(step.symbol)
+
+    def branch(self, step: Branch) -> None:
+        where = f"a branch by buffer {step.condition}"
+        self.scalar(step.condition, BOOL, where)
+        self.reads(step.condition, False, where)
+        current, known = set(self.current), set(self.known)
+        self.walk(step.then)
+        taken, self.current, self.known = self.current, current, set(known)
+        self.walk(step.otherwise)
+        self.current &= taken
+        self.known = known
+
+    def loop(self, step: Loop) -> None:
+        """The body is walked twice: an iteration begins with what the one before has left."""
+        where = f"the loop over {step.symbol}"
+        check(step.symbol not in self.known, where, "it has a value already")
+        self.scalar(step.count, I64, where)
+        if step.trips is not None:
+            self.sizes([step.trips], where)
+        for number in step.rows:
+            device = 0 <= number < len(self.program.buffers) and self.program.buffers[number].device
+            self.buffer(number, device, where)
+        before, known, launches = set(self.current), set(self.known), self.launches
+        for _ in range(2):
+            if step.condition is not None:
+                self.scalar(step.condition, BOOL, where)
+                self.reads(step.condition, False, where)
+            self.launches = launches
+            self.known = known | {step.symbol}
+            self.walk(step.body)
+        self.current &= before
+        self.known = known
+        for number in step.rows:  # without any iteration these have no elements
+            self.writes(number, self.program.buffers[number].device, where)
+        self.writes(step.count, False, where)
+
+
+def _read(kernel: Kernel) -> list[int]:
+    """The parameters whose contents the kernel needs: those that it does not write, or reads before it does."""
+    found = {i for i, param in enumerate(kernel.params) if not param.written}
+    stored: set[int] = set()
+    for value, store in _in_order(kernel.body):
+        found |= {e.buffer for e in walk(*value) if isinstance(e, Load)} - stored
+        if store is not None:
+            found |= {store.buffer} - stored if store.combine is not None else set()
+            stored.add(store.buffer)
+    return sorted(found)
+
+
+def _in_order(body: Body) -> Iterator[tuple[list[Expr], Store | None]]:
+    """What a body evaluates, in its order, and where that goes."""
+    values = [getattr(body, f.name) for f in fields(body)]
+    yield [v for v in values if isinstance(v, Expr)], None
+    for stage in (s for v in values if isinstance(v, tuple) for s in v if isinstance(s, Stage)):
+        yield [stage.value, *(let.value for let in stage.lets)], stage.store

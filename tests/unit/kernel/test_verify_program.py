@@ -1,0 +1,219 @@
+"""Programs that are broken in each way, and what they are told; those that lowering makes pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import onnx.parser
+import pytest
+
+from intaglio.compiler.driver import lower_model
+from intaglio.compiler.kernel.ir import Bind, Branch, Check, Copy, Launch, Loop, Step
+from intaglio.compiler.kernel.program import Program, every_step
+from intaglio.compiler.kernel.verify_program import verify_program
+from intaglio.compiler.options import Options
+from intaglio.compiler.scalar.dim import Symbol
+from intaglio.compiler.scalar.dtype import F64
+
+T = TypeVar("T", bound=Step)
+MODEL = """
+<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[n, 8] x, int64 trips, bool go) => (float[n, 8] last, float[k, n, 8] rows, float[n, 8] chosen, float[m, 8] some)
+<float[8] bias = {1, 2, 3, 4, 5, 6, 7, 8}>
+{
+    [begin] start = Add (x, bias)
+    [turns] last, rows = Loop (trips, go, start) <body = step (int64 i, bool more, float[n, 8] s) => (bool again, float[n, 8] t, float[n, 8] row) {
+        again = Identity (more)
+        [curve] t = Tanh (s)
+        [wave] row = Sin (t)
+    }>
+    [choice] chosen = If (go) <
+        then_branch = yes () => (float[n, 8] a) { [up] a = Exp (start) },
+        else_branch = no () => (float[n, 8] b) { [down] b = Neg (start) }
+    >
+    found = NonZero (x)
+    zero = Constant <value = int64[1] {0}> ()
+    lines = Gather (found, zero)
+    flat = Squeeze (lines, zero)
+    [picked] some = Gather (x, flat)
+}
+"""  # noqa: E501
+
+
+def program(target: str = "native") -> Program:
+    made = lower_model(onnx.parser.parse_model(MODEL).SerializeToString(), Options(target=target)).program
+    assert made is not None
+    return made
+
+
+def one(steps: Any, kind: type[T]) -> T:
+    return next(s for s in every_step(steps) if isinstance(s, kind))
+
+
+def rebuilt(steps: tuple[Step, ...] | list[Step], old: Step, *new: Step) -> list[Step]:
+    """The steps with others in the place of one, wherever it is."""
+    out: list[Step] = []
+    for step in steps:
+        if step is old:
+            out += new
+        elif isinstance(step, Branch):
+            then, otherwise = (tuple(rebuilt(part, old, *new)) for part in (step.then, step.otherwise))
+            out.append(replace(step, then=then, otherwise=otherwise))
+        elif isinstance(step, Loop):
+            out.append(replace(step, body=tuple(rebuilt(step.body, old, *new))))
+        else:
+            out.append(step)
+    return out
+
+
+def changed(kind: type[T], change: Callable[[Program, T], Step | list[Step]]) -> Callable[[Program], None]:
+    """Changes the first step of that kind."""
+
+    def apply(p: Program) -> None:
+        old = one(p.steps, kind)
+        new = change(p, old)
+        p.steps = rebuilt(p.steps, old, *(new if isinstance(new, list) else [new]))
+
+    return apply
+
+
+def resized(number: Callable[[Program], int], **facts: Any) -> Callable[[Program], None]:
+    def apply(p: Program) -> None:
+        p.buffers[number(p)] = replace(p.buffers[number(p)], **facts)
+
+    return apply
+
+
+def without(origin: str) -> Callable[[Program], None]:
+    """Drops the launches of an ONNX node."""
+
+    def apply(p: Program) -> None:
+        found = [s for s in every_step(p.steps) if isinstance(s, Launch) and origin in s.origin]
+        assert found
+        for step in found:
+            p.steps = rebuilt(p.steps, step)
+
+    return apply
+
+
+def launch_of(p: Program, origin: str) -> Launch:
+    return next(s for s in every_step(p.steps) if isinstance(s, Launch) and origin in s.origin)
+
+
+def output_of_begin(p: Program) -> int:
+    return launch_of(p, "begin").buffers[-1]
+
+
+def kind_of(kind: str) -> Callable[[Program], int]:
+    return lambda p: next(i for i, b in enumerate(p.buffers) if b.kind == kind)
+
+
+UNKNOWN = Symbol("unknown")
+BROKEN: dict[str, tuple[Callable[[Program], None], str]] = {
+    "launch: no such buffer": (
+        changed(Launch, lambda p, s: replace(s, buffers=(999, *s.buffers[1:]))), "there is no buffer 999"),
+    "launch: fewer buffers": (
+        changed(Launch, lambda p, s: replace(s, buffers=s.buffers[1:])), "another number of buffers"),
+    "launch: fewer sizes": (changed(Launch, lambda p, s: replace(s, sizes=(*s.sizes, 1))), "another number of sizes"),
+    "launch: unknown size": (
+        changed(Launch, lambda p, s: replace(s, sizes=tuple(UNKNOWN for _ in s.sizes))), "unknown has symbols without"),
+    "launch: dtype": (resized(output_of_begin, dtype=F64), "a buffer of f64 for a parameter of f32"),
+    "launch: too small": (resized(output_of_begin, size=0), "of 0 elements for a parameter of"),
+    "launch: in the wrong memory": (
+        changed(Launch, lambda p, s: replace(s, device=True)), "is not in the memory of the accelerator"),
+    "launch: writes an input": (
+        changed(Launch, lambda p, s: replace(s, buffers=(*s.buffers[:-1], 0))), "writes buffer 0, of kind input"),
+    "launch: reads too early": (without("begin"), "which has no contents there"),
+    "bind: no scalar": (resized(lambda p: one(p.steps, Bind).buffer, size=2), r"is i64\[2\], no i64 scalar"),
+    "bind: another dtype": (
+        changed(Bind, lambda p, s: replace(s, buffer=output_of_begin(p))), r"is f32\[.*\], no i64 scalar"),
+    "bind: no such buffer": (changed(Bind, lambda p, s: replace(s, buffer=-5)), "there is no buffer -5"),
+    "bind: twice": (changed(Bind, lambda p, s: [s, s]), "it has a value already"),
+    "bind: left out": (changed(Bind, lambda p, s: []), "symbols without values"),
+    "check: none": (changed(Launch, lambda p, s: [s, Check(99)]), "there is no such condition"),
+    "branch: no bool": (
+        changed(Branch, lambda p, s: replace(s, condition=output_of_begin(p))), "no bool scalar"),
+    "branch: no such buffer": (changed(Branch, lambda p, s: replace(s, condition=99)), "there is no buffer 99"),
+    "branch: one way does not write": (
+        changed(Branch, lambda p, s: replace(s, otherwise=())), "output 2: reads buffer"),
+    "loop: no counter": (
+        changed(Loop, lambda p, s: replace(s, count=output_of_begin(p))), r"no i64 scalar"),
+    "loop: no bool": (changed(Loop, lambda p, s: replace(s, condition=output_of_begin(p))), "no bool scalar"),
+    "loop: unknown trips": (changed(Loop, lambda p, s: replace(s, trips=UNKNOWN)), "unknown has symbols without"),
+    "loop: no such rows": (changed(Loop, lambda p, s: replace(s, rows=(99,))), "there is no buffer 99"),
+    "loop: its number outside": (
+        changed(Loop, lambda p, s: [s, replace(launch_of(p, "begin"), sizes=(s.symbol,))]), "symbols without values"),
+    "loop: reads what nothing has written": (without("turns/curve"), "which has no contents there"),
+    "output: unwritten": (without("picked"), "output 3: reads buffer"),
+    "copy: on one side": (
+        changed(Launch, lambda p, s: [s, Copy(s.buffers[-1], s.buffers[0])]), "both are in one memory"),
+}  # fmt: skip
+
+
+def test_a_program_as_it_is_lowered() -> None:
+    made = program()
+    assert {type(s) for s in every_step(made.steps)} >= {Launch, Bind, Branch, Loop}
+    verify_program(made)
+    verify_program(program("gpu:interpreter"))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken(name: str) -> None:
+    change, message = BROKEN[name]
+    made = program()
+    change(made)
+    with pytest.raises(AssertionError) as raised:
+        verify_program(made)
+    assert re.search(message, str(raised.value)), str(raised.value)
+
+
+def twin(p: Program) -> int:
+    return one(p.steps, Copy).target
+
+
+ON_DEVICE: dict[str, tuple[Callable[[Program], None], str]] = {
+    "copy: left out": (changed(Copy, lambda p, s: []), "which has no contents there"),
+    "copy: no such buffer": (changed(Copy, lambda p, s: replace(s, source=999)), "there is no buffer 999"),
+    "copy: of nothing": (
+        changed(Copy, lambda p, s: [Copy(s.target, s.source), s]), "reads buffer .*, which has no contents there"),
+    "copy: no twins": (
+        changed(Copy, lambda p, s: replace(s, source=next(
+            i for i, b in enumerate(p.buffers) if b.kind == "output" and i != s.source))), "they are no twins"),
+    "copy: dtype": (resized(twin, dtype=F64), "f64"),
+    "copy: size": (resized(twin, size=3), r"is not f32\[3\]|is not i64\[3\]|is not bool\[3\]"),
+    "launch: the host's buffer": (
+        changed(Launch, lambda p, s: replace(s, device=not s.device)), "is not in the memory of the"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_broken_on_two_sides(name: str) -> None:
+    change, message = ON_DEVICE[name]
+    made = program("gpu:interpreter")
+    change(made)
+    with pytest.raises(AssertionError) as raised:
+        verify_program(made)
+    assert re.search(message, str(raised.value)), str(raised.value)
+
+
+def test_what_the_other_memory_has_written_is_stale() -> None:
+    """A launch of the host on a copied buffer, and then one of the device on its copy."""
+    made = program("gpu:interpreter")
+    copy = next(s for s in made.steps if isinstance(s, Copy) and made.buffers[s.target].device)
+    at = made.steps.index(copy)
+    user = next(s for s in made.steps[at:] if isinstance(s, Launch) and s.device and copy.target in s.buffers)
+    made.buffers[copy.source] = replace(made.buffers[copy.source], kind="arena")
+    written = replace(user.kernel.params[user.buffers.index(copy.target)], written=True)
+    kernel = replace(user.kernel, params=tuple(
+        replace(p, written=False) if i != user.buffers.index(copy.target) else written
+        for i, p in enumerate(user.kernel.params)
+    ))  # fmt: skip
+    again = replace(user, kernel=kernel, device=False, buffers=tuple(
+        b if made.buffers[b].twin is None else made.buffers[b].twin for b in user.buffers
+    ))  # fmt: skip
+    made.steps.insert(at + 1, again)
+    with pytest.raises(AssertionError):
+        verify_program(made)
