@@ -119,7 +119,8 @@ class _ProgramChecker:
             self.sizes([found.size], f"{where}, the size of buffer {number}")
             same = found.dtype == param.dtype
             check(same, where, f"gives a buffer of {found.dtype} for a parameter of {param.dtype}")
-            check(bool(known_le(needed, found.size)), where, f"gives buffer {number} of {found.size} elements for a parameter of {needed}")
+            text = f"gives buffer {number} of {found.size} elements for a parameter of {needed}"
+            check(bool(known_le(needed, found.size)), where, text)
         for number in _read(kernel):
             self.reads(launch.buffers[number], launch.device, where)
         for number, param in zip(launch.buffers, kernel.params):
@@ -127,6 +128,7 @@ class _ProgramChecker:
                 self.writes(number, launch.device, where)
 
     def copy(self, step: Copy) -> None:
+        """After a loop without iterations there may be nothing in the source: then there is nothing in the target."""
         where = f"copy of {step.source} to {step.target}"
         for number in (step.source, step.target):
             check(0 <= number < len(self.program.buffers), where, f"there is no buffer {number}")
@@ -136,8 +138,9 @@ class _ProgramChecker:
         same = source.dtype == target.dtype and known_eq(source.size, target.size)
         check(bool(same), where, f"{source.dtype}[{source.size}] is not {target.dtype}[{target.size}]")
         self.sizes([source.size], where)
-        self.reads(step.source, source.device, where)
-        self.current.add(step.target)
+        check(target.kind in ("output", "arena"), where, f"writes buffer {step.target}, of kind {target.kind}")
+        self.current -= {step.target}
+        self.current |= {step.target} if step.source in self.current else set()
 
     def bind(self, step: Bind) -> None:
         where = f"{step.symbol} = buffer {step.buffer}"

@@ -170,6 +170,10 @@ def test_broken(name: str) -> None:
     assert re.search(message, str(raised.value)), str(raised.value)
 
 
+def twins(p: Program) -> dict[int, int]:
+    return {b.twin: i for i, b in enumerate(p.buffers) if b.twin is not None}
+
+
 def twin(p: Program) -> int:
     return one(p.steps, Copy).target
 
@@ -178,7 +182,9 @@ ON_DEVICE: dict[str, tuple[Callable[[Program], None], str]] = {
     "copy: left out": (changed(Copy, lambda p, s: []), "which has no contents there"),
     "copy: no such buffer": (changed(Copy, lambda p, s: replace(s, source=999)), "there is no buffer 999"),
     "copy: of nothing": (
-        changed(Copy, lambda p, s: [Copy(s.target, s.source), s]), "reads buffer .*, which has no contents there"),
+        changed(Launch, lambda p, s: [s, *(Copy(b, t) for b, t in twins(p).items() if t == s.buffers[-1])]),
+        "which has no contents there"),
+    "copy: to an input": (changed(Copy, lambda p, s: Copy(s.target, s.source)), "writes buffer 0, of kind input"),
     "copy: no twins": (
         changed(Copy, lambda p, s: replace(s, source=next(
             i for i, b in enumerate(p.buffers) if b.kind == "output" and i != s.source))), "they are no twins"),
