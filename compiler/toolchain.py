@@ -23,7 +23,7 @@ _COMPILE = (
     "-O3", "-std=c11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections", "-fopenmp-simd",
     "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
 )  # fmt: skip
-_CHECKED = ("-DINTAGLIO_CHECKED", "-O1", "-fno-openmp-simd")
+_CHECKED = ("-DINTAGLIO_CHECKED", "-O2", "-fno-openmp-simd")
 _LINK_ELF = ("-shared", "-s", "-Wl,--gc-sections", "-Wl,-z,noexecstack")
 _LINK_DARWIN = ("-dynamiclib", "-Wl,-dead_strip")
 _CANDIDATES = ("gcc", "clang", "cc")
