@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
+from ..graph.conditions import Condition
 from ..graph.ir import RANDOM
 from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
 from ..scalar.dtype import BOOL, I64, DType
@@ -95,6 +96,8 @@ class _ProgramChecker:
                 where = f"check {step.number}"
                 check(0 <= step.number < len(self.program.checks), where, "there is no such condition")
                 condition = self.program.checks[step.number]
+                check(isinstance(condition, Condition), where, "is of data: kernels tell that")
+                assert isinstance(condition, Condition)
                 self.sizes(condition.symbols, where)
             elif isinstance(step, Branch):
                 self.branch(step)
