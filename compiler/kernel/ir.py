@@ -137,7 +137,7 @@ class Attention:
     q at (batch, m, d), k at (batch, n, d), v at (batch, n, dv): expressions, usually plain affine Loads.
     mask: f32 expression at (batch, m, n) that is added to the scores, or None. causal: None, or a Size `offset`:
     n > m + offset is excluded (so templates may skip those blocks; mask need not repeat it).
-    A row whose every position is excluded gives zeros when `zero_rows`, else NaN.
+    A row whose every position is excluded gives zeros when `zero_rows`, else NaN; one of no positions gives zeros.
     epilogue: stages without inner axes, in terms of batch, m, dv and Acc().
     """
 

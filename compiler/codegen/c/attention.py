@@ -80,7 +80,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         batch=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.batch)],
         scale=literal(body.scale, acc)[0],
         causal=None if body.causal is None else holes.size(body.causal),
-        zero_rows=body.zero_rows,
+        empty="total" if body.zero_rows else "N",
         q_statements=q_statements,
         q_value=q_value,
         k_place=_printed(_place(body.k, body.n, body.d, acc), body.k, holes),

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from ...kernel.ir import Attention, Kernel
-from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, floor_div, known_eq, prod, upper_bound
+from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, floor_div, known_eq, known_lt, prod, upper_bound
 from ...scalar.dtype import F32, F64, DType
 from ...scalar.expr import Call, Const, Expr, Load
 from ..render import render
@@ -107,7 +107,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         p_type=value_type(v_value.dtype),
         scale=literal(Const(body.scale * (_LOG2_E if body.mask is None else 1.0), acc)),
         log2_e=literal(Const(_LOG2_E, acc)),
-        zero_rows=body.zero_rows,
+        empty="total" if body.zero_rows else "" if known_lt(0, extent(body.n)) else out.size(extent(body.n)),
         q=tile(out, q_value, (m, d), (sizes.m, sizes.d)),
         loops=[loop(*x) for x in loops if known_eq(x[0], x[1]) is not True],
         epilogue=epilogue(out, kernel, body.epilogue, (m, dv)),

@@ -44,7 +44,7 @@ def kernel_of(case: Case) -> tuple[Kernel, list[int]]:
         if not case.symbolic:
             return value
         sizes[name] = value
-        return symbols.setdefault(name, Symbol(name, 1))
+        return symbols.setdefault(name, Symbol(name, min(value, 1)))
 
     batch, heads, m, n, d, dv = (size(x, getattr(case, x)) for x in ("batch", "heads", "m", "n", "d", "dv"))
     group = case.heads // case.kv_heads
