@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..scalar.dim import Dim, Size, Symbol, known_eq, known_le, known_lt, symbols
 
 if TYPE_CHECKING:
     from .ir import Graph, Node
+
+LONG = 2000  # characters of a formula beyond which nothing is tried to be proven: it is checked when the model runs
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,22 @@ class Condition:
     @property
     def holds(self) -> bool | None:
         """For all values of the symbols (True), for none (False)? None: not proven."""
-        if known_le(self.of, 0):
-            return True
-        if self.at_most:
-            holds = known_le(self.left, self.right, given=self.of)
-        else:
-            holds = known_eq(self.left, self.right)
-            if not holds and self.or_one and (one := known_eq(self.left, 1)) is not False:
-                holds = one
-        return holds if holds or known_lt(0, self.of) else None
+        return _holds(self.left, self.right, self.or_one, self.at_most, self.of)
+
+
+@lru_cache(1 << 14)
+def _holds(left: Size, right: Size, or_one: bool, at_most: bool, of: Size) -> bool | None:
+    if any(isinstance(size, Dim) and len(size.key) > LONG for size in (left, right, of)):
+        return True if left == right else None
+    if known_le(of, 0):
+        return True
+    if at_most:
+        holds = known_le(left, right, given=of)
+    else:
+        holds = known_eq(left, right)
+        if not holds and or_one and (one := known_eq(left, 1)) is not False:
+            holds = one
+    return holds if holds or known_lt(0, of) else None
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,8 @@ def broadcasts(dims: Sequence[Size], target: Sequence[Size]) -> Iterator[Conditi
 
 def brief(*sizes: Size) -> str:
     """A size, or a shape, for a message; formulas that fill more than a line are left out."""
-    texts = [str(s) if len(str(s)) <= 60 else "..." for s in sizes]
+    short = (s if isinstance(s, int) or len(s.key) <= LONG else "..." for s in sizes)
+    texts = [str(s) if len(str(s)) <= 60 else "..." for s in short]
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
 
