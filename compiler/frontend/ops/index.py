@@ -14,7 +14,7 @@ from ...errors import Unsupported
 from ...graph.conditions import brief
 from ...graph.ir import Value, constant
 from ...scalar.dim import LEAST, Size
-from ...scalar.dtype import I64
+from ...scalar.dtype import BOOL, I64, DType
 from ..registry import onnx_op
 from ..values import bound, fold, shape_arg
 
@@ -80,17 +80,21 @@ def gather_nd(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     return x.gather(parts, range(len(parts)))
 
 
-def _combine(reduction: str) -> str | None:
-    kinds = {"none": None, "add": "add", "mul": "mul", "max": "max", "min": "min"}
-    if reduction not in kinds:
+_REDUCTIONS = ("none", "add", "mul", "max", "min")
+
+
+def _combine(reduction: str, dtype: DType) -> str | None:
+    """The primitive that joins what is there and an update; of bools, a sum is `or`, and a product `and`."""
+    if reduction not in _REDUCTIONS:
         raise ValueError(f"there is no reduction '{reduction}'")
-    return kinds[reduction]
+    of_bools = {"add": "or", "mul": "and"}
+    return None if reduction == "none" else of_bools.get(reduction, reduction) if dtype == BOOL else reduction
 
 
 @onnx_op("ScatterElements", since=11)
 def scatter_elements(x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none") -> Value:
     at = _element_indices(x, indices, axis)
-    return x.emit("scatter", [x, updates, *at], axes=tuple(range(x.rank)), combine=_combine(reduction))[0]
+    return x.emit("scatter", [x, updates, *at], axes=tuple(range(x.rank)), combine=_combine(reduction, x.dtype))[0]
 
 
 @onnx_op("Scatter", since=9)
@@ -101,7 +105,8 @@ def scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value
 @onnx_op("ScatterND", since=11)
 def scatter_nd(x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
     target, at = _tuples(x, indices)
-    written = x.emit("scatter", [target, updates, *at], axes=tuple(range(len(at))), combine=_combine(reduction))[0]
+    attrs = {"axes": tuple(range(len(at))), "combine": _combine(reduction, x.dtype)}
+    written = x.emit("scatter", [target, updates, *at], **attrs)[0]
     return written.reshape(*x.shape)
 
 
