@@ -10,7 +10,7 @@ import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..scalar.dim import Size, dim_max, known_eq, prod
+from ..scalar.dim import Size, dim_max, dim_min, known_eq, prod
 from ..scalar.dtype import BOOL, DType
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def broadcast_size(a: Size, b: Size) -> Size:
     """The broadcast of two dims. Two different symbols may still be equal, or one of them 1, at run time:
 
-    their broadcast is max(a, b), which holds in all legal cases but those with 0 (asserted when the model runs)."""
+    their broadcast is max(a, b), or 0 where one of them is. That they fit is demanded when the model runs."""
     if a == b or (isinstance(b, int) and b == 1):
         return a
     if isinstance(a, int) and a == 1:
@@ -31,7 +31,7 @@ def broadcast_size(a: Size, b: Size) -> Size:
         return a
     if isinstance(b, int):
         return b
-    return a if known_eq(a, b) else dim_max(a, b)
+    return a if known_eq(a, b) else dim_max(a, b) * dim_min(a, b, 1)
 
 
 def broadcast_shapes(*shapes: Sequence[Size]) -> tuple[Size, ...]:

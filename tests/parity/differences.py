@@ -133,8 +133,7 @@ DIFFERENT = [
         "what is fused here has no name in ONNX; other runtimes read the file",
     ),
     Difference(
-        "a dimension of 0 that meets one of 1, where neither is fixed", "broadcast to 0", "an error",
-        "of two sizes that are known only at run time, the larger one is taken",
+        "MatMul of a batch of 1 and a batch of 0", "an error", "no matrices", "numpy's rules, which ONNX refers to",
     ),
     Difference(
         "`enable_cuda_graph`", "off; inputs and outputs then keep their addresses, in the GPU's memory",

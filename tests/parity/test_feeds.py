@@ -192,3 +192,22 @@ def test_loading_errors(tmp_path: Path, suffix: str) -> None:
                 engine.InferenceSession(source)
             told.append((caught.type.__name__, str(caught.value)))
         assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("op", ["Add", "MatMul", "Where", "Expand"])
+@pytest.mark.parametrize("sizes", [(0, 1), (1, 0), (0, 0), (1, 5), (5, 1), (5, 5)])
+def test_dimensions_that_broadcast_whatever_they_are(op: str, sizes: tuple[int, int]) -> None:
+    """1 meets any size, 0 among them, where the names of dimensions tell nothing."""
+    x, y = (np.full((n, 3, 3), 2, np.float32) for n in sizes)
+    nodes = {
+        "Add": [helper.make_node("Add", ["x", "y"], ["z"])],
+        "MatMul": [helper.make_node("MatMul", ["x", "y"], ["z"])],
+        "Where": [helper.make_node("Less", ["x", "y"], ["c"]), helper.make_node("Where", ["c", "x", "y"], ["z"])],
+        "Expand": [helper.make_node("Shape", ["y"], ["s"]), helper.make_node("Expand", ["x", "s"], ["z"])],
+    }[op]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [n, 3, 3]) for n in "xy"]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    (z,) = intaglio.InferenceSession(model).run(None, {"x": x, "y": y})
+    want = {"Add": x + y, "MatMul": x @ y, "Where": np.where(x < y, x, y), "Expand": x + 0 * y}[op]
+    np.testing.assert_array_equal(z, want)
