@@ -10,7 +10,7 @@ import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..scalar.dim import Size, dim_max, dim_min, known_eq, prod
+from ..scalar.dim import Dim, Max, Min, Size, dim_max, dim_min, known_eq, prod
 from ..scalar.dtype import BOOL, DType
 
 if TYPE_CHECKING:
@@ -31,7 +31,24 @@ def broadcast_size(a: Size, b: Size) -> Size:
         return a
     if isinstance(b, int):
         return b
-    return a if known_eq(a, b) else dim_max(a, b) * dim_min(a, b, 1)
+    if known_eq(a, b):
+        return a
+    parts = dict.fromkeys((*_broadcast_of(a), *_broadcast_of(b)))  # so that broadcasting it again changes nothing
+    larger = dim_max(*parts)
+    if larger in parts:  # the others are made of it, as min(n, 64) is of n, and where one is 0 all are
+        return larger
+    return larger * dim_min(*parts, 1)
+
+
+def _broadcast_of(size: Size) -> tuple[Size, ...]:
+    """The sizes of which a size is the broadcast; itself, where it is none."""
+    if isinstance(size, Dim) and len(size.terms) == 1 and size.terms[0][0] == 1:
+        atoms = size.terms[0][1]
+        largest = next((x.args for x in atoms if isinstance(x, Max)), ())
+        least = next((x.args for x in atoms if isinstance(x, Min)), ())
+        if len(atoms) == 2 and largest and 1 in least and {*least} <= {*largest, 1}:
+            return largest
+    return (size,)
 
 
 def broadcast_shapes(*shapes: Sequence[Size]) -> tuple[Size, ...]:

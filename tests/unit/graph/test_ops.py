@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
 from intaglio.compiler.graph.ir import OPS, Array, Value, constant, input_value, make, size_value
-from intaglio.compiler.scalar.dim import Symbol
+from intaglio.compiler.graph.tensor import broadcast_size
+from intaglio.compiler.scalar.dim import Symbol, dim_min, evaluate
 from intaglio.compiler.scalar.dtype import BF16, BOOL, F16, F32, F64, I32, I64, DType
 from intaglio.compiler.scalar.expr import Call, Var
 
@@ -246,3 +248,15 @@ def test_narrow_floats_round_once() -> None:
     assert run("matmul", x.reshape(1, 2), x.reshape(2, 1), acc=F16)[0].item() == 5
     assert run("iota", shape=(2, 3), axis=1, dtype=F16)[0].tolist() == [[0, 1, 2]] * 2
     assert run("map", np.array([True]), prim="not")[0].dtype == BOOL.to_numpy()
+
+
+def test_broadcasts_of_any_sizes() -> None:
+    """Of unrelated sizes the larger one, or 0; once broadcast, nothing changes any more."""
+    a, b, c = Symbol("a"), Symbol("b"), Symbol("c")
+    both = broadcast_size(a, b)
+    for x, y in itertools.product((0, 1, 5), (0, 1, 5)):
+        if x == y or 1 in (x, y):
+            assert evaluate(both, {a: x, b: y}) == np.broadcast_shapes((x,), (y,))[0]
+    assert broadcast_size(both, a) == broadcast_size(b, both) == broadcast_size(both, both) == both
+    assert broadcast_size(broadcast_size(a, c), b) == broadcast_size(both, c) == broadcast_size(a, broadcast_size(c, b))
+    assert broadcast_size(a, dim_min(a, 64)) == a
