@@ -1,4 +1,4 @@
-"""The small models of the zoo have as few kernels as ever: what passes see through, and what fuses, shows in the count."""
+"""The small models of the zoo have as few kernels as ever: what passes see through, and what fuses, shows in that."""
 
 from __future__ import annotations
 
