@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import ml_dtypes
 
 from ...errors import Unsupported
+from ...graph.conditions import brief
 from ...graph.ir import Value
 from ...scalar.dim import Size, ceil_div, dim_max, dim_min, floor_div, prod
 from ...scalar.dtype import I64, DType
@@ -151,6 +152,7 @@ def conv_transpose(
     high: list[Size] = list((pads or [0] * 2 * rank)[rank:])
     channels, per_group = w.shape[0], w.shape[1]
     for i, d in enumerate(x.shape[2:]):
+        x = demanded(x, dim_min(d, 1), 1, "ConvTranspose of an image without elements")
         extent = (taps[i] - 1) * dilations[i] + 1
         if output_shape or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             target: Size = output_shape[-rank:][i] if output_shape else d * strides[i]
@@ -159,6 +161,8 @@ def conv_transpose(
             high[i] = total - low[i]
             if output_shape:  # a target beyond the full convolution is filled up at the end
                 missing = target - (strides[i] * (d - 1) + extra[i] + extent)
+                text = f"an output_shape of {target} along axis {i} is of a larger input than {brief(d)}"
+                x = demanded(x, dim_min(missing, strides[i] - 1), missing, text)
                 extra = [e + dim_max(missing, 0) if j == i else e for j, e in enumerate(extra)]
         elif auto_pad == "VALID":
             low[i] = high[i] = 0

@@ -14,7 +14,7 @@ from ...scalar.dim import Size, dim_max, prod
 from ...scalar.dtype import I64
 from ..registry import onnx_op
 from ..values import bound, concat, scalar, shape_arg
-from .conv import biased, channels_first, channels_last, lowest, taps_of
+from .conv import biased, channels_first, channels_last, lowest, taps_of, windows
 
 Tap = tuple[Value, Value | None, Value]  # index, whether it is inside, weight
 
@@ -249,8 +249,12 @@ def deform_conv(
     kernel = taps_of(w, kernel_shape)
     dilations, strides, pads = dilations or [1] * rank, strides or [1] * rank, pads or [0] * 2 * rank
     n, channels = x.shape[:2]
-    out = offset.shape[2:]
+    x = x.ensure_shape(n, w.shape[1] * group, *x.shape[2:], text="channels differ from those of the weights' groups")
+    out = windows(x.shape[2:], kernel, strides, dilations, pads, "NOTSET").out
     taps = math.prod(kernel)
+    offset = offset.ensure_shape(n, offset_group * taps * rank, *out, text="offsets are one for each tap and axis")
+    if mask is not None:
+        mask = mask.ensure_shape(n, offset_group * taps, *out, text="masks are one for each tap")
     shape = (n * offset_group, taps, *out)
     moved = offset.reshape(n * offset_group, taps, rank, *out)
     images = x.reshape(n * offset_group, channels // offset_group, *x.shape[2:])

@@ -13,10 +13,10 @@ import numpy as np
 from ...errors import Unsupported
 from ...graph.conditions import brief
 from ...graph.ir import Value, constant
-from ...scalar.dim import LEAST, Size
+from ...scalar.dim import LEAST, Size, dim_min
 from ...scalar.dtype import BOOL, I64, DType
 from ..registry import onnx_op
-from ..values import bound, fold, shape_arg
+from ..values import bound, demanded, fold, shape_arg
 
 
 def wrapped(index: Value, dim: Size) -> Value:
@@ -43,8 +43,15 @@ def gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
 
 
 def _element_indices(x: Value, indices: Value, axis: int) -> list[Value]:
+    """An index for each axis of x: the given ones along `axis`; along the others each its own place."""
+    if indices.rank != x.rank:
+        raise ValueError(f"indices of rank {indices.rank} for rank {x.rank}")
     axis = x.axis(axis)
     at = wrapped(indices, x.shape[axis])
+    for a, (d, limit) in enumerate(zip(indices.shape, x.shape)):
+        if a != axis:
+            text = f"indices of {brief(d)} along axis {a}, where data has {brief(limit)}"
+            at = demanded(at, dim_min(d, limit), d, text)
     return [at if a == axis else iota(indices.shape, a, indices) for a in range(x.rank)]
 
 
@@ -115,10 +122,22 @@ def tensor_scatter(
     past: Value, update: Value, write_indices: Value | None = None, *, axis: int = -2, mode: str = "linear"
 ) -> Value:
     """Writes `update` into a cache, for each batch from its own position on."""
+    if mode not in ("linear", "circular"):
+        raise ValueError(f"there is no mode '{mode}'")
     axis, dim = past.axis(axis), past.shape[past.axis(axis)]
+    if not axis:
+        raise ValueError("the axis of batches cannot be written along")
+    given = update.shape[axis] if update.rank == past.rank else 0
+    like = [given if a == axis else d for a, d in enumerate(past.shape)]
+    update = update.ensure_shape(*like, text="an update is as its cache, but for the axis that is written along")
+    update = demanded(update, dim_min(given, dim), given, "an update is longer than its cache")
     at = iota(update.shape, axis, update.const(0, I64))
     if write_indices is not None:
-        at = at + write_indices.reshape(-1, *[1] * (past.rank - 1))
+        start = write_indices.ensure_shape(past.shape[0], text="TensorScatter has a write index for each batch")
+        last = dim - given if mode == "linear" else dim - 1
+        inside = (start >= 0).map("and", start <= start.const_size(last))
+        start = start.require(inside, "a write index is out of the bounds of the cache")
+        at = at + start.reshape(start.shape[0], *[1] * (past.rank - 1))
     if mode == "circular":
         at = at.map("mod", at.const_size(dim))
     parts = [at if a == axis else iota(update.shape, a, at) for a in range(past.rank)]

@@ -43,7 +43,7 @@ def gemm(
     if alpha != 1.0:
         y = y * alpha
     if c is not None and beta != 0.0:
-        c = c.cast(wide)
+        c = c.cast(wide).broadcast(*y.shape)
         y = y + (c if beta == 1.0 else c * beta)
     return y.cast(a.dtype)
 
@@ -110,6 +110,8 @@ def _diagonal(x: Value, names: list[str]) -> tuple[Value, list[str]]:
         axes = [i for i, n in enumerate(names) if n == name]
         if len(axes) > 1:
             dim = x.shape[axes[0]]
+            same = [dim if i in axes else d for i, d in enumerate(x.shape)]
+            x = x.ensure_shape(*same, text=f"the axes of index '{name}' differ")
             at = x.emit("iota", [], shape=(dim,), axis=0, dtype=I64)[0]
             x = x.gather([at] * len(axes), axes)
             names = [n for i, n in enumerate(names) if i not in axes[1:]]

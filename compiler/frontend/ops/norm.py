@@ -107,6 +107,7 @@ def group_normalization(
     x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Value:
     dtype = _stash(x, stash_type)
+    scale, bias = (v.ensure_shape(x.shape[1], text="scale and bias are per channel") for v in (scale, bias))
     y = _grouped(x.cast(dtype), num_groups, epsilon).reshape(*x.shape)
     return (y * _per_channel(scale.cast(dtype), x.rank) + _per_channel(bias.cast(dtype), x.rank)).cast(x.dtype)
 
@@ -115,6 +116,7 @@ def group_normalization(
 @in_compute_type
 def group_normalization_18(x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5) -> Value:
     """Scale and bias per group."""
+    scale, bias = (v.ensure_shape(num_groups, text="scale and bias are per group") for v in (scale, bias))
     y = _grouped(x, num_groups, epsilon)
     return (y * scale.unsqueeze(-1) + bias.unsqueeze(-1)).reshape(*x.shape)
 
@@ -124,6 +126,7 @@ def group_normalization_18(x: Value, scale: Value, bias: Value, *, num_groups: i
 def instance_normalization(
     x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5, consumed_inputs: list[int] | None = None
 ) -> Value:
+    scale, bias = (v.ensure_shape(x.shape[1], text="scale and bias are per channel") for v in (scale, bias))
     y = standardized(x, range(2, x.rank), epsilon)[0]
     return y * _per_channel(scale, x.rank) + _per_channel(bias, x.rank)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ...errors import Unsupported
 from ...graph.ir import Value
+from ...scalar.dim import ceil_div
 from ...scalar.dtype import BY_ONNX, F32, I16, I32, U8, DType
 from ..registry import onnx_op
 from ..values import fold
@@ -21,6 +22,8 @@ def _along(parameter: Value, x: Value, axis: int, block_size: int) -> Value:
         axis = x.axis(axis)
         if parameter.rank != x.rank:
             raise ValueError(f"a blocked scale of rank {parameter.rank} for rank {x.rank}")
+        blocks = [ceil_div(d, block_size) if a == axis else d for a, d in enumerate(x.shape)]
+        parameter = parameter.ensure_shape(*blocks, text="scales and zero points are one for each block")
         wide = parameter.unsqueeze(axis + 1)
         shape = [block_size if a == axis + 1 else d for a, d in enumerate(wide.shape)]
         flat = [d * block_size if a == axis else d for a, d in enumerate(parameter.shape)]

@@ -15,10 +15,10 @@ from functools import reduce
 import numpy as np
 
 from ...graph.ir import Value, constant
-from ...scalar.dim import Size, floor_div, known_eq
+from ...scalar.dim import Size, dim_min, floor_div, known_eq
 from ...scalar.dtype import F32, F64, I64, DType
 from ..registry import onnx_op
-from ..values import Array, bound, fold, scalar, shape_arg
+from ..values import Array, bound, demanded, fold, scalar, shape_arg
 
 MAX_TAPS = 4  # beyond, a matrix product
 
@@ -232,6 +232,7 @@ def _axes(
         return [_Axis(a, d, bound(r), scale) for a, d, r in zip(where, dims, rounded)]
     if scales is None:
         raise ValueError("neither scales nor sizes are given")
+    scales = scales.ensure_shape(len(where), text="Resize has a scale for each axis")
     data = fold(scales)
     if data is None:
         return _axes_of_run_time(x, scales, where)
@@ -244,8 +245,6 @@ def _axes(
 def _axes_of_run_time(x: Value, scales: Value, axes: Sequence[int]) -> list[_Axis]:
     """Scales that are given when the model runs."""
     made = []
-    if scales.rank != 1 or known_eq(scales.shape[0], len(axes)) is False:
-        raise ValueError(f"scales of shape {list(scales.shape)} for {len(axes)} axes")
     for i, axis in enumerate(axes):
         scale = scales.narrow(0, i, 1).reshape()
         size = (scale * scale.const_size(x.shape[axis])).map("floor").cast(I64)
@@ -265,6 +264,10 @@ def resize(
         raise ValueError(f"there is no mode '{mode}'")
     if scales is not None and scales.shape == (0,):
         scales = None
+    if sizes is not None:
+        for axis, size in zip(axes if axes is not None else range(x.rank), shape_arg(sizes, "sizes")):
+            some, wanted = dim_min(x.shape[x.axis(axis)], 1), dim_min(size, 1)
+            x = demanded(x, dim_min(some, wanted), wanted, f"axis {axis} has no elements to be resized")
     resized = _axes(x, scales, sizes, axes, keep_aspect_ratio_policy)
     crop = coordinate_transformation_mode == "tf_crop_and_resize"
     if crop:
@@ -310,6 +313,7 @@ def _ends(roi: Value | None, axes: int) -> list[Value]:
     """The starts of the part, then its ends; all of the tensor where none is given."""
     if roi is None or roi.shape == (0,):
         return [scalar(0.0, F32)] * axes + [scalar(1.0, F32)] * axes
+    roi = roi.ensure_shape(2 * axes, text="Resize has a start and an end of the part for each axis")
     return [roi.narrow(0, i, 1).reshape() for i in range(2 * axes)]
 
 

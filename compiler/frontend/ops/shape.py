@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import Unsupported
+from ...graph.conditions import brief
 from ...graph.ir import Value, constant
 from ...graph.tensor import broadcast_shapes
 from ...scalar.dim import Size, ceil_div, dim_max, dim_min, known_le, known_lt, mod, prod
@@ -169,7 +170,11 @@ def space_to_depth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
 
 @onnx_op("Expand", since=8)
 def expand(x: Value, shape: Value) -> Value:
-    return x.broadcast(*broadcast_shapes(x.shape, shape_arg(shape)))
+    wanted = shape_arg(shape)
+    made = broadcast_shapes(x.shape, wanted)
+    for s, d in zip(wanted, made[len(made) - len(wanted) :]):
+        x = demanded(x, (s - 1) * (s - d), 0, f"a size of {brief(s)} does not expand to {brief(d)}")
+    return x.broadcast(*made)
 
 
 @onnx_op("Tile", since=6)
