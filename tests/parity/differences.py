@@ -182,6 +182,13 @@ DIFFERENT = [
         "a tensor without elements", "nothing is missing",
     ),
     Difference(
+        "GlobalAveragePool, GroupNormalization and Col2Im of no channels", "an error", "a tensor without elements",
+        "nothing is missing",
+    ),
+    Difference(
+        "losses with `reduction=mean` of no targets", "0", "NaN", "the mean of nothing is undefined, as in numpy",
+    ),
+    Difference(
         "Pad with mode `reflect` by more elements than an axis has", "an error", "reflected again and again",
         "as numpy; the standard's own example pads 2 elements by 2",
     ),

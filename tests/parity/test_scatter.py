@@ -1,9 +1,13 @@
-"""Scatters with a reduction, of every type: what numpy's `ufunc.at` does, and onnxruntime where it has the type."""
+"""Scatters with a reduction, of every type: what numpy's `ufunc.at` does, and onnxruntime where it has the type.
+
+And where a cache may be written.
+"""
 
 from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import helper
 
@@ -54,3 +58,36 @@ def test_reductions(op: str, name: str, reduction: str, named: bool) -> None:
     (y,) = intaglio.InferenceSession(model.SerializeToString()).run(None, {"x": x, "i": i, "u": u})
     assert y.dtype == dtype
     np.testing.assert_array_equal(y.astype(np.float64), want.astype(dtype).astype(np.float64))
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["sizes", "named"])
+@pytest.mark.parametrize("first", [0, 3, 4, 5, 6, 7, 6 * 10**17 + 5, 2**63 - 1, -1, -6, -(2**63)])
+@pytest.mark.parametrize("mode", ["linear", "circular"])
+def test_where_a_cache_is_written(mode: str, first: int, named: bool) -> None:
+    """Refused where onnxruntime refuses, else the same."""
+    rng = np.random.default_rng(0)
+    feeds = {
+        "past": rng.standard_normal((2, 3, 6, 4), np.float32),
+        "update": rng.standard_normal((2, 3, 2, 4), np.float32),
+        "at": np.array([1, first]),
+    }
+    node = helper.make_node("TensorScatter", list(feeds), ["y"], mode=mode)
+    inputs = [
+        helper.make_tensor_value_info(
+            n, helper.np_dtype_to_tensor_dtype(v.dtype), [f"{n}{a}" for a in range(v.ndim)] if named else v.shape
+        )
+        for n, v in feeds.items()
+    ]
+    graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("y", 1, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10).SerializeToString()
+    session = intaglio.InferenceSession(model)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    judge = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        (want,) = judge.run(None, feeds)
+    except Exception:
+        with pytest.raises(Exception, match="a write index is out of the bounds"):
+            session.run(None, feeds)
+    else:
+        np.testing.assert_array_equal(session.run(None, feeds)[0], want)

@@ -284,6 +284,8 @@ def col2im(
     image, block = shape_arg(image_shape, "image_shape"), shape_arg(block_shape, "block_shape")
     rank = len(image)
     dilations, strides, pads = dilations or [1] * rank, strides or [1] * rank, pads or [0] * 2 * rank
+    if any(v < 1 for v in (*dilations, *strides)):
+        raise ValueError("dilations and strides must be positive")
     wide = [d + pads[i] + pads[i + rank] for i, d in enumerate(image)]
     counts = [
         (d - dilation * (k - 1) - 1) // stride + 1 for d, k, dilation, stride in zip(wide, block, dilations, strides)

@@ -134,9 +134,12 @@ def tensor_scatter(
     at = iota(update.shape, axis, update.const(0, I64))
     if write_indices is not None:
         start = write_indices.ensure_shape(past.shape[0], text="TensorScatter has a write index for each batch")
-        last = dim - given if mode == "linear" else dim - 1
-        inside = (start >= 0).map("and", start <= start.const_size(last))
+        inside = start >= 0
+        if mode == "linear":
+            inside = inside.map("and", start <= start.const_size(dim - given))
         start = start.require(inside, "a write index is out of the bounds of the cache")
+        if mode == "circular":  # first, as the sum below may overflow
+            start = start.map("mod", start.const_size(dim))
         at = at + start.reshape(start.shape[0], *[1] * (past.rank - 1))
     if mode == "circular":
         at = at.map("mod", at.const_size(dim))
