@@ -7,11 +7,12 @@ the sums of rows and columns, so that the product itself stays one of narrow int
 from __future__ import annotations
 
 from ...errors import Unsupported
+from ...graph.conditions import brief
 from ...graph.ir import Value
 from ...scalar.dim import ceil_div
 from ...scalar.dtype import BY_ONNX, F32, I16, I32, U8, DType
 from ..registry import onnx_op
-from ..values import fold
+from ..values import demanded, fold
 from .conv import biased, channels_first, channels_last, taps_of, windows
 from .math import cast_to
 
@@ -31,8 +32,20 @@ def _along(parameter: Value, x: Value, axis: int, block_size: int) -> Value:
     if parameter.rank == 0 or parameter.shape == (1,):
         return parameter.reshape()
     if parameter.rank == 1:
+        size, dim = parameter.shape[0], x.shape[x.axis(axis)]
+        text = f"{brief(size)} scales or zero points for {brief(dim)}"
+        parameter = demanded(parameter, (size - 1) * (size - dim), 0, text)
         return parameter.reshape(-1, *[1] * (x.rank - 1 - x.axis(axis)))
     return parameter
+
+
+def _parameters(x: Value, scale: Value, zero: Value | None, axis: int, block_size: int) -> tuple[Value, Value | None]:
+    """A scale and its zero point, broadcastable to x."""
+    if zero is None:
+        return _along(scale, x, axis, block_size), None
+    if zero.rank == scale.rank:
+        zero = zero.ensure_shape(*scale.shape, text="scales and zero points are of one shape")
+    return _along(scale, x, axis, block_size), _along(zero, x, axis, block_size)
 
 
 def quantized(x: Value, scale: Value, zero: Value | None, dtype: DType, saturate: int = 1) -> Value:
@@ -61,8 +74,7 @@ def quantize_linear(
     elif x.dtype != scale.dtype:
         wide = x.dtype if x.dtype.is_float and x.dtype.bits >= scale.dtype.bits else scale.dtype
         x, scale = x.cast(wide), scale.cast(wide)
-    at = _along(scale, x, axis, block_size)
-    return quantized(x, at, None if zero is None else _along(zero, x, axis, block_size), dtype, saturate)
+    return quantized(x, *_parameters(x, scale, zero, axis, block_size), dtype, saturate)
 
 
 def dequantized(x: Value, scale: Value, zero: Value | None) -> Value:
@@ -78,8 +90,7 @@ def dequantized(x: Value, scale: Value, zero: Value | None) -> Value:
 def dequantize_linear(
     x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0
 ) -> Value:
-    at = _along(scale, x, axis, block_size)
-    y = dequantized(x, at, None if zero is None else _along(zero, x, axis, block_size))
+    y = dequantized(x, *_parameters(x, scale, zero, axis, block_size))
     return y.cast(BY_ONNX[output_dtype]) if output_dtype else y
 
 
