@@ -164,11 +164,10 @@ def mel_weight_matrix(
 @onnx_op("Det", since=11)
 def det(x: Value) -> Value:
     """Laplace's expansion, for small constant sizes."""
-    size = x.shape[-1]
+    size = next((d for d in x.shape[-2:] if isinstance(d, int)), x.shape[-1])
     if not isinstance(size, int) or size > 4:
         raise Unsupported(f"the determinant of matrices of {size} rows")
-    if size != x.shape[-2]:
-        raise ValueError(f"matrices of {x.shape[-2]} rows and {size} columns")
+    x = x.ensure_shape(*x.shape[:-2], size, size, text="a matrix that has a determinant is square")
     cells = [[x.narrow(-2, i, 1).narrow(-1, j, 1).squeeze(-1, -2) for j in range(size)] for i in range(size)]
 
     def minor(row: int, columns: tuple[int, ...]) -> Value:
