@@ -74,7 +74,7 @@ class _ProgramChecker:
     def scalar(self, number: int, dtype: DType, where: str) -> None:
         self.buffer(number, False, where)
         buffer = self.program.buffers[number]
-        one = buffer.dtype == dtype and buffer.size == 1
+        one = buffer.dtype == dtype and known_eq(buffer.size, 1) is not False  # that it is, the graph demands
         check(one, where, f"buffer {number} is {buffer.dtype}[{buffer.size}], no {dtype} scalar")
 
     def sizes(self, sizes: Collection[Size], where: str) -> None:
