@@ -248,6 +248,11 @@ def vector(sizes: Sequence[Size]) -> Value:
     return parts[0].emit("concat", parts, axis=0)[0] if len(parts) > 1 else parts[0]
 
 
+def along(v: Value, x: Value, what: str) -> Value:
+    """A vector that is demanded to be as long as the last axis of x."""
+    return v.ensure_shape(x.shape[-1], text=f"{what} is as long as the last axis")
+
+
 def concat(parts: Sequence[Value], axis: int) -> Value:
     """Joins tensors of one dtype along an axis."""
     return parts[0] if len(parts) == 1 else parts[0].emit("concat", parts, axis=parts[0].axis(axis))[0]

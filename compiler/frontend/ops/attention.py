@@ -15,7 +15,7 @@ from ...scalar.dim import Size, dim_max, known_eq
 from ...scalar.dtype import BOOL, BY_ONNX, F32, I64, DType
 from ..registry import onnx_op
 from ..values import concat, scalar
-from .index import wrapped
+from .index import positive
 
 
 def split_heads(x: Value, heads: int) -> Value:
@@ -88,6 +88,8 @@ def attention(
         if not q_num_heads or not kv_num_heads:
             raise ValueError("inputs of rank 3 without q_num_heads and kv_num_heads")
         q, k, v = split_heads(q, q_num_heads), split_heads(k, kv_num_heads), split_heads(v, kv_num_heads)
+    k = k.ensure_shape(q.shape[0], *k.shape[1:], text="batches of queries and keys")
+    v = v.ensure_shape(*k.shape[:3], v.shape[3], text="batches, heads and numbers of keys and values")
     past: Size = 0
     if past_key is not None and past_value is not None:
         past = past_key.shape[2]
@@ -104,7 +106,9 @@ def attention(
     bias = None if mask is None else _fit_mask(mask, keys)
     causal: Size | None = past if is_causal else None
     if nonpad_kv_seqlen is not None:
-        lengths = nonpad_kv_seqlen.reshape(-1, 1, 1, 1)
+        lengths = nonpad_kv_seqlen.ensure_shape(batch, text="a number of keys for each batch")
+        within = (lengths >= 0).map("and", lengths <= lengths.const_size(keys))
+        lengths = lengths.require(within, "nonpad_kv_seqlen is out of range").reshape(-1, 1, 1, 1)
         bias = _plus(bias, additive(positions(keys) < lengths))
         offset = lengths - lengths.const_size(queries)
         causal = None
@@ -164,7 +168,7 @@ def rotary_embedding(
         raise ValueError("an input of rank 3 without num_heads")
     heads = split_heads(x, num_heads) if flat else x
     if position_ids is not None:
-        cos, sin = (c.take(wrapped(position_ids, c.shape[0]), 0) for c in (cos, sin))
+        cos, sin = (c.take(positive(position_ids, c.shape[0]), 0) for c in (cos, sin))
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # [B, 1, S, R / 2]
     out = rotated(heads, cos, sin, rotary_embedding_dim or heads.shape[-1], bool(interleaved))
     return merge_heads(out) if flat else out
@@ -174,6 +178,7 @@ def rotated(x: Value, cos: Value, sin: Value, width: Size, interleaved: bool) ->
     """The first `width` elements of the last axis rotated: pairs are neighbours, or lie half the width apart."""
     part, rest = x.narrow(-1, 0, width), x.narrow(-1, width, x.shape[-1] - width)
     half = width // 2
+    cos, sin = (c.ensure_shape(*c.shape[:-1], half, text="half as many angles as elements") for c in (cos, sin))
     if interleaved:
         pairs = part.reshape(*part.shape[:-1], half, 2)
         a, b = (pairs.narrow(-1, i, 1).squeeze(-1) for i in (0, 1))
@@ -184,5 +189,6 @@ def rotated(x: Value, cos: Value, sin: Value, width: Size, interleaved: bool) ->
         turned = concat([real.unsqueeze(-1), imaginary.unsqueeze(-1)], -1).reshape(*part.shape)
     else:
         turned = concat([real, imaginary], -1)
+    turned = turned.ensure_shape(*part.shape, text="positions, and elements in pairs")
     return turned if known_eq(width, x.shape[-1]) else concat([turned, rest], -1)
 

@@ -10,14 +10,14 @@ import math
 
 from ...errors import Unsupported
 from ...graph.ir import Value
-from ...scalar.dim import Size, known_eq
+from ...scalar.dim import LEAST, Size, dim_max, dim_min, known_eq
 from ...scalar.dtype import F32, I32, I64
 from ..registry import in_compute_type, onnx_op
-from ..values import concat, scalar, scalar_arg
+from ..values import along, bound, concat, demanded, scalar, scalar_arg
 from . import math as pointwise
 from .attention import additive, merge_heads, positions, rotated, split_heads
 from .conv import conv
-from .index import wrapped
+from .index import positive
 from .matmul import gemm, product
 from .norm import standardized
 from .shape import trilu
@@ -78,7 +78,9 @@ def fused_conv(
         strides=strides,
     )  # fmt: skip
     alpha, beta, *_ = [*(activation_params or []), None, None]
-    return _activated(y if added is None else y + added, activation, alpha, beta)
+    if added is not None:
+        y = y + added.ensure_shape(*y.shape, text="what FusedConv adds is as large as its result")
+    return _activated(y, activation, alpha, beta)
 
 
 # -- activations -----------------------------------------------------------------------------------------------------
@@ -92,13 +94,13 @@ def gelu(x: Value) -> Value:
 @onnx_op("BiasGelu", domain=DOMAIN)
 @in_compute_type
 def bias_gelu(x: Value, bias: Value) -> Value:
-    return pointwise.gelu(x + bias)
+    return pointwise.gelu(x + along(bias, x, "the bias"))
 
 
 @onnx_op("FastGelu", domain=DOMAIN)
 @in_compute_type
 def fast_gelu(x: Value, bias: Value | None = None) -> Value:
-    return pointwise.gelu(x if bias is None else x + bias, approximate="tanh")
+    return pointwise.gelu(x if bias is None else x + along(bias, x, "the bias"), approximate="tanh")
 
 
 @onnx_op("QuickGelu", domain=DOMAIN)
@@ -109,13 +111,13 @@ def quick_gelu(x: Value, *, alpha: float = 1.702) -> Value:
 @onnx_op("BiasAdd", domain=DOMAIN)
 @in_compute_type
 def bias_add(x: Value, bias: Value, skip: Value) -> Value:
-    return x + bias + skip
+    return x + along(bias, x, "the bias") + skip.ensure_shape(*x.shape, text="skip is as large as the input")
 
 
 @onnx_op("BiasSplitGelu", domain=DOMAIN)
 @in_compute_type
 def bias_split_gelu(x: Value, bias: Value) -> Value:
-    y = x + bias
+    y = x + along(bias, x, "the bias")
     half = y.shape[-1] // 2
     return y.narrow(-1, 0, half) * pointwise.gelu(y.narrow(-1, half, half))
 
@@ -138,23 +140,30 @@ def simplified_layer_normalization(
     return _root_mean_square(x, scale, axis, epsilon)
 
 
+def _skipped(x: Value, skip: Value, bias: Value | None) -> Value:
+    """x + skip (+ bias), of the shape of x; skip may lack batches, or have one for all."""
+    skip = skip.ensure_shape(*skip.shape[:-2], *x.shape[-2:], text="skip is as large as the input")
+    total = (x + skip).ensure_shape(*x.shape, text="skip has no more batches than the input")
+    return total if bias is None else total + along(bias, x, "the bias")
+
+
 @onnx_op("SkipLayerNormalization", domain=DOMAIN)
 def skip_layer_normalization(
     x: Value, skip: Value, gamma: Value, beta: Value | None = None, bias: Value | None = None, *,
     epsilon: float = 1e-12,
 ) -> tuple[Value, ...]:  # fmt: skip
-    total = x + skip if bias is None else x + skip + bias
+    total = _skipped(x, skip, bias)
     y, mean, inverse = standardized(total.cast(total.dtype.compute), [total.rank - 1], epsilon)
-    y = y.cast(total.dtype) * gamma
-    return y if beta is None else y + beta, mean, inverse, total
+    y = y.cast(total.dtype) * along(gamma, total, "gamma")
+    return y if beta is None else y + along(beta, total, "beta"), mean, inverse, total
 
 
 @onnx_op("SkipSimplifiedLayerNormalization", domain=DOMAIN)
 def skip_simplified_layer_normalization(
     x: Value, skip: Value, gamma: Value, bias: Value | None = None, *, epsilon: float = 1e-12
 ) -> tuple[Value, ...]:
-    total = x + skip if bias is None else x + skip + bias
-    y, inverse = _root_mean_square(total, gamma, -1, epsilon)
+    total = _skipped(x, skip, bias)
+    y, inverse = _root_mean_square(total, along(gamma, total, "gamma"), -1, epsilon)
     return y, inverse, inverse, total
 
 
@@ -163,15 +172,27 @@ def embed_layer_normalization(
     ids: Value, segments: Value | None, words: Value, places: Value, kinds: Value | None, gamma: Value, beta: Value,
     mask: Value | None = None, position_ids: Value | None = None, *, epsilon: float = 1e-12, mask_index_type: int = 0,
 ) -> tuple[Value, ...]:  # fmt: skip
-    total = words.take(wrapped(ids, words.shape[0]), 0)
+    def like_ids(v: Value, what: str) -> Value:
+        return v.ensure_shape(*ids.shape, text=f"{what} are as many as the input ids")
+
+    def embedded(table: Value, at: Value) -> Value:
+        width = words.shape[1]
+        table = table.ensure_shape(table.shape[0], width, text="embeddings are of one width")
+        return table.take(positive(at, table.shape[0]), 0)
+
+    total = embedded(words, ids)
     if position_ids is not None:
-        total = total + places.take(wrapped(position_ids, places.shape[0]), 0)
+        rows = position_ids.ensure_shape(position_ids.shape[0], ids.shape[1], text="positions are as many as the ids")
+        total = (total + embedded(places, rows)).ensure_shape(*total.shape, text="positions are of the ids' batches")
     else:
+        places = places.ensure_shape(places.shape[0], words.shape[1], text="embeddings are of one width")
         total = total + places.narrow(0, 0, ids.shape[1])
     if segments is not None and kinds is not None:
-        total = total + kinds.take(wrapped(segments, kinds.shape[0]), 0)
-    y = standardized(total, [2], epsilon)[0] * gamma + beta
-    index = scalar(0, I32).broadcast(ids.shape[0]) if mask is None else mask.map("eq", 1).cast(I32).sum(1)
+        total = total + embedded(kinds, like_ids(segments, "segments"))
+    y = standardized(total, [2], epsilon)[0] * along(gamma, total, "gamma") + along(beta, total, "beta")
+    index = scalar(0, I32).broadcast(ids.shape[0])
+    if mask is not None:
+        index = like_ids(mask, "elements of the mask").map("eq", 1).cast(I32).sum(1)
     return y, index, total
 
 
@@ -199,9 +220,10 @@ def _key_mask(mask: Value, batch: Size, keys: Size, excluded: float) -> Value:
             raise Unsupported(f"a mask of shape {list(mask.shape)}")
         allowed = positions(keys) < mask.cast(I64).reshape(-1, 1, 1, 1)
     elif mask.rank == 2:
-        allowed = mask.map("eq", 1).unsqueeze(1, 2)
+        shape = (1 if d == 1 else wanted for d, wanted in zip(mask.shape, (batch, keys)))
+        allowed = mask.ensure_shape(*shape, text="a mask of the keys").map("eq", 1).unsqueeze(1, 2)
     elif mask.rank == 3:
-        allowed = mask.map("eq", 1).unsqueeze(1)
+        allowed = mask.ensure_shape(batch, mask.shape[1], keys, text="a mask of the keys").map("eq", 1).unsqueeze(1)
     else:
         raise Unsupported(f"a mask of rank {mask.rank}")
     return allowed.select(scalar(0.0, F32), scalar(excluded, F32))
@@ -211,6 +233,8 @@ def _attended(
     q: Value, k: Value, v: Value, bias: Value | None, scale: float, causal: Size | None
 ) -> Value:
     """q, k, v [B, N, S, D] -> [B, S, N * D]."""
+    k = k.ensure_shape(*q.shape[:2], *k.shape[2:], text="batches and heads of queries and keys")
+    v = v.ensure_shape(*k.shape[:3], v.shape[3], text="batches, heads and numbers of keys and values")
     inputs = [q, k, v] if bias is None else [q, k, v, bias]
     return merge_heads(q.emit("attention", inputs, scale=scale, causal=causal, zero_rows=False)[0])
 
@@ -221,6 +245,13 @@ def _scale(given: float, size: Size) -> float:
     if not isinstance(size, int):
         raise Unsupported(f"heads of the symbolic size {size} without a scale")
     return 1.0 / math.sqrt(size)
+
+
+def _of_scores(bias: Value | None, q: Value, k: Value) -> Value | None:
+    """A bias of the scores, with one for each query and key."""
+    if bias is None:
+        return None
+    return bias.ensure_shape(*bias.shape[:-2], q.shape[2], k.shape[2], text="the bias of the scores")
 
 
 def _plus(a: Value | None, b: Value | None) -> Value | None:
@@ -252,7 +283,7 @@ def attention(
         k, v = (concat([past.narrow(0, i, 1).squeeze(0), new], 2) for i, new in ((0, k), (1, v)))
     present = concat([k.unsqueeze(0), v.unsqueeze(0)], 0) if known_eq(k.shape[-1], v.shape[-1]) else k
     excluded = None if mask is None else _key_mask(mask, x.shape[0], k.shape[2], mask_filter_value)
-    total = _plus(excluded, attention_bias)
+    total = _plus(excluded, _of_scores(attention_bias, q, k))
     y = _attended(q, k, v, total, _scale(scale, q.shape[-1]), before if unidirectional else None)
     return y, present
 
@@ -277,6 +308,8 @@ def multi_head_attention(
         else:
             k, v = (t if t.rank == 4 else split_heads(t, num_heads) for t in (key, value))
     if bias is not None:
+        widths = [num_heads * t.shape[-1] for t in (q, k, v)]
+        bias = bias.ensure_shape(sum(widths[1:], widths[0]), text="the bias of queries, keys and values")
         start: Size = 0
         biased = []
         for t, given in ((q, query), (k, key), (v, value)):
@@ -292,7 +325,7 @@ def multi_head_attention(
     excluded = None
     if key_padding_mask is not None:
         excluded = _key_mask(key_padding_mask, query.shape[0], k.shape[2], mask_filter_value)
-    total = _plus(excluded, attention_bias)
+    total = _plus(excluded, _of_scores(attention_bias, q, k))
     causal = before if unidirectional else None
     return _attended(q, k, v, total, _scale(scale, q.shape[-1]), causal), k, v
 
@@ -314,7 +347,7 @@ def rotary_embedding(
     at = position_ids
     if at.rank == 1:  # the position of the first element; the others follow
         at = (at + positions(x.shape[2])).unsqueeze(0)
-    cos, sin = (c.take(wrapped(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
+    cos, sin = (c.take(positive(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
     y = rotated(x, cos, sin, rotary_embedding_dim or x.shape[-1], bool(interleaved))
     return merge_heads(y) if flat else y
 
@@ -327,7 +360,10 @@ def group_query_attention(
     local_window_size: int = -1, rotary_interleaved: int = 0, scale: float = 0.0, softcap: float = 0.0,
     smooth_softmax: int = 0, k_quant_type: str = "NONE", v_quant_type: str = "NONE", qk_output: int = 0,
 ) -> tuple[Value, ...]:  # fmt: skip
-    """The new keys and values follow `past` (of which seqlens_k + 1 - S count, for each batch)."""
+    """The new keys and values follow `past` (of which seqlens_k + 1 - S count, for each batch).
+
+    `present` has room for all of them, and no less than `past`: so caches that were made as long as they will ever be
+    keep their length. A first prompt, which may end before the others of its batch, begins at 0."""
     if softcap or smooth_softmax or qk_output or k_quant_type != "NONE" or v_quant_type != "NONE":
         raise Unsupported("softcap, smooth_softmax or a quantised cache")
     if seqlens_k is None:
@@ -338,18 +374,28 @@ def group_query_attention(
         query, key, value = (query.narrow(-1, size * a, size * n) for a, n in cuts)
     q, k, v = split_heads(query, num_heads), split_heads(key, kv_num_heads), split_heads(value, kv_num_heads)
     batch, _, new, size = q.shape
+    shared = past_key is not None and k.shape[2] == 0  # the past has the keys already
+    k = k.ensure_shape(batch, kv_num_heads, 0 if shared else new, size, text="keys of the queries' number and size")
+    v = v.ensure_shape(*k.shape[:3], v.shape[3], text="as many values as keys")
     old: Size = 0 if past_key is None else past_key.shape[2]
+    total = old + new if total_length is None else bound(total_length, LEAST, "total")
+    q = demanded(q, dim_min(total, 1), 1, "total_sequence_length must be positive")
+    keys = new if past_key is None else dim_max(total, old)
+    lengths = _lengths_of(seqlens_k, batch, new, keys if shared else old, keys, total)
     # Where the new elements stand: after the valid ones of the past.
-    first = (seqlens_k.cast(I64).reshape(-1, 1) + 1) - scalar(0, I64).const_size(new)  # [B, 1]
+    first = (lengths + 1 - lengths.const_size(new)).map("max", 0)  # [B, 1]
     at = first + positions(new)  # [B, S]
     if do_rotary:
         if cos is None or sin is None:
             raise ValueError("do_rotary without cos_cache and sin_cache")
-        angles = [c.take(at.map("max", 0), 0).unsqueeze(1) for c in (cos, sin)]
+        sin = sin.ensure_shape(*cos.shape, text="as many sines as cosines")
+        angles = [c.take(positive(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin)]
         q, k = (rotated(t, angles[0], angles[1], cos.shape[-1] * 2, bool(rotary_interleaved)) for t in (q, k))
-    if past_key is not None and past_value is not None and not known_eq(old, 0):
-        k, v = (_appended(past, t, at) for past, t in ((past_key, k), (past_value, v)))
-    keys = k.shape[2]
+    if past_key is not None and past_value is not None:
+        past_value = past_value.ensure_shape(*past_key.shape[:3], past_value.shape[3], text="past keys and values")
+        pairs = (past_key, k), (past_value, v)
+        k, v = (past if shared else _appended(past, t, at, keys) for past, t in pairs)
+        keys = k.shape[2]
     distance = positions(keys) - at.reshape(batch, 1, new, 1)
     allowed = distance <= 0
     if local_window_size >= 0:
@@ -361,13 +407,30 @@ def group_query_attention(
     return merge_heads(y.reshape(batch, num_heads, new, v.shape[-1])), k, v
 
 
-def _appended(past: Value, new: Value, at: Value) -> Value:
-    """past [B, N, P, D] made longer by S, with new [B, N, S, D] written at positions [B, S]."""
-    batch, heads, length, _ = new.shape
-    room = past.pad([0] * 4, [0, 0, length, 0])
+def _lengths_of(seqlens_k: Value, batch: Size, new: Size, old: Size, keys: Size, total: Size) -> Value:
+    """seqlens_k, [B] or with one more axis of 1, as [B, 1]; the number of valid keys of each batch, but one.
+
+    It has to be in the cache, and to leave no gap behind the `old` ones that the past has room for; and unless this is
+    a first prompt, all `new` ones count."""
+    if seqlens_k.rank not in (1, 2) or (seqlens_k.rank == 2 and 1 not in seqlens_k.shape):
+        raise ValueError(f"seqlens_k of shape {list(seqlens_k.shape)}")
+    lengths = seqlens_k.cast(I64).reshape(batch)
+    first = lengths + 1 - lengths.const_size(new)
+    prompt = lengths.const_size(total).map("eq", lengths.const_size(new))
+    inside = (lengths >= 0).map("and", lengths < lengths.const_size(keys))
+    lengths = lengths.require(inside, "seqlens_k is out of range")
+    lengths = lengths.require(first <= lengths.const_size(old), "seqlens_k exceeds the past buffer sequence length")
+    return lengths.require((first >= 0).map("or", prompt), "seqlens_k is too small for sequence_length").unsqueeze(1)
+
+
+def _appended(past: Value, new: Value, at: Value, keys: Size) -> Value:
+    """past [B, N, P, D] made `keys` long, with new [B, N, S, D] written at positions [B, S]."""
+    batch, heads, length, size = new.shape
+    past = past.ensure_shape(batch, heads, past.shape[2], size, text="batches, heads and sizes of past keys")
+    room = past.pad([0] * 4, [0, 0, keys - past.shape[2], 0])
     shape = (batch, heads, length)
     index = [scalar(0, I64).emit("iota", [], shape=shape, axis=a, dtype=I64)[0] for a in (0, 1)]
-    place = at.unsqueeze(1).broadcast(*shape)
+    place = positive(at, keys).unsqueeze(1).broadcast(*shape)
     return room.emit("scatter", [room, new, *index, place], axes=(0, 1, 2), combine=None)[0]
 
 

@@ -13,7 +13,7 @@ from ...graph.ir import Value
 from ...scalar.dim import ceil_div
 from ...scalar.dtype import F32, I32, U8
 from ..registry import onnx_op
-from ..values import concat, scalar
+from ..values import along, concat, scalar
 from . import math as pointwise
 from .contrib import DOMAIN
 from .conv import average_pool, global_average_pool
@@ -32,7 +32,13 @@ onnx_op("QuantizeLinear", domain=DOMAIN)(quantize_linear)
 onnx_op("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
 
 
+def _check_types(x: Value, scale: Value, zero: Value | None) -> None:
+    if scale.dtype != F32 or (zero is not None and zero.dtype != x.dtype):
+        raise ValueError(f"a scale of {scale.dtype} and a zero point of {zero and zero.dtype} for {x.dtype}")
+
+
 def _real(x: Value, scale: Value, zero: Value | None) -> Value:
+    _check_types(x, scale, zero)
     return dequantized(x, scale.reshape(), None if zero is None else zero.reshape())
 
 
@@ -100,6 +106,9 @@ def qlinear_average_pool(
 @onnx_op("QLinearConcat", domain=DOMAIN)
 def qlinear_concat(scale: Value, zero: Value, *parts: Value, axis: int) -> Value:
     """parts: each tensor with its scale and zero point."""
+    if len(parts) % 3 or not parts:
+        raise ValueError(f"{len(parts)} inputs that are not tensors, each with scale and zero point")
+    _check_types(parts[0], scale, zero)
     real = [_real(*parts[i : i + 3]) for i in range(0, len(parts), 3)]
     return _requantized(concat(real, axis), scale, zero, parts[0])
 
@@ -117,13 +126,19 @@ def _per_column(v: Value) -> Value:
     return v.reshape() if v.shape == (1,) else v
 
 
+def _of_product(y: Value, product: Value) -> Value:
+    """The same, in the shape of the product: what it was computed with does not broadcast it."""
+    return y.ensure_shape(*product.shape, text="scales, zero points and biases are as many as columns")
+
+
 @onnx_op("MatMulIntegerToFloat", domain=DOMAIN)
 def matmul_integer_to_float(
     a: Value, b: Value, a_scale: Value, b_scale: Value, a_zero: Value | None = None, b_zero: Value | None = None,
     bias: Value | None = None,
 ) -> Value:  # fmt: skip
-    y = integer_product(a, b, a_zero, b_zero).cast(F32) * (_per_column(a_scale) * _per_column(b_scale))
-    return y if bias is None else y + bias
+    y = integer_product(a, b, a_zero, b_zero).cast(F32)
+    y = _of_product(y * (_per_column(a_scale) * _per_column(b_scale)), y)
+    return y if bias is None else y + along(bias, y, "the bias")
 
 
 @onnx_op("DynamicQuantizeMatMul", domain=DOMAIN)
@@ -141,10 +156,12 @@ def qgemm(
 ) -> Value:  # fmt: skip
     """c: i32, in units of a_scale * b_scale * alpha. Without an output scale the result is f32."""
     x, w = a.permute(1, 0) if transA else a, b.permute(1, 0) if transB else b
+    b_zero = b_zero.ensure_shape(*b_scale.shape, text="a scale and its zero point")
     total = integer_product(x, w, a_zero.reshape(), _per_column(b_zero))
+    total = total.ensure_shape(x.shape[0], w.shape[1], text="zero points are as many as columns")
     if c is not None:
-        total = total + c
-    y = total.cast(F32) * (a_scale.reshape() * _per_column(b_scale) * alpha)
+        total = _of_product(total + c, total)
+    y = _of_product(total.cast(F32) * (a_scale.reshape() * _per_column(b_scale) * alpha), total)
     return y if scale is None else _requantized(y, scale, zero, a)
 
 
@@ -162,7 +179,7 @@ def matmul_nbits(
     if zeros is None:
         zero = scalar(1 << (bits - 1), scales.dtype)
     elif zeros.dtype == U8:
-        wide = _unpacked(zeros.reshape(N, -1), bits)
+        wide = _unpacked(zeros.reshape(N, ceil_div(blocks * bits, 8)), bits)
         zero = wide.narrow(1, 0, blocks).unsqueeze(-1).cast(I32).cast(scales.dtype)
     else:
         zero = zeros.reshape(N, blocks, 1)

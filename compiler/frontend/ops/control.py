@@ -232,10 +232,14 @@ def scan(
     scan_output_directions: list[int] | None = None, run: Run, trace: Trace,
 ) -> tuple[Imported, ...]:  # fmt: skip
     n = len(inputs) - num_scan_inputs
-    states, sources = list(inputs[:n]), inputs[n:]
+    states, sources = list(inputs[:n]), list(inputs[n:])
     axes = [v.axis(a) for v, a in zip(sources, scan_input_axes or [0] * num_scan_inputs)]
     back = scan_input_directions or [0] * num_scan_inputs
     length = sources[0].shape[axes[0]]
+    sources = [
+        v.ensure_shape(*(length if i == a else d for i, d in enumerate(v.shape)), text="inputs of a Scan, equally long")
+        for v, a in zip(sources, axes)
+    ]
 
     def slices(values: Sequence[Value], t: Size) -> list[Value]:
         return [v.narrow(a, length - 1 - t if b else t, 1).squeeze(a) for v, a, b in zip(values, axes, back)]
@@ -271,6 +275,7 @@ def scan_8(
     batch = inputs[0].shape[0]
     if lengths is not None or not isinstance(batch, int):
         raise Unsupported("sequence_lens, or a symbolic batch")
+    inputs = tuple(v.ensure_shape(batch, *v.shape[1:], text="the inputs of a Scan are of one batch") for v in inputs)
     each = [
         scan(
             *(v.narrow(0, b, 1).squeeze(0) for v in inputs), body=body, num_scan_inputs=num_scan_inputs,

@@ -23,13 +23,17 @@ def wrapped(index: Value, dim: Size) -> Value:
     """Indices in [0, dim): negative ones count from the end."""
     data = fold(index) if index.data is not None else None
     if data is None or (data.size and not isinstance(dim, int)):
-        at = index.cast(I64).wrap_index(dim)
-        inside = (at >= 0).map("and", at < at.const_size(dim))
         wanted = f"must be within the inclusive range [-{brief(dim)},{brief(dim - 1)}]"
-        return at.require(inside, f"indices element out of data bounds, {wanted}")
+        return positive(index.cast(I64).wrap_index(dim), dim, f"indices element out of data bounds, {wanted}")
     if data.size and not (-dim <= data.min() and data.max() < dim):
         raise ValueError(f"an index is out of the range of a dim of {dim}")
     return constant(np.where(data < 0, data + dim, data).astype(data.dtype))
+
+
+def positive(index: Value, dim: Size, text: str = "an index, or a position, is out of range") -> Value:
+    """Indices that are demanded to be in [0, dim), as they are."""
+    at = index.cast(I64)
+    return at.require((at >= 0).map("and", at < at.const_size(dim)), text)
 
 
 def iota(shape: Sequence[Size], axis: int, like: Value) -> Value:

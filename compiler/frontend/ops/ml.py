@@ -21,7 +21,7 @@ from ..registry import onnx_op
 from ..values import concat, scalar
 from .control import loop_index
 from .forest import Forest, from_nodes, from_splits
-from .index import iota
+from .index import iota, wrapped
 from .reduce import softmax
 
 Array = npt.NDArray[Any]
@@ -338,7 +338,7 @@ def array_feature_extractor(x: Value, index: Value) -> Value:
     rows = x if x.rank > 1 else x.unsqueeze(0)
     if 0 in (*x.shape[-1:], *index.shape):
         raise ValueError(f"ArrayFeatureExtractor of {list(x.shape)} and {list(index.shape)}")
-    return rows.take(index.reshape(-1).wrap_index(rows.shape[-1]), -1)
+    return rows.take(wrapped(index.reshape(-1), rows.shape[-1]), -1)
 
 
 @onnx_op("FeatureVectorizer", domain=DOMAIN)

@@ -141,9 +141,14 @@ def qlinear_matmul(
 ) -> Value:
     if not a.dtype.is_integer or not b.dtype.is_integer or not y_zero.dtype.is_integer:
         raise Unsupported(f"elements of type {a.dtype}, {b.dtype}")
+    a_zero, b_zero = (
+        z.ensure_shape(*s.shape, text="a scale and its zero point") if z.rank == s.rank else z
+        for z, s in ((a_zero, a_scale), (b_zero, b_scale))
+    )
     rows = a_scale.unsqueeze(-1) if a_scale.rank == 1 and a_scale.shape != (1,) else a_scale
     scale = rows.cast(F32) * b_scale.cast(F32) / y_scale.cast(F32)
-    y = integer_product(a, b, a_zero, b_zero).cast(F32) * scale
+    total = integer_product(a, b, a_zero, b_zero).cast(F32)
+    y = (total * scale).ensure_shape(*total.shape, text="scales are as many as rows, or columns")
     return (y.map("round") + y_zero.cast(F32)).cast(y_zero.dtype)
 
 

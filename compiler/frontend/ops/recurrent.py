@@ -104,7 +104,12 @@ def _layer(
             else:
                 given[name] = sized(value, f"initial_{name[0]}", directions, batch, hidden)
     if lengths is not None:
-        given["lengths"] = lengths.cast(I64)
+        counts = lengths.cast(I64).ensure_shape(batch, text="a length of each sequence")
+        counts = counts.require(
+            (counts >= 0).map("and", counts <= counts.const_size(time)), "Invalid value/s in sequence_lens. All values"
+            " must be >= 0 and <= seq_length",
+        )  # fmt: skip
+        given["lengths"] = counts
     outputs = x.emit(
         "recurrent", [xw, r.reshape(directions, gates, hidden, hidden).permute(0, 3, 1, 2), *given.values()],
         kind=kind, direction=direction, has=tuple(given), input_forget=bool(input_forget), clip=clip,
@@ -114,6 +119,9 @@ def _layer(
         ),
     )  # fmt: skip
     y, *last = outputs
+    if lengths is not None:  # of a sequence of nothing onnxruntime gives no state; the standard is silent
+        some = (given["lengths"] > 0).unsqueeze(-1)
+        last = [some.select(v, 0) for v in last]
     if layout:
         return (y.permute(1, 0, 2, 3), *(v.permute(1, 0, 2) for v in last))
     return (y.permute(0, 2, 1, 3), *last)
