@@ -28,7 +28,7 @@ from ..passes.fuse import (
 from ..scalar.convert import ROUNDING
 from ..scalar.dim import Size, Symbol, dim_max, dim_min, known_le, known_lt, linear_in, prod, symbols
 from ..scalar.dtype import BOOL, I64, DType
-from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require
+from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults
 from ..scalar.expr import Index as IndexExpr
 from ..scalar.prims import TABLE
 from .ir import (
@@ -116,6 +116,7 @@ class _Lowering:
         self.names = 0
         self.accumulator: Value | None = None
         self.required: list[Requirement] = []
+        self.checked: set[Symbol] = set()  # lets that find faults, for the stage to come
 
     def run(self) -> Launch:
         anchor = self.group.anchor
@@ -248,6 +249,8 @@ class _Lowering:
                 return symbol
         symbol = self.symbol("g", extent)
         self.lets[symbol] = clamped
+        if finds_faults(clamped):
+            self.checked.add(symbol)
         return symbol
 
     def _concat(self, value: Value, index: Index, mask: Expr | None) -> Expr:
@@ -274,7 +277,8 @@ class _Lowering:
         """Appends a stage, with the lets that its expression needs; returns its slot."""
         stage = Stage(**fields)
         needed: set[Symbol] = set()
-        pending = set().union(*(symbols(s) for s in sizes_of(stage)))
+        pending = set().union(*(symbols(s) for s in sizes_of(stage)), self.checked)  # also in an axis of 1, read at 0
+        self.checked.clear()
         while pending:
             s = pending.pop()
             if s in self.lets and s not in needed:

@@ -209,6 +209,11 @@ def walk(*roots: Expr) -> Iterator[Expr]:
             stack.extend((c, False) for c in reversed(node.children))
 
 
+def finds_faults(root: Expr) -> bool:
+    """Whether an expression requires something of data."""
+    return any(isinstance(e, Require) for e in walk(root))
+
+
 def rewrite(root: Expr, rule: Callable[[Expr], Expr | None]) -> Expr:
     """Rebuild `root` bottom up; `rule` sees each node with its children already rebuilt and may replace it."""
     done: dict[int, Expr] = {}

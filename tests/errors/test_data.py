@@ -116,3 +116,61 @@ def test_what_is_not_read_requires_nothing() -> None:
     content = proto.SerializeToString()
     feeds = {"x": X[1:2], "i": np.zeros(3, np.int64)}
     np.testing.assert_array_equal(session(content).run(None, feeds)[0], theirs(content).run(None, feeds)[0])
+
+
+@pytest.mark.parametrize("view", ["Transpose", "Squeeze", "Slice", "Concat", "Pad"])
+def test_indices_into_an_axis_of_one(view: str) -> None:
+    """There is one place to read, whatever the index; it is out of range all the same, through any view."""
+    nodes = {
+        "Transpose": [helper.make_node("Transpose", ["y"], ["z"], perm=[1, 0])],
+        "Squeeze": [helper.make_node("Squeeze", ["y", "zero"], ["z"])],
+        "Slice": [helper.make_node("Slice", ["y", "zero", "one", "one"], ["z"])],
+        "Concat": [helper.make_node("Concat", ["y", "x"], ["z"], axis=0)],
+        "Pad": [helper.make_node("Pad", ["y", "pads"], ["z"])],
+    }[view]
+    constants = {"zero": np.array([0]), "one": np.array([1]), "pads": np.array([0, 1, 0, 0])}
+    for shape in ([1, 6], ["n", 6]):
+        inputs = [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
+            helper.make_tensor_value_info("i", TensorProto.INT64, [1]),
+        ]
+        nodes_of = [
+            helper.make_node("Reshape", ["x", "three"], ["t"]),
+            helper.make_node("Gather", ["t", "i"], ["g"], name="it", axis=1),
+            helper.make_node("Reshape", ["g", "two"], ["y"]),
+            *nodes,
+        ]
+        shapes = {"three": np.array([6, 1, 1]), "two": np.array([1, 6])}
+        graph = helper.make_graph(
+            nodes_of, "g", inputs, [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+            [from_array(v, k) for k, v in {**constants, **shapes}.items()],
+        )  # fmt: skip
+        opsets = [helper.make_opsetid("", 18)]
+        content = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+        ours, x = session(content), X[:1]
+        np.testing.assert_array_equal(
+            ours.run(None, {"x": x, "i": np.array([0])})[0], theirs(content).run(None, {"x": x, "i": np.array([0])})[0]
+        )
+        for i in (1, -2, 1 << 40):
+            with pytest.raises(Exception, match="out of data bounds"):
+                ours.run(None, {"x": x, "i": np.array([i])})
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.int8, np.uint64])
+@pytest.mark.parametrize(("op", "attrs"), [("Div", {}), ("Mod", {}), ("Mod", {"fmod": 1})])
+def test_divisors_of_zero(op: str, attrs: dict[str, int], dtype: type) -> None:
+    a = np.arange(1, 7, dtype=dtype)
+    graph = helper.make_graph(
+        [helper.make_node(op, ["a", "b"], ["y"], name="it", **attrs)], "g",
+        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), [n]) for n in "ab"],
+        [helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None)],
+    )  # fmt: skip
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    ours = session(content)
+    b = a[::-1].copy()
+    np.testing.assert_array_equal(ours.run(None, {"a": a, "b": b})[0], a // b if op == "Div" else a % b)
+    b[4] = 0
+    with pytest.raises(Exception, match=rf"running {op} node. Name:'it'.*Integer (division|modulo) by zero"):
+        ours.run(None, {"a": a, "b": b})
+    with pytest.raises(Exception, match=r"Integer (division|modulo) by zero"):
+        ours.run(None, {"a": a, "b": np.zeros(1, dtype)})

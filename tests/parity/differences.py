@@ -202,10 +202,6 @@ DIFFERENT = [
     Difference(
         "Unique of NaN", "an entry of some other element", "one element, the last", "as numpy has it",
     ),
-    Difference(
-        "a step of 0, division of integers by 0", "an error during the run",
-        "all of the axis, 0", "kernels do not look for these errors in data",
-    ),
 ]  # fmt: skip
 
 # What fails on onnxruntime and works here.

@@ -16,7 +16,7 @@ from ...kernel.ir import Let
 from ...scalar import convert, prims
 from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, symbols
 from ...scalar.dtype import BOOL, F32, F64, I64, DType
-from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
+from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, finds_faults, walk
 from ..render import render
 
 Text = tuple[str, int]  # C text and the precedence of its outermost operator
@@ -358,6 +358,9 @@ class Scope:
         self._lets = {let.symbol: let.value for let in lets}  # each after those that its value mentions
         self._done: dict[Expr, Text] = {}
         self._depth: dict[Expr, int] = {}
+        for let in lets:
+            if finds_faults(let.value):  # whether or not its value is used
+                self.require(let.symbol)
 
     def require(self, x: Size) -> None:
         """Binds the lets that a size mentions, each in the loop where its value is known."""

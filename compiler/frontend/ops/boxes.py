@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 
-from ...graph.ir import Value, input_value
+import numpy as np
+
+from ...graph.ir import Value, constant, input_value
 from ...scalar.dim import LEAST, dim_max, dim_min
 from ...scalar.dtype import BOOL, F32
 from ..registry import Traced, onnx_op
@@ -35,6 +37,8 @@ def non_max_suppression(
     """Takes the best box, of each batch and class, and drops what overlaps it, again and again."""
     batch, classes, count = scores.shape
     boxes = boxes.ensure_shape(batch, count, 4, text="boxes and scores are of one batch and one number")
+    if count == 0:
+        return constant(np.zeros((0, 3), np.int64))
     most = 0 if limit is None else bound(limit.reshape(1), LEAST, "limit")
     trips = dim_min(dim_max(most, 0), count)
     a, b, c, d = (boxes.narrow(2, i, 1).squeeze(2) for i in range(4))

@@ -140,9 +140,12 @@ def roi_align(
     x: Value, rois: Value, batch: Value, *, coordinate_transformation_mode: str = "half_pixel", mode: str = "avg",
     output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,
 ) -> Value:  # fmt: skip
+    if sampling_ratio < 0:
+        raise ValueError(f"Sampling ratio should be >=0, not {sampling_ratio}")
     if mode not in ("avg", "max") or coordinate_transformation_mode not in ("half_pixel", "output_half_pixel"):
         raise ValueError(f"mode '{mode}' or coordinate_transformation_mode '{coordinate_transformation_mode}'")
     rois = rois.ensure_shape(batch.shape[0], 4, text="RoiAlign has four numbers and an image for each region")
+    rois = rois.require((rois * 0.0).map("eq", 0.0), "All 'rois' values must be finite.")
     half = coordinate_transformation_mode == "half_pixel"
     ends = [rois.narrow(1, i, 1) * spatial_scale - (0.5 if half else 0.0) for i in range(4)]  # x1, y1, x2, y2: [R, 1]
     parts = [(ends[i], ends[i + 2] - ends[i], bins) for i, bins in ((1, output_height), (0, output_width))]

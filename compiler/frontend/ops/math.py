@@ -34,6 +34,8 @@ def _register_unary(op: str, prim: str) -> None:
 def _register_binary(op: str, prim: str, since: int = 7, swap: bool = False) -> None:
     @onnx_op(op, since=since)
     def build(a: Value, b: Value) -> Value:
+        if prim == "div":
+            b = _divisor(b, "Integer division by zero")
         return pointwise(prim, b, a) if swap else pointwise(prim, a, b)
 
     if since > 7:  # younger than numpy's broadcasting in ONNX
@@ -44,6 +46,18 @@ def _register_binary(op: str, prim: str, since: int = 7, swap: bool = False) -> 
         a: Value, b: Value, *, broadcast: int = 0, axis: int | None = None, consumed_inputs: list[int] | None = None
     ) -> Value:
         return build(a, _legacy_broadcast(a, b, broadcast, axis))
+
+
+def _divisor(b: Value, text: str) -> Value:
+    """What integers are divided by, which is demanded not to be 0."""
+    if not b.dtype.is_integer:
+        return b
+    data = fold(b)
+    if data is None:
+        return b.require(b.map("ne", b.const(0)), text)
+    if not data.all():
+        raise ValueError(text)
+    return b
 
 
 def _legacy_broadcast(a: Value, b: Value, broadcast: int, axis: int | None) -> Value:
@@ -82,7 +96,7 @@ def reciprocal(x: Value, *, consumed_inputs: list[int] | None = None) -> Value:
 
 @onnx_op("Mod", since=10)
 def mod(a: Value, b: Value, *, fmod: int = 0) -> Value:
-    return pointwise("fmod" if fmod else "mod", a, b)
+    return pointwise("fmod" if fmod else "mod", a, _divisor(b, "Integer modulo by zero"))
 
 
 @onnx_op("Pow", since=7)

@@ -90,6 +90,8 @@ def layer_normalization(
 def rms_normalization(
     x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Value:
+    if scale.rank > x.rank:
+        raise ValueError(f"a scale of rank {scale.rank} for an input of rank {x.rank}")
     axes = range(x.axis(axis), x.rank)
     wide = x.cast(_stash(x, stash_type))
     y = wide / (wide.square().mean(axes, keepdims=True) + epsilon).sqrt()

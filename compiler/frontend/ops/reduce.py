@@ -109,6 +109,8 @@ def _register(op: str, reduce: Reduce, axes_input_since: int) -> None:
     def by_input(
         x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Value:
+        if axes is not None and axes.rank != 1:
+            raise ValueError("An axes tensor must be a vector tensor.")
         given = () if axes is None else shape_arg(axes, "axes")
         if not all(isinstance(a, int) for a in given):
             where = _Axes((), tuple(dynamic.members(given, x.rank)))
@@ -147,6 +149,7 @@ def _scan(x: Value, kind: str, axis: Value, exclusive: int, reverse: int) -> Val
     constant = fold(axis)
     if constant is not None:
         return along(x.axis(int(constant.reshape(-1)[0])))
+    x = dynamic.in_range(x, shape_arg(axis.reshape(1), "axis"), x.rank)
     where = axis.reshape().wrap_index(x.rank)  # known only when the model runs: all of them, and a choice
     y = along(0)
     for a in range(1, x.rank):
