@@ -107,6 +107,14 @@ def test_columns(columns: int, compiler: str) -> None:
     np.testing.assert_array_equal(out, x.max(0))
 
 
+@pytest.mark.parametrize("count", [3, 6, 7, 12])
+def test_accumulators_of_few_columns_are_aligned(count: int) -> None:
+    """gcc 12 stores to such arrays as if they were, in a leaf function whose stack is not."""
+    i, r = Symbol("i", 0, count), Symbol("r", 0, N)
+    k = kernel(LoopNest((), (Stage(Load(0, r * count + i, F64), Store(1, i), (i,), (r,), "add"),)), N * count, count)
+    assert f"double t0[{count}] __attribute__((aligned(64)))" in loopnest.source(k, "kernel")
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(32, 1024), (40, 33), (7, 2048)])
 def test_transposed_tiles(rows: int, columns: int) -> None:
     """Tiles of a transpose go through a copy where the rows are a multiple of 1 KiB apart."""
