@@ -22,8 +22,8 @@ from ..errors import Reason, Unsupported, not_implemented
 from ..graph.ir import Graph, Value, constant, input_value, live_bindings, stamp
 from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
+from . import bodies, schemas
 from . import ops as _ops  # registers all operators  # noqa: F401
-from . import schemas
 from .interface import first_output, numbered, part, worded, zipped
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 from .registry import Capture, Imported, Traced, dropped, lookup
@@ -163,6 +163,7 @@ class _Importer:
                 outputs.update((part(name, index), value) for index, value in enumerate(made))
             elif made is not BROKEN:
                 self.reasons.append(Reason(name, "output", 0, "outputs that are no tensors"))
+        self.reasons += [Reason(o, "output", 0, "outputs of strings") for o, v in outputs.items() if v.dtype == STRING]
         if self.reasons:
             raise not_implemented(self.reasons)
         return Graph(inputs, list(outputs.values()), list(outputs))
@@ -254,6 +255,8 @@ class _Importer:
             if body is None:
                 return self._refuse(node, label, version, "this operator is not implemented for these inputs")
             attrs = {**schemas.defaults(schema), **attrs}
+            agree = bodies.AGREE.get((node.domain, node.op))
+            given = given if agree is None else list(agree(*given))
             return self._call(body, given, attrs, scope, label, named=False, wanted=node.outputs)
         except _Unknown:
             return [BROKEN] * len(node.outputs)

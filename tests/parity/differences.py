@@ -62,7 +62,8 @@ DIFFERENT = [
         "one rule for all types that numpy lacks; `.view(numpy.uint8)` gives the bits",
     ),
     Difference(
-        "inputs that are strings, sequences, maps, optional, or of unknown rank; strings between nodes", "run",
+        "inputs and outputs that are strings, inputs that are sequences, maps, optional, or of unknown rank; strings "
+        "between nodes", "run",
         "NotImplemented, when the model is loaded", "not there yet; onnx_coverage.md lists what is missing",
     ),
     Difference(
@@ -178,6 +179,10 @@ DIFFERENT = [
         "the dim that -1 stands for does not depend on the batch",
     ),
     Difference(
+        "Reshape of a tensor without elements to a shape that is computed, with a 0", "the dim of the input", "0",
+        "a batch of none is meant; where there are elements, 0 stands for the dim of the input here, too",
+    ),
+    Difference(
         "Pad with mode `wrap` of a tensor with an axis of no elements that is not padded", "an error",
         "a tensor without elements", "nothing is missing",
     ),
@@ -198,6 +203,26 @@ DIFFERENT = [
     Difference(
         "GatherND whose batches differ", "those of the indices are shared out among those of the data", "an error",
         "the standard demands that they are the same",
+    ),
+    Difference(
+        "the scores of Attention (`qk_matmul_output`) where a mask forbids a key", "the least float",
+        "minus infinity", "this is what the standard adds there",
+    ),
+    Difference(
+        "Reshape with `allowzero` to a shape with both 0 and -1", "run, with 0 for the -1", "an error",
+        "the standard forbids it: any number would do",
+    ),
+    Difference(
+        "indices, lengths and places out of range where nothing is read or written, as nothing is there",
+        "an error", "not noticed", "a kernel looks at an index when it uses it",
+    ),
+    Difference(
+        "QLinearSoftmax of few elements, with a share of nearly 1 in the output's steps", "0, as a sum overflows",
+        "the share", "an error of onnxruntime's",
+    ),
+    Difference(
+        "MatMulNBits with blocks of more than 256; RotaryEmbedding of more than 2^31 elements in a batch", "an error",
+        "run", "limits of onnxruntime's kernels",
     ),
     Difference(
         "Unique of NaN", "an entry of some other element", "one element, the last", "as numpy has it",

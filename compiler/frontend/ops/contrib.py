@@ -52,6 +52,8 @@ def fused_matmul(
     a: Value, b: Value, *, alpha: float = 1.0, transA: int = 0, transB: int = 0, transBatchA: int = 0,
     transBatchB: int = 0,
 ) -> Value:  # fmt: skip
+    if (transBatchA or transBatchB) and not 3 <= a.rank == b.rank:
+        raise ValueError("Two inputs should have same rank and rank >= 3 if transBatchA or transBatchB is true")
     y = product(_swapped(a, transBatchA, transA), _swapped(b, transBatchB, transB))
     return y if alpha == 1.0 else y * alpha
 
@@ -214,11 +216,17 @@ def group_norm(
 
 
 def _key_mask(mask: Value, batch: Size, keys: Size, excluded: float) -> Value:
-    """onnxruntime's key masks as a f32 bias for [B, N, S, T] scores: lengths [B], or 0 and 1 in [B, T], [B, S, T]."""
+    """onnxruntime's key masks as a f32 bias for [B, N, S, T] scores: 0 and 1 in [B, T] or [B, S, T], or where the keys
+    end, [B], or where they end and begin, [2 * B]."""
     if mask.rank == 1:
-        if known_eq(mask.shape[0], batch) is not True:
+        both = known_eq(mask.shape[0], 2 * batch) is True
+        if not both and known_eq(mask.shape[0], batch) is not True:
             raise Unsupported(f"a mask of shape {list(mask.shape)}")
-        allowed = positions(keys) < mask.cast(I64).reshape(-1, 1, 1, 1)
+        ends = mask.narrow(0, 0, batch).cast(I64).reshape(batch, 1, 1, 1)
+        allowed = positions(keys) < ends.require(ends >= 0, "a mask_index value is negative")
+        if both:
+            starts = mask.narrow(0, batch, batch).cast(I64).reshape(batch, 1, 1, 1)
+            allowed = allowed.map("and", positions(keys) >= starts)
     elif mask.rank == 2:
         shape = (1 if d == 1 else wanted for d, wanted in zip(mask.shape, (batch, keys)))
         allowed = mask.ensure_shape(*shape, text="a mask of the keys").map("eq", 1).unsqueeze(1, 2)

@@ -26,7 +26,7 @@ from .quant import (
     quantize_linear,
     quantized,
 )
-from .reduce import softmax
+from .reduce import flattened, softmax
 
 onnx_op("QuantizeLinear", domain=DOMAIN)(quantize_linear)
 onnx_op("DequantizeLinear", domain=DOMAIN)(dequantize_linear)
@@ -72,12 +72,12 @@ _register_unary("QLinearLeakyRelu", lambda x, alpha: pointwise.leaky_relu(x, alp
 
 @onnx_op("QLinearSoftmax", domain=DOMAIN)
 def qlinear_softmax(
-    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None, *, axis: int = -1,
-    opset: int = 13,
+    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None, *, opset: int,
+    axis: int = -1,
 ) -> Value:  # fmt: skip
-    if opset < 13 and x.axis(axis) != x.rank - 1:
-        raise Unsupported(f"axis {axis} before opset 13")
-    return _requantized(softmax(_real(x, x_scale, x_zero), axis=axis), scale, zero, x)
+    shares = (softmax if opset >= 13 else flattened(softmax))(_real(x, x_scale, x_zero), axis=axis)
+    steps = (1 / scale.reshape()).map("floor")  # onnxruntime's: as many whole steps as there are up to a share of 1
+    return quantized(shares * steps, scalar(1, F32), None if zero is None else zero.reshape(), x.dtype)
 
 
 @onnx_op("QLinearGlobalAveragePool", domain=DOMAIN)
@@ -174,7 +174,10 @@ def matmul_nbits(
     """b [N, blocks, block_size * bits / 8]: unsigned, the lowest bits first; zero points likewise, or as numbers."""
     if bits not in (2, 4, 8) or groups is not None or weight_prepacked:
         raise Unsupported(f"bits={bits}, g_idx or prepacked weights")
+    if block_size < 16 or block_size & (block_size - 1):
+        raise ValueError(f"blocks of {block_size}: they have 16 elements or more, and a power of two of them")
     blocks = ceil_div(K, block_size)
+    b = b.ensure_shape(N, blocks, block_size * bits // 8, text="weights in blocks of bytes")
     weights = _unpacked(b.reshape(N, -1), bits).reshape(N, blocks, block_size).cast(I32).cast(scales.dtype)
     if zeros is None:
         zero = scalar(1 << (bits - 1), scales.dtype)

@@ -129,8 +129,10 @@ def conv(
     if x.rank != w.rank or x.rank < 3:
         raise ValueError(f"an input of rank {x.rank} and weights of rank {w.rank}")
     _check_channels(x, w, group)
-    y = convolved(x, w, windows(x.shape[2:], taps_of(w, kernel_shape), strides, dilations, pads, auto_pad), group)
-    return biased(y, bias).cast(x.dtype)
+    at = windows(x.shape[2:], taps_of(w, kernel_shape), strides, dilations, pads, auto_pad)
+    for size in at.out:
+        x = demanded(x, dim_max(size, 1), size, "the kernel is larger than the image with its padding")
+    return biased(convolved(x, w, at, group), bias).cast(x.dtype)
 
 
 @onnx_op("ConvTranspose")

@@ -195,7 +195,7 @@ def hardmax(x: Value, *, axis: int = -1) -> Value:
     return index.map("eq", first).cast(x.dtype)
 
 
-def _flattened(build: Callable[..., Value]) -> Callable[..., Value]:
+def flattened(build: Callable[..., Value]) -> Callable[..., Value]:
     """Opsets below 13: over all axes from `axis` on, as one."""
 
     def legacy(x: Value, *, axis: int = 1) -> Value:
@@ -205,9 +205,9 @@ def _flattened(build: Callable[..., Value]) -> Callable[..., Value]:
     return legacy
 
 
-onnx_op("Softmax")(_flattened(softmax))
-onnx_op("LogSoftmax")(_flattened(log_softmax))
-onnx_op("Hardmax")(_flattened(hardmax))
+onnx_op("Softmax")(flattened(softmax))
+onnx_op("LogSoftmax")(flattened(log_softmax))
+onnx_op("Hardmax")(flattened(hardmax))
 
 
 @onnx_op("LpNormalization")
