@@ -32,6 +32,10 @@ def _f32(value: float) -> Const:
     return Const(value, F32)
 
 
+def _f64(value: float) -> Const:
+    return Const(value, F64)
+
+
 def select(c: Expr, a: Expr | float, b: Expr | float) -> Expr:
     like = a if isinstance(a, Expr) else b
     assert isinstance(like, Expr)
@@ -287,17 +291,35 @@ def pow(x: Expr, y: Expr) -> Expr:
 # Trigonometry
 
 
-def _quadrant(x: Expr) -> tuple[Expr, Expr]:
-    """(r, q) with x = r + q pi/2 and |r| <= pi/4, q known modulo 4.
+_1_2PI, _BITS = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E410, 192  # 1 / (2 pi) * 2**192, rounded down
+_STEP = 26  # bits that are skipped at a time
 
-    Reduced in f64 by three parts of pi/2, whose first two have 33 bits: r is exact to f32 for |x| < 1e6, degrades
-    with |x| / 2**53 beyond, and stays within its range always.
+
+def _turns(skipped: int) -> tuple[float, float, float]:
+    """1 / (2 pi) without its first bits, in parts whose sum it is: of 29, 29 and 53 bits. The product of an f32 and one
+    of the first two is exact in f64."""
+    ends = [skipped, skipped + 29, skipped + 58, skipped + 111]
+    whole = [(_1_2PI >> (_BITS - end)) for end in ends]
+    return tuple((b - (a << (q - p))) * 2.0**-q for a, b, p, q in zip(whole, whole[1:], ends, ends[1:]))  # type: ignore[return-value]
+
+
+def _quadrant(x: Expr) -> tuple[Expr, Expr]:
+    """(r, q) with x = r + q pi/2 and |r| <= pi/4, q known modulo 4; r is exact to f32 for all x.
+
+    Payne and Hanek's reduction ("Radian reduction for trigonometric functions", 1983): x is multiplied by those bits of
+    1 / (2 pi) that count. Of what comes before them the product is an integer; of what comes behind it is below 2**-61,
+    where r is never below 2**-30.
     """
-    wide = _cast(x, F64)
-    whole, n = _nearest(wide * 0.6366197723675814)
-    r = wide - whole * float.fromhex("0x1.921fb54400000p+0")
-    r = r - whole * float.fromhex("0x1.0b4611a600000p-34") - whole * float.fromhex("0x1.3198a2e037073p-69")
-    return at_most(at_least(_cast(r, F32), -0.7854), 0.7854), _cast(_integer("bit_and", n, 3), I32)
+    wide, size = _cast(x, F64), _call("abs", x)
+    parts: list[Expr] = [_f64(part) for part in _turns(0)]
+    for skipped in (_STEP, 2 * _STEP, 3 * _STEP):
+        large = size >= _f32(2.0 ** (24 + skipped))
+        parts = [select(large, _f64(part), before) for part, before in zip(_turns(skipped), parts)]
+    high, low, rest = (wide * part for part in parts)
+    high = high - _call("round", high)
+    quarters, q = _nearest((low + (high + rest)) * 4.0)
+    r = ((low - quarters * 0.25) + high) + rest
+    return _cast(r * 6.283185307179586, F32), _cast(_integer("bit_and", q, 3), I32)
 
 
 def _sin_cos(r: Expr) -> tuple[Expr, Expr]:
@@ -319,19 +341,16 @@ def _wave(x: Expr, shift: int) -> Expr:
 
 
 def sin(x: Expr) -> Expr:
-    """The bound holds for |x| <= 1e6; beyond, the error grows, but the result stays in [-1, 1]. Keeps the sign of
-    zero.
-    """
+    """Keeps the sign of zero."""
     return select(_equal(x, 0.0), x, _wave(x, 0))
 
 
 def cos(x: Expr) -> Expr:
-    """The bound holds for |x| <= 1e6; beyond, the error grows, but the result stays in [-1, 1]."""
     return _wave(x, 1)
 
 
 def tan(x: Expr) -> Expr:
-    """The bound holds for |x| <= 1e6. Keeps the sign of zero."""
+    """Keeps the sign of zero."""
     r, q = _quadrant(x)
     s, c = _sin_cos(r)
     odd = _equal(_integer("bit_and", q, 1), 1)

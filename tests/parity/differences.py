@@ -120,7 +120,7 @@ DIFFERENT = [
         "nodes are fused, and the memory of a run is one block",
     ),
     Difference(
-        "random operators without a seed", "a stream that `set_seed` starts", "another stream that `set_seed` starts",
+        "random operators", "streams that the attribute `seed` or `set_seed` start", "other streams, started likewise",
         "onnxruntime's generator is not specified",
     ),
     Difference(

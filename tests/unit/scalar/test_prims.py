@@ -20,6 +20,9 @@ EDGES = np.array(
      89.41, 89.4159, 103.97, 104.0],
     np.float32,
 )  # fmt: skip
+# as close to a multiple of pi / 2 as f32 comes: by continued fractions of 2**e * 2 / pi
+CLOSE = {10695401: 2, 10741887: 11, 11617958: 17, 9012376: 53, 10057457: 62, 16367173: 72, 14173733: 88}
+HARD = np.array([np.ldexp(m, e) for m, e in CLOSE.items()], np.float32)
 
 
 def run_c(value: Expr, inputs: list[np.ndarray], compiler: str = "gcc") -> np.ndarray:
@@ -83,7 +86,7 @@ def samples(name: str) -> np.ndarray:
     x = np.concatenate([*everywhere, *near])
     if name in ("sin", "cos", "tan"):
         quarters = (np.arange(-20000, 20000) * np.pi / 4).astype(np.float32)
-        return np.concatenate([x[~(np.abs(x) > 1e6) | np.isinf(x)], floats(0.1, 1e5, 40000), quarters])
+        return np.concatenate([x, floats(0.1, 1e5, 40000), quarters, floats(1e5, 3.4e38, 100000), HARD])
     if name in ("asin", "acos", "atanh", "log", "log1p", "acosh"):
         return np.concatenate([x, floats(0.3, 3.0, 60000)])
     return x
