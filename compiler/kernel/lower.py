@@ -116,7 +116,7 @@ class _Lowering:
         self.names = 0
         self.accumulator: Value | None = None
         self.required: list[Requirement] = []
-        self.checked: set[Symbol] = set()  # lets that find faults, for the stage to come
+        self.checked: set[Symbol] = set()  # lets that find faults, also in an axis of 1, which is read at 0
 
     def run(self) -> Launch:
         anchor = self.group.anchor
@@ -276,17 +276,28 @@ class _Lowering:
     def stage(self, **fields: Any) -> int:
         """Appends a stage, with the lets that its expression needs; returns its slot."""
         stage = Stage(**fields)
-        needed: set[Symbol] = set()
-        pending = set().union(*(symbols(s) for s in sizes_of(stage)), self.checked)  # also in an axis of 1, read at 0
-        self.checked.clear()
-        while pending:
-            s = pending.pop()
-            if s in self.lets and s not in needed:
-                needed.add(s)
-                pending |= set().union(*(symbols(x) for x in sizes_of(self.lets[s])), set())
+        ready = {s for s in self.checked if not self._used(self.lets[s]) & self._later(stage)}
+        self.checked -= ready
+        needed = self._used(stage) | ready.union(*(self._used(self.lets[s]) for s in ready))
         lets = tuple(Let(s, e) for s, e in self.lets.items() if s in needed)
         self.stages.append(replace(stage, lets=lets))
         return len(self.stages) - 1
+
+    def _used(self, item: Any) -> set[Symbol]:
+        """The symbols in an item and in the lets that it needs."""
+        used: set[Symbol] = set()
+        pending = set().union(*(symbols(s) for s in sizes_of(item)))
+        while pending:
+            s = pending.pop()
+            used.add(s)
+            if s in self.lets:
+                pending |= set().union(*(symbols(x) for x in sizes_of(self.lets[s]))) - used
+        return used
+
+    def _later(self, stage: Stage) -> set[Symbol]:
+        """The axes of the group's root that are not known in a stage: those of the last one."""
+        outer = self.group.outer
+        return set() if outer is None else set(self.group.domain) - outer - set(stage.axes) - set(stage.reduce_axes)
 
     def _reduce(self, value: Value, index: Index, mask: Expr | None) -> Expr:
         node, kind = value.node, value.node.attrs["kind"]

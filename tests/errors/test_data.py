@@ -156,6 +156,30 @@ def test_indices_into_an_axis_of_one(view: str) -> None:
                 ours.run(None, {"x": x, "i": np.array([i])})
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("reduction", ["ReduceMax", "ReduceSum", "ArgMax"])
+def test_indices_into_what_is_reduced(reduction: str, axis: int) -> None:
+    """The index is known in the loop that writes, and not in the one before it, which reduces."""
+    kept = {"keepdims": 1, "axis": 1} if reduction == "ArgMax" else {"axes": [1]}
+    gather = helper.make_node("Gather", ["r", "i"], ["y"], axis=axis)
+    nodes = [helper.make_node(reduction, ["x"], ["r"], **kept), gather]
+    kind = TensorProto.INT64 if reduction == "ArgMax" else TensorProto.FLOAT
+    for shape in (["d", 16], ["d", "d"], [1, 16], ["d", 1]):
+        inputs = [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, shape),
+            helper.make_tensor_value_info("i", TensorProto.INT64, [1, 3]),
+        ]
+        graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", kind, None)])
+        opsets = [helper.make_opsetid("", 12)]
+        content = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+        ours, x = session(content), np.arange(16, dtype=F).reshape(1, 16)[:, : 1 if shape[1] in (1, "d") else 16]
+        for i in (0, -1):
+            feeds = {"x": x, "i": np.full((1, 3), i)}
+            np.testing.assert_array_equal(ours.run(None, feeds)[0], theirs(content).run(None, feeds)[0])
+        with pytest.raises(Exception, match="out of data bounds"):
+            ours.run(None, {"x": x, "i": np.array([[0, 0, 1]])})
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.int8, np.uint64])
 @pytest.mark.parametrize(("op", "attrs"), [("Div", {}), ("Mod", {}), ("Mod", {"fmod": 1})])
 def test_divisors_of_zero(op: str, attrs: dict[str, int], dtype: type) -> None:
