@@ -437,7 +437,7 @@ _ROWS = [
     Prim("bit_and", 2, np.bitwise_and, {"iu": "&"}, "{0} & {1}", "iu", identity=lambda d: -1 if d.kind == "i" else _greatest(d)),
     Prim("bit_or", 2, np.bitwise_or, {"iu": "|"}, "{0} | {1}", "iu", identity=_zero),
     Prim("bit_xor", 2, np.bitwise_xor, {"iu": "^"}, "{0} ^ {1}", "iu", identity=_zero),
-    Prim("bit_not", 1, np.bitwise_not, {"iu": "~"}, "~{0}", "iu"),
+    Prim("bit_not", 1, np.bitwise_not, {"iu": "({T})~a"}, "~{0}", "iu"),
     Prim("shl", 2, np.left_shift, {"iu": "({U})b < {bits} ? ({T})(({U})a << b) : 0"}, "shift_left({0}, {1}, {bits})", "iu"),
     Prim(
         "shr", 2, np.right_shift,

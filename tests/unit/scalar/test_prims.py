@@ -202,6 +202,17 @@ def test_integers_in_c(dtype: DType) -> None:
     check_in_c([p for p in prims.TABLE.values() if dtype.kind in p.kinds], dtype, data)
 
 
+@pytest.mark.parametrize("dtype", [d for d in INTEGERS if d.bits < 32], ids=str)
+def test_results_are_of_their_type_where_nothing_is_stored(dtype: DType) -> None:
+    """C computes with int at least: what does not fit wraps around before it is used."""
+    data = integers(dtype)
+    rows = [p for p in prims.TABLE.values() if dtype.kind in p.kinds and p.result == "same" and p.arity <= 2 and p.c]
+    made = [prims.call(p.name, *variables(dtype, p.arity)) for p in rows]
+    for prim, got in zip(rows, run_all_in_c([prims.call("cast", e, dtype=I64) for e in made], data)):
+        want = prims.evaluate(prim.name, data[: prim.arity]).astype(np.int64)
+        np.testing.assert_array_equal(got, want, err_msg=f"{prim.name} {dtype}")
+
+
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
 def test_floats_in_c(dtype: DType) -> None:
     some = np.array([0, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 3, -3, 7.25, 1e20, -1e20, 8388607.5, np.inf, -np.inf, np.nan])
