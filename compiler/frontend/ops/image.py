@@ -15,6 +15,7 @@ from ...scalar.dtype import I64
 from ..registry import onnx_op
 from ..values import bound, concat, scalar, shape_arg
 from .conv import biased, channels_first, channels_last, lowest, taps_of, windows
+from .index import combining
 
 Tap = tuple[Value, Value | None, Value]  # index, whether it is inside, weight
 
@@ -127,7 +128,7 @@ def affine_grid(theta: Value, size: Value, *, align_corners: int = 0) -> Value:
     for axis, dim in reversed(list(enumerate(spatial))):  # x, y, z: the last axis first
         i = one.emit("iota", [], shape=tuple(spatial), axis=axis, dtype=theta.dtype)[0]
         length = one.const_size(dim)
-        at = i * (2.0 / (length - 1.0)) - 1.0 if align_corners else (i * 2.0 + 1.0) / length - 1.0
+        at = i * (2.0 / (length - 1.0).map("max", 1.0)) - 1.0 if align_corners else (i * 2.0 + 1.0) / length - 1.0
         places.append(at.unsqueeze(-1))
     points = concat([*places, one.broadcast(*spatial, 1)], -1).reshape(-1, rank + 1)
     grid = points.matmul(theta.permute(0, 2, 1)).reshape(batch, *spatial, rank)
@@ -303,5 +304,5 @@ def col2im(
     empty = scalar(0, x.dtype).broadcast(n, channels, *wide)
     updates = x.reshape(n, channels, *places)
     axes = tuple(range(2, 2 + rank))
-    y = empty.emit("scatter", [empty, updates, *index], axes=axes, combine="add")[0]
+    y = empty.emit("scatter", [empty, updates, *index], axes=axes, combine=combining("add", x.dtype))[0]
     return y.slice([0, 0, *pads[:rank]], [n, channels, *image])

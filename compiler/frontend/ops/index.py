@@ -94,7 +94,7 @@ def gather_nd(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
 _REDUCTIONS = ("none", "add", "mul", "max", "min")
 
 
-def _combine(reduction: str, dtype: DType) -> str | None:
+def combining(reduction: str, dtype: DType) -> str | None:
     """The primitive that joins what is there and an update; of bools, a sum is `or`, and a product `and`."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"there is no reduction '{reduction}'")
@@ -105,7 +105,7 @@ def _combine(reduction: str, dtype: DType) -> str | None:
 @onnx_op("ScatterElements", since=11)
 def scatter_elements(x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none") -> Value:
     at = _element_indices(x, indices, axis)
-    return x.emit("scatter", [x, updates, *at], axes=tuple(range(x.rank)), combine=_combine(reduction, x.dtype))[0]
+    return x.emit("scatter", [x, updates, *at], axes=tuple(range(x.rank)), combine=combining(reduction, x.dtype))[0]
 
 
 @onnx_op("Scatter", since=9)
@@ -116,7 +116,7 @@ def scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value
 @onnx_op("ScatterND", since=11)
 def scatter_nd(x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
     target, at = _tuples(x, indices)
-    attrs = {"axes": tuple(range(len(at))), "combine": _combine(reduction, x.dtype)}
+    attrs = {"axes": tuple(range(len(at))), "combine": combining(reduction, x.dtype)}
     written = x.emit("scatter", [target, updates, *at], **attrs)[0]
     return written.reshape(*x.shape)
 
