@@ -9,7 +9,10 @@ import random
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
+from onnx.numpy_helper import from_array
 
 import intaglio
 from parity.cases import CONSTANT, FIXED, SYMBOLIC, Case, difference, onnxruntimes, ours
@@ -53,6 +56,32 @@ def test_slices(kinds: tuple[str, str], seed: int) -> None:
         given = [x, ints(*starts), ints(*ends), ints(*axes), ints(*steps)]
         each = Case("Slice", given, opset=13, kinds=[kinds[0], *[kinds[1]] * 4])
         assert not difference(ours(each), [wanted]), f"{each}: {difference(ours(each), [wanted])}"
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("bounds", [(-16, 2**60), (-65, 2**60), (0, -5)])
+def test_slices_that_are_kept(bounds: tuple[int, int], step: int) -> None:
+    """A row whose length is a formula is read twice: for what is reduced of it, and with that."""
+    for axis in range(3):
+        for reduced in range(3):
+            given = {"s": bounds[0], "e": bounds[1], "a": axis, "t": step, "r": reduced}
+            nodes = [
+                helper.make_node("Slice", ["x", "s", "e", "a", "t"], ["v"]),
+                helper.make_node("Exp", ["v"], ["f"]),
+                helper.make_node("ReduceMax", ["f", "r"], ["m"]),
+                helper.make_node("Sub", ["f", "m"], ["y"]),
+                helper.make_node("Sub", ["v", "m"], ["z"]),
+            ]
+            graph = helper.make_graph(
+                nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["a", "b", "c"])],
+                [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "fyz"],
+                [from_array(np.array([v]), name) for name, v in given.items()],
+            )  # fmt: skip
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+            content, x = model.SerializeToString(), np.sin(numbers(5, 70, 9))
+            wanted = onnxruntime.InferenceSession(content).run(None, {"x": x})
+            for ours_, theirs in zip(intaglio.InferenceSession(content).run(None, {"x": x}), wanted):
+                np.testing.assert_allclose(ours_, theirs, rtol=1e-5, atol=1e-6, err_msg=str(given))
 
 
 @pytest.mark.parametrize("kinds", KINDS)

@@ -24,7 +24,7 @@ from typing import TypeAlias
 from ...kernel import choices
 from ...kernel.ir import Kernel, LoopNest, Stage, Store
 from ...scalar import prims
-from ...scalar.dim import Min, Size, Symbol, ceil_div, dim_min, prod, symbols, upper_bound
+from ...scalar.dim import Min, Size, Symbol, ceil_div, dim_min, known_le, prod, substitute, symbols, upper_bound
 from ...scalar.dtype import BOOL, F32, I32, I64, DType
 from ...scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
 from ...target import Target
@@ -114,9 +114,14 @@ def _greatest(extent: Size, outer: Sequence[Symbol]) -> Size:
         free = [x for x in extent.args if not symbols(x) & frozenset(outer)]
         if free:
             return dim_min(*free)
-    if bound is None:
-        raise ValueError(f"the extent {extent} of a kept row has no bound over the outer domain")
-    return bound
+    if bound is not None:
+        return bound
+    for s in (s for s in outer if s in symbols(extent)):  # at the first or at the last of its points
+        ends = (substitute(extent, {s: end}) for end in (0, _extent(s) - 1))
+        largest = next((size for size in ends if known_le(extent, size)), None)
+        if largest is not None:
+            return _greatest(largest, outer)
+    raise ValueError(f"the extent {extent} of a kept row has no bound over the outer domain")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
