@@ -109,7 +109,7 @@ def reduced(x: Value, kind: str, gone: Sequence[Size]) -> Value:
 def strided(x: Value, axis: int, start: Size, end: Size, step: Size) -> Value:
     """A slice of one axis whose step is not known: neither its size nor its sign."""
     dim = x.shape[axis]
-    x = demanded(x, dim_min(dim_max(step, -step), 1), 1, "a step of 0")
+    x = demanded(x, dim_min(dim_max(step, -step), 1), 1, "'step' value cannot be 0")
     step = dim_max(dim_min(step, dim + 1), -dim - 1)  # larger ones take one element, too
     down = negative(step)
     first = (1 - down) * bound(start, 0, dim, dim) + down * bound(start, dim_min(0, dim - 1), dim - 1, dim)
