@@ -107,8 +107,7 @@ def attention(
     causal: Size | None = past if is_causal else None
     if nonpad_kv_seqlen is not None:
         lengths = nonpad_kv_seqlen.ensure_shape(batch, text="a number of keys for each batch")
-        within = (lengths >= 0).map("and", lengths <= lengths.const_size(keys))
-        lengths = lengths.require(within, "nonpad_kv_seqlen is out of range").reshape(-1, 1, 1, 1)
+        lengths = positive(lengths, keys + 1, "nonpad_kv_seqlen is out of range").reshape(-1, 1, 1, 1)
         bias = _plus(bias, additive(positions(keys) < lengths))
         offset = lengths - lengths.const_size(queries)
         causal = None

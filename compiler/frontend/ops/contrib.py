@@ -177,18 +177,18 @@ def embed_layer_normalization(
     def like_ids(v: Value, what: str) -> Value:
         return v.ensure_shape(*ids.shape, text=f"{what} are as many as the input ids")
 
+    def as_wide(table: Value) -> Value:
+        return table.ensure_shape(table.shape[0], words.shape[1], text="embeddings are of one width")
+
     def embedded(table: Value, at: Value) -> Value:
-        width = words.shape[1]
-        table = table.ensure_shape(table.shape[0], width, text="embeddings are of one width")
-        return table.take(positive(at, table.shape[0]), 0)
+        return as_wide(table).take(positive(at, table.shape[0]), 0)
 
     total = embedded(words, ids)
     if position_ids is not None:
         rows = position_ids.ensure_shape(position_ids.shape[0], ids.shape[1], text="positions are as many as the ids")
         total = (total + embedded(places, rows)).ensure_shape(*total.shape, text="positions are of the ids' batches")
     else:
-        places = places.ensure_shape(places.shape[0], words.shape[1], text="embeddings are of one width")
-        total = total + places.narrow(0, 0, ids.shape[1])
+        total = total + as_wide(places).narrow(0, 0, ids.shape[1])
     if segments is not None and kinds is not None:
         total = total + embedded(kinds, like_ids(segments, "segments"))
     y = standardized(total, [2], epsilon)[0] * along(gamma, total, "gamma") + along(beta, total, "beta")
@@ -425,8 +425,7 @@ def _lengths_of(seqlens_k: Value, batch: Size, new: Size, old: Size, keys: Size,
     lengths = seqlens_k.cast(I64).reshape(batch)
     first = lengths + 1 - lengths.const_size(new)
     prompt = lengths.const_size(total).map("eq", lengths.const_size(new))
-    inside = (lengths >= 0).map("and", lengths < lengths.const_size(keys))
-    lengths = lengths.require(inside, "seqlens_k is out of range")
+    lengths = positive(lengths, keys, "seqlens_k is out of range")
     lengths = lengths.require(first <= lengths.const_size(old), "seqlens_k exceeds the past buffer sequence length")
     return lengths.require((first >= 0).map("or", prompt), "seqlens_k is too small for sequence_length").unsqueeze(1)
 

@@ -20,6 +20,7 @@ from ...scalar.dtype import I64, DType
 from ...scalar.prims import TABLE
 from ..registry import in_compute_type, onnx_op
 from ..values import demanded, fold, scalar, shape_arg
+from .index import positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +361,7 @@ def max_unpool(
     ]
     shape = (*x.shape[:2], *natural)
     flat = scalar(0, x.dtype).broadcast(prod(shape))
-    at = indices.reshape(-1)
-    at = at.require((at >= 0).map("and", at < at.const_size(prod(shape))), "Index value out of bounds")
+    at = positive(indices.reshape(-1), prod(shape), "Index value out of bounds")
     out = flat.emit("scatter", [flat, x.reshape(-1), at], axes=(0,), combine=None)[0].reshape(*shape)
     if output_shape is None:
         return out

@@ -15,7 +15,7 @@ from ...scalar.dtype import I64
 from ..registry import onnx_op
 from ..values import bound, concat, scalar, shape_arg
 from .conv import biased, channels_first, channels_last, lowest, taps_of, windows
-from .index import combining
+from .index import combining, positive
 
 Tap = tuple[Value, Value | None, Value]  # index, whether it is inside, weight
 
@@ -177,9 +177,8 @@ def roi_align(
             (above.map("min", index.const_size(size - 1)), valid, t.broadcast(*shape)),
         ])  # fmt: skip
     pixels = channels_last(x)
-    inside = (batch >= 0).map("and", batch < batch.const_size(x.shape[0]))
-    batch = batch.require(inside, "batch_indices value is out of range")
-    image = batch.cast(I64).reshape(-1, 1, 1, 1, 1).broadcast(*shape)
+    batch = positive(batch, x.shape[0], "batch_indices value is out of range")
+    image = batch.reshape(-1, 1, 1, 1, 1).broadcast(*shape)
     corners = []
     for a, b in itertools.product(*axes):
         pixel = pixels.gather([image, a[0], b[0]], [0, 1, 2])

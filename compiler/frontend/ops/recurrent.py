@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dim import Size
-from ...scalar.dtype import I64, DType
+from ...scalar.dtype import DType
 from ...scalar.expr import Const, Expr, Var
 from ...scalar.prims import call
 from ..registry import onnx_op
+from .index import positive
 from .matmul import product
 
 Activation = Callable[[Expr, float, float], Expr]
@@ -104,12 +105,9 @@ def _layer(
             else:
                 given[name] = sized(value, f"initial_{name[0]}", directions, batch, hidden)
     if lengths is not None:
-        counts = lengths.cast(I64).ensure_shape(batch, text="a length of each sequence")
-        counts = counts.require(
-            (counts >= 0).map("and", counts <= counts.const_size(time)), "Invalid value/s in sequence_lens. All values"
-            " must be >= 0 and <= seq_length",
-        )  # fmt: skip
-        given["lengths"] = counts
+        counts = lengths.ensure_shape(batch, text="a length of each sequence")
+        wanted = "Invalid value/s in sequence_lens. All values must be >= 0 and <= seq_length"
+        given["lengths"] = positive(counts, time + 1, wanted)
     outputs = x.emit(
         "recurrent", [xw, r.reshape(directions, gates, hidden, hidden).permute(0, 3, 1, 2), *given.values()],
         kind=kind, direction=direction, has=tuple(given), input_forget=bool(input_forget), clip=clip,
