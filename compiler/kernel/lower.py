@@ -276,9 +276,10 @@ class _Lowering:
     def stage(self, **fields: Any) -> int:
         """Appends a stage, with the lets that its expression needs; returns its slot."""
         stage = Stage(**fields)
-        ready = {s for s in self.checked if not self._used(self.lets[s]) & self._later(stage)}
+        later = self._later(stage)
+        ready = {s for s in self.checked if not self._used(self.lets[s]) & later}
         self.checked -= ready
-        needed = self._used(stage) | ready.union(*(self._used(self.lets[s]) for s in ready))
+        needed = ready | self._used((stage, *(self.lets[s] for s in ready)))
         lets = tuple(Let(s, e) for s, e in self.lets.items() if s in needed)
         self.stages.append(replace(stage, lets=lets))
         return len(self.stages) - 1
