@@ -67,8 +67,6 @@ ALLOWED: dict[str, tuple[Callable[[Sequence[Array]], bool], str]] = {
     "NegativeLogLikelihoodLoss": (lambda ys: bool(np.isnan(ys[0])), "the mean of no losses is undefined"),
     "SoftmaxCrossEntropyLoss": (lambda ys: bool(np.isnan(ys[0])), "the mean of no losses is undefined"),
 }  # fmt: skip
-SILENT = "both refuse"  # in the texts of runs that should have been refused, and reach nothing that is not theirs
-DIFFERENT = "a judge differs"
 
 
 @dataclass(frozen=True)
@@ -223,7 +221,7 @@ def compared(ours: list[Array], theirs: list[Array] | str, model: bytes, operato
     if not other or unknown or (operator in ALLOWED and ALLOWED[operator][0](ours)):
         return ""
     silent = isinstance(theirs, str) and isinstance(reference, str)
-    kind = SILENT if silent else DIFFERENT
+    kind = "both refuse" if silent else "a judge differs"
     return f"{kind}: {[np.shape(y) for y in ours]}; onnxruntime: {told[:110]}; reference: {other[:110]}"
 
 
