@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..scalar.dim import Dim, Size, Symbol, known_eq, known_le, known_lt, symbols
+from ..scalar.dim import Dim, Size, Symbol, known_eq, known_le, known_lt, lower_bound, symbols
 
 if TYPE_CHECKING:
     from .ir import Graph, Node
@@ -52,7 +52,7 @@ class Condition:
 
 @lru_cache(1 << 14)
 def _holds(left: Size, right: Size, or_one: bool, at_most: bool, of: Size) -> bool | None:
-    if any(isinstance(size, Dim) and len(size.key) > LONG for size in (left, right, of)):
+    if any(isinstance(size, Dim) and size.length > LONG for size in (left, right, of)):
         return True if left == right else None
     if known_le(of, 0):
         return True
@@ -99,8 +99,8 @@ def broadcasts(dims: Sequence[Size], target: Sequence[Size]) -> Iterator[Conditi
 
 def brief(*sizes: Size) -> str:
     """A size, or a shape, for a message; formulas that fill more than a line are left out."""
-    short = (s if isinstance(s, int) or len(s.key) <= LONG else "..." for s in sizes)
-    texts = [str(s) if len(str(s)) <= 60 else "..." for s in short]
+    short = (s if isinstance(s, int) or s.length <= LONG else "..." for s in sizes)
+    texts = [text if len(text) <= 60 else "..." for text in map(str, short)]
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
 
@@ -120,5 +120,10 @@ def demands(node: Node) -> Iterator[Condition]:
     yield from node.op.demands(node)
     for v in node.outputs:
         for d in v.shape:
-            if isinstance(d, Dim):
+            if isinstance(d, Dim) and _may_be_negative(d):
                 yield from at_most(0, d, f"a dimension {brief(d)} is negative")
+
+
+def _may_be_negative(d: Dim) -> bool:
+    low = lower_bound(d)
+    return low is None or low < 0

@@ -8,7 +8,7 @@ widths of packed weights, which template takes what) is asked of `templates`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -89,8 +89,8 @@ def lower(graph: Graph, templates: Templates, demanded: Sequence[Condition] = ()
         return _Lowering(group, bufs, static, templates).run()
 
     program.steps = Walk(graph, bufs, of_group).run(program.conditions)
-    given = set(program.symbols())
-    program.conditions += [c for c in demanded if c not in program.conditions and c.symbols <= given]
+    given, known = set(program.symbols()), set(program.conditions)
+    program.conditions += [c for c in demanded if c not in known and c.symbols <= given]
     return program
 
 
@@ -98,8 +98,15 @@ class Unlowered(Exception):
     """An operation that no kernel computes."""
 
 
+Question = tuple[Value, Index, "Expr | None"]  # a value at an index; where the mask is false no memory is read
+Answer = Generator[Question, Expr, Expr]
+
+
 class _Lowering:
-    """One group's lowering. `stages` grows while expressions are asked for."""
+    """One group's lowering. `stages` grows while expressions are asked for.
+
+    The rules of operations ask for their inputs by `yield`, since groups are deeper than Python's stack: `at` answers.
+    """
 
     def __init__(self, group: Group, bufs: Buffers, static: set[Node], templates: Templates) -> None:
         self.group = group
@@ -152,12 +159,24 @@ class _Lowering:
 
     def at(self, value: Value, index: Sequence[Size], mask: Expr | None = None) -> Expr:
         """`value` at `index`, in its computing dtype; where `mask` is false no memory is read."""
-        key = (value, tuple(index), mask)
-        if key not in self.memo:
-            self.memo[key] = self._at(value, tuple(index), mask)
-        return self.memo[key]
+        question: Question = (value, tuple(index), mask)
+        waiting: list[tuple[Question, Answer]] = []  # each for the answer to the one above
+        while True:
+            if question not in self.memo:
+                rule = self._at(*question)
+                waiting.append((question, rule))
+                answer = None
+            else:
+                if not waiting:
+                    return self.memo[question]
+                rule, answer = waiting[-1][1], self.memo[question]
+            try:
+                question = rule.send(answer)  # type: ignore[arg-type]
+            except StopIteration as answered:
+                question = waiting.pop()[0]
+                self.memo[question] = answered.value
 
-    def _at(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+    def _at(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         node, name, compute = value.node, value.op, value.dtype.compute
         if value is self.accumulator:
             return _rounded(Acc(compute), value.dtype)
@@ -169,25 +188,28 @@ class _Lowering:
         if not view and node not in self.inside:
             load = self.load(value, index, mask)
             return load if value.dtype == compute else Call("cast", (load,), compute)
-        return getattr(self, f"_{name}")(value, index, mask)  # type: ignore[no-any-return]
+        if name == "size":
+            return IndexExpr(node.attrs["value"])
+        if name == "iota":
+            e = IndexExpr(index[node.attrs["axis"]])
+            return e if value.dtype == I64 else _rounded(Call("cast", (e,), compute), value.dtype)
+        answer: Expr = yield from getattr(self, f"_{name}")(value, index, mask)
+        return answer
 
     def load(self, value: Value, index: Index, mask: Expr | None) -> Load:
         other = None if mask is None else Const(False if value.dtype == BOOL else 0, value.dtype)
         return Load(self.buffer(value), linear(index, value.shape), value.dtype, mask, other)
 
-    def _size(self, value: Value, index: Index, mask: Expr | None) -> Expr:
-        return IndexExpr(value.node.attrs["value"])
-
-    def _iota(self, value: Value, index: Index, mask: Expr | None) -> Expr:
-        e = IndexExpr(index[value.node.attrs["axis"]])
-        return e if value.dtype == I64 else _rounded(Call("cast", (e,), value.dtype.compute), value.dtype)
-
-    def _map(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+    def _map(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         if value in self.group.keep and self.group.outer is not None:
-            return self.kept(value, index)
-        node = value.node
-        args = tuple(self.at(v, input_index(node, i, index)[0], mask) for i, v in enumerate(node.inputs))
-        return self.call(node, args, mask)
+            return (yield from self.kept(value, index))
+        return (yield from self.mapped(value.node, index, mask))
+
+    def mapped(self, node: Node, index: Index, mask: Expr | None = None) -> Answer:
+        args = []
+        for i, v in enumerate(node.inputs):
+            args.append((yield v, input_index(node, i, index)[0], mask))
+        return self.call(node, tuple(args), mask)
 
     def require(self, node: Node, ok: Expr, value: Expr, mask: Expr | None) -> Expr:
         """A value that must be ok, where it is read at all."""
@@ -217,11 +239,11 @@ class _Lowering:
             narrowed = arg if arg.dtype == dtype else Call(prim, (arg,), dtype)
         return narrowed if dtype == dtype.compute else Call("cast", (narrowed,), dtype.compute)
 
-    def _view(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+    def _view(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         inner, condition = input_index(value.node, 0, index)
         if condition is None:
-            return self.at(value.node.inputs[0], inner, mask)
-        e = self.at(value.node.inputs[0], inner, conjunction([mask, condition]))
+            return (yield value.node.inputs[0], inner, mask)
+        e = yield value.node.inputs[0], inner, conjunction([mask, condition])
         fill = Const(value.dtype.to_numpy().type(value.node.attrs["value"]).item(), e.dtype)
         if isinstance(e, Load) and mask is None:
             return Load(e.buffer, e.index, e.dtype, e.mask, fill)
@@ -229,13 +251,15 @@ class _Lowering:
 
     _reshape = _permute = _broadcast = _ensure_shape = _slice = _pad = _window = _view
 
-    def _gather(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+    def _gather(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         node = value.node
         axes = node.attrs["axes"]
         data, *where = node.inputs
         positions, rest = gather_index(where, axes, index)
-        chosen = [self.bind(self.at(w, p, mask), data.shape[a]) for w, p, a in zip(where, positions, axes)]
-        return self.at(data, merge_axes(rest, axes, chosen), mask)
+        chosen = []
+        for w, p, a in zip(where, positions, axes):
+            chosen.append(self.bind((yield w, p, mask), data.shape[a]))
+        return (yield data, merge_axes(rest, axes, chosen), mask)
 
     def bind(self, e: Expr, extent: Size) -> Size:
         """A symbol for a data-dependent index, clamped to [0, extent) so that no access can leave the buffer."""
@@ -253,7 +277,7 @@ class _Lowering:
             self.checked.add(symbol)
         return symbol
 
-    def _concat(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+    def _concat(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         axis = value.node.attrs["axis"]
         ends: list[Size] = []
         at: Size = 0
@@ -266,7 +290,7 @@ class _Lowering:
             below = Call("lt", (IndexExpr(index[axis]), IndexExpr(ends[i])), BOOL) if i < len(ends) - 1 else None
             above = Call("le", (IndexExpr(start), IndexExpr(index[axis])), BOOL) if i else None
             inner = (*index[:axis], index[axis] - start, *index[axis + 1 :])
-            e = self.at(value.node.inputs[i], inner, conjunction([mask, above, below]))
+            e = yield value.node.inputs[i], inner, conjunction([mask, above, below])
             out = e if out is None else Call("select", (below, e, out), e.dtype)
         assert out is not None
         return out
@@ -300,33 +324,33 @@ class _Lowering:
         outer = self.group.outer
         return set() if outer is None else set(self.group.domain) - outer - set(stage.axes) - set(stage.reduce_axes)
 
-    def _reduce(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+    def _reduce(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         node, kind = value.node, value.node.attrs["kind"]
-        total = self._reduced(node, index, kind, node.attrs["axes"])
+        total = yield from self._reduced(node, index, kind, node.attrs["axes"])
         return total if TABLE[kind].exact else _rounded(total, value.dtype)
 
-    def _reduced(self, node: Node, index: Index, kind: str, axes: Sequence[int]) -> Expr:
+    def _reduced(self, node: Node, index: Index, kind: str, axes: Sequence[int]) -> Answer:
         value = node.outputs[0]
         key = (node, tuple(index))
         dtype = value.dtype.compute
         if key not in self.slots:
             source = node.inputs[0]
             over = tuple(self.symbol("r", source.shape[a]) for a in axes)
-            e = self.at(source, merge_axes(index, axes, over))
+            e = yield source, merge_axes(index, axes, over), None
             self.slots[key] = self.stage(value=e, store=None, reduce_axes=over, reduce=kind)
         return Local(self.slots[key], 0, dtype)
 
-    def _argreduce(self, value: Value, index: Index, mask: Expr | None) -> Expr:
+    def _argreduce(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         """The extreme value first, then the first (or last) position that has it. A NaN counts as the extreme."""
         node = value.node
         axis, kind, last = node.attrs["axis"], node.attrs["kind"], node.attrs["last"]
         source = node.inputs[0]
-        best = self._reduced(node, index, kind, (axis,))
+        best = yield from self._reduced(node, index, kind, (axis,))
         best = Local(best.slot, 0, source.dtype.compute)  # type: ignore[attr-defined]
         key = (node, tuple(index), "position")
         if key not in self.slots:
             over = self.symbol("r", source.shape[axis])
-            e = self.at(source, merge_axes(index, (axis,), (over,)))
+            e = yield source, merge_axes(index, (axis,), (over,)), None
             hit: Expr = Call("eq", (e, best), BOOL)
             if e.dtype.is_float:
                 hit = Call("or", (hit, Call("isnan", (e,), BOOL)), BOOL)
@@ -335,7 +359,7 @@ class _Lowering:
             self.slots[key] = self.stage(value=found, store=None, reduce_axes=(over,), reduce="max" if last else "min")
         return Local(self.slots[key], 0, I64)
 
-    def kept(self, value: Value, index: Index) -> Expr:
+    def kept(self, value: Value, index: Index) -> Answer:
         """A value of the row that several stages read: computed once into a row-local buffer."""
         outer = self.group.outer
         assert outer is not None
@@ -345,9 +369,8 @@ class _Lowering:
         if key not in self.slots:
             axes = tuple(self.symbol("k", value.shape[a]) for a in inner)
             at = merge_axes(rows, inner, axes)
-            node = value.node
-            args = tuple(self.at(v, input_index(node, i, at)[0]) for i, v in enumerate(node.inputs))
-            self.slots[key] = self.stage(value=self.call(node, args), store=None, axes=axes)
+            e = yield from self.mapped(value.node, at)
+            self.slots[key] = self.stage(value=e, store=None, axes=axes)
         position = linear([index[a] for a in inner], [value.shape[a] for a in inner])
         return Local(self.slots[key], position, value.dtype.compute)
 

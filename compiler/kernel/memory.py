@@ -10,7 +10,7 @@ bound; where that happens in a loop, it is made anew, since nothing in it outliv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..scalar.dim import Size, Symbol, ceil_div, known_le, symbols
@@ -58,11 +58,12 @@ def plan(
     times.walk(steps)
     lifetimes = times.lifetimes
     slots = _Slots()
+    regions = numbered(bound)
     for time, used in enumerate(times.used):
         for b in used:
             if lifetimes[b][0] == time and b not in slots.of:
                 need = aligned(buffers[b].size * buffers[b].dtype.itemsize)
-                slots.take(b, need, region_of(buffers[b].size, bound))
+                slots.take(b, need, region_of(buffers[b].size, regions))
         for b in used:
             if lifetimes[b][1] == time:
                 slots.free.append(slots.of[b])
@@ -74,10 +75,14 @@ def plan(
     return Arena(slots.of, tuple(slots.regions), tuple(offsets), tuple(sizes), lifetimes)
 
 
-def region_of(size: Size, bound: Sequence[Symbol]) -> int:
+def numbered(bound: Sequence[Symbol]) -> dict[Symbol, int]:
+    """The symbols that get values during the run, with the number of the region that each makes known."""
+    return {s: r for r, s in enumerate(bound, 1)}
+
+
+def region_of(size: Size, regions: Mapping[Symbol, int]) -> int:
     """The region in which something of this size can lie: that of the last of its symbols to get a value."""
-    found = symbols(size)
-    return max((r for r, s in enumerate(bound, 1) if s in found), default=0)
+    return max((regions[s] for s in symbols(size) if s in regions), default=0)
 
 
 def aligned(size: Size) -> Size:

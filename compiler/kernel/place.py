@@ -63,7 +63,7 @@ class _Placer:
         if side == HOST or described.kind == "weight":
             return buffer
         if buffer not in self.twins:
-            number = sum(b.kind == "arena" for b in self.program.buffers)
+            number = len(self.program.buffers)
             self.program.buffers.append(replace(described, kind="arena", number=number, device=True, twin=buffer))
             self.twins[buffer] = len(self.program.buffers) - 1
         return self.twins[buffer]

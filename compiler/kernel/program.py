@@ -40,7 +40,8 @@ class Weight:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A region of memory: kind is input, output, weight or arena; number counts within its kind.
+    """A region of memory: kind is input, output, weight or arena; number counts within its kind, in the
+    arena among all.
 
     device: whether it lies in the memory of the accelerator; twin: the buffer of which it is a copy there. Weights lie
     in both. name: of the ONNX value, or the nodes that make it, for people.
@@ -78,13 +79,15 @@ class Program:
     conditions: list[Condition] = field(default_factory=list)
     checks: list[Condition | Requirement] = field(default_factory=list)
     indices: set[Symbol] = field(default_factory=set)
+    numbers: dict[Condition | Requirement, int] = field(default_factory=dict)  # of checks
     on_host: dict[int, str] = field(default_factory=dict)
 
     def check(self, wanted: Condition | Requirement) -> int:
         """The number of a check, made on first use."""
-        if wanted not in self.checks:
+        number = self.numbers.setdefault(wanted, len(self.checks))
+        if number == len(self.checks):
             self.checks.append(wanted)
-        return self.checks.index(wanted)
+        return number
 
     @property
     def launches(self) -> list[Launch]:
@@ -100,8 +103,10 @@ class Program:
         dims = [d for v in self.graph.inputs for d in v.shape]
         elements = [d for v in self.graph.inputs if v.content is not None for d in v.content.reshape(-1)]
         named = dict.fromkeys(d for d in (*dims, *elements) if isinstance(d, Symbol))
-        used = (s for launch in self.launches for size in launch.sizes for s in sorted(symbols(size), key=str))
-        random = (s for s in used if s.extent is None and s not in self.bound())
+        sizes = dict.fromkeys(size for launch in self.launches for size in launch.sizes)
+        used = (s for size in sizes for s in sorted(symbols(size), key=str))
+        bound = set(self.bound())
+        random = (s for s in used if s.extent is None and s not in bound)
         return list(named | dict.fromkeys(random))
 
     def weight_offsets(self) -> list[int]:
@@ -141,9 +146,9 @@ class Buffers:
 
     def fresh(self, dtype: DType, size: Size, name: str = "") -> int:
         """A buffer of its own."""
-        number = sum(b.kind == "arena" for b in self.program.buffers)
+        number = len(self.program.buffers)
         self.program.buffers.append(Buffer("arena", number, dtype, size, name=name))
-        return len(self.program.buffers) - 1
+        return number
 
     def read(self, value: Value, static: set[Node]) -> int:
         """The buffer with the elements of a value made elsewhere; `static`: constants and what depends on them."""

@@ -8,6 +8,7 @@ around them.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -38,10 +39,10 @@ class Walk:
     def run(self, known_before: list[Condition] | None = None) -> list[Step]:
         """The steps. known_before: gets the conditions on what is known before the first step, instead of a check."""
         last: dict[Symbol | None, list[Condition]] = {}
-        order = list(self.bindings)
+        order = {s: i for i, s in enumerate(self.bindings)}
         for condition in conditions(self.graph):
-            late = [s for s in order if s in condition.symbols]
-            last.setdefault(late[-1] if late else None, []).append(condition)
+            late = max((s for s in condition.symbols if s in order), key=order.__getitem__, default=None)
+            last.setdefault(late, []).append(condition)
         if known_before is None:
             self.check(last.get(None, []))
         else:
@@ -50,10 +51,10 @@ class Walk:
         made = {g.writes for g in groups} | {v for g in groups if g.anchor for v in g.anchor.outputs}
         self.bufs.made = made
         position = {node: i for i, node in enumerate(self.graph.nodes())}
-        pending = [(position[v.node], s) for s, v in self.bindings.items()]
+        pending = deque((position[v.node], s) for s, v in self.bindings.items())
         for group in groups:
             while pending and pending[0][0] < group.position:
-                self.bind(pending.pop(0)[1], last)
+                self.bind(pending.popleft()[1], last)
             self.group(group)
         for _, symbol in pending:
             self.bind(symbol, last)

@@ -30,6 +30,10 @@ EPILOGUE = frozenset({"matmul", "conv", "attention"})  # anchors whose template 
 LEAVES = frozenset({"input", "constant"})
 EXPENSIVE = 4  # flops of a primitive from which on recomputing is worse than keeping
 CONCAT_INLINE = 4  # pieces up to which a concat is read as a chain of selects
+# Bounds that keep what is printed linear in the size of the graph.
+NODES = 256  # of a kernel
+PLACES = 8  # at which a kernel may read what it computes itself
+VIEWED_PLACES = 64  # at which it may read a view
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Fuser:
             pass
         elif not readers:
             return  # only read as an operand through views that were looked through
-        elif node.op.name in VIEWS or node.op.name in ("size", "iota") or not node.inputs:
+        elif self._is_free(node, demands):
             for group in readers:
                 self.join(node, group, [i for g, i in demands if g is group])
             return
@@ -149,6 +153,12 @@ class Fuser:
             return
         group = self.start(value)
         self.join(node, group, [group.domain])
+
+    def _is_free(self, node: Node, demands: Sequence[tuple[Group, Index]]) -> bool:
+        """Whether a node costs no more than the arithmetic of an index, wherever it is read."""
+        return node.op.name in ("size", "iota") or not node.inputs or (
+            node.op.name in VIEWS and len(set(demands)) <= VIEWED_PLACES
+        )
 
     def start(self, root: Value) -> Group:
         domain = tuple(Symbol(f"o{i}", 0, d) for i, d in enumerate(root.shape))
@@ -238,6 +248,10 @@ class Fuser:
     def _worse(self, node: Node, group: Group, indices: Sequence[Index]) -> str | None:
         """Why computing `node` inside `group` would be slower than reading it from memory, or None."""
         name = node.op.name
+        if len(group.nodes) >= NODES:
+            return f"the kernel computes {NODES} nodes already"
+        if len(indices) > PLACES:
+            return f"it would be computed {len(indices)} times for each element"
         if name in ("reduce", "argreduce"):
             if not any(symbols(i) for i in indices[0]):
                 return "one row alone would make the kernel serial"

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from operator import index
 from typing import Final, TypeAlias, Union
 
@@ -35,6 +36,7 @@ _Poly: TypeAlias = dict[Monomial, int]
 _CACHE: Final = 1 << 16  # entries of each memo table
 _PROOF_FUEL: Final = 96  # goals looked at in one proof
 _REWRITE_FUEL: Final = 32  # rewrites of one sum by `_recombine`
+_LONG_KEY: Final = 1 << 10  # characters of a key from which on a digest stands for it
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -47,18 +49,23 @@ class Dim:
     Build them from `Symbol`s with operators and the functions of this module, never by calling `Dim` itself.
     """
 
-    __slots__ = ("_bounds", "_hash", "_symbols", "key", "terms")
+    __slots__ = ("_bounds", "_hash", "_symbols", "_text", "key", "length", "terms")
 
-    key: str  # the structure as text, bounds of symbols included: equality, hash and order
+    key: str  # the structure as text, bounds of symbols included, or a digest of that: equality, hash and order
+    length: int  # of the structure as text, which may be exponentially longer than what it consists of
     terms: tuple[tuple[int, Monomial], ...]
 
     def __init__(self, terms: tuple[tuple[int, Monomial], ...]):
         self.terms = terms
-        self._set_key("+".join(f"{c}*" + "*".join([a.key for a in m]) for c, m in terms))
+        text = "+".join(f"{c}*" + "*".join([a.key for a in m]) for c, m in terms)
+        self._set_key(text, (a for _, m in terms for a in m))
 
-    def _set_key(self, key: str) -> None:
-        self.key = key
+    def _set_key(self, key: str, parts: Iterable[Size]) -> None:
+        """key: in terms of the keys of its parts."""
+        self.length = len(key) + sum(x.length - len(x.key) for x in parts if isinstance(x, Dim))
+        self.key = key = key if len(key) <= _LONG_KEY else "#" + blake2b(key.encode(), digest_size=16).hexdigest()
         self._hash = hash(key)
+        self._text: _Text | None = None
         self._bounds: Bounds | None = None
         self._symbols: frozenset[Symbol] | None = None
 
@@ -126,9 +133,9 @@ class Atom(Dim):
 
     rank: int  # 0 for a free symbol, else higher than the ranks of its operands, or of its extent
 
-    def __init__(self, key: str, depends_on: Iterable[Size]):
+    def __init__(self, key: str, depends_on: Sequence[Size]):
         self.terms = ((1, (self,)),)
-        self._set_key(key)
+        self._set_key(key, depends_on)
         self.rank = 1 + max((_rank(x) for x in depends_on), default=-1)
 
 
@@ -431,6 +438,7 @@ def _build(poly: _Poly) -> Size:
     return Dim(tuple((c, m) for m, c in terms))
 
 
+@lru_cache(_CACHE)
 def _add(a: Size, b: Size, sign: int) -> Size:
     if isinstance(b, int) and b == 0:
         return a
@@ -440,6 +448,7 @@ def _add(a: Size, b: Size, sign: int) -> Size:
     return _build(poly)
 
 
+@lru_cache(_CACHE)
 def _mul(a: Size, b: Size) -> Size:
     if isinstance(b, int):
         if isinstance(a, int):
@@ -1061,6 +1070,12 @@ def _quote(name: str) -> str:
 def _text(x: Size) -> _Text:
     if isinstance(x, int):
         return str(x), _OPERAND if x >= 0 else _UNARY
+    if x._text is None:
+        x._text = _text_of(x)
+    return x._text
+
+
+def _text_of(x: Dim) -> _Text:
     if isinstance(x, Symbol):
         return _quote(x.name), _OPERAND
     if isinstance(x, (Min, Max)):

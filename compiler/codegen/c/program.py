@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ...graph.conditions import Condition
 from ...kernel import cost
 from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, LoopNest, Step
-from ...kernel.memory import Arena, region_of
+from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
 from ...scalar.dim import Size, Symbol, dim_max, prod, substitute
 from ...target import Target
@@ -52,7 +52,7 @@ def generate(
     """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
     printer = _Program(program, arenas, target, device or {})
     steps = printer.steps(program.steps, _Touched())
-    given, bound = len(program.symbols()), len(program.bound())
+    given, bound = len(program.symbols()), len(printer.regions)
     source = render(
         "c/program.c.j2",
         prelude=Prelude(printer.printer.functions),
@@ -63,7 +63,7 @@ def generate(
         scratch=printer.scratch[0],
         works=printer.works,
         work_of_one_thread=WORK_OF_ONE_THREAD if not device else "INT64_MAX",
-        output_dims=["-1" if region_of(d, program.bound()) else printer.text(d) for d in printer.output_dims()],
+        output_dims=["-1" if region_of(d, printer.regions) else printer.text(d) for d in printer.output_dims()],
         steps=steps,
         launches=len(printer.names),
         given=given,
@@ -98,7 +98,7 @@ class _Touched:
 class _Program:
     """Steps as the template takes them. Grows the list of kernels on the way.
 
-    blocks: what memory that is made during the run is for: the number of a region, or an output as (number,).
+    blocks: what memory that is made during the run is for: a region on the host or the device, or an output.
     """
 
     def __init__(
@@ -109,16 +109,17 @@ class _Program:
         self.target = target
         self.device = device
         self.weights = program.weight_offsets()
-        self.bound = program.bound()
-        self.number = {s: i for i, s in enumerate([*program.symbols(), *self.bound])}
+        self.regions = numbered(program.bound())
+        self.number = {s: i for i, s in enumerate([*program.symbols(), *self.regions])}
         self.printer = Printer(symbols={s: f"d[{i}]" for s, i in self.number.items()}, array="d")
         self.reals = Reals(self.printer.functions, self.printer.symbols, "d")
         self.kernels: dict[Kernel, Source] = {}
         self.names: list[str] = []
         self.works: list[str] = []
-        self.scratch: list[list[str]] = [[] for _ in range(len(self.bound) + 1)]
-        self.blocks: list[object] = []
+        self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
+        self.blocks: dict[object, int] = {}
         self.trips: list[Size | None] = []  # of the loops around
+        self.outputs = [max((region_of(d, self.regions) for d in v.shape), default=0) for v in program.graph.outputs]
         for launch in program.launches:
             if not launch.device:
                 self.note(launch)
@@ -151,9 +152,8 @@ class _Program:
         if launch.kernel not in self.kernels:
             self.kernels[launch.kernel] = kernels.source(launch.kernel, self.target)
         need = self.need(launch)
-        region = self.scratch[region_of(need, self.bound)]
-        if need != 0 and self.text(need) not in region:
-            region.append(self.text(need))
+        if need != 0:
+            self.scratch[region_of(need, self.regions)][self.text(need)] = None
 
     def need(self, launch: Launch) -> Size:
         need = kernels.scratch_bytes(launch.kernel, self.target)
@@ -163,7 +163,7 @@ class _Program:
         """Operations of a launch; what is known only during the run counts as much."""
         times = prod(trips for trips in self.trips if trips is not None)
         flops = cost.of_launch(launch).flops * times
-        known = None not in self.trips and not region_of(flops, self.bound)
+        known = None not in self.trips and not region_of(flops, self.regions)
         return self.text(flops) if known else str(WORK_OF_ONE_THREAD)
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class _Program:
         actual = dict(zip(kernel.sizes, launch.sizes))
         name = self.kernels[kernel].name
         need = self.need(launch)
-        region = region_of(need, self.bound)
+        region = region_of(need, self.regions)
         self.works.append(self.work(launch))
         self.names.append(name)
         return {
@@ -296,27 +296,27 @@ class _Program:
 
     def region(self, symbol: Symbol) -> dict[str, object]:
         """What is made when a symbol gets its value: its region of memory, and outputs whose shapes are now known."""
-        number = self.bound.index(symbol) + 1
+        number = self.regions[symbol]
         blocks: list[dict[str, object]] = []
         size = self.arenas[0].sizes[number]
         if self.arenas[1].sizes[number] != 0:
-            self.blocks.append(("device", number))
-            at = len(self.blocks) - 1
+            at = self.block("device", number)
             there = self.allocated(self.arenas[1].sizes[number])
             blocks.append({"block": at, "region": number, "bytes": there, "device": True})
         if size != 0 or self.scratch[number]:
-            self.blocks.append(number)
-            at = len(self.blocks) - 1
+            at = self.block("host", number)
             here = self.allocated(size)
             scratch = self.scratch[number]
             blocks.append({"block": at, "region": number, "bytes": here, "scratch": scratch, "device": False})
         for i, value in enumerate(self.program.graph.outputs):
-            if value.shape and max(region_of(d, self.bound) for d in value.shape) == number:
-                self.blocks.append((i,))
+            if self.outputs[i] == number:
+                at = self.block("output", i)
                 shape = [self.text(d) for d in value.shape]
-                at = len(self.blocks) - 1
                 blocks.append({"block": at, "region": 0, "output": i, "shape": shape, "device": False})
         return {"symbol": self.number[symbol], "lower": symbol.lower, "blocks": blocks}
+
+    def block(self, what: str, number: int) -> int:
+        return self.blocks.setdefault((what, number), len(self.blocks))
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -334,8 +334,9 @@ class _Program:
             return f"(void *)(call->{'device_' if device else ''}weights + {self.weights[buffer.number]})"
         if buffer.kind == "input":
             return f"call->inputs[{buffer.number}]"
-        if (buffer.number,) in self.blocks:
-            return f"t->blocks[{self.blocks.index((buffer.number,))}].at"
+        block = self.blocks.get((buffer.kind, buffer.number))
+        if block is not None:
+            return f"t->blocks[{block}].at"
         return f"call->outputs[{buffer.number}]"
 
     def place(self, number: int) -> object:

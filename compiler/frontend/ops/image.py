@@ -228,7 +228,8 @@ def _rounded(x: Value) -> Value:
 def max_roi_pool(x: Value, rois: Value, *, pooled_shape: list[int], spatial_scale: float = 1.0) -> Value:
     """rois [R, 5]: an image, and the corners x1, y1, x2, y2 of whole pixels -> [R, C, *pooled_shape]."""
     rois = rois.ensure_shape(rois.shape[0], 5, text="MaxRoiPool has an image and four numbers for each region")
-    y = x.take(rois.narrow(1, 0, 1).squeeze(1).cast(I64), 0)
+    image = positive(rois.narrow(1, 0, 1).squeeze(1), x.shape[0], "a region is of an image that is not there")
+    y = x.take(image, 0)
     for axis, bins in zip((3, 2), pooled_shape[::-1]):
         start, end = (_rounded(rois.narrow(1, i, 1) * spatial_scale) for i in (4 - axis, 6 - axis))
         size = (end - start + 1.0).map("max", 1.0) / float(bins)
