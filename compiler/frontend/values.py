@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Unsupported
-from ..graph.ir import RANDOM, Value, constant, reachable, subgraphs, track_content
+from ..graph.ir import RANDOM, Value, constant, reachable, track_content
 from ..scalar.dim import LEAST, Dim, Size, Symbol, prod, substitute, symbols
 from ..scalar.dtype import I64, DType
 
@@ -40,6 +40,7 @@ class Symbols:
     bindings: dict[Symbol, Value] = field(default_factory=dict)
     known: dict[Value, Symbol] = field(default_factory=dict)
     upper: dict[Symbol, Size] = field(default_factory=dict)  # what a symbol never exceeds, where that is known
+    folded: dict[Value, Array] = field(default_factory=dict)  # of what was asked for by `fold`
     inside: bool = False  # of a sub-graph, whose inputs are computed by the graph around it
 
 
@@ -144,7 +145,7 @@ def demand(v: Value) -> None:
     symbols `name[i]`, kept as the input's `content`, which the runtime binds to the data that it is fed."""
     if v.content is not None or not _is_small(v):
         return
-    nodes = list(islice(reachable([v]), DEMAND_LIMIT))
+    nodes = list(islice(reachable([v], within=lambda u: u.content is None and _is_small(u)), DEMAND_LIMIT))
     if len(nodes) == DEMAND_LIMIT:
         return
     for node in nodes:
@@ -203,13 +204,14 @@ def fold(v: Value) -> Array | None:
         return v.data
     if v.content is not None and all(isinstance(d, (int, bool, np.integer, np.bool_)) for d in v.content.reshape(-1)):
         return v.content.astype(v.dtype.to_numpy())
-    if v.dtype.kind in "sc":
+    if v.dtype.kind in "sc" or not v.node.fixed:
         return None
-    nodes = list(reachable([v]))
-    known: dict[Value, Array] = {}
+    known = _current.get().folded
+    if v in known:
+        return known[v]
+    nodes = list(reachable([v], within=lambda u: u not in known))
+    computed: dict[Value, Array] = {}
     for node in nodes:
-        if node.op.name == "input" or subgraphs(node):
-            return None
         if any(not isinstance(d, int) for o in node.outputs for d in o.shape):
             return None
         if any(prod(o.shape) > FOLD_LIMIT for o in node.outputs if isinstance(prod(o.shape), int)):  # type: ignore[operator]
@@ -218,10 +220,12 @@ def fold(v: Value) -> Array | None:
         if node.op.name == "size" and not isinstance(node.attrs["value"], int):
             return None
         try:
-            arrays = node.op.evaluate([known[i] for i in node.inputs], node.attrs)
+            inputs = [known[i] if i in known else computed[i] for i in node.inputs]
+            arrays = node.op.evaluate(inputs, node.attrs)
         except (TypeError, ValueError):  # an attribute is symbolic
             return None
-        known.update(zip(node.outputs, arrays))
+        computed.update(zip(node.outputs, arrays))
+    known[v] = computed[v]
     return known[v]
 
 

@@ -96,13 +96,17 @@ class Value(Tensor):
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """An operation applied to values. Immutable but for `origin`, which is stamped once."""
+    """An operation applied to values. Immutable but for `origin`, which is stamped once.
+
+    fixed: whether it depends on constants alone, and on no symbols but those in its own attributes."""
 
     op: Op
     inputs: tuple[Value, ...]
     attrs: Mapping[str, Any]
     origin: tuple[str, ...] = ()
     outputs: tuple[Value, ...] = field(default=(), init=False)
+    fixed: bool = field(default=False, init=False)
+    symbols: frozenset[Symbol] | None = field(default=None, init=False)  # that are `mentioned`, once that was asked
 
     def with_inputs(self, inputs: Sequence[Value]) -> Node:
         """The same operation on other values; shapes are inferred anew."""
@@ -164,6 +168,8 @@ def subgraphs(node: Node) -> list[Graph]:
 
 def mentioned(node: Node) -> frozenset[Symbol]:
     """The symbols in a node's attributes and shapes, and in those of its sub-graphs."""
+    if node.symbols is not None:
+        return node.symbols
     found: set[Symbol] = set()
     pending = [node]
     while pending:
@@ -174,7 +180,8 @@ def mentioned(node: Node) -> frozenset[Symbol]:
         for graph in subgraphs(current):
             pending.extend(graph.nodes())
             pending.extend(v.node for v in graph.inputs)
-    return frozenset(found)
+    node.symbols = frozenset(found)
+    return node.symbols
 
 
 def _note_symbols(attr: Any, found: set[Symbol]) -> None:
@@ -185,10 +192,15 @@ def _note_symbols(attr: Any, found: set[Symbol]) -> None:
             _note_symbols(a, found)
 
 
-def reachable(roots: Iterable[Value], bindings: Mapping[Symbol, Value] | None = None) -> Iterator[Node]:
+def reachable(
+    roots: Iterable[Value],
+    bindings: Mapping[Symbol, Value] | None = None,
+    within: Callable[[Value], bool] = lambda _: True,
+) -> Iterator[Node]:
     """Every node above `roots`, inputs first. Iterative: graphs are deeper than Python's stack.
 
-    bindings: the values of symbols, which come before the nodes that mention these."""
+    bindings: the values of symbols, which come before the nodes that mention these. within: other values than these
+    are left out, and with them what only they reach."""
     seen: set[int] = set()
     for root in roots:
         stack: list[tuple[Node, bool]] = [(root.node, False)]
@@ -203,7 +215,7 @@ def reachable(roots: Iterable[Value], bindings: Mapping[Symbol, Value] | None = 
                 if bindings:
                     known = (s for s in mentioned(node) if s in bindings)
                     before += [bindings[s] for s in sorted(known, key=lambda s: s.key)]
-                stack.extend((v.node, False) for v in reversed(before) if id(v.node) not in seen)
+                stack.extend((v.node, False) for v in reversed(before) if id(v.node) not in seen and within(v))
 
 
 def static_nodes(order: Sequence[Node]) -> set[Node]:
@@ -229,7 +241,7 @@ def _is_bounded(node: Node) -> bool:
 
 def is_static(value: Value) -> bool:
     """Whether a value depends on constants alone."""
-    return value.node in static_nodes(list(reachable([value])))
+    return value.node.fixed and value.node in static_nodes(list(reachable([value])))
 
 
 def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
@@ -237,6 +249,7 @@ def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
     whatever the values of symbols are."""
     rule = OPS[op]
     node = Node(rule, tuple(inputs), attrs)
+    node.fixed = op != "input" and all(v.node.fixed for v in inputs) and not subgraphs(node)
     node.outputs = tuple(
         Value(node, i, shape, dtype) for i, (shape, dtype) in enumerate(rule.infer(node.inputs, attrs))
     )
