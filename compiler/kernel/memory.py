@@ -17,6 +17,8 @@ from ..scalar.dim import Size, Symbol, ceil_div, known_le, symbols
 from .ir import Bind, Branch, Copy, Launch, Loop, Step
 from .program import ALIGNMENT, Buffer, Program
 
+CANDIDATES = 16  # the slots freed last, at which a buffer looks for one: a proof for each takes its time
+
 
 @dataclass(frozen=True)
 class Arena:
@@ -62,7 +64,7 @@ def plan(
     for time, used in enumerate(times.used):
         for b in used:
             if lifetimes[b][0] == time and b not in slots.of:
-                need = aligned(buffers[b].size * buffers[b].dtype.itemsize)
+                need = buffers[b].size * buffers[b].dtype.itemsize
                 slots.take(b, need, region_of(buffers[b].size, regions))
         for b in used:
             if lifetimes[b][1] == time:
@@ -71,7 +73,7 @@ def plan(
     sizes: list[Size] = [0] * (len(bound) + 1)
     for region, size in zip(slots.regions, slots.sizes):
         offsets.append(sizes[region])
-        sizes[region] = sizes[region] + size
+        sizes[region] = sizes[region] + aligned(size)
     return Arena(slots.of, tuple(slots.regions), tuple(offsets), tuple(sizes), lifetimes)
 
 
@@ -137,7 +139,7 @@ class _Times:
 class _Slots:
     of: dict[int, int] = field(default_factory=dict)
     regions: list[int] = field(default_factory=list)
-    sizes: list[Size] = field(default_factory=list)
+    sizes: list[Size] = field(default_factory=list)  # in bytes; what is aligned is harder to compare
     free: list[int] = field(default_factory=list)
 
     def take(self, buffer: int, need: Size, region: int) -> None:
@@ -146,7 +148,7 @@ class _Slots:
     def _take(self, need: Size, region: int) -> int:
         """A free slot that holds `need` (the tightest provable, the most recently freed), else a grown or new one."""
         sizes = self.sizes
-        free = [s for s in self.free if self.regions[s] == region]
+        free = [s for s in self.free if self.regions[s] == region][-CANDIDATES:]
         fitting = [s for s in free if known_le(need, sizes[s])]
         if fitting:
             best = fitting[-1]

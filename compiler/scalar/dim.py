@@ -25,6 +25,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from operator import index
 from typing import Final, TypeAlias, Union
+from zlib import crc32
 
 LEAST = -(1 << 62)  # what an element of a tensor may be: anything
 
@@ -49,7 +50,7 @@ class Dim:
     Build them from `Symbol`s with operators and the functions of this module, never by calling `Dim` itself.
     """
 
-    __slots__ = ("_bounds", "_hash", "_symbols", "_text", "key", "length", "terms")
+    __slots__ = ("_bounds", "_hash", "_samples", "_symbols", "_text", "key", "length", "terms")
 
     key: str  # the structure as text, bounds of symbols included, or a digest of that: equality, hash and order
     length: int  # of the structure as text, which may be exponentially longer than what it consists of
@@ -66,6 +67,7 @@ class Dim:
         self.key = key = key if len(key) <= _LONG_KEY else "#" + blake2b(key.encode(), digest_size=16).hexdigest()
         self._hash = hash(key)
         self._text: _Text | None = None
+        self._samples: tuple[int | None, ...] | None = None
         self._bounds: Bounds | None = None
         self._symbols: frozenset[Symbol] | None = None
 
@@ -426,6 +428,8 @@ def _build(poly: _Poly) -> Size:
     """The canonical form of a sum; takes `poly` over."""
     if len(poly) > 1 and any(isinstance(a, (FloorDiv, Mod)) for m in poly for a in m):
         _recombine(poly)
+    if len(poly) > 1 and any(isinstance(a, (Min, Max)) for m in poly for a in m):
+        _absorb(poly)
     terms = sorted(((m, c) for m, c in poly.items() if c), key=_term_order)
     if not terms:
         return 0
@@ -438,7 +442,7 @@ def _build(poly: _Poly) -> Size:
     return Dim(tuple((c, m) for m, c in terms))
 
 
-@lru_cache(_CACHE)
+@lru_cache(_CACHE, typed=True)
 def _add(a: Size, b: Size, sign: int) -> Size:
     if isinstance(b, int) and b == 0:
         return a
@@ -448,7 +452,7 @@ def _add(a: Size, b: Size, sign: int) -> Size:
     return _build(poly)
 
 
-@lru_cache(_CACHE)
+@lru_cache(_CACHE, typed=True)
 def _mul(a: Size, b: Size) -> Size:
     if isinstance(b, int):
         if isinstance(a, int):
@@ -554,6 +558,48 @@ def _identities(poly: _Poly) -> Iterator[tuple[_Poly, _Poly, _Poly]]:
                 yield _poly(fine), _poly(mod(fine, n)), _scaled(n, coarse)
             else:
                 yield _poly(coarse), _poly(fine), _scaled(fine.b, mod(floor_div(fine.a, fine.b), n))
+
+
+def _absorb(poly: _Poly) -> None:
+    """Rewrite x - min(x, n) to max(x, n) - n for a number n, and the same with min and max exchanged; and
+    min(x, a) + min(max(x, a), b) to min(x, b) + a, where a <= b; also times a factor.
+
+    Each time terms go, so that the length of what is cut again and again stays what it is after one cut."""
+    for _ in range(_REWRITE_FUEL):
+        if not any(_absorb_into(poly, m, atom) for m, _ in sorted(poly.items(), key=_term_order) for atom in m):
+            return
+
+
+def _absorb_into(poly: _Poly, m: Monomial, atom: Atom) -> bool:
+    """Uses that the extremum `atom` of x and a number is in `poly`, in `m`, beside something that it cuts."""
+    if not isinstance(atom, (Min, Max)) or len(atom.args) != 2 or not isinstance(atom.args[1], int) or not poly[m]:
+        return False
+    x, n = atom.args
+    times = -poly[m]
+    factor = _over(m, (atom,))
+    assert factor is not None
+    other = Max if isinstance(atom, Min) else Min
+    if isinstance(x, other) and len(x.args) == 2 and isinstance(below := x.args[1], int):
+        first = _extremum(type(atom), x.args)
+        part = _times((first,), factor) if isinstance(first, Atom) else ()
+        if part and poly.get(part, 0) // times <= -1 and (below <= n) == isinstance(atom, Min):
+            del poly[m]
+            poly[part] += times
+            for more, c in _product(_poly(_extremum(type(atom), (x.args[0], n)) + below), {factor: -times}).items():
+                poly[more] = poly.get(more, 0) + c
+            return True
+    taken = {_times(part, factor): times * c for c, part in _terms(x) if part}
+    if any(poly.get(part, 0) // c < 1 for part, c in taken.items()):
+        return False
+    del poly[m]
+    rest = _extremum(other, (x - n, 0))
+    for part, c in taken.items():
+        poly[part] -= c
+    for part, c in _product(_poly(rest), {factor: times}).items():
+        poly[part] = poly.get(part, 0) + c
+    constant = _poly(x).get((), 0)
+    poly[factor] = poly.get(factor, 0) - times * constant
+    return True
 
 
 def _scaled(x: Size, y: Size) -> _Poly:
@@ -722,11 +768,20 @@ def _in_range(r: Size, n: Size) -> bool:
 def _extremum(kind: type[Min] | type[Max], xs: Iterable[Size]) -> Size:
     flat: dict[Size, None] = {}
     for x in xs:
-        for y in x.args if isinstance(x, kind) else (x,):
-            flat[y] = None
+        for y in _candidates(kind, x):
+            flat[y if isinstance(y, Dim) else int(y)] = None  # a bool is another int, but an equal one
     if len(flat) == 1:
         return next(iter(flat))
     return _extremum_of(kind is Min, tuple(sorted(flat, key=lambda x: (isinstance(x, int), _key(x)))))
+
+
+def _candidates(kind: type[Min] | type[Max], x: Size) -> Sequence[Size]:
+    """Of what x is the extremum: of itself, or of others if it is one, and a number perhaps added to it."""
+    (c, m), *more = _terms(x)
+    if c == 1 and len(m) == 1 and isinstance(m[0], kind) and all(not other for _, other in more):
+        added = sum(c for c, _ in more)
+        return [y + added for y in m[0].args]
+    return (x,)
 
 
 @lru_cache(_CACHE)
@@ -744,6 +799,9 @@ def _extremum_of(least: bool, xs: tuple[Size, ...]) -> Size:
             kept = [y for y in kept if not decides(x, y)] + [x]
     if len(kept) == 1:
         return kept[0]
+    if len(kept) == 2 and isinstance(n := kept[1], int) and (added := _poly(kept[0]).get((), 0)):
+        # Of what is compared with a number, the constant is kept outside.
+        return _extremum_of(least, (kept[0] - added, n - added)) + added
     return Min(tuple(kept)) if least else Max(tuple(kept))
 
 
@@ -869,7 +927,70 @@ def _nonneg(x: Size, positive: frozenset[Atom], *mentioned: Size) -> bool:
 
 @lru_cache(_CACHE)
 def _prove(x: Dim, positive: frozenset[Atom]) -> bool:
-    return _Proof(positive).nonneg(x)
+    return not _refuted(x, positive) and _Proof(positive).nonneg(x)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Refutation by examples: most of what is asked is false, and a search would find that out last
+
+_EXAMPLES: Final = 3
+
+
+def _refuted(x: Dim, positive: frozenset[Atom]) -> bool:
+    """Is x < 0 in one of the examples, in which the atoms of `positive` are >= 1?"""
+    given = [_samples(a) for a in positive]
+    return any(
+        v is not None and v < 0 and all(others[i] is not None and others[i] >= 1 for others in given)  # type: ignore[operator]
+        for i, v in enumerate(_samples(x))
+    )
+
+
+def _samples(x: Size) -> tuple[int | None, ...]:
+    """The values of x in the examples; None where the symbols' bounds leave it none."""
+    if isinstance(x, int):
+        return (x,) * _EXAMPLES
+    if x._samples is None:
+        if isinstance(x, Symbol):
+            x._samples = _samples_of_symbol(x)
+        elif isinstance(x, Atom):
+            x._samples = tuple(_sample_of_atom(x, values) for values in zip(*map(_samples, _operands(x))))
+        else:
+            terms = [[(c,) * _EXAMPLES, *map(_samples, m)] for c, m in x.terms]
+            x._samples = tuple(_sample_of_sum([[f[i] for f in term] for term in terms]) for i in range(_EXAMPLES))
+    return x._samples
+
+
+def _samples_of_symbol(x: Symbol) -> tuple[int | None, ...]:
+    """Small, of middle size and large; of a loop variable the first, one between, and the last."""
+    if x.extent is None:
+        number = crc32(x.name.encode("utf-8", "surrogatepass"))
+        least = 0 if x.lower == LEAST else max(x.lower, 1)
+        return least + number % 3, least + 20 + number % 37, least + 1000 + number % 4099
+    ends = [None if n is None or n <= x.lower else n - 1 for n in _samples(x.extent)]
+    first, middle, last = ends
+    return None if first is None else x.lower, None if middle is None else (x.lower + middle) // 2, last
+
+
+def _sample_of_atom(x: Atom, values: tuple[int | None, ...]) -> int | None:
+    known = [v for v in values if v is not None]
+    if len(known) < len(values):
+        return None
+    if isinstance(x, (Min, Max)):
+        return min(known) if isinstance(x, Min) else max(known)
+    a, b = known
+    return None if b == 0 else a // b if isinstance(x, FloorDiv) else a % b
+
+
+def _sample_of_sum(terms: list[list[int | None]]) -> int | None:
+    total = 0
+    for term in terms:
+        product = 1
+        for factor in term:
+            if factor is None:
+                return None
+            product *= factor
+        total += product
+    return total
 
 
 def _factors_of_positive(x: Size) -> frozenset[Atom]:
