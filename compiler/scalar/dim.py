@@ -572,34 +572,35 @@ def _absorb(poly: _Poly) -> None:
 
 def _absorb_into(poly: _Poly, m: Monomial, atom: Atom) -> bool:
     """Uses that the extremum `atom` of x and a number is in `poly`, in `m`, beside something that it cuts."""
-    if not isinstance(atom, (Min, Max)) or len(atom.args) != 2 or not isinstance(atom.args[1], int) or not poly[m]:
+    if not isinstance(atom, (Min, Max)) or len(atom.args) != 2 or not poly[m]:
         return False
     x, n = atom.args
-    times = -poly[m]
     factor = _over(m, (atom,))
-    assert factor is not None
-    other = Max if isinstance(atom, Min) else Min
+    if not isinstance(n, int) or factor is None:
+        return False
+    kind, other = (Min, Max) if isinstance(atom, Min) else (Max, Min)
+    times = poly[m]
     if isinstance(x, other) and len(x.args) == 2 and isinstance(below := x.args[1], int):
-        first = _extremum(type(atom), x.args)
+        first = _extremum(kind, x.args)
         part = _times((first,), factor) if isinstance(first, Atom) else ()
-        if part and poly.get(part, 0) // times <= -1 and (below <= n) == isinstance(atom, Min):
+        if part and poly.get(part, 0) // times >= 1 and (below <= n) == isinstance(atom, Min):
             del poly[m]
-            poly[part] += times
-            for more, c in _product(_poly(_extremum(type(atom), (x.args[0], n)) + below), {factor: -times}).items():
-                poly[more] = poly.get(more, 0) + c
+            poly[part] -= times
+            _increase(poly, _scaled(_extremum(kind, (x.args[0], n)) + below, _build({factor: times})))
             return True
-    taken = {_times(part, factor): times * c for c, part in _terms(x) if part}
-    if any(poly.get(part, 0) // c < 1 for part, c in taken.items()):
+    cut = {_times(part, factor): -times * c for c, part in _terms(x) if part}
+    if any(poly.get(part, 0) // c < 1 for part, c in cut.items()):
         return False
     del poly[m]
-    rest = _extremum(other, (x - n, 0))
-    for part, c in taken.items():
-        poly[part] -= c
-    for part, c in _product(_poly(rest), {factor: times}).items():
-        poly[part] = poly.get(part, 0) + c
     constant = _poly(x).get((), 0)
-    poly[factor] = poly.get(factor, 0) - times * constant
+    _increase(poly, {part: -c for part, c in cut.items()})
+    _increase(poly, _scaled(_extremum(other, (x - n, 0)) - constant, _build({factor: -times})))
     return True
+
+
+def _increase(poly: _Poly, more: _Poly) -> None:
+    for m, c in more.items():
+        poly[m] = poly.get(m, 0) + c
 
 
 def _scaled(x: Size, y: Size) -> _Poly:
