@@ -16,9 +16,23 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.artifact import DEVICE, FORMAT, HEADER, LIBRARY, MAGIC, MANIFEST, NOTES, PAGE, WEIGHTS, Manifest, seal
+from ..runtime import checksums
+from ..runtime.artifact import (
+    CHECKSUMS,
+    DEVICE,
+    FORMAT,
+    HEADER,
+    LIBRARY,
+    MAGIC,
+    MANIFEST,
+    NOTES,
+    PAGE,
+    WEIGHTS,
+    Manifest,
+)  # fmt: skip
 from ..runtime.cpus import architecture
 from ..runtime.program import ABI
+from ..runtime.sealed import seal
 from .target import Target
 
 ALIGNMENT = 64  # of each weight in weights.bin
@@ -62,16 +76,19 @@ class Writer:
         format, abi, architecture, features and files are added here. notes: provenance, for people.
         """
         self._file.close()
+        weights = self._directory / WEIGHTS
         if self._size == 0:
-            (self._directory / WEIGHTS).unlink()
+            weights.unlink()
+        else:
+            with open(weights, "rb") as file:
+                (self._directory / CHECKSUMS).write_bytes(checksums.of(file, 0, self._size))
         (self._directory / NOTES).write_text(json.dumps(notes))
-        files = {}
-        for name in (LIBRARY, WEIGHTS, NOTES, DEVICE):
+        files = {WEIGHTS: {"bytes": self._size}} if self._size else {}
+        for name in (LIBRARY, CHECKSUMS, NOTES, DEVICE):
             path = self._directory / name
             if path.exists():
-                files[name] = {"bytes": path.stat().st_size}
-        for name in (LIBRARY, NOTES):
-            files[name]["crc32"] = zlib.crc32((self._directory / name).read_bytes())
+                data = path.read_bytes()
+                files[name] = {"bytes": len(data), "crc32": zlib.crc32(data)}
         complete = {
             **manifest,
             "format": FORMAT,

@@ -1,12 +1,14 @@
 """Reads a compiled model: a directory (as in the cache) or one file (`model.intaglio`, compiled ahead of time).
 
-In: a path or bytes. Out: an `Artifact`: the manifest, the library's path and the mapped weights. It must never trust
-sizes and offsets it reads, nor copy or hash the weights.
+In: a path or bytes. Out: an `Artifact`: the manifest, the loaded library and the mapped weights. It must never trust
+what it reads: every file has a checksum, and that of the weights is one for each block (checksums.py), as they are not
+read whole each time.
 
 The directory:
     manifest.json   everything the runtime needs to know, see below
     model.so        the code: exports of templates/c/runtime_abi.h
     weights.bin     prepacked weights, mapped read-only and shared by all processes; absent where there are none
+    weights.crc     the checksums of its blocks; absent like it
     notes.json      provenance of steps and kernels for `explain` and profiles; read only by those
     device.bin      sources and binaries of the kernels of a GPU; absent where there is none
 
@@ -41,35 +43,43 @@ The manifest, a JSON object:
                       [offset, size] in device.bin; how many steps run there; whether every run is the same work; the
                       inputs and outputs that the host reads or writes
     steps             how many steps intaglio_mark notes; 0 where absent
-    files             {"model.so": {"bytes": 1, "crc32": 2}, "weights.bin": {"bytes": 3}}; "offset" in a single file
+    files             {"model.so": {"bytes": 1, "crc32": 2}, "weights.bin": {"bytes": 3}}; "offset" in a single file;
+                      all have a checksum but the weights
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import io
 import json
 import mmap
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import cpus
+from . import checksums, cpus
 from .errors import Fail, InvalidArgument, InvalidProtobuf
+from .sealed import unseal
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"INTAGLIO"
 HEADER = struct.Struct("<8sIIQQ32x")  # magic, format, crc32 of the manifest, its offset, its size
 PAGE = 4096
-MANIFEST, LIBRARY, WEIGHTS, NOTES = "manifest.json", "model.so", "weights.bin", "notes.json"
-DEVICE = "device.bin"
+MANIFEST, LIBRARY, NOTES, DEVICE = "manifest.json", "model.so", "notes.json", "device.bin"
+WEIGHTS, CHECKSUMS = "weights.bin", "weights.crc"
 
 Manifest = dict[str, Any]
+Weights = np.ndarray[Any, np.dtype[np.uint8]]
+
+_FAULTS_OF_OTHERS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM}  # than of the artifact
 
 
 class Corrupt(Exception):
@@ -86,7 +96,7 @@ class Artifact:
 
     manifest: Manifest
     library: ctypes.CDLL
-    weights: np.ndarray[Any, np.dtype[np.uint8]]
+    weights: Weights
     source: Path | bytes
 
     def notes(self) -> dict[str, Any]:
@@ -94,20 +104,14 @@ class Artifact:
         return dict(json.loads(found)) if found else {}
 
     def device_code(self) -> bytes:
-        """The content of device.bin. Raises Corrupt where it is not as the manifest has it."""
-        found, entry = self._file(DEVICE), self.manifest["files"].get(DEVICE, {"bytes": 0})
-        if len(found) != entry["bytes"]:
-            raise Corrupt(f"{DEVICE} has a wrong size")
-        return found
+        """The content of device.bin."""
+        return self._file(DEVICE)
 
     def _file(self, name: str) -> bytes:
-        """A whole file of the artifact; empty where it is absent."""
-        if isinstance(self.source, Path) and self.source.is_dir():
-            path = self.source / name
-            return path.read_bytes() if path.exists() else b""
-        with _opened(self.source) as data:
-            entry = self.manifest["files"].get(name)
-            return _section(data, name, entry) if entry else b""
+        """A whole file of the artifact; empty where it has none. Raises Corrupt where it was damaged since it was
+        checked."""
+        entry = self.manifest["files"].get(name)
+        return _whole(self.source, name, entry) if entry else b""
 
 
 def is_artifact(model: str | bytes) -> bool:
@@ -123,101 +127,111 @@ def is_artifact(model: str | bytes) -> bool:
         return False
 
 
-def load(model: str | bytes) -> Artifact:
-    """The artifact at a path or in bytes. Raises onnxruntime's errors; `load_directory` says `Corrupt` instead."""
+def load(model: str | bytes, memory: Path | None = None) -> Artifact:
+    """The artifact at a path or in bytes. memory: a folder in which is remembered what was checked, None for none.
+
+    Raises onnxruntime's errors; `load_directory` says `Corrupt` instead."""
     where = "" if isinstance(model, bytes) else f"Load model from {model} failed:"
     try:
         if not isinstance(model, bytes) and os.path.isdir(model):
-            return load_directory(Path(model))
-        return _load_file(Path(model) if isinstance(model, str) else model)
+            return load_directory(Path(model), memory)
+        return _load_file(Path(model) if isinstance(model, str) else model, memory)
     except Corrupt as error:
         raise InvalidProtobuf(f"{where}{error}. Compile the model again.") from None
 
 
-def load_directory(folder: Path) -> Artifact:
+def load_directory(folder: Path, memory: Path | None = None) -> Artifact:
     """The artifact in a directory. Raises Corrupt, and InvalidArgument where it is not for this machine."""
+    with _opened(folder, MANIFEST) as file:
+        text = file.read()
     try:
-        manifest = _parse(_unseal((folder / MANIFEST).read_bytes()))
-        files = manifest["files"]
-        if (folder / LIBRARY).stat().st_size != files[LIBRARY]["bytes"]:
-            raise Corrupt(f"{LIBRARY} has a wrong size")
-        if zlib.crc32((folder / LIBRARY).read_bytes()) != files[LIBRARY]["crc32"]:
-            raise Corrupt(f"{LIBRARY} is damaged (its checksum differs)")
-        weights = _map(folder / WEIGHTS, 0, files[WEIGHTS]["bytes"]) if WEIGHTS in files else _empty()
-    except FileNotFoundError as error:
-        raise Corrupt(f"{Path(error.filename).name} is missing") from None
-    except (KeyError, TypeError):
-        raise Corrupt(f"{MANIFEST} is damaged") from None
-    return Artifact(manifest, _dlopen(str(folder / LIBRARY)), weights, folder)
+        manifest = _for_this_machine(unseal(text))
+    except ValueError as error:
+        raise Corrupt(f"{MANIFEST} is damaged ({error})") from None
+    code, weights = _checked(folder, manifest, memory)
+    return Artifact(manifest, _dlopen(folder / LIBRARY, code), weights, folder)
 
 
-def _load_file(source: Path | bytes) -> Artifact:
-    with _opened(source) as data:
-        if len(data) < HEADER.size:
+def _load_file(source: Path | bytes, memory: Path | None) -> Artifact:
+    with _opened(source) as file:
+        head = file.read(HEADER.size)
+        if len(head) < HEADER.size:
             raise Corrupt("the file is incomplete")
-        magic, version, crc, offset, size = HEADER.unpack_from(data)
+        magic, version, crc, offset, size = HEADER.unpack(head)
         if magic != MAGIC:
             raise Corrupt("this is not a compiled model")
         if version != FORMAT:
             raise _other_format(version)
-        if offset + size > len(data):
-            raise Corrupt("the file is incomplete")
-        if zlib.crc32(data[offset : offset + size]) != crc:
-            raise Corrupt("the manifest is damaged (its checksum differs)")
-        manifest = _parse(bytes(data[offset : offset + size]))
-        files = manifest["files"]
-        code = _section(data, LIBRARY, files[LIBRARY])
-        if zlib.crc32(code) != files[LIBRARY]["crc32"]:
-            raise Corrupt(f"{LIBRARY} is damaged (its checksum differs)")
-        weights = _empty()
-        if WEIGHTS in files:
-            entry = files[WEIGHTS]
-            if isinstance(source, Path):
-                weights = _map(source, entry["offset"], entry["bytes"])
-            else:
-                weights = aligned(entry["bytes"])
-                weights[:] = np.frombuffer(_section(data, WEIGHTS, entry), np.uint8)
-        return Artifact(manifest, _dlopen_bytes(code), weights, source)
+        text = _section(file, MANIFEST, {"offset": offset, "bytes": size})
+    if zlib.crc32(text) != crc:
+        raise Corrupt(f"{MANIFEST} is damaged (its checksum differs)")
+    manifest = _for_this_machine(json.loads(text))
+    code, weights = _checked(source, manifest, memory)
+    return Artifact(manifest, _dlopen_bytes(code), weights, source)
+
+
+def _checked(source: Path | bytes, manifest: Manifest, memory: Path | None) -> tuple[bytes, Weights]:
+    """The code, and the weights, mapped where they are in a file. Raises Corrupt unless all is as it was written."""
+    files: dict[str, dict[str, int]] = manifest["files"]
+    whole = {name: _whole(source, name, entry) for name, entry in files.items() if name != WEIGHTS}
+    if LIBRARY not in whole:
+        raise Corrupt(f"{MANIFEST} is damaged")
+    if WEIGHTS not in files:
+        return whole[LIBRARY], np.empty(0, np.uint8)
+    entry = files[WEIGHTS]
+    offset, size = entry.get("offset", 0), entry["bytes"]
+    with _opened(source, WEIGHTS) as file:
+        try:
+            path = None if isinstance(source, bytes) else Path(file.name)
+            checksums.check(file, offset, size, whole.get(CHECKSUMS, b""), path, memory)
+        except checksums.Damaged:
+            raise Corrupt(f"{WEIGHTS} is damaged (a checksum differs)") from None
+        if not isinstance(source, bytes):
+            mapped = mmap.mmap(file.fileno(), offset + size, access=mmap.ACCESS_READ)
+            return whole[LIBRARY], np.frombuffer(mapped, np.uint8, size, offset)
+        weights = aligned(size)
+        weights[:] = np.frombuffer(source, np.uint8, size, offset)
+    return whole[LIBRARY], weights
+
+
+def _whole(source: Path | bytes, name: str, entry: dict[str, int]) -> bytes:
+    """A file of the artifact."""
+    with _opened(source, name) as file:
+        content = _section(file, name, entry)
+    if zlib.crc32(content) != entry["crc32"]:
+        raise Corrupt(f"{name} is damaged (its checksum differs)")
+    return content
 
 
 @contextlib.contextmanager
-def _opened(source: Path | bytes) -> Any:
-    """The content as something sliceable, without reading it."""
+def _opened(source: Path | bytes, name: str = "") -> Iterator[Any]:
+    """The file that `name` is in, for reading. Raises Corrupt where it is missing, or the disk fails."""
     if isinstance(source, bytes):
-        yield memoryview(source)
+        yield io.BytesIO(source)  # shares the memory
         return
-    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield data
-
-
-def _section(data: Any, name: str, entry: dict[str, int]) -> bytes:
-    section = bytes(data[entry["offset"] : entry["offset"] + entry["bytes"]])
-    if len(section) != entry["bytes"]:
-        raise Corrupt(f"the file is incomplete ({name})")
-    return section
-
-
-def seal(manifest: Manifest) -> bytes:
-    """The manifest as JSON whose last key is a checksum of everything before it."""
-    text = json.dumps(manifest, separators=(",", ":"))[:-1].encode()
-    return text + b',"crc32":%d}' % zlib.crc32(text)
-
-
-def _unseal(data: bytes) -> bytes:
-    """Checks what `seal` wrote."""
-    text, _, crc = data.rpartition(b',"crc32":')
-    if not crc.endswith(b"}") or crc[:-1] != b"%d" % zlib.crc32(text):
-        raise Corrupt(f"{MANIFEST} is damaged (its checksum differs)")
-    return data
-
-
-def _parse(data: bytes) -> Manifest:
-    """The manifest, if it is one that this version can run on this machine."""
+    path = source / name if name and source.is_dir() else source
     try:
-        manifest = json.loads(data)
-        version, architecture, needed = manifest["format"], manifest["architecture"], manifest["features"]
-    except (ValueError, KeyError, TypeError):
-        raise Corrupt(f"{MANIFEST} is damaged") from None
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise Corrupt(f"{path.name} is missing") from None
+    except OSError as error:
+        if error.errno in _FAULTS_OF_OTHERS:
+            raise
+        raise Corrupt(f"{path.name} cannot be read ({error.strerror})") from None
+
+
+def _section(file: Any, name: str, entry: dict[str, int]) -> bytes:
+    offset, size = entry.get("offset", 0), entry["bytes"]
+    if file.seek(0, os.SEEK_END) < offset + size:  # before memory is asked for
+        raise Corrupt(f"{name} is incomplete")
+    file.seek(offset)
+    return bytes(file.read(size))
+
+
+def _for_this_machine(manifest: Manifest) -> Manifest:
+    """The manifest, if it is one that this version can run on this machine."""
+    version, architecture, needed = manifest["format"], manifest["architecture"], manifest["features"]
     if version != FORMAT:
         raise _other_format(version)
     if architecture != cpus.architecture():
@@ -232,7 +246,7 @@ def _parse(data: bytes) -> Manifest:
             f"This model is compiled for a CPU with instructions that this one lacks: {missing}. "
             "Compile it here, or with --target=x86-64-v2 for any CPU."
         )
-    return dict(manifest)
+    return manifest
 
 
 def _other_format(version: int) -> InvalidArgument:
@@ -242,22 +256,7 @@ def _other_format(version: int) -> InvalidArgument:
     )
 
 
-def _map(path: Path, offset: int, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The bytes of a file, mapped read-only and shared."""
-    if size == 0:
-        return _empty()
-    with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size < offset + size:
-            raise Corrupt(f"{path.name} is incomplete")
-        mapped = mmap.mmap(file.fileno(), offset + size, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, np.uint8, size, offset)
-
-
-def _empty() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.empty(0, np.uint8)
-
-
-def aligned(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def aligned(size: int) -> Weights:
     """`size` bytes of memory at a multiple of 64."""
     memory = np.empty(size + 63, np.uint8)
     skip = -memory.ctypes.data % 64
@@ -267,15 +266,15 @@ def aligned(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 _loaded: dict[str, tuple[int, int]] = {}  # paths of libraries in this process, and which file each was
 
 
-def _dlopen(path: str) -> ctypes.CDLL:
-    """Loads a library. The loader knows libraries by path: another file at the path of one is loaded from memory."""
+def _dlopen(path: Path, code: bytes) -> ctypes.CDLL:
+    """Loads the library at `path`, whose content is `code`. The loader knows libraries by path: another file at the
+    path of one is loaded from memory, as is one in a place that no code may be run from."""
     stat = os.stat(path)
-    if _loaded.setdefault(path, (stat.st_ino, stat.st_mtime_ns)) != (stat.st_ino, stat.st_mtime_ns):
-        return _dlopen_bytes(Path(path).read_bytes())
-    try:
-        return ctypes.CDLL(path)
-    except OSError as error:
-        raise Fail(f"Cannot load the compiled code: {error}") from None
+    known = str(path)
+    if _loaded.setdefault(known, (stat.st_ino, stat.st_mtime_ns)) == (stat.st_ino, stat.st_mtime_ns):
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(known)
+    return _dlopen_bytes(code)
 
 
 def _dlopen_bytes(code: bytes) -> ctypes.CDLL:
@@ -294,4 +293,7 @@ def _dlopen_bytes(code: bytes) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(prefix="intaglio-") as folder:
         path = Path(folder, LIBRARY)
         path.write_bytes(code)
-        return _dlopen(str(path))
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            raise Fail(f"Cannot load the compiled code: {error}") from None

@@ -98,6 +98,11 @@ def objects(directory: Path) -> Path:
     return directory.parent.parent / "objects"
 
 
+def notes(folder: Path) -> Path:
+    """Where is remembered what was found out of files."""
+    return folder / "notes"
+
+
 def load(model: str | bytes, settings: dict[str, Any], build: Build) -> Artifact:
     """The artifact of a model, from the cache or else made by `build(directory)`.
 
@@ -119,7 +124,7 @@ def load(model: str | bytes, settings: dict[str, Any], build: Build) -> Artifact
 
 def _load(folder: Path, model: str | bytes, settings: dict[str, Any], build: Build) -> Artifact:
     while True:
-        identity = fingerprint.of(model, settings, folder / "notes")
+        identity = fingerprint.of(model, settings, notes(folder))
         found = _read(folder, identity)
         if found is not None:
             return found
@@ -140,7 +145,7 @@ def _load(folder: Path, model: str | bytes, settings: dict[str, Any], build: Bui
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
         _prune_now_and_then(folder, identity.key)
-        return load_directory(entry)
+        return load_directory(entry, notes(folder))
 
 
 def _entry_path(folder: Path, key: str) -> Path:
@@ -153,7 +158,7 @@ def _read(folder: Path, identity: Fingerprint) -> Artifact | None:
     try:
         if json.loads((entry / KEY).read_bytes())["parts"] != identity.parts:
             raise Corrupt("the key belongs to another model")
-        artifact = load_directory(entry)
+        artifact = load_directory(entry, notes(folder))
     except (Corrupt, OSError, ValueError, KeyError, TypeError):
         if entry.exists():
             _drop(folder, entry)
@@ -302,13 +307,13 @@ def clear(folder: Path | None = None) -> int:
 def explain(model: str | bytes, settings: dict[str, Any], folder: Path | None = None) -> str:
     """Says whether a model is in the cache, and on a miss which part of the key differs from the nearest entry."""
     folder = folder or root()
-    identity = fingerprint.of(model, settings, folder / "notes")
+    identity = fingerprint.of(model, settings, notes(folder))
     found = {entry.key: entry for entry in entries(folder)}
     if identity.key in found:
         entry = found[identity.key]
         damage = ""
         try:
-            load_directory(entry.path)
+            load_directory(entry.path, notes(folder))
         except Corrupt as error:
             damage = f", but it is damaged ({error}) and will be compiled again"
         return f"hit: {entry.path}{damage}"

@@ -9,7 +9,6 @@ cannot leave them as they are.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mmap
 import os
@@ -21,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from . import cpus
+from .sealed import Stat, file_stat, recall, remember
 
 SETTLED_NS = 2_000_000_000  # the coarsest timestamps of common file systems
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCES = ("compiler", "templates")
 # How an entry of TensorProto.external_data that names a file begins: field 1, 8 bytes, "location"; field 2, length
 _LOCATION = b"\x0a\x08location\x12"
-
-Stat = tuple[str, int, int, int, int]  # path, size, mtime_ns, ctime_ns, inode
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Fingerprint:
 
     def unchanged(self) -> bool:
         """Whether the model's files still are what was read."""
-        return all(_stat(stat[0]) == stat for stat in self.files)
+        return all(file_stat(stat[0]) == stat for stat in self.files)
 
 
 def of(model: str | bytes, settings: dict[str, Any], memory: Path) -> Fingerprint:
@@ -73,20 +71,20 @@ def of(model: str | bytes, settings: dict[str, Any], memory: Path) -> Fingerprin
 
 
 def _of_file(path: str, folder: str, memory: Path) -> tuple[str, tuple[Stat, ...]]:
-    note = memory / f"model-{zlib.crc32(f'{path}|{folder}'.encode()):08x}.json"
-    known = _recall(note)
-    if known and known.get("path") == path and known.get("folder") == folder:
+    note = memory / f"model-{zlib.crc32(os.fsencode(f'{path}|{folder}')):08x}.json"
+    known = recall(note)
+    if known.get("path") == path and known.get("folder") == folder:
         files = tuple([tuple(each) for each in known["files"]])
-        if all(_stat(each[0]) == each for each in files):
+        if all(file_stat(each[0]) == each for each in files):
             return known["digest"], files
-    before = _stat(path)
+    before = file_stat(path)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         names = list(_external(data, folder))
-        files = (before, *(_stat(name) for name in names))
+        files = (before, *(file_stat(name) for name in names))
         digest = _digest(data, names)
     settled = time.time_ns() - max(max(each[2], each[3]) for each in files) > SETTLED_NS
-    if settled and all(_stat(each[0]) == each for each in files):
-        _remember(note, {"path": path, "folder": folder, "digest": digest, "files": files})
+    if settled and all(file_stat(each[0]) == each for each in files):
+        remember(note, {"path": path, "folder": folder, "digest": digest, "files": files})
     return digest, files
 
 
@@ -144,8 +142,8 @@ def _compiler(memory: Path) -> str:
     files = sorted(entry for folder in _SOURCES for entry in _sources(str(_PACKAGE / folder)))
     signature = zlib.crc32(repr(files).encode())
     note = memory / f"compiler-{signature:08x}.json"
-    known = _recall(note)
-    if known and known.get("root") == str(_PACKAGE) and known.get("files") == len(files):
+    known = recall(note)
+    if known.get("root") == str(_PACKAGE) and known.get("files") == len(files):
         digest: str = known["digest"]
         return digest
     import hashlib
@@ -154,7 +152,7 @@ def _compiler(memory: Path) -> str:
     for path, _, _ in files:
         whole.update(os.path.relpath(path, _PACKAGE).encode() + b"\0" + Path(path).read_bytes() + b"\0")
     digest = whole.hexdigest()[:32]
-    _remember(note, {"root": str(_PACKAGE), "files": len(files), "digest": digest})
+    remember(note, {"root": str(_PACKAGE), "files": len(files), "digest": digest})
     return digest
 
 
@@ -167,28 +165,3 @@ def _sources(folder: str) -> Iterator[tuple[str, int, int]]:
             elif entry.name.endswith((".py", ".j2", ".h", ".c")):
                 stat = entry.stat()
                 yield entry.path, stat.st_size, stat.st_mtime_ns
-
-
-def _stat(path: str) -> Stat:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return (path, -1, 0, 0, 0)
-    return (path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-
-
-def _recall(note: Path) -> dict[str, Any] | None:
-    try:
-        known = json.loads(note.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return known if isinstance(known, dict) and "digest" in known else None
-
-
-def _remember(note: Path, known: dict[str, Any]) -> None:
-    """Best effort: where it cannot be written, the next start reads the model again."""
-    temporary = note.with_name(f"{note.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        note.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(known))
-        os.replace(temporary, note)

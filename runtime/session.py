@@ -622,7 +622,7 @@ def load(
         raise InvalidArgument("No graph was found in the protobuf.")
     _check_cancelled(model, options)
     if artifact.is_artifact(model):
-        return artifact.load(model)
+        return artifact.load(model, cache.notes(cache.root()))
     _check_format(model, options.config("session.load_model_format"))
     settings = options.compiler_settings()
     if on_gpu is not None:

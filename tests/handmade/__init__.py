@@ -18,6 +18,9 @@ HERE = Path(__file__).parent
 
 W, B = np.array([1, 2, 3], np.float32), np.array([0.5, -0.5, 10], np.float32)
 
+FILES = ["manifest.json", "model.so", "weights.bin", "weights.crc", "notes.json"]  # of an artifact
+DAMAGES = ["missing", "empty", "truncated", "zeros", "one bit", "one sector", "garbage"]
+
 AFFINE: dict[str, Any] = {
     "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["batch", 3]}],
     "outputs": [
@@ -72,8 +75,25 @@ def write(name: str, directory: Path, objects: Path, features: str = "generic") 
     with package.Writer(directory) as writer:
         if name == "affine":
             assert [writer.add(W), writer.add(B)] == [0, 64]
+            writer.add(np.arange(100_000.0))  # more than is looked at each time
         writer.finish(MANIFESTS[name], {"steps": [name]}, target(features), "test")
     return directory
+
+
+def damaged(data: bytes, damage: str) -> bytes | None:
+    """What a file becomes; None where it goes away."""
+    rng = np.random.default_rng(len(data))
+    at = int(rng.integers(len(data)))
+    sector = min(at // 512 * 512, len(data) - 1)
+    return {
+        "missing": None,
+        "empty": b"",
+        "truncated": data[:at],
+        "zeros": bytes(len(data)),
+        "one bit": data[:at] + bytes([data[at] ^ 1 << int(rng.integers(8))]) + data[at + 1 :],
+        "one sector": (data[:sector] + rng.bytes(512) + data[sector + 512 :])[: len(data)],
+        "garbage": rng.bytes(len(data)),
+    }[damage]
 
 
 def affine(x: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:

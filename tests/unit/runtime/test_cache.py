@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from intaglio import InferenceSession, SessionOptions
-from intaglio.runtime import cache, fingerprint
+from intaglio.runtime import cache, checksums, fingerprint
 
 X = np.ones((2, 3), np.float32)
 Count = Callable[[], int]
@@ -115,28 +115,41 @@ def test_a_fresh_file_is_not_remembered(model: Path, cache_root: Path, compiler:
     assert not list((cache_root / "notes").glob("model-*"))
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "model.so", "weights.bin", "key.json"])
-@pytest.mark.parametrize("damage", ["missing", "truncated", "flipped"])
+@pytest.mark.parametrize("name", [*handmade.FILES, "key.json"])
+@pytest.mark.parametrize("damage", handmade.DAMAGES)
 def test_damaged_entries_are_made_again(
     model: Path, cache_root: Path, compiler: Count, name: str, damage: str
 ) -> None:
     run(model)
     (entry,) = cache.entries()
     path = entry.path / name
-    data = bytearray(path.read_bytes())
+    wrong = handmade.damaged(path.read_bytes(), damage)
     path.unlink()  # what is mapped stays as it was
-    if damage == "missing":
-        pass
-    elif damage == "truncated":
-        path.write_bytes(data[: len(data) // 2])
-    else:
-        if name != "weights.bin":  # of which only the size is checked
-            data[len(data) // 3] ^= 4
-        path.write_bytes(data)
+    if wrong is not None:
+        path.write_bytes(wrong)
     run(model)
     run(model)
-    assert compiler() == (1 if (damage, name) == ("flipped", "weights.bin") else 2)
+    assert compiler() == 2
     assert len(cache.entries()) == 1
+
+
+@pytest.mark.parametrize("damage", handmade.DAMAGES)
+def test_damaged_notes_are_made_again(
+    model: Path, cache_root: Path, compiler: Count, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "SETTLED_NS", -(10**18))  # as if the model had been there for long
+    run(model)
+    whole = {note: note.read_bytes() for note in (cache_root / "notes").iterdir()}
+    assert {note.name.partition("-")[0] for note in whole} == {"model", "weights"}
+    for note, data in whole.items():
+        wrong = handmade.damaged(data, damage)
+        note.unlink()
+        if wrong is not None:
+            note.write_bytes(wrong)
+    monkeypatch.setattr(checksums, "_checked", {})  # as in another process
+    run(model)
+    assert compiler() == 1
+    assert {note: note.read_bytes() for note in (cache_root / "notes").iterdir()} == whole
 
 
 def script(tmp_path: Path, model: Path, behaviour: str) -> list[str]:
