@@ -1,12 +1,12 @@
 """The cache of compiled models: on disk, addressed by content, shared by processes.
 
 In: a model and a function that compiles it into a directory. Out: its artifact. It must never lose or poison anything,
-whatever is killed, full, read-only or damaged: entries appear by one rename, are checked when they are read, and are
-compiled again when something is wrong with them; without a usable folder, a temporary one serves.
+whatever is killed, interrupted, full, read-only or damaged: entries appear by one rename, are checked when they are
+read, and are compiled again when something is wrong with them; without a usable folder, a temporary one serves.
 
     <root>/models/<key>/     an artifact (artifact.py), and key.json: what the key was made of
     <root>/objects/          object files of kernels, by hash; see compiler/codegen/c/build.py
-    <root>/notes/            digests of model files that were read before; see fingerprint.py
+    <root>/notes/            digests of files that were read before; see fingerprint.py and checksums.py
     <root>/locks/<key>       held while that key is compiled, so that one process does it and the others wait
     <root>/tmp/              entries in the making
     <root>/pruned            when it was last looked at whether something has to go
@@ -19,18 +19,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shutil
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import fingerprint
 from .artifact import Artifact, Corrupt, load_directory
+from .errors import Fail
 from .fingerprint import Fingerprint
 from .options import environment_int
 
@@ -43,8 +46,8 @@ KEY = "key.json"
 DEFAULT_BYTES = 20 << 30
 STALE_SECONDS = 24 * 3600
 PRUNE_SECONDS = 60
-_UNUSABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
-             errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.EMFILE}  # fmt: skip
+NOTE_SECONDS = 30 * STALE_SECONDS
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Build = Callable[[Path], None]
 
@@ -62,7 +65,11 @@ class Entry:
 
 
 def root() -> Path:
-    """The folder of the cache, as the environment says."""
+    """The folder of the cache, as the environment says; a temporary one where that says nothing."""
+    return _named_root() or _temporary_root()
+
+
+def _named_root() -> Path | None:
     given = os.environ.get("INTAGLIO_CACHE_DIR")
     if given:
         return Path(given)
@@ -70,22 +77,33 @@ def root() -> Path:
     if base:
         return Path(base, "intaglio")
     home = os.path.expanduser("~")  # "~" itself where there is no home
-    return Path(home if os.path.isabs(home) else _temporary_root(), ".cache", "intaglio")
+    return Path(home, ".cache", "intaglio") if os.path.isabs(home) else None
 
 
 _temporary: tuple[int, Path] | None = None  # process id and folder; used once the root turned out to be unusable
 
 
 def _temporary_root() -> Path:
-    """A folder of this process, removed when it ends."""
+    """A folder of this process, removed when it ends. Raises Fail where there is no place for one."""
     global _temporary
     if _temporary is None or _temporary[0] != os.getpid():
         import atexit
         import tempfile
 
-        _temporary = os.getpid(), Path(tempfile.mkdtemp(prefix="intaglio-cache-"))
+        try:
+            _temporary = os.getpid(), Path(tempfile.mkdtemp(prefix="intaglio-cache-"))
+        except OSError as error:
+            raise _nowhere(error) from None
         atexit.register(_remove_temporary, *_temporary)
     return _temporary[1]
+
+
+def _nowhere(error: OSError) -> Fail:
+    return Fail(
+        "Compiling a model needs a folder that can be written, and neither that of the cache is one nor a temporary "
+        f"one ({error.strerror or error}). Set INTAGLIO_CACHE_DIR or TMPDIR to one, or run a model that was compiled "
+        "elsewhere with `intaglio compile`."
+    )
 
 
 def _remove_temporary(process: int, folder: Path) -> None:
@@ -98,41 +116,55 @@ def objects(directory: Path) -> Path:
     return directory.parent.parent / "objects"
 
 
-def notes(folder: Path) -> Path:
-    """Where is remembered what was found out of files."""
-    return folder / "notes"
+def notes(folder: Path | None = None) -> Path | None:
+    """Where is remembered what was found out of files; None where there is no cache."""
+    folder = folder or _named_root()
+    return folder and folder / "notes"
 
 
 def load(model: str | bytes, settings: dict[str, Any], build: Build) -> Artifact:
     """The artifact of a model, from the cache or else made by `build(directory)`.
 
-    Where the cache cannot be written, warns and uses a temporary folder.
+    Where the cache cannot be used, warns and uses a temporary folder. Raises Fail where there is none either.
     """
     folder = root()
     try:
         return _load(folder, model, settings, build)
     except OSError as error:
-        if error.errno not in _UNUSABLE:
+        if not _unusable(folder, error):
             raise
-        warnings.warn(
-            f"The cache folder {folder} cannot be used ({error.strerror or error}); compiled models are kept in a "
-            "temporary folder until this process ends. Set INTAGLIO_CACHE_DIR to a folder that can be written.",
-            stacklevel=5,
-        )
-        return _load(_temporary_root(), model, settings, build)
+        reason = error.strerror or error
+    temporary = _temporary_root()
+    warnings.warn(
+        f"The cache folder {folder} cannot be used ({reason}); compiled models are kept in a temporary folder until "
+        "this process ends. Set INTAGLIO_CACHE_DIR to a folder that can be written.",
+        stacklevel=5,
+    )
+    try:
+        return _load(temporary, model, settings, build)
+    except OSError as error:
+        if not _unusable(temporary, error):
+            raise
+        raise _nowhere(error) from None
+
+
+def _unusable(folder: Path, error: OSError) -> bool:
+    """Whether an error is about the folder, or about what is in it, and not about the model or the compiler."""
+    name = error.filename
+    return error.errno in _FULL or (isinstance(name, str) and folder in (Path(name), *Path(name).parents))
 
 
 def _load(folder: Path, model: str | bytes, settings: dict[str, Any], build: Build) -> Artifact:
     while True:
-        identity = fingerprint.of(model, settings, notes(folder))
+        identity = fingerprint.of(model, settings, folder / "notes")
         found = _read(folder, identity)
         if found is not None:
             return found
-        with _locked(folder, identity.key):
+        with _locked(folder, identity.key) as alone:
             found = _read(folder, identity)  # another process may have compiled it meanwhile
             if found is not None:
                 return found
-            directory = _fresh_directory(folder, identity.key)
+            directory = _fresh_directory(folder, identity.key, alone)
             try:
                 build(directory)
                 if not identity.unchanged():  # the file was replaced meanwhile: this may be neither the old nor the new
@@ -140,12 +172,21 @@ def _load(folder: Path, model: str | bytes, settings: dict[str, Any], build: Bui
                 note = {"parts": identity.parts, "source": model if isinstance(model, str) else "", "time": time.time()}
                 (directory / KEY).write_text(json.dumps(note))
                 entry = _entry_path(folder, identity.key)
-                entry.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(directory, entry)
+                _publish(directory, entry)
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
         _prune_now_and_then(folder, identity.key)
-        return load_directory(entry, notes(folder))
+        return load_directory(entry, folder / "notes")
+
+
+def _publish(directory: Path, entry: Path) -> None:
+    """Makes a complete directory the entry, unless there is one by now."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(directory, entry)
+    except OSError:
+        if not entry.is_dir():
+            raise
 
 
 def _entry_path(folder: Path, key: str) -> Path:
@@ -158,7 +199,7 @@ def _read(folder: Path, identity: Fingerprint) -> Artifact | None:
     try:
         if json.loads((entry / KEY).read_bytes())["parts"] != identity.parts:
             raise Corrupt("the key belongs to another model")
-        artifact = load_directory(entry, notes(folder))
+        artifact = load_directory(entry, folder / "notes")
     except (Corrupt, OSError, ValueError, KeyError, TypeError):
         if entry.exists():
             _drop(folder, entry)
@@ -177,24 +218,34 @@ def _drop(folder: Path, entry: Path) -> None:
     shutil.rmtree(grave, ignore_errors=True)
 
 
-def _fresh_directory(folder: Path, key: str) -> Path:
-    """An empty directory for a new entry. What a killed process left behind for the same key goes: we hold its lock."""
+def _fresh_directory(folder: Path, key: str, alone: bool) -> Path:
+    """An empty directory for a new entry. What a killed process left behind for the same key goes, if nobody else is
+    at it: `alone`."""
     parent = folder / "tmp"
     parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f"{key}.*"):
+    for left in parent.glob(f"{key}.*") if alone else ():
         shutil.rmtree(left, ignore_errors=True)
-    directory = parent / f"{key}.{os.getpid()}"
+    directory = parent / f"{key}.{os.getpid()}.{next(_numbers)}"
     directory.mkdir()
     return directory
 
 
+_numbers = itertools.count()
+_held: dict[Path, tuple[int, IO[str]]] = {}  # the locks of this process: the thread that has each, and its open file
+
+
 @contextlib.contextmanager
-def _locked(folder: Path, key: str) -> Iterator[None]:
-    """Holds the lock of a key. The system releases it when its holder dies."""
+def _locked(folder: Path, key: str) -> Iterator[bool]:
+    """Holds the lock of a key. The system releases it when its holder dies.
+
+    False where this very thread has it already, as its work was interrupted by the handler of a signal, which loads the
+    same model: it would wait for itself.
+    """
     path = folder / "locks" / key
     path.parent.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
+    thread = threading.get_ident()
+    if fcntl is None or _held.get(path, (None,))[0] == thread:
+        yield False
         return
     while True:
         with open(path, "a") as file:
@@ -206,12 +257,25 @@ def _locked(folder: Path, key: str) -> Iterator[None]:
                 current = False
             if not current:
                 continue  # the holder before us removed the file
+            _held[path] = thread, file
             try:
-                yield
+                yield True
             finally:
+                _held.pop(path, None)
                 with contextlib.suppress(OSError):
                     os.unlink(path)
             return
+
+
+def _let_go() -> None:
+    """A forked process has the open files as well, and would keep the locks for as long as it lives."""
+    for _, file in _held.values():
+        file.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 # ---- What the `intaglio cache` commands do ---------------------------------------------------------------------------
@@ -283,15 +347,16 @@ def _prune_objects(folder: Path, limit: int) -> int:
 
 
 def _remove_stale(folder: Path) -> None:
-    """What killed processes left behind, once it is a day old."""
-    oldest = time.time() - STALE_SECONDS
-    for name in ("tmp", "notes"):
-        parent = folder / name
-        for path in parent.iterdir() if parent.is_dir() else ():
+    """What killed processes left behind, once it is a day old; and old notes, of which nobody knows who needs them."""
+    now = time.time()
+    for pattern in ("tmp/*", "objects/build-*", "notes/*"):
+        for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
-                if path.stat().st_mtime < oldest and name == "tmp":
+                if now - path.stat().st_mtime < (NOTE_SECONDS if path.suffix == ".json" else STALE_SECONDS):
+                    continue
+                if path.is_dir():
                     shutil.rmtree(path)
-                elif path.stat().st_mtime < oldest and path.suffix != ".json":
+                else:
                     path.unlink()
 
 
@@ -307,13 +372,13 @@ def clear(folder: Path | None = None) -> int:
 def explain(model: str | bytes, settings: dict[str, Any], folder: Path | None = None) -> str:
     """Says whether a model is in the cache, and on a miss which part of the key differs from the nearest entry."""
     folder = folder or root()
-    identity = fingerprint.of(model, settings, notes(folder))
+    identity = fingerprint.of(model, settings, folder / "notes")
     found = {entry.key: entry for entry in entries(folder)}
     if identity.key in found:
         entry = found[identity.key]
         damage = ""
         try:
-            load_directory(entry.path, notes(folder))
+            load_directory(entry.path, folder / "notes")
         except Corrupt as error:
             damage = f", but it is damaged ({error}) and will be compiled again"
         return f"hit: {entry.path}{damage}"

@@ -95,7 +95,7 @@ address = _choose_address()
 
 # ---- The pool ------------------------------------------------------------------------------------------------------
 
-_pool_lock = threading.Lock()
+_pool_lock = threading.RLock()  # the handler of a signal may make a session as well
 _pool: tuple[int, ctypes.CDLL] | None = None  # its address, and the library that its code is in
 
 

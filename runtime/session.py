@@ -74,7 +74,7 @@ class Session:
         if affinities := options.affinities():
             program.pin(affinities)
         self._variants: dict[Interface, Executable] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the handler of a signal may run the session as well
         main, manifest = self._main, self._main.artifact.manifest
         for conflict in manifest.get("conflicts", ()):
             if options.config("session.strict_shape_type_inference") == "1":
@@ -622,7 +622,7 @@ def load(
         raise InvalidArgument("No graph was found in the protobuf.")
     _check_cancelled(model, options)
     if artifact.is_artifact(model):
-        return artifact.load(model, cache.notes(cache.root()))
+        return artifact.load(model, cache.notes())
     _check_format(model, options.config("session.load_model_format"))
     settings = options.compiler_settings()
     if on_gpu is not None:

@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import pytest
 
 from intaglio import InferenceSession, SessionOptions
 from intaglio.runtime import cache, checksums, fingerprint
+from intaglio.runtime.errors import Fail
 
 X = np.ones((2, 3), np.float32)
 Count = Callable[[], int]
@@ -204,21 +207,149 @@ def test_threads_compile_once(model: Path, cache_root: Path, compiler: Count) ->
     assert compiler() == 1
 
 
+def test_a_signal_handler_that_loads_the_same_model(
+    model: Path, cache_root: Path, objects: Path, tmp_path: Path, compiler: Count
+) -> None:
+    """While that is compiled: it cannot wait for it."""
+
+    def interrupt(directory: Path) -> None:
+        (directory / "begun").write_text("")
+        if compiler() < 3:
+            signal.raise_signal(signal.SIGUSR1)
+        (directory / "begun").unlink()
+
+    handmade.fake_compiler(tmp_path / "compilations", objects, interrupt)
+    before = signal.signal(signal.SIGUSR1, lambda *_: run(model))
+    try:
+        run(model)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    run(model)
+    assert compiler() == 3 and len(cache.entries()) == 1
+    assert not any((cache_root / "tmp").iterdir()) and not any((cache_root / "locks").iterdir())
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "raise ValueError", "pass"])
+def test_a_forked_process_holds_no_lock(model: Path, cache_root: Path, tmp_path: Path, end: str) -> None:
+    """One that was forked by another thread while a model was compiled, and outlives that."""
+    child = tmp_path / "child"
+    fork = f"p = os.fork(); p or time.sleep(60); open({str(child)!r}, 'w').write(str(p)); {end}"
+    subprocess.run(script(tmp_path, model, fork), stderr=subprocess.DEVNULL)
+    try:
+        subprocess.run(script(tmp_path, model, "pass"), check=True, timeout=30)
+    finally:
+        os.kill(int(child.read_text()), signal.SIGKILL)
+
+
+def waiting(process: subprocess.Popen[bytes], present: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not present():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_interrupted(model: Path, cache_root: Path, tmp_path: Path) -> None:
+    """While compiling, and while waiting for another process that does."""
+    compiling = subprocess.Popen(
+        script(tmp_path, model, "(directory / 'begun').write_text(''); time.sleep(60)"), stderr=subprocess.PIPE
+    )
+    waiting(compiling, lambda: any((cache_root / "tmp").glob("*/begun")))
+    other = subprocess.Popen(
+        [*script(tmp_path, model, "pass")[:2], "print(flush=True);" + script(tmp_path, model, "pass")[2]],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert other.stdout and other.stdout.readline()
+    time.sleep(0.5)  # by now it waits, or will
+    for process in (other, compiling):
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGINT and said.rstrip().endswith(b"KeyboardInterrupt")
+    assert not any((cache_root / "tmp").iterdir()) and not any((cache_root / "locks").iterdir())
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_paths_that_are_no_text(
+    encoding: str, tmp_path: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = os.fsdecode("Modèle ÿ".encode(encoding) + b" \xff" * (encoding == "latin-1"))
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(folder / name))
+    monkeypatch.setattr(fingerprint, "SETTLED_NS", -(10**18))
+    model = folder / f"{name}.onnx"
+    model.write_bytes(b"\x08\x07 not looked at by the fake compiler")
+    for _ in range(2):
+        run(model)
+    (entry,) = cache.entries()
+    assert compiler() == 1 and entry.source == str(model)
+    assert cache.explain(str(model), {}) == f"hit: {entry.path}"
+    assert fingerprint.of(str(model), {}, folder / name / "notes").files[0][0] == str(model)
+
+
 @pytest.fixture
 def no_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_temporary", None)
 
 
+UNUSABLE = {  # paths at which no cache can be, in a folder with "file" and links
+    "a file": "file",
+    "below a file": "file/cache",
+    "a loop": "loop",
+    "a dangling link": "dangling",
+    "a long name": "x" * 300,
+    "a long path": "y/" * 3000,
+    "a device": os.devnull,
+    "where nothing can be made": "/proc/intaglio",
+}
+
+
 @pytest.mark.usefixtures("no_temporary")
-def test_a_root_that_is_no_folder(
-    model: Path, tmp_path: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_root_that_cannot_be_used(
+    name: str, model: Path, tmp_path: Path, compiler: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "at" / "all")
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path / UNUSABLE[name]))
     with pytest.warns(UserWarning, match="cannot be used.*Set INTAGLIO_CACHE_DIR"):
         run(model)
     with pytest.warns(UserWarning, match="cannot be used"):
         run(model)  # from the temporary folder
+    assert compiler() == 1
+
+
+@pytest.mark.usefixtures("no_temporary")
+@pytest.mark.parametrize("given", [os.devnull, ""])
+def test_no_folder_at_all(
+    given: str, model: Path, artifacts: dict[str, Path], compiler: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No home, and no place for temporary files: the message says what to do, and what is compiled runs."""
+
+    def none(prefix: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", none)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", given)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(Fail, match=r"No usable temporary directory.*Set INTAGLIO_CACHE_DIR or TMPDIR"):
+        run(model)
+    run(artifacts["affine"])
+    assert compiler() == 0
+
+
+def test_errors_of_the_model_are_not_the_folder_s(
+    cache_root: Path, tmp_path: Path, objects: Path, model: Path, compiler: Count
+) -> None:
+    def fail(directory: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(model))
+
+    handmade.fake_compiler(tmp_path / "compilations", objects, fail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PermissionError):
+            run(model)
     assert compiler() == 1
 
 
@@ -305,8 +436,16 @@ def test_old_remains_are_removed(cache_root: Path) -> None:
     for each in (old, new):
         each.mkdir(parents=True)
     os.utime(old, (1, 1))
+    names = ("objects/build-1", "notes/a.json", "notes/a.json.1", "notes/b.json")
+    build, note, half, recent = (cache_root / name for name in names)
+    build.mkdir(parents=True)
+    note.parent.mkdir()
+    for each in (note, half, recent):
+        each.write_text("")
+    for each in (build, note, half):
+        os.utime(each, (1, 1))
     cache.prune()
-    assert not old.exists() and new.exists()
+    assert not any(each.exists() for each in (old, build, note, half)) and new.exists() and recent.exists()
 
 
 def test_clear(cache_root: Path, compiler: Count) -> None:
