@@ -65,8 +65,10 @@ class Toolchain:
         return [*self.command, *self.flags, *flags, *self.extra, *map(str, objects), *ends]
 
     def environ(self) -> dict[str, str]:
-        """The environment to run the commands in; messages in English, as some are recognised."""
-        return {**os.environ, **dict(self.variables), "LC_ALL": "C"}
+        """The environment to run the commands in; messages in English, as some are recognised. Assembler and linker
+        are looked for on PATH, and are where the compiler is."""
+        path = os.pathsep.join(filter(None, (os.environ.get("PATH"), os.path.dirname(self.command[0]))))
+        return {**os.environ, **dict(self.variables), "LC_ALL": "C", "PATH": path}
 
 
 def find(cache: Path) -> Toolchain:

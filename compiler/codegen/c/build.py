@@ -7,12 +7,10 @@ sources are symbols that the compiler made.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +20,10 @@ from pathlib import Path
 
 from ....runtime.errors import Fail
 from ...options import environment
+from ...processes import Processes
 from ...target import Target
 from ...toolchain import Toolchain
+from ..objects import intact, keep, used
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates" / "c"
 
@@ -58,25 +58,25 @@ def build(
         key = _key(source, flags, toolchain)
         paths[objects / key[:2] / f"{key[2:]}.o"] = source
     _compile(paths, toolchain, flags, objects, progress)
-    command = toolchain.link(list(paths), output)
-    if _run(command, toolchain)[0]:
-        # An object may be damaged: make all of them anew, and then a failure is ours.
-        for path in paths:
-            path.unlink(missing_ok=True)
-        _compile(paths, toolchain, flags, objects, None)
-        failed, message = _run(command, toolchain)
-        if failed:
-            raise Fail(f"The C compiler ({toolchain.name}) cannot link the model:\n{_excerpt(message)}")
+    with Processes() as processes:
+        command = toolchain.link(list(paths), output)
+        if _run(command, toolchain, output.parent, processes)[0]:
+            # An object may be gone: make all of them anew, and then a failure is ours.
+            for path in paths:
+                path.unlink(missing_ok=True)
+            _compile(paths, toolchain, flags, objects, None)
+            failed, message = _run(command, toolchain, output.parent, processes)
+            if failed:
+                raise Fail(f"The C compiler ({toolchain.name}) cannot link the model:\n{_excerpt(message)}")
     for path in paths:
-        with contextlib.suppress(OSError):  # of another user, in a shared cache
-            os.utime(path)  # the cache drops what was not used for the longest time
+        used(path)
 
 
 def _compile(
     paths: dict[Path, Source], toolchain: Toolchain, flags: Sequence[str], objects: Path, progress: Progress | None
 ) -> None:
     """Makes the objects that do not exist yet; the long sources first, so that the last ones to finish are short."""
-    todo = sorted((path for path in paths if not path.exists()), key=lambda path: -len(paths[path].text))
+    todo = sorted((path for path in paths if not intact(path)), key=lambda path: -len(paths[path].text))
     done = len(paths) - len(todo)
     if progress:
         progress(done, len(paths))
@@ -85,26 +85,25 @@ def _compile(
     with (
         tempfile.TemporaryDirectory(prefix="build-", dir=objects) as folder,
         ThreadPoolExecutor(min(environment().jobs, len(todo))) as pool,
+        Processes() as processes,
     ):
         futures = [
-            pool.submit(_compile_one, paths[path], path, Path(folder), toolchain, flags) for path in todo
+            pool.submit(_compile_one, paths[path], path, Path(folder), toolchain, flags, processes) for path in todo
         ]
-        try:
-            for future in futures:
-                future.result()
-                done += 1
-                if progress:
-                    progress(done, len(paths))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for future in futures:
+            future.result()
+            done += 1
+            if progress:
+                progress(done, len(paths))
 
 
-def _compile_one(source: Source, path: Path, folder: Path, toolchain: Toolchain, flags: Sequence[str]) -> None:
+def _compile_one(
+    source: Source, path: Path, folder: Path, toolchain: Toolchain, flags: Sequence[str], processes: Processes
+) -> None:
     file = folder / f"{path.stem}.c"
     result = folder / f"{path.stem}.o"
-    file.write_text(source.text)
-    failed, message = _run(toolchain.compile(file, result, flags, TEMPLATES), toolchain)
+    file.write_text(source.text, encoding="utf-8")
+    failed, message = _run(toolchain.compile(file, result, flags, TEMPLATES), toolchain, folder, processes)
     if failed:
         kept = Path(tempfile.mkdtemp(prefix="intaglio-failed-"), f"{source.name}.c")
         shutil.copyfile(file, kept)
@@ -113,20 +112,17 @@ def _compile_one(source: Source, path: Path, folder: Path, toolchain: Toolchain,
             f"The C compiler ({toolchain.name}) failed on kernel {source.name}. Its source is kept; to see it again:\n"
             f"  {command}\n{_excerpt(message.replace(str(file), str(kept)))}"
         )
-    path.parent.mkdir(exist_ok=True)
-    os.replace(result, path)
+    keep(result, path)
 
 
-def _run(command: list[str], toolchain: Toolchain) -> tuple[bool, str]:
-    """Runs a command; returns whether it failed, and what it said."""
-    result = subprocess.run(
-        command, env=toolchain.environ(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-    )
-    if result.returncode and "No space left on device" in result.stderr:
+def _run(command: list[str], toolchain: Toolchain, folder: Path, processes: Processes) -> tuple[bool, str]:
+    """Runs a command, which has `folder` for temporary files; returns whether it failed, and what it said."""
+    code, said = processes.run(command, {**toolchain.environ(), "TMPDIR": str(folder)})
+    if code and "No space left on device" in said:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), command[-1])
-    if result.returncode < 0:
-        return True, f"{result.stderr}\nended by signal {-result.returncode} (out of memory?)"
-    return result.returncode != 0, result.stderr
+    if code < 0:
+        return True, f"{said}\nended by signal {-code} (out of memory?)"
+    return code != 0, said
 
 
 def _excerpt(message: str, lines: int = 12) -> str:
@@ -138,7 +134,7 @@ def _excerpt(message: str, lines: int = 12) -> str:
 
 def _key(source: Source, flags: Sequence[str], toolchain: Toolchain) -> str:
     parts = (toolchain.identity, " ".join(flags), _headers() if "#include \"" in source.text else "", source.text)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+    return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:40]
 
 
 @lru_cache

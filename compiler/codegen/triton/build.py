@@ -23,7 +23,9 @@ from typing import Any
 
 from ....runtime.errors import Fail
 from ...options import environment
+from ...processes import Processes
 from ...target import Gpu
+from ..objects import intact, keep
 from .program import DeviceKernel
 
 Progress = Callable[[int, int], None]
@@ -56,13 +58,17 @@ def build(
         for kernel in kernels:
             key = _key(kernel, gpu)
             jobs[kernel.name, gpu.name] = (objects / key[:2] / key[2:], kernel, gpu)
-    todo = [job for job in jobs.values() if not job[0].with_suffix(".json").exists()]
+    todo = [job for job in jobs.values() if not all(map(intact, _files(job[0])))]
     done = len(jobs) - len(todo)
     if progress:
         progress(done, len(jobs))
     workers = min(environment().jobs, len(todo))
     if todo:
-        with tempfile.TemporaryDirectory(prefix="build-", dir=objects) as folder, ThreadPoolExecutor(workers) as pool:
+        with (
+            tempfile.TemporaryDirectory(prefix="build-", dir=objects) as folder,
+            ThreadPoolExecutor(workers) as pool,
+            Processes() as processes,
+        ):
             shares = [todo[i::workers] for i in range(workers)]
 
             def told(amount: int) -> None:
@@ -71,7 +77,7 @@ def build(
                 if progress:
                     progress(done, len(jobs))
 
-            for future in [pool.submit(_work, share, Path(folder), told) for share in shares]:
+            for future in [pool.submit(_work, share, Path(folder), told, processes) for share in shares]:
                 future.result()
     return {name: _read(path) for name, (path, _, _) in jobs.items()}
 
@@ -84,15 +90,16 @@ def version() -> str:
         raise Fail("GPU kernels are built by the package triton, which is not installed: pip install triton") from None
 
 
-def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], folder: Path, told: Callable[[int], None]) -> None:
+def _work(
+    share: Sequence[tuple[Path, DeviceKernel, Gpu]], folder: Path, told: Callable[[int], None], processes: Processes
+) -> None:
     """Lets one process compile a share of the kernels, one after the other."""
     hidden = {"TRITON_INTERPRET", "TRITON_CACHE_DIR"}
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
     environ |= {"TRITON_CACHE_DIR": str(folder / "triton"), "TRITON_DEFAULT_FP_FUSION": "1"}
-    worker = subprocess.Popen(
-        [sys.executable, str(_WORKER)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ,
-    )  # fmt: skip
+    environ["TMPDIR"] = str(folder)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    worker = processes.start([sys.executable, str(_WORKER)], environ, **pipes)
     with worker:
         assert worker.stdin and worker.stdout and worker.stderr
         for path, kernel, gpu in share:
@@ -121,16 +128,20 @@ def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], folder: Path, told: C
                     f"kernel {kernel.name} needs {made['shared']} bytes of shared memory, and a program on {gpu.name}"
                     f" has {gpu.shared}"
                 )
-            path.parent.mkdir(exist_ok=True)
-            for suffix in (".bin", ".json"):  # the one that tells that it is there comes last
-                os.replace(folder / (path.name + suffix), path.with_name(path.name + suffix))
+            for file in _files(path):
+                keep(folder / file.name, file)
             told(1)
         worker.stdin.close()
 
 
+def _files(path: Path) -> tuple[Path, Path]:
+    """The binary, and what is known of it."""
+    return path.with_name(f"{path.name}.bin"), path.with_name(f"{path.name}.json")
+
+
 def _read(path: Path) -> Binary:
-    told = json.loads(path.with_name(path.name + ".json").read_text())
-    return Binary(path.with_name(path.name + ".bin").read_bytes(), **told)
+    binary, known = _files(path)
+    return Binary(binary.read_bytes(), **json.loads(known.read_text()))
 
 
 @lru_cache

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import handmade
 import pytest
 
 from intaglio.compiler import toolchain
 from intaglio.compiler.codegen.c import build as module
 from intaglio.compiler.codegen.c.build import Source, build
+from intaglio.compiler.processes import Processes
 from intaglio.compiler.target import target
 from intaglio.compiler.toolchain import Toolchain
 from intaglio.runtime.errors import Fail, NotFound
@@ -82,14 +84,22 @@ def test_what_makes_another_object(
     assert sorted(compiled) == ["header", "pool"]
 
 
+@pytest.mark.parametrize("damage", handmade.DAMAGES)
+@pytest.mark.parametrize("suffix", [".o", ".o.crc"])
 def test_a_damaged_object_is_made_again(
-    tmp_path: Path, objects: Path, compiler: Toolchain, compiled: list[str]
+    tmp_path: Path, objects: Path, compiler: Toolchain, compiled: list[str], damage: str, suffix: str
 ) -> None:
     build([ADD], tmp_path / "a.so", compiler, target(), objects)
-    for path in objects.glob("??/*.o"):
-        path.write_bytes(path.read_bytes()[:100])
-    build([ADD], tmp_path / "b.so", compiler, target(), objects)
-    assert ctypes.CDLL(str(tmp_path / "b.so")).add(1, 2) == 3
+    damaged = [path for path in objects.glob("??/*") if "".join(path.suffixes) == suffix]
+    assert len(damaged) == 2
+    for path in damaged:
+        wrong = handmade.damaged(path.read_bytes(), damage)
+        path.unlink()
+        if wrong is not None:
+            path.write_bytes(wrong)
+    for name in ("b.so", "c.so"):
+        build([ADD], tmp_path / name, compiler, target(), objects)
+        assert ctypes.CDLL(str(tmp_path / name)).add(1, 2) == 3
     assert sorted(compiled) == ["add", "add", "pool", "pool"]
 
 
@@ -120,26 +130,37 @@ def test_an_undefined_symbol(tmp_path: Path, objects: Path, compiler: Toolchain)
 
 
 def test_a_full_disk(tmp_path: Path, objects: Path, compiler: Toolchain, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 1, "", "cc1: error: writing x.o: No space left on device")
-
-    monkeypatch.setattr(subprocess, "run", full)
+    said = "cc1: error: writing x.o: No space left on device"
+    monkeypatch.setattr(Processes, "run", lambda *_: (1, said))
     with pytest.raises(OSError) as caught:
         build([ADD], tmp_path / "a.so", compiler, target(), objects)
     assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_killed_compiler(tmp_path: Path, objects: Path, compiler: Toolchain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, -9, "", ""))
+    monkeypatch.setattr(Processes, "run", lambda *_: (-9, ""))
     with pytest.raises(Fail, match="ended by signal 9"):
         build([ADD], tmp_path / "a.so", compiler, target(), objects)
+
+
+def test_temporary_files_lie_where_objects_are_made(
+    tmp_path: Path, objects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that none is left behind when a compiler is killed."""
+    script = tmp_path / "cc"
+    script.write_text(f'#!/bin/sh\necho "$TMPDIR" >> {tmp_path}/seen\nexec gcc "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("INTAGLIO_CC", str(script))
+    build([ADD], tmp_path / "a.so", toolchain.find(objects), target(), objects)
+    *compilations, link = map(Path, (tmp_path / "seen").read_text().splitlines())
+    assert link == tmp_path and {each.parent for each in compilations} == {objects}
 
 
 # ---- Finding a compiler ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing(tmp_path: Path, compiler: Toolchain, monkeypatch: pytest.MonkeyPatch) -> None:
     """No compiler on PATH, none in the environment."""
     for name in ("INTAGLIO_CC", "CC"):
         monkeypatch.delenv(name, raising=False)
@@ -197,6 +218,7 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from intaglio.compiler import toolchain
 from intaglio.compiler.codegen.c.build import Source, build
+from intaglio.compiler.processes import Processes
 from intaglio.compiler.target import target
 objects = Path({str(tmp_path / "objects")!r})
 compiler = toolchain.find(objects)
@@ -209,3 +231,18 @@ assert f(9.0) == 4.0
 """
     (tmp_path / "empty").mkdir()
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": str(tmp_path / "empty")})
+
+
+@pytest.mark.usefixtures("nothing")
+@pytest.mark.parametrize("path", [None, "", "bin"])
+def test_a_compiler_by_its_path(
+    path: str | None, tmp_path: Path, objects: Path, compiler: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds its assembler and its linker whatever PATH is."""
+    if path is None:
+        monkeypatch.delenv("PATH")
+    else:
+        monkeypatch.setenv("PATH", path and str(tmp_path / path))
+    monkeypatch.setenv("INTAGLIO_CC", compiler.command[0])
+    build([ADD], tmp_path / "a.so", toolchain.find(objects), target(), objects)
+    assert ctypes.CDLL(str(tmp_path / "a.so")).add(1, 2) == 3

@@ -1,0 +1,120 @@
+"""Ctrl-C and other signals, while a model is compiled and while it runs: nothing is left behind, nothing waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from intaglio import InferenceSession
+
+MLP = Path(__file__).parents[1] / "data" / "mlp.onnx"
+X = np.ones((2, 64), np.float32)
+PROGRAM = "import sys, numpy; from intaglio import InferenceSession; InferenceSession(sys.argv[1])"
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a cache, and of temporary files."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    return tmp_path
+
+
+def compiling(folder: Path) -> subprocess.Popen[str]:
+    """A process that compiles, with a compiler that takes a minute and has begun."""
+    script, pids = folder / "cc", folder / "pids"
+    script.write_text(f"#!/bin/sh\nsleep 60 & echo $! $$ >> {pids}; wait\n")
+    script.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, MLP], text=True, stderr=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, "INTAGLIO_CC": str(script)},
+    )  # fmt: skip
+    until(lambda: pids.exists() and pids.read_text() != "" and process.poll() is None)
+    return process
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def left(folder: Path) -> list[Path]:
+    """What work in progress leaves in the cache, and temporary files."""
+    patterns = ("cache/tmp/*", "cache/locks/*", "cache/objects/build-*", "tmp/*")
+    return [path for pattern in patterns for path in folder.glob(pattern)]
+
+
+@pytest.mark.parametrize("receiver", ["process", "terminal"])
+@pytest.mark.parametrize("delays", [(), (0,), (0.001, 0.001), (0.02,)])
+def test_interrupted_while_compiling(folders: Path, receiver: str, delays: tuple[float, ...]) -> None:
+    """Once, and again meanwhile."""
+    process = compiling(folders)
+    send = os.kill if receiver == "process" else os.killpg
+    for delay in (0, *delays):
+        time.sleep(delay)
+        if process.poll() is None:
+            send(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in said
+    pids = [int(pid) for pid in (folders / "pids").read_text().split()]
+    until(lambda: not any(map(runs, pids)))
+    if not delays:  # else the cleaning up may have been interrupted, and others will do it
+        assert left(folders) == [] and said.rstrip().endswith("KeyboardInterrupt")
+    assert InferenceSession(MLP).run(None, {"input": X})[0].shape == (2, 10)
+    assert not list(folders.glob("cache/tmp/*")) and not list(folders.glob("cache/locks/*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_ended_while_compiling(folders: Path, number: signal.Signals) -> None:
+    """The next one that needs the model neither waits nor finds half of it."""
+    process = compiling(folders)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == -number
+    start = time.monotonic()
+    assert InferenceSession(MLP).run(None, {"input": X})[0].shape == (2, 10)
+    assert time.monotonic() - start < 50
+    assert not list(folders.glob("cache/tmp/*")) and not list(folders.glob("cache/locks/*"))
+    for pid in map(int, (folders / "pids").read_text().split()):
+        if runs(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_interrupted_while_running() -> None:
+    """What was begun is finished, and the exception comes right after it; as many times as one likes."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", "n"]) for n in "xy")
+    nodes = [helper.make_node("MatMul", ["x", "x"], ["a"]), helper.make_node("MatMul", ["a", "x"], ["y"])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    session = InferenceSession(model.SerializeToString())
+    feed = {"x": np.random.default_rng(0).standard_normal((700, 700)).astype(np.float32)}
+    expected = session.run(None, feed)[0]
+    for delay in (0.001, 0.003, 0.01, 0.01, 0.02, 0.03):
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                session.run(None, feed)
+        assert np.array_equal(session.run(None, feed)[0], expected)
