@@ -1,29 +1,45 @@
-"""Processes that compile: they end with the work that they were started for.
+"""Processes that compile, threads that wait for them, and a folder for what they make: all end with the work.
 
 In: commands. Out: processes, each in a session of its own with what it starts itself: Ctrl-C reaches this process
 alone, which then ends them; else a compiler that is interrupted looks like one that failed. It must never leave a
-process behind, nor wait for one that nobody needs any more.
+process or a file behind, nor wait for one that nobody needs any more, however often it is interrupted itself: a thread,
+to which no signals come, clears up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
+import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Processes:
-    """`with Processes() as processes`: when the block is left by an exception, whichever, all of them are ended.
+    """`with Processes(parent) as running, running.needed: ...`: whatever still runs when the block is left is ended,
+    and the folder is removed.
 
-    May be used by several threads; where they wait for a process that was ended, they get CancelledError.
+    folder: made in `parent`, for the files of the work; processes have it for temporary files, too. needed: a lock, as
+    nothing comes between an exception and its release, not even another signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="build-", dir=parent))
+        self.needed = threading.Lock()
+        self._lock = threading.Lock()
         self._started: list[subprocess.Popen[str]] = []
+        self._threads: list[threading.Thread] = []
+        self._cleaner: threading.Thread | None = None  # once there is something to end
         self._over = False
 
     def __enter__(self) -> Processes:
@@ -32,39 +48,78 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._over = True
-            for process in list(self._started):
-                _end(process)
+        if self._cleaner is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self._cleaner.join()
+
+    def each(self, work: Callable[[T], object], items: Sequence[T], threads: int) -> Iterator[None]:
+        """Calls `work` on the items, several at once in threads; yields after each. Raises what one of them raises."""
+        todo: queue.SimpleQueue[T] = queue.SimpleQueue()
+        done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        for item in items:
+            todo.put(item)
+
+        def go() -> None:
+            try:
+                while True:
+                    work(todo.get_nowait())
+                    done.put(None)
+            except queue.Empty:
+                pass
+            except BaseException as error:
+                done.put(error)
+
+        for _ in range(min(threads, len(items))):
+            thread = threading.Thread(target=go, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for _ in items:
+            error = done.get()
+            if error is not None:
+                raise error
+            yield
 
     def start(self, command: Sequence[str], env: dict[str, str], **streams: Any) -> subprocess.Popen[str]:
         """A process with text streams. Raises CancelledError where the work is over."""
-        if self._over:
-            raise CancelledError
-        process = subprocess.Popen(command, env=env, text=True, errors="replace", start_new_session=True, **streams)
-        self._started.append(process)
-        if self._over:
-            _end(process)
+        env = {**env, "TMPDIR": str(self.folder)}
+        with self._lock:
+            if self._over:
+                raise CancelledError
+            if self._cleaner is None:
+                self._cleaner = threading.Thread(target=self._clear_up)
+                self._cleaner.start()
+            process = subprocess.Popen(command, env=env, text=True, errors="replace", start_new_session=True, **streams)
+            self._started.append(process)
         return process
 
     def run(self, command: Sequence[str], env: dict[str, str]) -> tuple[int, str]:
-        """Runs a command that reads nothing; returns its exit code and what it said on stderr."""
+        """Runs a command that reads nothing; returns its exit code and what it said on stderr. Raises CancelledError
+        where it was ended."""
         process = self.start(command, env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        try:
-            _, said = process.communicate()
-        except BaseException:
-            _end(process)
-            process.wait()
-            raise
+        _, said = process.communicate()
         if self._over:
             raise CancelledError
         return process.returncode, said
 
+    def _clear_up(self) -> None:
+        with self.needed, self._lock:
+            self._over = True
+        for process in self._started:
+            if process.poll() is None:
+                _end(process)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+        for process in self._started:
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ends a process and what it has started; its owner waits for it."""
-    if process.poll() is None:
-        if hasattr(os, "killpg"):
+    """Ends a process and what it has started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
+    else:
+        process.kill()

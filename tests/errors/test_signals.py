@@ -65,7 +65,7 @@ def left(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("receiver", ["process", "terminal"])
-@pytest.mark.parametrize("delays", [(), (0,), (0.001, 0.001), (0.02,)])
+@pytest.mark.parametrize("delays", [(), (0, 0, 0), (0.001, 0.001, 0.001)])
 def test_interrupted_while_compiling(folders: Path, receiver: str, delays: tuple[float, ...]) -> None:
     """Once, and again meanwhile."""
     process = compiling(folders)
@@ -75,11 +75,12 @@ def test_interrupted_while_compiling(folders: Path, receiver: str, delays: tuple
         if process.poll() is None:
             send(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in said
+    assert "KeyboardInterrupt" in said
     pids = [int(pid) for pid in (folders / "pids").read_text().split()]
     until(lambda: not any(map(runs, pids)))
-    if not delays:  # else the cleaning up may have been interrupted, and others will do it
-        assert left(folders) == [] and said.rstrip().endswith("KeyboardInterrupt")
+    if not delays:  # else clearing up may have been interrupted, and the report: others go on with the former
+        assert process.returncode == -signal.SIGINT and said.rstrip().endswith("KeyboardInterrupt")
+        assert left(folders) == []
     assert InferenceSession(MLP).run(None, {"input": X})[0].shape == (2, 10)
     assert not list(folders.glob("cache/tmp/*")) and not list(folders.glob("cache/locks/*"))
 

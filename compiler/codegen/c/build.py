@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -57,15 +56,15 @@ def build(
     for source in (*sources, part("pool")):
         key = _key(source, flags, toolchain)
         paths[objects / key[:2] / f"{key[2:]}.o"] = source
-    _compile(paths, toolchain, flags, objects, progress)
-    with Processes() as processes:
+    with Processes(objects) as running, running.needed:
+        _compile(paths, toolchain, flags, running, progress)
         command = toolchain.link(list(paths), output)
-        if _run(command, toolchain, output.parent, processes)[0]:
+        if _run(command, toolchain, running)[0]:
             # An object may be gone: make all of them anew, and then a failure is ours.
             for path in paths:
                 path.unlink(missing_ok=True)
-            _compile(paths, toolchain, flags, objects, None)
-            failed, message = _run(command, toolchain, output.parent, processes)
+            _compile(paths, toolchain, flags, running, None)
+            failed, message = _run(command, toolchain, running)
             if failed:
                 raise Fail(f"The C compiler ({toolchain.name}) cannot link the model:\n{_excerpt(message)}")
     for path in paths:
@@ -73,37 +72,32 @@ def build(
 
 
 def _compile(
-    paths: dict[Path, Source], toolchain: Toolchain, flags: Sequence[str], objects: Path, progress: Progress | None
+    paths: dict[Path, Source],
+    toolchain: Toolchain,
+    flags: Sequence[str],
+    running: Processes,
+    progress: Progress | None,
 ) -> None:
     """Makes the objects that do not exist yet; the long sources first, so that the last ones to finish are short."""
     todo = sorted((path for path in paths if not intact(path)), key=lambda path: -len(paths[path].text))
     done = len(paths) - len(todo)
     if progress:
         progress(done, len(paths))
-    if not todo:
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="build-", dir=objects) as folder,
-        ThreadPoolExecutor(min(environment().jobs, len(todo))) as pool,
-        Processes() as processes,
-    ):
-        futures = [
-            pool.submit(_compile_one, paths[path], path, Path(folder), toolchain, flags, processes) for path in todo
-        ]
-        for future in futures:
-            future.result()
-            done += 1
-            if progress:
-                progress(done, len(paths))
+
+    def compile_one(path: Path) -> None:
+        _compile_one(paths[path], path, toolchain, flags, running)
+
+    for _ in running.each(compile_one, todo, environment().jobs):
+        done += 1
+        if progress:
+            progress(done, len(paths))
 
 
-def _compile_one(
-    source: Source, path: Path, folder: Path, toolchain: Toolchain, flags: Sequence[str], processes: Processes
-) -> None:
-    file = folder / f"{path.stem}.c"
-    result = folder / f"{path.stem}.o"
+def _compile_one(source: Source, path: Path, toolchain: Toolchain, flags: Sequence[str], running: Processes) -> None:
+    file = running.folder / f"{path.stem}.c"
+    result = running.folder / f"{path.stem}.o"
     file.write_text(source.text, encoding="utf-8")
-    failed, message = _run(toolchain.compile(file, result, flags, TEMPLATES), toolchain, folder, processes)
+    failed, message = _run(toolchain.compile(file, result, flags, TEMPLATES), toolchain, running)
     if failed:
         kept = Path(tempfile.mkdtemp(prefix="intaglio-failed-"), f"{source.name}.c")
         shutil.copyfile(file, kept)
@@ -115,9 +109,9 @@ def _compile_one(
     keep(result, path)
 
 
-def _run(command: list[str], toolchain: Toolchain, folder: Path, processes: Processes) -> tuple[bool, str]:
-    """Runs a command, which has `folder` for temporary files; returns whether it failed, and what it said."""
-    code, said = processes.run(command, {**toolchain.environ(), "TMPDIR": str(folder)})
+def _run(command: list[str], toolchain: Toolchain, running: Processes) -> tuple[bool, str]:
+    """Runs a command; returns whether it failed, and what it said."""
+    code, said = running.run(command, toolchain.environ())
     if code and "No space left on device" in said:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), command[-1])
     if code < 0:

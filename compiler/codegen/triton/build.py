@@ -13,9 +13,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -64,12 +62,10 @@ def build(
         progress(done, len(jobs))
     workers = min(environment().jobs, len(todo))
     if todo:
-        with (
-            tempfile.TemporaryDirectory(prefix="build-", dir=objects) as folder,
-            ThreadPoolExecutor(workers) as pool,
-            Processes() as processes,
-        ):
-            shares = [todo[i::workers] for i in range(workers)]
+        with Processes(objects) as running, running.needed:
+
+            def work(share: Sequence[tuple[Path, DeviceKernel, Gpu]]) -> None:
+                _work(share, told, running)
 
             def told(amount: int) -> None:
                 nonlocal done
@@ -77,8 +73,8 @@ def build(
                 if progress:
                     progress(done, len(jobs))
 
-            for future in [pool.submit(_work, share, Path(folder), told, processes) for share in shares]:
-                future.result()
+            for _ in running.each(work, [todo[i::workers] for i in range(workers)], workers):
+                pass
     return {name: _read(path) for name, (path, _, _) in jobs.items()}
 
 
@@ -91,25 +87,24 @@ def version() -> str:
 
 
 def _work(
-    share: Sequence[tuple[Path, DeviceKernel, Gpu]], folder: Path, told: Callable[[int], None], processes: Processes
+    share: Sequence[tuple[Path, DeviceKernel, Gpu]], told: Callable[[int], None], running: Processes
 ) -> None:
     """Lets one process compile a share of the kernels, one after the other."""
     hidden = {"TRITON_INTERPRET", "TRITON_CACHE_DIR"}
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
-    environ |= {"TRITON_CACHE_DIR": str(folder / "triton"), "TRITON_DEFAULT_FP_FUSION": "1"}
-    environ["TMPDIR"] = str(folder)
+    environ |= {"TRITON_CACHE_DIR": str(running.folder / "triton"), "TRITON_DEFAULT_FP_FUSION": "1"}
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    worker = processes.start([sys.executable, str(_WORKER)], environ, **pipes)
+    worker = running.start([sys.executable, str(_WORKER)], environ, **pipes)
     with worker:
         assert worker.stdin and worker.stdout and worker.stderr
         for path, kernel, gpu in share:
-            source = folder / f"{kernel.name}.py"
+            source = running.folder / f"{kernel.name}.py"
             source.write_text(kernel.source.text)
             job = {
                 "source": str(source), "name": kernel.name, "arguments": kernel.source.arguments,
                 "warps": kernel.source.warps, "stages": kernel.source.stages,
                 "backend": gpu.backend, "arch": gpu.arch, "warp": gpu.warp,
-                "most_shared": gpu.shared, "output": str(folder / path.name),
+                "most_shared": gpu.shared, "output": str(running.folder / path.name),
             }  # fmt: skip
             print(json.dumps(job), file=worker.stdin, flush=True)
             answer = worker.stdout.readline()
@@ -129,7 +124,7 @@ def _work(
                     f" has {gpu.shared}"
                 )
             for file in _files(path):
-                keep(folder / file.name, file)
+                keep(running.folder / file.name, file)
             told(1)
         worker.stdin.close()
 
