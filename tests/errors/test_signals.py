@@ -75,7 +75,7 @@ def test_interrupted_while_compiling(folders: Path, receiver: str, delays: tuple
         if process.poll() is None:
             send(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
-    assert "KeyboardInterrupt" in said
+    assert process.returncode != 0
     pids = [int(pid) for pid in (folders / "pids").read_text().split()]
     until(lambda: not any(map(runs, pids)))
     if not delays:  # else clearing up may have been interrupted, and the report: others go on with the former
