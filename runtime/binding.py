@@ -113,14 +113,17 @@ class SessionIOBinding:
             raise InvalidArgument("At least one output should be requested.")
         feeds = {name: value.tensor() for name, value in self._inputs.items()}
         given: dict[str, Tensor | Memory] = {}
+        taken = list(feeds.values())
         for name, target in self._outputs.items():
             if target.memory is not None:
                 given[name] = target.memory
             if target.value is not None:
                 self._check(name, target)
                 memory = target.value._memory
-                # Kernels need not expect their inputs to change under them: such outputs are copied in the end.
-                shared = any(_overlap(memory, each) for each in feeds.values())
+                # Kernels need not expect that their inputs change, or what they have written: such outputs are copied
+                # in the end, in the order in which they were bound.
+                shared = any(_overlap(memory, each) for each in taken)
+                taken.append(memory)
                 if not shared and target.value._element not in FOUR_BITS:
                     given[name] = memory
                 elif isinstance(memory, DeviceTensor):
