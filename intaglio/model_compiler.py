@@ -46,7 +46,7 @@ class ModelCompiler:
                 raise ValueError("Input model bytes array is empty")
             self._model: str | bytes = input_model_path_or_bytes
         elif isinstance(input_model_path_or_bytes, (str, os.PathLike)):
-            self._model = os.fspath(input_model_path_or_bytes)
+            self._model = os.fsdecode(input_model_path_or_bytes)
         else:
             raise TypeError(f"Unable to load from type '{type(input_model_path_or_bytes)}'")
         self._options = sess_options.copied()

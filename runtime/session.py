@@ -540,7 +540,7 @@ class InferenceSession(Session):
         super().__init__(enable_fallback=int(kwargs.get("enable_fallback", 1)) == 1)
         self._model_path = self._model_bytes = None
         if isinstance(path_or_bytes, (str, os.PathLike)):
-            self._model_path = os.fspath(path_or_bytes)
+            self._model_path = os.fsdecode(path_or_bytes)
         elif isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
             self._model_bytes = bytes(path_or_bytes)
         elif hasattr(path_or_bytes, "SerializeToString"):  # an onnx.ModelProto

@@ -139,3 +139,59 @@ def test_messages_go_to_python_logging(tmp_path: Path) -> None:
         else:
             assert done.stdout.strip() == "0" and done.stderr.count(text) == 1
             assert f"[E:intaglio:mine:once] {text}" in done.stderr
+
+
+PATHS = """
+import pickle, subprocess, sys
+from pathlib import Path
+import numpy as np
+from onnx import TensorProto, helper
+import intaglio
+
+class OfBytes:
+    def __fspath__(self):
+        return bytes(folder / name)
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 4]) for n in "xy")
+w = helper.make_tensor("w", TensorProto.FLOAT, [4], [1, 2, 3, 4])
+graph = helper.make_graph([helper.make_node("Mul", ["x", "w"], ["y"])], "g", [x], [y], [w])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+w = model.graph.initializer[0]
+(folder / "weights").write_bytes(np.array(w.float_data, np.float32).tobytes())
+w.ClearField("float_data")
+w.data_location = TensorProto.EXTERNAL
+w.external_data.add(key="location", value="weights")
+(folder / name).write_bytes(model.SerializeToString())
+
+options = intaglio.SessionOptions()
+options.optimized_model_filepath = str(folder / f"{name}.optimized")
+options.profile_file_prefix, options.enable_profiling = str(folder / f"{name}.profile"), True
+session = intaglio.InferenceSession(folder / name, options)
+intaglio.ModelCompiler(intaglio.SessionOptions(), folder / name).compile_to_file(str(folder / f"{name}.intaglio"))
+sessions = [session, *map(intaglio.InferenceSession, (OfBytes(), str(folder / f"{name}.intaglio")))]
+for each in (*sessions, pickle.loads(pickle.dumps(sessions[1]))):
+    assert (each.run(None, {"x": np.ones((2, 4), np.float32)})[0] == [1, 2, 3, 4]).all()
+profile = session.end_profiling()
+assert Path(profile).exists() and Path(options.optimized_model_filepath).exists()
+try:
+    intaglio.InferenceSession(folder / f"{name}.none")
+except intaglio.capi.onnxruntime_pybind11_state.NoSuchFile as error:
+    assert name in str(error)
+for command in (["cache", "list"], ["cache", "explain", folder / name], ["run", folder / name]):
+    done = subprocess.run([sys.executable, "-m", "intaglio", *command], stdout=subprocess.PIPE, check=True)
+    assert command[0] == "run" or bytes(folder / name) in done.stdout or b"hit: " in done.stdout
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"Mod\xe8le \xff", "Modèle 模型\n".encode(), b"$(exit) `exit`; 'a' \"b\" %s {x} -o"],
+    ids=["no text", "not ASCII", "shell"],
+)
+def test_any_path(name: bytes, tmp_path: Path) -> None:
+    """Of the model and of the cache, text or not: compiled, from the cache, compiled ahead, by the commands."""
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "INTAGLIO_CACHE_DIR": str(folder / "cache")}
+    subprocess.run([sys.executable, "-c", PATHS, folder, name], env=environment, check=True)
