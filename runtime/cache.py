@@ -149,9 +149,13 @@ def load(model: str | bytes, settings: dict[str, Any], build: Build) -> Artifact
 
 
 def _unusable(folder: Path, error: OSError) -> bool:
-    """Whether an error is about the folder, or about what is in it, and not about the model or the compiler."""
-    name = error.filename
-    return error.errno in _FULL or (isinstance(name, str) and folder in (Path(name), *Path(name).parents))
+    """Whether an error is about the folder, what is in it or what it is in, and not about the model or the compiler."""
+    if error.errno in _FULL:
+        return True
+    if not isinstance(error.filename, str):
+        return False
+    path = Path(error.filename)
+    return folder == path or folder in path.parents or path in folder.parents
 
 
 def _load(folder: Path, model: str | bytes, settings: dict[str, Any], build: Build) -> Artifact:

@@ -300,6 +300,7 @@ UNUSABLE = {  # paths at which no cache can be, in a folder with "file" and link
     "a long path": "y/" * 3000,
     "a device": os.devnull,
     "where nothing can be made": "/proc/intaglio",
+    "below where nothing can be made": "/proc/intaglio/of/this",
 }
 
 
