@@ -201,14 +201,13 @@ def test_an_empty_environment(tmp_path: Path) -> None:
     """No PATH to find a compiler on, no HOME to keep models in."""
     program = """
 import os, sys, numpy as np
-sys.path += eval(sys.argv[1])
 from intaglio import InferenceSession
 os.path.expanduser = lambda path: path
-assert InferenceSession(sys.argv[2]).run(None, {"input": np.ones((1, 64), np.float32)})[0].shape == (1, 10)
+assert InferenceSession(sys.argv[1]).run(None, {"input": np.ones((1, 64), np.float32)})[0].shape == (1, 10)
 """
     model = Path(__file__).parents[1] / "data" / "mlp.onnx"
     done = subprocess.run(
-        [sys.executable, "-c", program, repr(sys.path), model], env={}, cwd=tmp_path, text=True, capture_output=True
+        [sys.executable, "-c", program, model], env={}, cwd=tmp_path, text=True, capture_output=True
     )
     assert done.returncode == 0 and not done.stderr
     assert not any(tmp_path.iterdir())
