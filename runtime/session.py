@@ -589,7 +589,7 @@ def _write_optimized(model: str | bytes, options: SessionOptions) -> None:
         raise errors.NotImplemented("optimized_model_filepath: files of the format .ort are read, and not written")
     if artifact.is_artifact(model):
         raise InvalidArgument("optimized_model_filepath: a compiled model is no ONNX model any more")
-    _, write_optimized, make_options, _ = _compiler()
+    _, write_optimized, make_options, _ = _imported_compiler()
     settings = make_options(**options.compiler_settings(), data=options.given)
     external = options.config("session.optimized_model_external_initializers_file_name")
     least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
@@ -683,8 +683,27 @@ def _compiler() -> Any:
     return compile_model, write_optimized, Options, Progress
 
 
+def _imported_compiler() -> Any:
+    """The same, imported by another thread: a signal interrupts the wait for it, and leaves no half of an import, which
+    would be there for good; and its handler may need the compiler as well."""
+    made: list[Any] = []
+
+    def work() -> None:
+        try:
+            made.append(_compiler())
+        except BaseException as error:
+            made.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join()
+    if isinstance(made[0], BaseException):
+        raise made[0]
+    return made[0]
+
+
 def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
-    compile_model, _, make_options, make_progress = _compiler()
+    compile_model, _, make_options, make_progress = _imported_compiler()
     with make_progress() as show:
 
         def progress(stage: str, *amounts: int) -> None:

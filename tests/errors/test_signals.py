@@ -85,6 +85,33 @@ def test_interrupted_while_compiling(folders: Path, receiver: str, delays: tuple
     assert not list(folders.glob("cache/tmp/*")) and not list(folders.glob("cache/locks/*"))
 
 
+IMPORTING = """
+import os, signal, sys, time, numpy as np
+from intaglio import InferenceSession
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "intaglio.compiler.toolchain":
+            os.kill(os.getpid(), int(sys.argv[2]))
+            time.sleep(0.5)
+
+sys.meta_path.insert(0, Slow())
+signal.signal(signal.SIGUSR1, lambda *_: InferenceSession(sys.argv[1]))
+try:
+    session = InferenceSession(sys.argv[1])
+except KeyboardInterrupt:
+    session = InferenceSession(sys.argv[1])
+assert session.run(None, {"input": np.ones((2, 64), np.float32)})[0].shape == (2, 10)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_interrupted_while_the_compiler_is_imported(folders: Path, number: signal.Signals) -> None:
+    """It can be imported later, and by the handler of the signal."""
+    subprocess.run([sys.executable, "-c", IMPORTING, MLP, str(int(number))], check=True, timeout=60)
+    assert left(folders) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_ended_while_compiling(folders: Path, number: signal.Signals) -> None:
     """The next one that needs the model neither waits nor finds half of it."""
