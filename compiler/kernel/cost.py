@@ -56,7 +56,7 @@ def flops(body: Body) -> Size:
         directions = 2 if body.direction == "bidirectional" else 1
         return body.time * body.batch * directions * gates * body.hidden * (2 * body.hidden + 20)
     assert isinstance(body, Sort)
-    return _extents((*body.outer, body.i)) * 20
+    return _extents((*body.outer, body.i, *([body.column] if body.column is not None else []))) * 20
 
 
 def inner_flops(body: LoopNest) -> Size:

@@ -19,7 +19,7 @@ from ..scalar import prims
 from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol
 from ..scalar.dtype import DType, from_numpy
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Kernel, LoopNest, Matmul, Stage
+from .ir import Kernel, LoopNest, Matmul, Sort, Stage
 
 Array = npt.NDArray[Any]
 Env = dict[Symbol, Array]
@@ -28,13 +28,17 @@ Env = dict[Symbol, Array]
 def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
     """Runs the kernel on flat buffers. Raises NotImplementedError for bodies that have no definition here."""
     env: Env = {s: np.asarray(v, np.int64) for s, v in zip(kernel.sizes, sizes, strict=True)}
-    if isinstance(kernel.body, Matmul):
-        _run_matmul(kernel.body, buffers, env)
-        return
-    if not isinstance(kernel.body, LoopNest):
-        raise NotImplementedError(type(kernel.body).__name__)
-    for point in _points(kernel.body.outer, env):
-        run_stages(kernel.body.stages, buffers, point)
+    body = kernel.body
+    if isinstance(body, LoopNest):
+        for point in _points(body.outer, env):
+            run_stages(body.stages, buffers, point)
+    elif isinstance(body, Matmul):
+        _run_matmul(body, buffers, env)
+    elif isinstance(body, Sort):
+        for point in _points(body.outer, env):
+            _run_sort(body, buffers, point)
+    else:
+        raise NotImplementedError(type(body).__name__)
 
 
 def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
@@ -55,6 +59,21 @@ def _in_panel(body: Matmul) -> Expr:
     assert isinstance(body.b, Load)
     index = (body.n // body.nr * _extent(body.k) + body.k) * body.nr + body.n % body.nr
     return Load(body.b.buffer, index, body.b.dtype)
+
+
+def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
+    """Elements, or tuples, by the ranks of their values among all that there are, equal ones as they come."""
+    env[body.i] = np.arange(int(evaluate_size(_extent(body.i), env)), dtype=np.int64)
+    columns = [env] if body.column is None else _points([body.column], env)
+    ranks = []
+    for point in columns:
+        value = prims.evaluate("cast", [evaluate(body.x, point, buffers)], body.x.dtype.compute)
+        rank = np.unique(np.broadcast_to(value, env[body.i].shape), return_inverse=True)[1]
+        ranks.append(-rank if body.descending else rank)
+    env[body.j] = np.arange(int(evaluate_size(_extent(body.j), env)), dtype=np.int64)
+    env[body.i] = np.lexsort([env[body.i], *reversed(ranks)])[env[body.j]]
+    results = [(body.x, body.values), (Index(body.i), body.indices)]
+    run_stages([Stage(value, store) for value, store in results if store is not None], buffers, env)
 
 
 def run_stages(stages: Sequence[Stage], buffers: Sequence[Array], env: Env, acc: Array | None = None) -> None:

@@ -195,7 +195,8 @@ class Sort:
     """Stable sort of rows: for each outer point, sorts x[outer, i] over i and writes the first `k` values and indices.
 
     x: expression at (outer, i). values, indices: stores at (outer, j), j being the output position, either may be None.
-    NaN counts as the largest value.
+    NaN counts as the largest value. column: where given, x is at (outer, i, column), and tuples are sorted, by their
+    first elements first; all of them are kept (j goes as far as i does), and there are no values.
     """
 
     outer: tuple[Symbol, ...]
@@ -206,6 +207,7 @@ class Sort:
     values: Store | None
     indices: Store | None
     index_dtype: DType
+    column: Symbol | None = None
 
 
 Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort

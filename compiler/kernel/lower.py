@@ -565,6 +565,15 @@ class _Lowering:
         to_values, to_indices = (Store(self.param(self.bufs.of(v), written=True), place) for v in (values, indices))
         return Sort(outer, i, j, e, node.attrs["descending"], to_values, to_indices, indices.dtype)
 
+    def sort_rows(self, node: Node) -> Sort:
+        (x,), (indices,) = node.inputs, node.outputs
+        rows, columns = x.shape
+        i, j, column = Symbol("i", 0, rows), Symbol("j", 0, rows), Symbol("column", 0, columns)
+        one = columns == 1
+        e = self.at(x, (i, 0 if one else column))
+        store = Store(self.param(self.bufs.of(indices), written=True), j)
+        return Sort((), i, j, e, False, None, store, indices.dtype, None if one else column)
+
 
 def _clamped(e: Expr, extent: Expr) -> Expr:
     """The integer in [0, extent) that is next to another one of 64 bits; -1 where there is none."""
@@ -592,6 +601,7 @@ _ANCHORS: dict[str, Any] = {
     "attention": _Lowering.attention,
     "recurrent": _Lowering.recurrent,
     "sort": _Lowering.sort,
+    "sort_rows": _Lowering.sort_rows,
     "scan": _Lowering.scan,
     "scatter": _Lowering.scatter,
 }

@@ -25,7 +25,9 @@ from ..scalar.prims import TABLE
 
 Index = tuple[Size, ...]
 
-ANCHORS = frozenset({"matmul", "conv", "attention", "recurrent", "sort", "scan", "scatter", "branch", "loop"})
+ANCHORS = frozenset(
+    {"matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "scan", "scatter", "branch", "loop"}
+)
 EPILOGUE = frozenset({"matmul", "conv", "attention"})  # anchors whose template has an epilogue hole
 LEAVES = frozenset({"input", "constant"})
 EXPENSIVE = 4  # flops of a primitive from which on recomputing is worse than keeping

@@ -50,6 +50,8 @@ COS, SIN = angles(16, 4)
 MASK = ints(1, 1, 1, 0, 1, 1, 1, 1, 0, 0).reshape(2, 5)
 # operator, inputs (None: omitted; "w": prefix of those that are initializers), attributes, number of outputs
 CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
+    ("Unique", [RNG.integers(0, 9, 40).astype(np.float32)], {}, 3),
+    ("Unique", [f(0)], {}, 3),
     ("FusedMatMul", [f(2, 3, 4), f(2, 5, 4)], {"transB": 1, "alpha": 0.5}, 1),
     ("FusedMatMul", [f(2, 4, 3), f(2, 4, 5)], {"transA": 1}, 1),
     ("FusedMatMul", [f(3, 2, 4), f(2, 4, 5)], {"transBatchA": 1}, 1),

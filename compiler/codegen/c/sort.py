@@ -26,15 +26,16 @@ def tasks(body: Sort, target: Target) -> Size:
 
 
 def scratch_bytes(body: Sort, target: Target) -> Size:
-    """Bytes of scratch a thread needs: the items, and room for merging them."""
-    return 2 * _capacity(body) * _item_bytes(body)
+    """Bytes of scratch a thread needs: the items, and room for merging them; of tuples, where others begin, too."""
+    return _capacity(body) * (2 * _item_bytes(body) + (body.column is not None))
 
 
 def source(kernel: Kernel, name: str, target: Target) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Sort)
-    holes = Holes(kernel, {body.i: "i", body.j: "j"} | {s: f"outer{i}" for i, s in enumerate(body.outer)})
+    names = {body.i: "i", body.j: "j"} | {s: f"outer{i}" for i, s in enumerate(body.outer)}
+    holes = Holes(kernel, names | ({body.column: "column"} if body.column is not None else {}))
     compute = body.x.dtype.compute
     statements, value = holes.value(narrowed(body.x, compute))
     results = [(body.x, body.values), (Index(body.i), body.indices)]
@@ -51,6 +52,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         descending=body.descending,
         N=holes.size(extent(body.i)),
         K=holes.size(extent(body.j)),
+        columns=holes.size(extent(body.column)) if body.column is not None else "",
         capacity=holes.size(_capacity(body)),
         outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
         statements=statements,

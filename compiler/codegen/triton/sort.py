@@ -7,6 +7,7 @@ A program has a block of elements of one row. The work of a row grows with the s
 
 from __future__ import annotations
 
+from ...errors import Unsupported
 from ...kernel.ir import Kernel, Sort, Stage
 from ...scalar.dim import Size, ceil_div, prod
 from ...scalar.expr import Call, Index
@@ -24,9 +25,11 @@ def tasks(body: Sort) -> Size:
 
 
 def source(kernel: Kernel, name: str) -> Source:
-    """The kernel's source."""
+    """The kernel's source. Raises Unsupported, with the reason."""
     body = kernel.body
     assert isinstance(body, Sort)
+    if body.column is not None:
+        raise Unsupported("a sort of tuples in Triton")
     out = printer(kernel)
     out.names |= {s: Value(f"o{i}") for i, s in enumerate(body.outer)}
     out.names[body.j] = Value("rank", frozenset((0,)))

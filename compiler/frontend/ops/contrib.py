@@ -20,6 +20,7 @@ from .conv import conv
 from .index import positive
 from .matmul import gemm, product
 from .norm import standardized
+from .select import unique
 from .shape import trilu
 
 DOMAIN = "com.microsoft"
@@ -453,3 +454,12 @@ def trilu_(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
 def expand_dims(x: Value, axis: Value) -> Value:
     return x.unsqueeze(scalar_arg(axis, "axis"))
 
+
+
+@onnx_op("Unique", domain=DOMAIN)
+def unique_(x: Value) -> tuple[Value, ...]:
+    """The distinct elements of a vector as they come, which one each element is, and how often it occurs."""
+    if x.rank != 1:
+        raise ValueError("Input tensor to Unique op should be 1D")
+    y, _, which, counts = unique(x, sorted=0)
+    return y, which, counts

@@ -18,12 +18,21 @@ def chosen(mask: Value) -> Value:
 
     Each position is written where a running count puts it; those that are not chosen go to one place behind the end."""
     length = mask.shape[0]
-    ones = mask.cast(I64)
-    place = ones.emit("scan", [ones], kind="add", axis=0, exclusive=True, reverse=False)[0]
+    place = running(mask, exclusive=True)
     place = mask.select(place, place.const_size(length))
-    room = scalar(0, I64).broadcast(length + 1)
-    written = room.emit("scatter", [room, iota(mask.shape, 0, ones), place], axes=(0,), combine=None)[0]
-    return written.narrow(0, 0, bound(ones.sum(), upper=length))
+    written = scatter(scalar(0, I64).broadcast(length + 1), iota(mask.shape, 0, place), place)
+    return written.narrow(0, 0, bound(mask.cast(I64).sum(), upper=length))
+
+
+def running(mask: Value, exclusive: bool) -> Value:
+    """How many places of a 1-D bool tensor are true up to each one, with it or without it: i64."""
+    ones = mask.cast(I64)
+    return ones.emit("scan", [ones], kind="add", axis=0, exclusive=exclusive, reverse=False)[0]
+
+
+def scatter(x: Value, updates: Value, places: Value, combine: str | None = None) -> Value:
+    """Vectors: x with the elements at `places` replaced by updates, or combined with them."""
+    return x.emit("scatter", [x, updates, places], axes=(0,), combine=combine)[0]
 
 
 def _is_set(x: Value) -> Value:
@@ -57,40 +66,33 @@ def compress(x: Value, condition: Value, *, axis: int | None = None) -> Value:
 
 @onnx_op("Unique", since=11)
 def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value, ...]:
-    """The distinct slices along an axis, the first place of each, which one each slice is, and how often it occurs."""
+    """The distinct slices along an axis, the first place of each, which one each slice is, and how often it occurs.
+
+    As in numpy, NaN equals NaN and comes last."""
     if axis is None:
         x, axis = x.reshape(prod(x.shape)), 0
-    axis, count = x.axis(axis), x.shape[x.axis(axis)]
-    first, below = _compared(x.moveaxis(axis, 0).reshape(count, prod(x.shape) // count if x.rank > 1 else 1))
-    place = iota((count,), 0, first)
-    leads = first.map("eq", place)  # whether a slice is the first of its kind
-    order = place.map("lt", place.unsqueeze(1)) if not sorted else below  # [i, j]: j comes before i
-    rank = order.map("and", leads.unsqueeze(0)).cast(I64).sum(1)  # of each slice among the distinct ones
-    at = chosen(leads)
-    many = at.shape[0]
-    target = scalar(0, I64).broadcast(many)
-    slot = rank.take(at, 0)
-    index = target.emit("scatter", [target, at, slot], axes=(0,), combine=None)[0]
-    which = rank.take(first, 0)
-    counts = target.emit("scatter", [target, scalar(1, I64).broadcast(count), which], axes=(0,), combine="add")[0]
-    return x.take(index, axis), index, which, counts
+    axis = x.axis(axis)
+    count, *rest = x.moveaxis(axis, 0).shape
+    rows = x.moveaxis(axis, 0).reshape(count, prod(rest))
+    order = rows.emit("sort_rows", [rows])[0]
+    begins = _begins(rows, order)
+    first = order.take(chosen(begins), 0)  # of each kind, in order
+    kind = running(begins, exclusive=False) - 1  # of each place in the order
+    none = scalar(0, I64).broadcast(first.shape[0])
+    if not sorted:  # kinds are numbered by their first places
+        leads = scatter(scalar(False, BOOL).broadcast(count), scalar(True, BOOL).broadcast(*first.shape), first)
+        number = running(leads, exclusive=True).take(first, 0)
+        first, kind = scatter(none, first, number), number.take(kind, 0)
+    which = scatter(scalar(0, I64).broadcast(count), kind, order)
+    counts = scatter(none, scalar(1, I64).broadcast(count), which, "add")
+    return x.take(first, axis), first, which, counts
 
 
-def _compared(rows: Value) -> tuple[Value, Value]:
-    """For each row of [n, k] the first row that equals it, and [i, j]: whether row j comes before row i in order.
-
-    As in numpy, NaN equals NaN and comes last. All pairs are compared: n * n * k steps."""
-    n, k = rows.shape
-    a, b = rows.unsqueeze(1), rows.unsqueeze(0)
-    differ, less = a.map("ne", b), b < a
+def _begins(rows: Value, order: Value) -> Value:
+    """Whether another row begins at each place of an order of the rows of [n, k]."""
+    place = iota(order.shape, 0, order)
+    here, before = (rows.take(order.take(p, 0), 0) for p in (place, (place - 1).map("max", 0)))
+    differ = here.map("ne", before)
     if rows.dtype.is_float:
-        nan, other = a.map("isnan"), b.map("isnan")
-        differ = differ.map("and", nan.map("and", other).map("not"))
-        less = less.map("or", nan.map("and", other.map("not")))
-    place = iota((1, 1, k), 2, scalar(0, I64))
-    column = differ.select(place, place.const_size(k)).min(2)  # the first in which two rows differ
-    same = column.map("eq", column.const_size(k))
-    at_column = place.map("eq", column.unsqueeze(2))
-    below = at_column.map("and", less).reduce("or", 2)
-    other = iota((1, n), 1, column)
-    return same.select(other, other.const_size(n)).min(1), below
+        differ = differ.map("and", here.map("isnan").map("and", before.map("isnan")).map("not"))
+    return differ.reduce("or", 1).map("or", place.map("eq", 0))

@@ -1,4 +1,4 @@
-"""Elements at places that depend on data: gather, scatter, sort."""
+"""Elements at places that depend on data: gather, scatter, sort, sort_rows."""
 
 from __future__ import annotations
 
@@ -150,3 +150,20 @@ def _evaluate_sort(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
 
 
 register("sort", _infer_sort, _evaluate_sort, "axis descending k", demands=_demand_sort)
+
+
+def _infer_sort_rows(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """sort_rows(x) -> indices: the i64 places [n] of the rows of x [n, c], sorted by their elements, the first ones
+    first; stable, ascending; NaN is the largest, and equal to itself."""
+    check_count("sort_rows", inputs, 1)
+    check(inputs[0].rank == 2, f"sort_rows of rank {inputs[0].rank}")
+    return [((inputs[0].shape[0],), I64)]
+
+
+def _evaluate_sort_rows(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    (x,) = arrays
+    key = x.astype(dtype_of(x).compute.to_numpy())
+    return [np.lexsort(key.T[::-1]) if x.shape[1] else np.arange(len(x))]
+
+
+register("sort_rows", _infer_sort_rows, _evaluate_sort_rows)

@@ -43,6 +43,15 @@ def kernel_of(case: Case) -> tuple[Kernel, list[int]]:
     return Kernel(params, symbols, body), sizes if case.symbolic else []
 
 
+def kernel_of_tuples(dtype: DType, descending: bool = False) -> Kernel:
+    """Sorts the rows of [n, columns]; the kernel's sizes are these two."""
+    n, columns = Symbol("n", 0), Symbol("c", 0)
+    i, j, column = (Symbol(name, 0, extent) for name, extent in (("i", n), ("j", n), ("column", columns)))
+    x = Load(0, i * columns + column, dtype)
+    params = (Param(dtype, n * columns, False), Param(I64, n, True))
+    return Kernel(params, (n, columns), Sort((), i, j, x, descending, None, Store(1, j), I64, column))
+
+
 def order(x: Array, descending: bool) -> Array:
     """Stable order along axis 1; NaN is the largest; equal values (0 and -0, all NaNs) keep their order."""
     with np.errstate(invalid="ignore"):  # signalling NaNs

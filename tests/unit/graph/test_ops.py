@@ -156,6 +156,12 @@ def test_sort_is_stable_and_nan_the_largest(descending: bool) -> None:
     assert order == ([1, 0, 3, 2, 4] if descending else [2, 4, 0, 3, 1])
 
 
+def test_sort_rows_is_stable_and_nan_the_largest() -> None:
+    x = np.array([[0.0, 2], [np.nan, 1], [-1, np.nan], [-0.0, 1], [-1, 3], [np.nan, 1], [0, 1]], np.float32)
+    assert run("sort_rows", x)[0].tolist() == [4, 2, 3, 6, 0, 1, 5]
+    assert run("sort_rows", x[:, :0])[0].tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_conv(groups: int) -> None:
     x, w = floats(2, 7, 8, 6), floats(3, 2, 6 // groups, 12)

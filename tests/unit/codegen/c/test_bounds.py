@@ -310,6 +310,13 @@ def test_sort(name: str, n: int, k: int, compiled: Compile) -> None:
     check(Problem(sort, kernel, [x, values, np.zeros(values.shape, np.int64)], sizes, [0, 1, 2]), compiled)
 
 
+@pytest.mark.parametrize(("n", "columns"), [(2, 1), (40, 3), (300, 2)])
+def test_sort_of_tuples(n: int, columns: int, compiled: Compile) -> None:
+    x = np.zeros((n, columns), np.float32)  # so that all of them are looked at
+    problem = Problem(sort, sorts.kernel_of_tuples(F32), [x, np.zeros(n, np.int64)], [n, columns], [0, 1])
+    check(problem, compiled)
+
+
 def test_without_checks_nothing_is_left_of_them(tmp_path: Path) -> None:
     """The text that is compiled has the accesses alone."""
     kernel, _ = attentions.kernel_of(attentions.CASES[0])

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.codegen.sorts import NUMERIC, Array, Case, kernel_of, order, random
+from unit.codegen.sorts import NUMERIC, Array, Case, kernel_of, kernel_of_tuples, order, random
 
 from intaglio.compiler.codegen.c import sort
+from intaglio.compiler.kernel import interp
 from intaglio.compiler.scalar.dtype import DTYPES
 
 
@@ -24,6 +25,11 @@ def _check(case: Case, compile_kernel: Callable[..., Any], x: Array, **how: str)
         np.testing.assert_array_equal(indices, places)
     if "v" in case.outputs:
         assert values.tobytes() == np.take_along_axis(x, places, 1).tobytes()
+    if case.n < 100:
+        meant = [x.reshape(-1), np.zeros(values.size, x.dtype), np.full(values.size, -1, np.int64)]
+        interp.run(kernel, meant, sizes)
+        np.testing.assert_array_equal(meant[2].reshape(values.shape), indices)
+        assert meant[1].tobytes() == values.tobytes()
 
 
 @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
@@ -48,3 +54,20 @@ def test_sorted_rows_drop_and_keep_all(direction: int, compile_kernel: Callable[
     case = Case(DTYPES["f32"], True, 5000, 10, outer=1, inner=1)
     x = np.arange(5000, dtype=np.float32)[None, ::direction, None].copy()
     _check(case, compile_kernel, x)
+
+
+@pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
+@pytest.mark.parametrize("name", ["f16", "f32", "i64", "bool"])
+def test_tuples(name: str, descending: bool, compile_kernel: Callable[..., Any]) -> None:
+    """Of any number, also of none, and of elements of which most are equal."""
+    kernel = kernel_of_tuples(DTYPES[name], descending)
+    compiled = compile_kernel(sort, kernel)
+    for n, columns in ((1, 3), (50, 1), (400, 2), (300, 40), (30, 0), (0, 4)):
+        x = random(Case(DTYPES[name], descending, columns, 0, n, 1), np.random.default_rng())[..., 0]
+        indices, meant = np.full(n, -1), np.full(n, -1)
+        compiled([x, indices], [n, columns])
+        interp.run(kernel, [x.reshape(-1), meant], [n, columns])
+        np.testing.assert_array_equal(indices, meant)
+        ranks = np.unique(x.astype(np.float64) if name[0] == "f" else x, return_inverse=True)[1].reshape(x.shape)
+        wanted = sorted(range(n), key=lambda i: tuple(-ranks[i] if descending else ranks[i]))
+        assert indices.tolist() == wanted
