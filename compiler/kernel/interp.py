@@ -63,17 +63,17 @@ def _in_panel(body: Matmul) -> Expr:
 
 def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
     """Elements, or tuples, by the ranks of their values among all that there are, equal ones as they come."""
-    env[body.i] = np.arange(int(evaluate_size(_extent(body.i), env)), dtype=np.int64)
-    columns = [env] if body.column is None else _points([body.column], env)
-    ranks = []
-    for point in columns:
+    n, k = (int(evaluate_size(_extent(s), env)) for s in (body.i, body.j))
+    env[body.i], env[body.j] = np.arange(n, dtype=np.int64), np.arange(k, dtype=np.int64)
+    columns = [*_points([body.column], env)] if body.column is not None else [env]
+    ranks = np.zeros((n, len(columns)), np.int64)
+    for column, point in enumerate(columns):
         value = prims.evaluate("cast", [evaluate(body.x, point, buffers)], body.x.dtype.compute)
-        rank = np.unique(np.broadcast_to(value, env[body.i].shape), return_inverse=True)[1]
-        ranks.append(-rank if body.descending else rank)
-    env[body.j] = np.arange(int(evaluate_size(_extent(body.j), env)), dtype=np.int64)
-    env[body.i] = np.lexsort([env[body.i], *reversed(ranks)])[env[body.j]]
-    results = [(body.x, body.values), (Index(body.i), body.indices)]
-    run_stages([Stage(value, store) for value, store in results if store is not None], buffers, env)
+        ranks[:, column] = np.unique(np.broadcast_to(value, n), return_inverse=True)[1] * (-1 if body.descending else 1)
+    order = np.array(sorted(range(n), key=lambda i: tuple(ranks[i])), np.int64)[:k]
+    begins = np.array([at == 0 or (ranks[order[at]] != ranks[order[at - 1]]).any() for at in range(k)], np.bool_)
+    env[body.i] = order
+    run_stages(body.stores, buffers, env, begins)
 
 
 def run_stages(stages: Sequence[Stage], buffers: Sequence[Array], env: Env, acc: Array | None = None) -> None:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..scalar.dim import Size, Symbol
-from ..scalar.dtype import DType
-from ..scalar.expr import Expr
+from ..scalar.dtype import BOOL, DType
+from ..scalar.expr import Acc, Expr, Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +195,9 @@ class Sort:
     """Stable sort of rows: for each outer point, sorts x[outer, i] over i and writes the first `k` values and indices.
 
     x: expression at (outer, i). values, indices: stores at (outer, j), j being the output position, either may be None.
-    NaN counts as the largest value. column: where given, x is at (outer, i, column), and tuples are sorted, by their
-    first elements first; all of them are kept (j goes as far as i does), and there are no values.
+    NaN counts as the largest value. begins: a store at (outer, j) of whether an element differs from the one before it.
+    column: where given, x is at (outer, i, column), and tuples are sorted, by their first elements first; all of them
+    are kept (j goes as far as i does), and there are no values.
     """
 
     outer: tuple[Symbol, ...]
@@ -207,7 +208,14 @@ class Sort:
     values: Store | None
     indices: Store | None
     index_dtype: DType
+    begins: Store | None = None
     column: Symbol | None = None
+
+    @property
+    def stores(self) -> tuple[Stage, ...]:
+        """What is stored at each (outer, j), in terms of i; Acc() is whether another element begins there."""
+        results = ((self.x, self.values), (Index(self.i), self.indices), (Acc(BOOL), self.begins))
+        return tuple(Stage(value, store) for value, store in results if store is not None)
 
 
 Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort

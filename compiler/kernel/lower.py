@@ -566,13 +566,13 @@ class _Lowering:
         return Sort(outer, i, j, e, node.attrs["descending"], to_values, to_indices, indices.dtype)
 
     def sort_rows(self, node: Node) -> Sort:
-        (x,), (indices,) = node.inputs, node.outputs
+        (x,) = node.inputs
         rows, columns = x.shape
         i, j, column = Symbol("i", 0, rows), Symbol("j", 0, rows), Symbol("column", 0, columns)
         one = columns == 1
         e = self.at(x, (i, 0 if one else column))
-        store = Store(self.param(self.bufs.of(indices), written=True), j)
-        return Sort((), i, j, e, False, None, store, indices.dtype, None if one else column)
+        indices, begins = (Store(self.param(self.bufs.of(v), written=True), j) for v in node.outputs)
+        return Sort((), i, j, e, False, None, indices, I64, begins, None if one else column)
 
 
 def _clamped(e: Expr, extent: Expr) -> Expr:

@@ -1,4 +1,4 @@
-"""kernel.ir.Sort -> the context of templates/c/sort.c.j2, its tasks and scratch.
+"""kernel.ir.Sort -> the context of templates/c/sort.c.j2, its tasks and scratch; and that of order.h.j2, for others.
 
 In: a Kernel whose body is a Sort, a Target. Out: C source; `Size`s in the kernel's own symbols.
 
@@ -8,9 +8,9 @@ row's expression again at those it returns.
 
 from __future__ import annotations
 
-from ...kernel.ir import Kernel, Sort, Stage
+from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, dim_min, prod
-from ...scalar.expr import Index
+from ...scalar.dtype import DType
 from ...target import Target
 from ..render import render
 from .expr import value_type
@@ -27,7 +27,7 @@ def tasks(body: Sort, target: Target) -> Size:
 
 def scratch_bytes(body: Sort, target: Target) -> Size:
     """Bytes of scratch a thread needs: the items, and room for merging them; of tuples, where others begin, too."""
-    return _capacity(body) * (2 * _item_bytes(body) + (body.column is not None))
+    return _capacity(body) * (2 * item_bytes(body.x.dtype) + (body.column is not None))
 
 
 def source(kernel: Kernel, name: str, target: Target) -> str:
@@ -38,32 +38,40 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     holes = Holes(kernel, names | ({body.column: "column"} if body.column is not None else {}))
     compute = body.x.dtype.compute
     statements, value = holes.value(narrowed(body.x, compute))
-    results = [(body.x, body.values), (Index(body.i), body.indices)]
     return render(
         "c/sort.c.j2",
         name=name,
         prelude=holes.prelude,
         declarations=holes.declarations(),
         conclusion=holes.conclusion(),
-        value_type=value_type(compute),
-        kind=compute.kind,
-        key_type=f"uint{compute.bits}_t",
-        item_type="uint64_t" if _item_bytes(body) == 8 else "unsigned __int128",
-        descending=body.descending,
+        **ordering(compute, body.descending),
         N=holes.size(extent(body.i)),
         K=holes.size(extent(body.j)),
         columns=holes.size(extent(body.column)) if body.column is not None else "",
         capacity=holes.size(_capacity(body)),
+        scratch_bytes=holes.size(scratch_bytes(body, target)),
         outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
         statements=statements,
         value=value,
-        stores=holes.epilogue([Stage(result, store) for result, store in results if store is not None], "acc"),
+        begins=body.begins is not None,
+        stores=holes.epilogue(body.stores, "is_other"),
     )
 
 
-def _item_bytes(body: Sort) -> int:
+def ordering(dtype: DType, descending: bool) -> dict[str, object]:
+    """The context of templates/c/order.h.j2, for numbers of a type that is computed with."""
+    return {
+        "value_type": value_type(dtype),
+        "kind": dtype.kind,
+        "key_type": f"uint{dtype.bits}_t",
+        "item_type": "uint64_t" if item_bytes(dtype) == 8 else "unsigned __int128",
+        "descending": descending,
+    }
+
+
+def item_bytes(dtype: DType) -> int:
     """A key and an index: 32 bits each, or 64."""
-    return 16 if body.x.dtype.compute.bits == 64 else 8
+    return 16 if dtype.compute.bits == 64 else 8
 
 
 def _capacity(body: Sort) -> Size:

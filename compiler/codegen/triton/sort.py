@@ -8,9 +8,9 @@ A program has a block of elements of one row. The work of a row grows with the s
 from __future__ import annotations
 
 from ...errors import Unsupported
-from ...kernel.ir import Kernel, Sort, Stage
+from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, ceil_div, prod
-from ...scalar.expr import Call, Index
+from ...scalar.expr import Call
 from ..render import render
 from .expr import Value
 from .holes import Axis, epilogue, part
@@ -33,11 +33,11 @@ def source(kernel: Kernel, name: str) -> Source:
     out = printer(kernel)
     out.names |= {s: Value(f"o{i}") for i, s in enumerate(body.outer)}
     out.names[body.j] = Value("rank", frozenset((0,)))
+    out.acc = Value("acc", frozenset((0,)))
     compute = body.x.dtype.compute
     x = body.x if body.x.dtype == compute else Call("cast", (body.x,), compute)
     rows, columns = (tile_length(extent(body.i), most) for most in (_ROWS, _COLUMNS))
     length, first = out.size(extent(body.i)), out.size(extent(body.j))
-    stages = [Stage(value, store) for value, store in ((body.x, body.values), (Index(body.i), body.indices)) if store]
     text = render(
         "triton/sort.py.j2",
         name=name,
@@ -51,7 +51,8 @@ def source(kernel: Kernel, name: str) -> Source:
         N=length,
         x=part(out, x, (Axis(body.i, "i", f"(i < {length})"),)),
         others=part(out, x, (None, Axis(body.i, "others", f"(others < {length})"))),
-        epilogue=epilogue(out, kernel, stages, (Axis(body.i, "i", f"(i < {length}) & (rank < {first})"),)),
+        begins=body.begins is not None,
+        epilogue=epilogue(out, kernel, body.stores, (Axis(body.i, "i", f"(i < {length}) & (rank < {first})"),)),
         functions=list(out.functions.definitions.values()),
     )
     return Source(text, arguments(kernel), warps_of(rows * columns), 2)

@@ -74,8 +74,7 @@ def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value
     axis = x.axis(axis)
     count, *rest = x.moveaxis(axis, 0).shape
     rows = x.moveaxis(axis, 0).reshape(count, prod(rest))
-    order = rows.emit("sort_rows", [rows])[0]
-    begins = _begins(rows, order)
+    order, begins = rows.emit("sort_rows", [rows])
     first = order.take(chosen(begins), 0)  # of each kind, in order
     kind = running(begins, exclusive=False) - 1  # of each place in the order
     none = scalar(0, I64).broadcast(first.shape[0])
@@ -86,13 +85,3 @@ def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value
     which = scatter(scalar(0, I64).broadcast(count), kind, order)
     counts = scatter(none, scalar(1, I64).broadcast(count), which, "add")
     return x.take(first, axis), first, which, counts
-
-
-def _begins(rows: Value, order: Value) -> Value:
-    """Whether another row begins at each place of an order of the rows of [n, k]."""
-    place = iota(order.shape, 0, order)
-    here, before = (rows.take(order.take(p, 0), 0) for p in (place, (place - 1).map("max", 0)))
-    differ = here.map("ne", before)
-    if rows.dtype.is_float:
-        differ = differ.map("and", here.map("isnan").map("and", before.map("isnan")).map("not"))
-    return differ.reduce("or", 1).map("or", place.map("eq", 0))

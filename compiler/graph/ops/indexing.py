@@ -9,7 +9,7 @@ import numpy as np
 
 from ...scalar import prims
 from ...scalar.dim import Size, prod
-from ...scalar.dtype import I64
+from ...scalar.dtype import BOOL, I64
 from ..conditions import Condition, at_most, brief, broadcasts, equals
 from ..ir import Array, Node, Signature, Value, dtype_of
 from ..tensor import broadcast_shapes
@@ -153,17 +153,23 @@ register("sort", _infer_sort, _evaluate_sort, "axis descending k", demands=_dema
 
 
 def _infer_sort_rows(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """sort_rows(x) -> indices: the i64 places [n] of the rows of x [n, c], sorted by their elements, the first ones
-    first; stable, ascending; NaN is the largest, and equal to itself."""
+    """sort_rows(x) -> indices, begins: the i64 places [n] of the rows of x [n, c], sorted by their elements, the first
+    ones first, and whether each differs from the one before it; stable, ascending; NaN is the largest, and equal to
+    itself."""
     check_count("sort_rows", inputs, 1)
     check(inputs[0].rank == 2, f"sort_rows of rank {inputs[0].rank}")
-    return [((inputs[0].shape[0],), I64)]
+    rows = inputs[0].shape[:1]
+    return [(rows, I64), (rows, BOOL)]
 
 
 def _evaluate_sort_rows(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     (x,) = arrays
     key = x.astype(dtype_of(x).compute.to_numpy())
-    return [np.lexsort(key.T[::-1]) if x.shape[1] else np.arange(len(x))]
+    order = np.lexsort(key.T[::-1]) if x.shape[1] else np.arange(len(x))
+    here, before = key[order], key[np.roll(order, 1)]
+    begins = ((here != before) & ~((here != here) & (before != before))).any(1)
+    begins[:1] = True
+    return [order, begins]
 
 
 register("sort_rows", _infer_sort_rows, _evaluate_sort_rows)

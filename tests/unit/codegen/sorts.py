@@ -9,7 +9,7 @@ import numpy as np
 
 from intaglio.compiler.kernel.ir import Kernel, Param, Sort, Store
 from intaglio.compiler.scalar.dim import Symbol
-from intaglio.compiler.scalar.dtype import I64, DType
+from intaglio.compiler.scalar.dtype import BOOL, I64, DType
 from intaglio.compiler.scalar.expr import Load
 
 Array = np.ndarray[Any, Any]
@@ -43,13 +43,15 @@ def kernel_of(case: Case) -> tuple[Kernel, list[int]]:
     return Kernel(params, symbols, body), sizes if case.symbolic else []
 
 
-def kernel_of_tuples(dtype: DType, descending: bool = False) -> Kernel:
-    """Sorts the rows of [n, columns]; the kernel's sizes are these two."""
+def kernel_of_tuples(dtype: DType, descending: bool = False, single: bool = False) -> Kernel:
+    """Sorts the rows of [n, columns], and tells where others begin; the kernel's sizes are these two. single: of one
+    column, as of no tuples."""
     n, columns = Symbol("n", 0), Symbol("c", 0)
     i, j, column = (Symbol(name, 0, extent) for name, extent in (("i", n), ("j", n), ("column", columns)))
-    x = Load(0, i * columns + column, dtype)
-    params = (Param(dtype, n * columns, False), Param(I64, n, True))
-    return Kernel(params, (n, columns), Sort((), i, j, x, descending, None, Store(1, j), I64, column))
+    x = Load(0, i if single else i * columns + column, dtype)
+    params = (Param(dtype, n * columns, False), Param(I64, n, True), Param(BOOL, n, True))
+    stores = None, Store(1, j), I64, Store(2, j)
+    return Kernel(params, (n, columns), Sort((), i, j, x, descending, *stores, None if single else column))
 
 
 def order(x: Array, descending: bool) -> Array:

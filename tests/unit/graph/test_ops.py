@@ -158,8 +158,10 @@ def test_sort_is_stable_and_nan_the_largest(descending: bool) -> None:
 
 def test_sort_rows_is_stable_and_nan_the_largest() -> None:
     x = np.array([[0.0, 2], [np.nan, 1], [-1, np.nan], [-0.0, 1], [-1, 3], [np.nan, 1], [0, 1]], np.float32)
-    assert run("sort_rows", x)[0].tolist() == [4, 2, 3, 6, 0, 1, 5]
-    assert run("sort_rows", x[:, :0])[0].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    order, begins = run("sort_rows", x)
+    assert order.tolist() == [4, 2, 3, 6, 0, 1, 5] and begins.tolist() == [True, True, True, False, True, True, False]
+    order, begins = run("sort_rows", x[:, :0])
+    assert order.tolist() == [0, 1, 2, 3, 4, 5, 6] and begins.tolist() == [True] + [False] * 6
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])

@@ -301,7 +301,7 @@ def test_recurrent(case: recurrences.Case, compiled: Compile) -> None:
 
 
 @pytest.mark.parametrize("name", sorts.NUMERIC)
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (40, 40), (300, 5)])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (40, 40), (300, 5), (300, 50), (900, 900)])
 def test_sort(name: str, n: int, k: int, compiled: Compile) -> None:
     case = sorts.Case(DTYPES[name], True, n, k)
     kernel, sizes = sorts.kernel_of(case)
@@ -313,8 +313,8 @@ def test_sort(name: str, n: int, k: int, compiled: Compile) -> None:
 @pytest.mark.parametrize(("n", "columns"), [(2, 1), (40, 3), (300, 2)])
 def test_sort_of_tuples(n: int, columns: int, compiled: Compile) -> None:
     x = np.zeros((n, columns), np.float32)  # so that all of them are looked at
-    problem = Problem(sort, sorts.kernel_of_tuples(F32), [x, np.zeros(n, np.int64)], [n, columns], [0, 1])
-    check(problem, compiled)
+    arrays = [x, np.zeros(n, np.int64), np.zeros(n, np.bool_)]
+    check(Problem(sort, sorts.kernel_of_tuples(F32), arrays, [n, columns], [0, 1, 2]), compiled)
 
 
 def test_without_checks_nothing_is_left_of_them(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from unit.codegen.sorts import NUMERIC, Array, Case, kernel_of, order, random
+from unit.codegen.sorts import NUMERIC, Array, Case, kernel_of, kernel_of_tuples, order, random
 
+from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Param, Sort
 from intaglio.compiler.scalar.dtype import DTYPES, F32, I32
 from intaglio.compiler.scalar.expr import Load
@@ -43,6 +44,17 @@ def test_types_of_few_bits(name: str, run_triton: Run) -> None:
     case = Case(DTYPES[name], True, 20, 20)
     wide = rng.integers(*((0, 4) if name == "u2" else (-8, 8)), (case.outer, case.n, case.inner))
     _check(case, run_triton, wide.astype(case.dtype.to_numpy()))
+
+
+@pytest.mark.parametrize("name", ["f32", "i64", "bool"])
+def test_where_others_begin(name: str, run_triton: Run) -> None:
+    for n in (1, 40, 300):
+        kernel = kernel_of_tuples(DTYPES[name], single=True)
+        x = random(Case(DTYPES[name], False, n, 0, 1, 1), np.random.default_rng())
+        made, meant = ([np.full(n, -1), np.zeros(n, bool)] for _ in range(2))
+        run_triton(kernel, [x, *made], [n, 1])
+        interp.run(kernel, [x.reshape(-1), *meant], [n, 1])
+        np.testing.assert_array_equal(made, meant)
 
 
 @pytest.mark.parametrize("n", [7, 64, 200])
