@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..graph.ops.nms import apart
 from ..scalar import prims
 from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol
-from ..scalar.dtype import DType, from_numpy
+from ..scalar.dtype import I64, DType, from_numpy
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Kernel, LoopNest, Matmul, Sort, Stage
+from .ir import Kernel, LoopNest, Matmul, Nms, Sort, Stage
 
 Array = npt.NDArray[Any]
 Env = dict[Symbol, Array]
@@ -37,6 +38,9 @@ def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
     elif isinstance(body, Sort):
         for point in _points(body.outer, env):
             _run_sort(body, buffers, point)
+    elif isinstance(body, Nms):
+        for point in _points(body.outer, env):
+            _run_nms(body, buffers, point)
     else:
         raise NotImplementedError(type(body).__name__)
 
@@ -74,6 +78,18 @@ def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
     begins = np.array([at == 0 or (ranks[order[at]] != ranks[order[at - 1]]).any() for at in range(k)], np.bool_)
     env[body.i] = order
     run_stages(body.stores, buffers, env, begins)
+
+
+def _run_nms(body: Nms, buffers: Sequence[Array], env: Env) -> None:
+    """The places that are taken, in their order, and their number."""
+    n, most = (int(evaluate_size(_extent(s), env)) for s in (body.i, body.j))
+    limits = [evaluate(limit, env, buffers) for limit in (body.overlap, body.least) if limit is not None]
+    every = env | {body.i: np.arange(n, dtype=np.int64)}
+    score, *corners = (evaluate(e, every, buffers) for e in (body.score, body.top, body.left, body.bottom, body.right))
+    places = np.array(apart(np.stack(corners, 1), score, *limits, most=most), np.int64)
+    found = env | {body.i: places, body.j: np.arange(len(places), dtype=np.int64)}
+    run_stages([Stage(Index(body.i), body.places)], buffers, found)
+    run_stages([Stage(Acc(I64), body.counts)], buffers, env, np.asarray(len(places), np.int64))
 
 
 def run_stages(stages: Sequence[Stage], buffers: Sequence[Array], env: Env, acc: Array | None = None) -> None:

@@ -2,7 +2,7 @@
 
     kernel  ::= Kernel(params, sizes, body)
     body    ::= LoopNest(outer, stages)                     pointwise, row, reduction, scan, gather, scatter kernels
-              | Matmul(...) | Conv(...) | Attention(...) | Recurrent(...) | Sort(...)      template kernels
+              | Matmul(...) | Conv(...) | Attention(...) | Recurrent(...) | Sort(...) | Nms(...)    template kernels
     stage   ::= Stage(axes, reduce_axes, reduce, scan, lets, value, store)
 
 A LoopNest runs its stages in order, once for each point of the outer domain; points are independent of each other
@@ -218,7 +218,32 @@ class Sort:
         return tuple(Stage(value, store) for value, store in results if store is not None)
 
 
-Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort
+@dataclass(frozen=True, slots=True)
+class Nms:
+    """Non-maximum suppression: for each outer point (a row of scores), the boxes i from the greatest score on, equal
+    ones as they come, but for those that one taken before overlaps by more than `overlap` of what both cover.
+
+    score: expression at (outer, i); only those above `least` count, where that is given. top, left, bottom, right: the
+    corners at (outer, i). overlap, least: expressions at (outer). places: a store at (outer, j) of the j-th place, of
+    which there are no more than j's extent; counts: one at (outer) of how many there are. All is of one type, in which
+    it is computed.
+    """
+
+    outer: tuple[Symbol, ...]
+    i: Symbol
+    j: Symbol
+    score: Expr
+    top: Expr
+    left: Expr
+    bottom: Expr
+    right: Expr
+    overlap: Expr
+    least: Expr | None
+    places: Store
+    counts: Store
+
+
+Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort | Nms
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from .ir import (
     Let,
     LoopNest,
     Matmul,
+    Nms,
     Param,
     Recurrent,
     Sort,
@@ -574,6 +575,20 @@ class _Lowering:
         indices, begins = (Store(self.param(self.bufs.of(v), written=True), j) for v in node.outputs)
         return Sort((), i, j, e, False, None, indices, I64, begins, None if one else column)
 
+    def nms(self, node: Node) -> Nms:
+        boxes, scores, *limits = node.inputs
+        batch, row, i = (Symbol(name, 0, d) for name, d in zip(("o0", "o1", "i"), scores.shape))
+        j = Symbol("j", 0, node.attrs["most"])
+        top, left, bottom, right = (self.at(boxes, (batch, i, corner)) for corner in range(4))
+        overlap, least = [*(self.at(limit, ()) for limit in limits), None][:2]
+        assert overlap is not None
+        to_places, to_counts = (
+            Store(self.param(self.bufs.of(v), written=True), linear((batch, row, j)[: v.rank], v.shape))
+            for v in node.outputs
+        )
+        score = self.at(scores, (batch, row, i))
+        return Nms((batch, row), i, j, score, top, left, bottom, right, overlap, least, to_places, to_counts)
+
 
 def _clamped(e: Expr, extent: Expr) -> Expr:
     """The integer in [0, extent) that is next to another one of 64 bits; -1 where there is none."""
@@ -602,6 +617,7 @@ _ANCHORS: dict[str, Any] = {
     "recurrent": _Lowering.recurrent,
     "sort": _Lowering.sort,
     "sort_rows": _Lowering.sort_rows,
+    "nms": _Lowering.nms,
     "scan": _Lowering.scan,
     "scatter": _Lowering.scatter,
 }

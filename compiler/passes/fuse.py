@@ -26,7 +26,7 @@ from ..scalar.prims import TABLE
 Index = tuple[Size, ...]
 
 ANCHORS = frozenset(
-    {"matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "scan", "scatter", "branch", "loop"}
+    {"matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "nms", "scan", "scatter", "branch", "loop"}
 )
 EPILOGUE = frozenset({"matmul", "conv", "attention"})  # anchors whose template has an epilogue hole
 LEAVES = frozenset({"input", "constant"})

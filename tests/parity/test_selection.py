@@ -1,7 +1,10 @@
-"""What is chosen by its order: Unique, of any type, along any axis, of more elements than all pairs would have room."""
+"""What is chosen by its order, and how much of it there is only the data tells: Unique, NonMaxSuppression. Of any type
+and along any axis, and so many that there is no room for all pairs.
+"""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import ml_dtypes
@@ -10,7 +13,7 @@ import onnxruntime
 import pytest
 
 import intaglio
-from parity.cases import FIXED, SYMBOLIC, Case, difference
+from parity.cases import CONSTANT, FIXED, SYMBOLIC, Case, difference
 
 Array = np.ndarray[Any, Any]
 TYPES = ["float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
@@ -107,3 +110,63 @@ def test_slices_that_are_equal_for_long() -> None:
 def test_distinct_elements_of_many(of: int, ordered: int) -> None:
     """All pairs of them would need gigabytes."""
     assert_distinct(np.random.default_rng().integers(0, of, 200_000), None, ordered)
+
+
+# -- NonMaxSuppression -----------------------------------------------------------------------------------------------
+
+
+def boxes(batch: int, classes: int, n: int, grid: int) -> tuple[Array, Array]:
+    """On a grid, so that many shares are just the threshold, and with scores of which many are equal."""
+    rng = np.random.default_rng()
+    ends = rng.integers(0, grid, (batch, n, 2, 2)).astype(np.float32) * np.float32(0.1)  # in any order
+    return ends.reshape(batch, n, 4), rng.integers(-5, 20, (batch, classes, n)).astype(np.float32) / 8
+
+
+def assert_taken(sizes: tuple[int, int, int, int], limits: tuple[float, ...], center: int, kind: str) -> None:
+    most = [np.array(v, np.int64) for v in limits[:1]]
+    shares = [np.array([v], np.float32) for v in limits[1:]]
+    inputs, attrs = [*boxes(*sizes), *most, *shares], {"center_point_box": center}
+    case = Case("NonMaxSuppression", inputs, attrs, 11, [kind, kind, *[FIXED] * 3])
+    different = difference(compiled(case), onnxruntimes(case))
+    assert not different, f"{case}: {different}"
+
+
+@pytest.mark.parametrize("center", [0, 1])
+def test_boxes_that_are_taken(center: int) -> None:
+    for sizes in ((1, 1, 1, 5), (2, 3, 40, 6), (1, 2, 700, 40), (2, 1, 30, 2), (1, 5, 9, 300)):
+        for limits in ((3,), (2**62, 0.0, 0.4), (10, 1.0, -9.0), (-4, 0.3, 0.0), (sizes[2], 0.25, 99.0)):
+            assert_taken(sizes, limits, center, SYMBOLIC)
+    assert_taken((2, 3, 40, 6), (2**31 - 1, 0.5), center, FIXED)
+    assert_taken((2, 3, 40, 6), (), center, FIXED)
+
+
+@pytest.mark.parametrize("sizes", [(0, 2, 5), (2, 0, 5), (2, 3, 0), (1, 1, 1)])
+def test_no_boxes(sizes: tuple[int, int, int]) -> None:
+    given = [*boxes(*sizes, 9), np.array(4)]
+    case = Case("NonMaxSuppression", given, opset=11)
+    made = compiled(case)
+    assert not isinstance(made, str) and made[0].shape == (prod(sizes), 3), made
+
+
+def test_infinite_scores() -> None:
+    """Without a threshold all boxes count."""
+    scores = np.array([[[-np.inf, 1, np.inf, -np.inf, 0]]], np.float32)
+    places = np.arange(5, dtype=np.float32)[None, :, None]
+    given = [
+        np.concatenate([places, places, places + 0.5, places + 0.5], 2),
+        scores,
+        np.array(9),
+        np.array([0.1], np.float32),
+    ]
+    assert not difference(*(f(Case("NonMaxSuppression", given, opset=11)) for f in (compiled, onnxruntimes)))
+
+
+def test_many_boxes_without_a_limit() -> None:
+    """Memory is in proportion to the scores: neither to the limit nor to pairs of boxes."""
+    case = Case(
+        "NonMaxSuppression", [*boxes(1, 8, 20_000, 1000), *LIMITS], opset=11, kinds=[SYMBOLIC] * 2 + [CONSTANT] * 3
+    )
+    assert not difference(compiled(case), onnxruntimes(case))
+
+
+LIMITS = [np.array([2**31 - 1]), np.array([0.45], np.float32), np.array([2.2], np.float32)]

@@ -24,10 +24,10 @@ def chosen(mask: Value) -> Value:
     return written.narrow(0, 0, bound(mask.cast(I64).sum(), upper=length))
 
 
-def running(mask: Value, exclusive: bool) -> Value:
-    """How many places of a 1-D bool tensor are true up to each one, with it or without it: i64."""
-    ones = mask.cast(I64)
-    return ones.emit("scan", [ones], kind="add", axis=0, exclusive=exclusive, reverse=False)[0]
+def running(x: Value, exclusive: bool) -> Value:
+    """Sums (i64) of the integers or bools of a vector up to each one, with it or without it."""
+    wide = x.cast(I64)
+    return wide.emit("scan", [wide], kind="add", axis=0, exclusive=exclusive, reverse=False)[0]
 
 
 def scatter(x: Value, updates: Value, places: Value, combine: str | None = None) -> Value:

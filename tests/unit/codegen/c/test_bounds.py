@@ -25,8 +25,9 @@ import unit.codegen.recurrences as recurrences
 import unit.codegen.sorts as sorts
 from native import COMPILERS, FLAGS
 from unit.codegen.c import test_matmul as matmuls
+from unit.codegen.c import test_nms as suppressions
 
-from intaglio.compiler.codegen.c import attention, conv, conv_winograd, gemm, loopnest, matmul, recurrent, sort
+from intaglio.compiler.codegen.c import attention, conv, conv_winograd, gemm, loopnest, matmul, nms, recurrent, sort
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
@@ -315,6 +316,17 @@ def test_sort_of_tuples(n: int, columns: int, compiled: Compile) -> None:
     x = np.zeros((n, columns), np.float32)  # so that all of them are looked at
     arrays = [x, np.zeros(n, np.int64), np.zeros(n, np.bool_)]
     check(Problem(sort, sorts.kernel_of_tuples(F32), arrays, [n, columns], [0, 1, 2]), compiled)
+
+
+@pytest.mark.parametrize(("n", "most"), [(1, 1), (300, 300)])
+def test_nms(n: int, most: int, compiled: Compile) -> None:
+    """All boxes are taken, as none overlaps another one."""
+    arrays = suppressions.arrays(F32, 2, 3, n, most)
+    arrays[0] = np.arange(2 * n * 4, dtype=np.float32).reshape(2, n, 4)
+    arrays[3][:] = -np.inf
+    arrays[1] = np.abs(arrays[1])
+    kernel = suppressions.kernel_of(F32, True)
+    check(Problem(nms, kernel, arrays, [2, 3, n, most], [0, 1, 2, 3, 4, 5]), compiled)
 
 
 def test_without_checks_nothing_is_left_of_them(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""kernel.ir.Nms -> the context of templates/c/nms.c.j2, its tasks and scratch.
+
+In: a Kernel whose body is an Nms, a Target. Out: C source; `Size`s in the kernel's own symbols.
+
+One task is one row of scores, of less than 2**32 boxes. Scratch grows with the number of boxes, not with its square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ...kernel.ir import Kernel, Nms, Stage
+from ...scalar.dim import Size, prod
+from ...scalar.dtype import I64
+from ...scalar.expr import Acc, Expr, Index
+from ...target import Target
+from ..render import render
+from .gemm import extent
+from .holes import Holes
+from .sort import item_bytes, ordering
+
+_KEPT = 5  # numbers of a box that is taken: its corners and its area
+
+
+class _Values(NamedTuple):
+    """Statements, and the texts of values in terms of them."""
+
+    lines: list[str]
+    values: list[str]
+
+
+def tasks(body: Nms, target: Target) -> Size:
+    """The number of tasks, in the kernel's sizes."""
+    return prod(extent(s) for s in body.outer)
+
+
+def scratch_bytes(body: Nms, target: Target) -> Size:
+    """Bytes of scratch a thread needs: items of boxes and room for sorting them, and what is taken."""
+    kept = _KEPT * body.score.dtype.itemsize
+    return 2 * item_bytes(body.score.dtype) * extent(body.i) + kept * extent(body.j)
+
+
+def source(kernel: Kernel, name: str, target: Target) -> str:
+    """The C source of the kernel, whose one function is called `name`."""
+    body = kernel.body
+    assert isinstance(body, Nms)
+    holes = Holes(kernel, {body.i: "i", body.j: "j"} | {s: f"outer{i}" for i, s in enumerate(body.outer)})
+
+    def printed(values: Sequence[Expr]) -> _Values:
+        return _Values(*holes.printer.statements(values))
+
+    return render(
+        "c/nms.c.j2",
+        name=name,
+        prelude=holes.prelude,
+        declarations=holes.declarations(),
+        conclusion=holes.conclusion(),
+        **ordering(body.score.dtype, descending=True),
+        N=holes.size(extent(body.i)),
+        most=holes.size(extent(body.j)),
+        scratch_bytes=holes.size(scratch_bytes(body, target)),
+        outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
+        limits=printed([body.overlap, *([] if body.least is None else [body.least])]),
+        has_least=body.least is not None,
+        score=printed([body.score]),
+        box=printed([body.top, body.left, body.bottom, body.right]),
+        places=holes.epilogue([Stage(Index(body.i), body.places)], "acc"),
+        counts=holes.epilogue([Stage(Acc(I64), body.counts)], "taken"),
+    )

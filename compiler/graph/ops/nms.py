@@ -1,0 +1,68 @@
+"""nms: of boxes that overlap, those of the greatest scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ...scalar.dtype import I64
+from ..conditions import Condition, at_most, brief, equals
+from ..ir import Array, Node, Signature, Value
+from .common import Attrs, check, check_count, register
+
+
+def _infer_nms(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """nms(boxes, scores, overlap, [least]; most) -> places [B, C, most], counts [B, C], both i64.
+
+    For each row of scores [B, C, N]: its boxes, of [B, N, 4], from the greatest score on, equal ones as they come, but
+    for those that one taken before overlaps by more than `overlap`, a scalar, of what both cover; no more than `most`.
+    Boxes are y1, x1, y2, x2 with y1 <= y2, x1 <= x2. least: a scalar that scores have to be above. Behind the first
+    `counts` of a row, places may be anything."""
+    check_count("nms", inputs, 3, 4)
+    boxes, scores, *limits = inputs
+    check(boxes.rank == scores.rank == 3, f"nms of boxes {boxes.shape} and scores {scores.shape}")
+    check(boxes.dtype.is_float and boxes.dtype == boxes.dtype.compute, f"nms of boxes of {boxes.dtype}")
+    for each in (scores, *limits):
+        check(each.dtype == boxes.dtype, f"nms of boxes of {boxes.dtype} with {each.dtype}")
+    for limit in limits:
+        check(limit.rank == 0, f"nms: a limit of shape {limit.shape}")
+    rows = scores.shape[:2]
+    return [((*rows, attrs["most"]), I64), (rows, I64)]
+
+
+def _demand_nms(node: Node) -> Iterator[Condition]:
+    boxes, scores = node.inputs[:2]
+    batch, _, count = scores.shape
+    yield from equals(boxes.shape, (batch, count, 4), "boxes, and what their scores want")
+    yield from at_most(node.attrs["most"], count, f"{brief(node.attrs['most'])} of {brief(count)} boxes")
+
+
+def _evaluate_nms(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    boxes, scores, overlap, *least = arrays
+    places, counts = np.zeros((*scores.shape[:2], attrs["most"]), np.int64), np.zeros(scores.shape[:2], np.int64)
+    for batch, row in np.ndindex(*counts.shape):
+        taken = apart(boxes[batch], scores[batch, row], overlap, *least, most=attrs["most"])
+        places[batch, row, : len(taken)], counts[batch, row] = taken, len(taken)
+    return [places, counts]
+
+
+def apart(boxes: Array, scores: Array, overlap: Array, least: Array | None = None, *, most: int) -> list[int]:
+    """The places that are taken of boxes [n, 4] with scores [n]: see above."""
+    n = len(scores)
+    order = np.flip(n - 1 - np.argsort(np.flip(scores), kind="stable"))
+    left = [int(i) for i in order if least is None or scores[i] > least]
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    taken: list[int] = []
+    while left and len(taken) < most:
+        best = left.pop(0)
+        taken.append(best)
+        low, high = np.maximum(boxes[best, :2], boxes[left, :2]), np.minimum(boxes[best, 2:], boxes[left, 2:])
+        common = np.prod(np.maximum(high - low, 0), -1)
+        covered = areas[best] + areas[left] - common
+        shares = np.divide(common, covered, out=np.zeros_like(common), where=common > 0)
+        left = [i for i, share in zip(left, shares) if not share > overlap]
+    return taken
+
+
+register("nms", _infer_nms, _evaluate_nms, "most", demands=_demand_nms)
