@@ -2,6 +2,7 @@
 
 POINT_BLOCK = 2048  # elements of the innermost loop of a pointwise kernel: one task
 COLUMN_BLOCK = 64  # columns that a reduction over rows accumulates at once: four vector registers of 512 bits
+SCAN_BLOCK = 1024  # columns that are scanned side by side: as long runs of memory as prefetching wants
 SUM_BLOCK = 1024  # numbers of a row that are summed in one go, in the lanes of a vector register
 SUM_ROWS = 256  # numbers of a column
 TRANSPOSE_TILE = 32  # side of the square tiles of a transpose: one tile of f32 stays in L1

@@ -263,6 +263,19 @@ def rows(nest: LoopNest) -> LoopNest:
     return demote(nest, best, choices.COLUMN_BLOCK) if best in nest.outer else nest
 
 
+def scans(nest: LoopNest) -> LoopNest:
+    """Nests whose scans go across the rows of memory: neighbours in a row are scanned side by side, in blocks; the axis
+    of a block stands before the scanned one. Other nests as they are."""
+    stores = {st.store for st in nest.stages if st.scan}
+    store = stores.pop() if len(stores) == 1 else None
+    across = next((s for s in nest.outer if store is not None and stride(store.index, s) == 1), None)
+    if across is None:
+        return nest
+    nest = demote(nest, across, choices.SCAN_BLOCK)
+    swapped = (replace(st, axes=(*st.axes[:-2], st.axes[-1], st.axes[-2])) if st.scan else st for st in nest.stages)
+    return replace(nest, stages=tuple(swapped))
+
+
 def points(nest: LoopNest) -> LoopNest:
     """Nests without reductions: the last axis goes in, in blocks; transposes go in square tiles."""
     if not nest.outer:

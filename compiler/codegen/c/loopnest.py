@@ -10,7 +10,9 @@ How a stage becomes loops:
                              of f32 in blocks
     axes and a reduction     the last axis in blocks of columns with an accumulator each, vectorised across them, the
                              loops of the reduction outside; or the two above, nested, where rows are contiguous
-    scan, scatter            plain loops, in order
+    scan                     a loop per axis; or, where the axis before the scanned one walks memory, a loop over that
+                             one inside, vectorised, with an accumulator for each of its points
+    scatter                  plain loops, in order
 Maxima and minima of floats are taken on integers that have the same order, in which NaN comes last: compilers vectorise
 those, and no NaN is lost.
 """
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from ...kernel import choices
+from ...kernel import choices, schedule
 from ...kernel.ir import Kernel, LoopNest, Stage, Store
 from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, ceil_div, dim_min, known_le, prod, substitute, symbols, upper_bound
@@ -64,19 +66,19 @@ class Blocks:
 
 def tasks(body: LoopNest, target: Target | None = None) -> Size:
     """The number of tasks: points of the outer domain."""
-    return prod(_extent(s) for s in body.outer)
+    return prod(_extent(s) for s in schedule.scans(body).outer)
 
 
 def scratch_bytes(body: LoopNest, target: Target | None = None) -> Size:
     """Bytes of scratch a thread needs, for the rows that stages keep for later ones."""
-    return _rows(body)[1]
+    return _rows(schedule.scans(body))[1]
 
 
 def source(kernel: Kernel, name: str, target: Target | None = None) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, LoopNest)
-    return render("c/loopnest.c.j2", name=name, **_Printer(kernel, body).context())
+    return render("c/loopnest.c.j2", name=name, **_Printer(kernel, schedule.scans(body)).context())
 
 
 def _extent(symbol: Symbol) -> Size:
@@ -195,6 +197,8 @@ class _Printer:
 
     def _pointwise(self, slot: int, stage: Stage) -> list[Item]:
         """A loop per axis; of a scan, the last one carries the accumulator."""
+        if stage.scan is not None and _has_columns(stage):
+            return self._scanned_columns(slot, stage)
         stage, tiles = self._tiled(stage)
         scope = self._scope(stage, stage.axes)
         if stage.scan is None:
@@ -211,6 +215,24 @@ class _Printer:
             inner = [step, self._assign(slot, stage, self._narrowed((acc, PRIMARY), stage))]
             before, pragma = [declared], ""
         return [*tiles, *scope.lines[0], *self._nest(stage.axes, scope, inner, pragma, before)]
+
+    def _scanned_columns(self, slot: int, stage: Stage) -> list[Item]:
+        """A scan of the columns of a block side by side."""
+        assert stage.scan is not None
+        *slow, across, along = stage.axes
+        scope = self._scope(stage, (*slow, along, across))
+        dtype, acc, column = stage.value.dtype, self.printer.temporary(), self.printer.symbols[across]
+        element = element_at(acc, column)
+        (text,) = scope.add([stage.value])
+        step = self._combine(stage.scan, element, text, dtype)
+        inner: list[Item] = [step, self._assign(slot, stage, self._narrowed((element, PRIMARY), stage))]
+        first = f"{element} = {literal(_identity(stage.scan, dtype), dtype)[0]};"
+        block: list[Item] = [
+            _array(dtype, acc, upper_bound(_extent(across)) or 1),
+            Loop(column, self.printer.size(_extent(across)), [first], "omp simd"),
+            *self._nest((along, across), scope, inner, "omp simd", depth=len(slow)),
+        ]
+        return [*scope.lines[0], *self._nest(slow, scope, block)]
 
     def _tiled(self, stage: Stage) -> tuple[Stage, list[Item]]:
         """Loads across the two axes of a transposed tile go through a copy, where rows fall into few cache sets.
@@ -395,6 +417,14 @@ class _Printer:
         for s in stage.axes:
             position = position * _extent(s) + s
         return f"{element_at(f's{slot}', self.printer.size(position))} = {text[0]};"
+
+
+def _has_columns(stage: Stage) -> bool:
+    """Whether the axis before the scanned one is a block of neighbours in memory."""
+    if len(stage.axes) < 2:
+        return False
+    most = upper_bound(_extent(stage.axes[-2]))
+    return most is not None and most <= choices.SCAN_BLOCK and access.is_contiguous(stage, stage.axes[-2])
 
 
 def _array(dtype: DType, name: str, count: int) -> str:

@@ -15,6 +15,7 @@ from ...kernel import cost
 from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, LoopNest, Step
 from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
+from ...kernel.schedule import scans
 from ...scalar.dim import Size, Symbol, dim_max, prod, substitute
 from ...target import Target
 from ..render import render
@@ -351,4 +352,4 @@ def _grain(kernel: Kernel) -> Size:
     """Neighbouring tasks claimed at once: template kernels size their tasks themselves."""
     if not isinstance(kernel.body, LoopNest):
         return 1
-    return dim_max(1, GRAIN_FLOPS // dim_max(1, cost.inner_flops(kernel.body)))
+    return dim_max(1, GRAIN_FLOPS // dim_max(1, cost.inner_flops(scans(kernel.body))))

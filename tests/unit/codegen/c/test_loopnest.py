@@ -13,7 +13,7 @@ from intaglio.compiler.codegen.c import loopnest
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol, dim_min, prod
-from intaglio.compiler.scalar.dtype import F32, F64, I64, DType
+from intaglio.compiler.scalar.dtype import BOOL, F32, F64, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
 from intaglio.compiler.scalar.prims import call
 
@@ -145,6 +145,29 @@ def test_scan() -> None:
     for kind in ("add", "max"):
         stage = Stage(Load(0, i * D + j, F64), Store(1, i * D + j), (i, j), scan=kind)
         check(kernel(LoopNest((), (stage,)), N * D, N * D, dtype=F64), 3, 20)
+
+
+@pytest.mark.parametrize("dtype", [F64, I64, BOOL], ids=str)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan_across_rows(dtype: DType, reverse: bool) -> None:
+    """In blocks of columns, the first elements being given; of a computed value; of few, of more than a block."""
+    r, c, k, i = Symbol("r", 0, 2), Symbol("c", 0, D), Symbol("k", 0, dim_min(1, N)), Symbol("i", 0, N - 1)
+
+    def at(row: Size) -> Size:
+        return (r * N + (N - 1 - row if reverse else row)) * D + c
+
+    value = Load(0, at(i), dtype)
+    stages = (
+        Stage(Const(1 if dtype != BOOL else False, dtype), Store(1, at(k)), (k,)),
+        Stage(
+            value if dtype == BOOL else value + value, Store(1, at(i + 1)), (i,), scan="or" if dtype == BOOL else "add"
+        ),
+    )
+    for outer in ((r, c), (c, r)):
+        made = kernel(LoopNest(outer, stages), 2 * N * D, 2 * N * D, dtype=dtype)
+        for n, d in ((5, 1), (1, 7), (9, 40), (3, 1500), (2, 2048)):
+            check(made, n, d)
+    assert "omp simd" in loopnest.source(made, "kernel")
 
 
 def test_scatter_adds_every_time() -> None:
