@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..scalar.dim import Size, Symbol, prod, substitute, symbols
 from ..scalar.expr import Call, Expr, walk
 from ..scalar.prims import TABLE
-from .ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nms, Recurrent, Sort, Stage
+from .ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def flops(body: Body) -> Size:
         gates = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}[body.kind]
         directions = 2 if body.direction == "bidirectional" else 1
         return body.time * body.batch * directions * gates * body.hidden * (2 * body.hidden + 20)
+    if isinstance(body, Nonzero):
+        return _extent(body.i) * 4
     if isinstance(body, Nms):
         return _extents((*body.outer, body.i)) * 40
     assert isinstance(body, Sort)

@@ -20,7 +20,7 @@ from ..scalar import prims
 from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol
 from ..scalar.dtype import I64, DType, from_numpy
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Kernel, LoopNest, Matmul, Nms, Sort, Stage
+from .ir import Kernel, LoopNest, Matmul, Nms, Nonzero, Sort, Stage
 
 Array = npt.NDArray[Any]
 Env = dict[Symbol, Array]
@@ -38,6 +38,8 @@ def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
     elif isinstance(body, Sort):
         for point in _points(body.outer, env):
             _run_sort(body, buffers, point)
+    elif isinstance(body, Nonzero):
+        _run_nonzero(body, buffers, env)
     elif isinstance(body, Nms):
         for point in _points(body.outer, env):
             _run_nms(body, buffers, point)
@@ -78,6 +80,15 @@ def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
     begins = np.array([at == 0 or (ranks[order[at]] != ranks[order[at - 1]]).any() for at in range(k)], np.bool_)
     env[body.i] = order
     run_stages(body.stores, buffers, env, begins)
+
+
+def _run_nonzero(body: Nonzero, buffers: Sequence[Array], env: Env) -> None:
+    every = np.arange(int(evaluate_size(_extent(body.i), env)), dtype=np.int64)
+    mask = evaluate(body.mask, env | {body.i: every}, buffers)
+    places = every[np.broadcast_to(mask, every.shape)]
+    found = env | {body.i: places, body.j: every[: len(places)]}
+    run_stages([Stage(Index(body.i), body.places)], buffers, found)
+    run_stages([Stage(Acc(I64), body.count)], buffers, env, np.asarray(len(places), np.int64))
 
 
 def _run_nms(body: Nms, buffers: Sequence[Array], env: Env) -> None:

@@ -2,7 +2,8 @@
 
     kernel  ::= Kernel(params, sizes, body)
     body    ::= LoopNest(outer, stages)                     pointwise, row, reduction, scan, gather, scatter kernels
-              | Matmul(...) | Conv(...) | Attention(...) | Recurrent(...) | Sort(...) | Nms(...)    template kernels
+              | Matmul(...) | Conv(...) | Attention(...) | Recurrent(...)                   template kernels
+              | Sort(...) | Nonzero(...) | Nms(...)
     stage   ::= Stage(axes, reduce_axes, reduce, scan, lets, value, store)
 
 A LoopNest runs its stages in order, once for each point of the outer domain; points are independent of each other
@@ -219,6 +220,20 @@ class Sort:
 
 
 @dataclass(frozen=True, slots=True)
+class Nonzero:
+    """The places i where `mask` (bool, at i) is true, ascending.
+
+    places: a store at j, which goes from 0 on and has the extent of i, at least; those that are not filled may hold
+    anything. count: one of their number."""
+
+    i: Symbol
+    j: Symbol
+    mask: Expr
+    places: Store
+    count: Store
+
+
+@dataclass(frozen=True, slots=True)
 class Nms:
     """Non-maximum suppression: for each outer point (a row of scores), the boxes i from the greatest score on, equal
     ones as they come, but for those that one taken before overlaps by more than `overlap` of what both cover.
@@ -243,7 +258,7 @@ class Nms:
     counts: Store
 
 
-Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort | Nms
+Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort | Nonzero | Nms
 
 
 @dataclass(frozen=True, slots=True)

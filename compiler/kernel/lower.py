@@ -41,6 +41,7 @@ from .ir import (
     LoopNest,
     Matmul,
     Nms,
+    Nonzero,
     Param,
     Recurrent,
     Sort,
@@ -575,6 +576,12 @@ class _Lowering:
         indices, begins = (Store(self.param(self.bufs.of(v), written=True), j) for v in node.outputs)
         return Sort((), i, j, e, False, None, indices, I64, begins, None if one else column)
 
+    def nonzero(self, node: Node) -> Nonzero:
+        (mask,) = node.inputs
+        i, j = (Symbol(name, 0, mask.shape[0]) for name in "ij")
+        places, count = (self.param(self.bufs.of(v), written=True) for v in node.outputs)
+        return Nonzero(i, j, self.at(mask, (i,)), Store(places, j), Store(count, 0))
+
     def nms(self, node: Node) -> Nms:
         boxes, scores, *limits = node.inputs
         batch, row, i = (Symbol(name, 0, d) for name, d in zip(("o0", "o1", "i"), scores.shape))
@@ -617,6 +624,7 @@ _ANCHORS: dict[str, Any] = {
     "recurrent": _Lowering.recurrent,
     "sort": _Lowering.sort,
     "sort_rows": _Lowering.sort_rows,
+    "nonzero": _Lowering.nonzero,
     "nms": _Lowering.nms,
     "scan": _Lowering.scan,
     "scatter": _Lowering.scatter,

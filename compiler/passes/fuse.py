@@ -26,8 +26,11 @@ from ..scalar.prims import TABLE
 Index = tuple[Size, ...]
 
 ANCHORS = frozenset(
-    {"matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "nms", "scan", "scatter", "branch", "loop"}
-)
+    {
+        "matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "nonzero", "nms", "scan", "scatter", "branch",
+        "loop",
+    }
+)  # fmt: skip
 EPILOGUE = frozenset({"matmul", "conv", "attention"})  # anchors whose template has an epilogue hole
 LEAVES = frozenset({"input", "constant"})
 EXPENSIVE = 4  # flops of a primitive from which on recomputing is worse than keeping

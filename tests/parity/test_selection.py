@@ -1,5 +1,5 @@
-"""What is chosen by its order, and how much of it there is only the data tells: Unique, NonMaxSuppression. Of any type
-and along any axis, and so many that there is no room for all pairs.
+"""What is chosen by data: Unique, NonZero, Compress, TopK, NonMaxSuppression. Of any type and along any axis, and of so
+much that there is no room for all pairs.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_distinct_elements_of_every_type(dtype: str) -> None:
         assert_distinct(random(dtype, size), None, 1)
 
 
-@pytest.mark.parametrize(("dtype", "ordered"), [("float32", 0), ("float32", 1), ("int64", 0), ("bool", 1)])
+@pytest.mark.parametrize(("dtype", "ordered"), [("float32", 0), ("float32", 1), ("int64", 0)])
 def test_distinct_slices_along_any_axis(dtype: str, ordered: int) -> None:
     for axis, shapes in {
         None: ((13, 5), (1, 1), (0, 4)),
@@ -110,6 +110,45 @@ def test_slices_that_are_equal_for_long() -> None:
 def test_distinct_elements_of_many(of: int, ordered: int) -> None:
     """All pairs of them would need gigabytes."""
     assert_distinct(np.random.default_rng().integers(0, of, 200_000), None, ordered)
+
+
+# -- NonZero, Compress, TopK -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "float32"])
+def test_elements_that_are_set(dtype: str) -> None:
+    for shape in ((300,), (3, 0), (7, 5, 2), (2000,), (40, 30)):
+        x = random(dtype, *shape)
+        case = Case("NonZero", [x])
+        assert not difference(compiled(case), [np.array(np.nonzero(x), np.int64)]), case
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_slices_that_are_chosen(axis: int | None) -> None:
+    rng = np.random.default_rng()
+    for shape in ((40, 50), (1, 9), (3, 2000)):
+        for length in (1, 40, 3000):
+            given = [rng.standard_normal(shape, np.float32), rng.random(length) < 0.4]
+            case = Case("Compress", given, {} if axis is None else {"axis": axis})
+            size = prod(shape) if axis is None else shape[axis]
+            wanted = np.compress(given[1][:size], given[0], axis)
+            assert not difference(compiled(case), [wanted]), case
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_first_of_long_rows(dtype: str, largest: int) -> None:
+    """Few and many, with many that are equal: of these the first ones."""
+    rng = np.random.default_rng()
+    for shape, axis in (((2, 5000), 1), ((700, 3), 0), ((3, 300), -1)):
+        for kinds in (10, 100_000):
+            x = rng.integers(-kinds, kinds, shape).astype(dtype)
+            for k in (1, 16, 17, 200, x.shape[axis]):
+                case = Case(
+                    "TopK", [x, np.array([k])], {"axis": axis, "largest": largest}, kinds=[SYMBOLIC, FIXED], outputs=2
+                )
+                different = difference(compiled(case), onnxruntimes(case))
+                assert not different, f"{case}: {different}"
 
 
 # -- NonMaxSuppression -----------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import Unsupported
-from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Recurrent, Sort
+from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nonzero, Recurrent, Sort
 from ...scalar.dim import Size
 from ...scalar.dtype import DType
-from . import attention, conv, loopnest, matmul, recurrent, sort
+from . import attention, conv, loopnest, matmul, nonzero, recurrent, sort
 from .tiles import Source
 
 _MODULES: dict[type, ModuleType] = {
@@ -22,6 +22,7 @@ _MODULES: dict[type, ModuleType] = {
     Conv: conv,
     LoopNest: loopnest,
     Matmul: matmul,
+    Nonzero: nonzero,
     Recurrent: recurrent,
     Sort: sort,
 }

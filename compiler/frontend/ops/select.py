@@ -10,18 +10,12 @@ from ...scalar.dim import Size, dim_min, prod
 from ...scalar.dtype import BOOL, I64
 from ..registry import onnx_op
 from ..values import bound, scalar
-from .index import iota
 
 
 def chosen(mask: Value) -> Value:
-    """The positions at which a 1-D bool tensor is true, ascending; their number is a symbol of its own.
-
-    Each position is written where a running count puts it; those that are not chosen go to one place behind the end."""
-    length = mask.shape[0]
-    place = running(mask, exclusive=True)
-    place = mask.select(place, place.const_size(length))
-    written = scatter(scalar(0, I64).broadcast(length + 1), iota(mask.shape, 0, place), place)
-    return written.narrow(0, 0, bound(mask.cast(I64).sum(), upper=length))
+    """The positions at which a 1-D bool tensor is true, ascending; their number is a symbol of its own."""
+    places, count = mask.emit("nonzero", [mask])
+    return places.narrow(0, 0, bound(count, upper=mask.shape[0]))
 
 
 def running(x: Value, exclusive: bool) -> Value:

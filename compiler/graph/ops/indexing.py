@@ -1,4 +1,4 @@
-"""Elements at places that depend on data: gather, scatter, sort, sort_rows."""
+"""Elements at places that depend on data: gather, scatter, sort, sort_rows, nonzero."""
 
 from __future__ import annotations
 
@@ -173,3 +173,22 @@ def _evaluate_sort_rows(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
 
 
 register("sort_rows", _infer_sort_rows, _evaluate_sort_rows)
+
+
+def _infer_nonzero(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """nonzero(mask) -> places [n], count []: the i64 places of a bool [n] that are true, ascending, and their number.
+    Behind the first `count`, places may be anything."""
+    check_count("nonzero", inputs, 1)
+    mask = inputs[0]
+    check(mask.rank == 1 and mask.dtype == BOOL, f"nonzero of {mask.dtype}{list(mask.shape)}")
+    return [(mask.shape, I64), ((), I64)]
+
+
+def _evaluate_nonzero(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    (found,) = np.nonzero(arrays[0])
+    places = np.zeros(len(arrays[0]), np.int64)
+    places[: len(found)] = found
+    return [places, np.asarray(len(found), np.int64)]
+
+
+register("nonzero", _infer_nonzero, _evaluate_nonzero)

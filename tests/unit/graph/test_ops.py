@@ -156,6 +156,12 @@ def test_sort_is_stable_and_nan_the_largest(descending: bool) -> None:
     assert order == ([1, 0, 3, 2, 4] if descending else [2, 4, 0, 3, 1])
 
 
+def test_nonzero() -> None:
+    places, count = run("nonzero", np.array([False, True, True, False, True]))
+    assert count == 3 and places[:3].tolist() == [1, 2, 4]
+    assert run("nonzero", np.zeros(0, bool))[1] == 0
+
+
 def test_sort_rows_is_stable_and_nan_the_largest() -> None:
     x = np.array([[0.0, 2], [np.nan, 1], [-1, np.nan], [-0.0, 1], [-1, 3], [np.nan, 1], [0, 1]], np.float32)
     order, begins = run("sort_rows", x)

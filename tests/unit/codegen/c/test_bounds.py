@@ -21,13 +21,25 @@ import numpy as np
 import pytest
 import unit.codegen.attentions as attentions
 import unit.codegen.convolutions as convolutions
+import unit.codegen.nonzeros as nonzeros
 import unit.codegen.recurrences as recurrences
 import unit.codegen.sorts as sorts
 from native import COMPILERS, FLAGS
 from unit.codegen.c import test_matmul as matmuls
 from unit.codegen.c import test_nms as suppressions
 
-from intaglio.compiler.codegen.c import attention, conv, conv_winograd, gemm, loopnest, matmul, nms, recurrent, sort
+from intaglio.compiler.codegen.c import (
+    attention,
+    conv,
+    conv_winograd,
+    gemm,
+    loopnest,
+    matmul,
+    nms,
+    nonzero,
+    recurrent,
+    sort,
+)
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
@@ -316,6 +328,12 @@ def test_sort_of_tuples(n: int, columns: int, compiled: Compile) -> None:
     x = np.zeros((n, columns), np.float32)  # so that all of them are looked at
     arrays = [x, np.zeros(n, np.int64), np.zeros(n, np.bool_)]
     check(Problem(sort, sorts.kernel_of_tuples(F32), arrays, [n, columns], [0, 1, 2]), compiled)
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_nonzero(computed: bool, compiled: Compile) -> None:
+    arrays = nonzeros.arrays(300, 1, computed)
+    check(Problem(nonzero, nonzeros.kernel_of(computed), arrays, [300], [0, 1, 2]), compiled)
 
 
 @pytest.mark.parametrize(("n", "most"), [(1, 1), (300, 300)])
