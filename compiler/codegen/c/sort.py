@@ -51,6 +51,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         capacity=holes.size(_capacity(body)),
         scratch_bytes=holes.size(scratch_bytes(body, target)),
         outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
+        faults=[f"fault{i}" for i in range(kernel.faults)],
         statements=statements,
         value=value,
         begins=body.begins is not None,
