@@ -26,7 +26,7 @@ from .errors import Fail, InvalidArgument, RuntimeException
 from .options import environment_int
 from .tensor import DeviceTensor, Memory, Tensor
 
-ABI = 3  # INTAGLIO_ABI
+ABI = 4  # INTAGLIO_ABI
 TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE, OUTSIDE = -1, -2, -3, -4, -5
 TOO_LARGE = -1  # INTAGLIO_TOO_LARGE
 CPUS = 1024  # INTAGLIO_CPUS

@@ -1,8 +1,15 @@
-/* Worker threads and the team in which a program walks its steps; the contract is in runtime_abi.h.
+/* Worker threads, and what walks the steps of a program with their help; the contract is in runtime_abi.h.
 
    In:  calls from program.c and from the runtime.
-   Out: threads that have run.
-   It must never spin for long, wait for a worker that another run uses, or keep state of a run in the pool.
+   Out: tasks that are done.
+   It must never spin for long, wait for a thread that does nothing for a run, or let one touch a run that is over.
+
+   The calling thread can do a whole run alone; workers help where they come in time. A step is over when its tasks are
+   done, so a worker that the system has put aside may come back when its step, or its run, is over since long. Hence
+   two rules:
+   - What such a worker may look at is never freed: the pool's workers and teams. Everything else, the jobs and what
+     they point at, is touched by those alone who have claimed a task of it, whom the step has to wait for.
+   - A claim is one atomic exchange of a word that holds the number of its step: none succeeds in a step that is over.
 
    Waiting is always the same: poll for a moment, then sleep on a word of memory (a futex where there is one). A
    forked child has none of its parent's threads: the pool then starts afresh. */
@@ -28,9 +35,13 @@
 #endif
 
 #define LINE 64            /* bytes of a cache line: what one thread writes often, others do not share */
-#define SLOTS 8            /* steps that may be open between two barriers */
 #define STACK (4 << 20)    /* bytes of a worker's stack, the same with every C library */
 #define POLLS 32           /* polls between two looks at the clock: about a microsecond */
+#define RUN_SPIN_NS 500000 /* within a run: long enough for most steps; to wake a thread on an idle CPU takes 50 us */
+
+#ifndef INTAGLIO_LATE
+#define INTAGLIO_LATE(id) /* where being late is hardest; tests make threads late here */
+#endif
 
 int32_t intaglio_abi(void) { return INTAGLIO_ABI; }
 
@@ -52,7 +63,8 @@ static inline void relax(void)
 #endif
 }
 
-static inline uint32_t load(const uint32_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+static inline uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+static inline void store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 
 /* The number of the CPU that runs this thread, negative where the system does not tell. */
 static inline int32_t this_cpu(void)
@@ -64,58 +76,29 @@ static inline int32_t this_cpu(void)
 #endif
 }
 
-/* Where the threads of a group were seen last, NOWHERE before they start. A thread that waits for the others must not
-   poll on the CPU that one of them needs to go on. */
-#define NOWHERE (-1)
+/* Where one thread waits. */
 typedef struct {
-    int32_t *cpus;
-    int32_t threads;
-    int32_t self; /* the thread that waits; -1: none of the group */
-} group;
+    uint32_t asleep __attribute__((aligned(LINE)));
+    int32_t cpu; /* where it was seen last */
+} bed;
 
-static inline void seen(int32_t *cpu)
+static inline void seen(bed *self)
 {
     int32_t here = this_cpu();
-    if (*cpu != here) __atomic_store_n(cpu, here, __ATOMIC_RELAXED); /* rarely: the line is shared */
-}
-
-static int shares_cpu(group others)
-{
-    int32_t here = this_cpu();
-    for (int32_t i = 0; here >= 0 && i < others.threads; i++) {
-        int32_t cpu = __atomic_load_n(&others.cpus[i], __ATOMIC_RELAXED);
-        if (i != others.self && (cpu == here || cpu == NOWHERE)) return 1;
-    }
-    return 0;
-}
-
-/* Polls until *word differs from `old`; gives up after `spin_ns`. Returns whether it differs. */
-static int changed(const uint32_t *word, uint32_t old, int64_t spin_ns, group others)
-{
-    int64_t start = 0;
-    for (;;) {
-        for (int i = 0; i < POLLS; i++) {
-            if (load(word) != old) return 1;
-            relax();
-        }
-        int64_t now = intaglio_nanoseconds();
-        if (!start) start = now;
-        if (now - start >= spin_ns) return 0;
-        if (shares_cpu(others)) sched_yield();
-    }
+    if (self->cpu != here) __atomic_store_n(&self->cpu, here, __ATOMIC_RELAXED); /* rarely: the line is shared */
 }
 
 #ifdef __linux__
-/* Sleeps while *word == old (may return early). */
-static void sleep_on(uint32_t *word, uint32_t old) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0); }
+/* Sleeps while *word == 1 (may return early). */
+static void sleep_on(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0); }
 static void wake(uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0); }
 #else
 static pthread_mutex_t sleep_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t sleep_cond = PTHREAD_COND_INITIALIZER;
-static void sleep_on(uint32_t *word, uint32_t old)
+static void sleep_on(uint32_t *word)
 {
     pthread_mutex_lock(&sleep_lock);
-    if (load(word) == old) pthread_cond_wait(&sleep_cond, &sleep_lock);
+    if (__atomic_load_n(word, __ATOMIC_ACQUIRE)) pthread_cond_wait(&sleep_cond, &sleep_lock);
     pthread_mutex_unlock(&sleep_lock);
 }
 static void wake(uint32_t *word)
@@ -127,64 +110,240 @@ static void wake(uint32_t *word)
 }
 #endif
 
-/* ---- The pool ------------------------------------------------------------------------------------------------ */
+/* What a thread waits for: that one of two words is no longer what it was. Who changes one rings afterwards. */
+typedef struct {
+    const uint64_t *word;
+    uint64_t was;
+    const uint64_t *other;
+    uint64_t other_was;
+} change;
 
-/* A worker's mailbox: the poster swaps in POSTED and wakes the worker if it found ASLEEP. */
-enum { EMPTY, POSTED, ASLEEP };
+static inline int came(const change *c, int order)
+{
+    return __atomic_load_n(c->word, order) != c->was || __atomic_load_n(c->other, order) != c->other_was;
+}
 
-/* Counts the workers of one `parallel` that are not done; the top bit tells that the caller sleeps. */
-#define CALLER_SLEEPS 0x80000000u
+/* Whether one of these threads runs, or ran last, on this thread's CPU: polling would keep it from going on. */
+static int in_the_way(bed *const *others, int32_t count)
+{
+    int32_t here = this_cpu();
+    for (int32_t i = 0; here >= 0 && i < count; i++)
+        if (__atomic_load_n(&others[i]->cpu, __ATOMIC_RELAXED) == here && !__atomic_load_n(&others[i]->asleep, __ATOMIC_RELAXED))
+            return 1;
+    return 0;
+}
+
+/* Polls for the change that one of `others` makes; gives up after `spin_ns`. Returns whether it came. */
+static int poll(const change *c, int64_t spin_ns, bed *const *others, int32_t count)
+{
+    for (int64_t start = 0;;) {
+        for (int i = 0; i < POLLS; i++) {
+            if (came(c, __ATOMIC_ACQUIRE)) return 1;
+            relax();
+        }
+        int64_t now = intaglio_nanoseconds();
+        if (!start) start = now;
+        if (now - start >= spin_ns || in_the_way(others, count)) return 0;
+    }
+}
+
+/* Sleeps until the change came. drowsy: NULL, or a flag to set for those who would not ring otherwise. */
+static void sleep_until(bed *self, const change *c, uint64_t *drowsy)
+{
+    while (!came(c, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&self->asleep, 1, __ATOMIC_SEQ_CST);
+        if (drowsy) __atomic_store_n(drowsy, 1, __ATOMIC_SEQ_CST);
+        if (!came(c, __ATOMIC_SEQ_CST)) sleep_on(&self->asleep);
+        __atomic_store_n(&self->asleep, 0, __ATOMIC_RELAXED);
+    }
+}
+
+/* To be called after a change (of order SEQ_CST) that the owner of the bed may sleep for. */
+static inline void ring(bed *b)
+{
+    if (__atomic_load_n(&b->asleep, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&b->asleep, 0, __ATOMIC_ACQ_REL)) wake(&b->asleep);
+}
+
+/* ---- Teams and workers --------------------------------------------------------------------------------------- */
+
+/* Words that hold a small number behind a large one. The numbers of steps and runs never come back: at one each
+   microsecond, those of steps last for nine years. */
+#define CHUNK_BITS 16 /* step, chunks */
+#define MOST_CHUNKS (((int64_t)1 << CHUNK_BITS) - 1)
+#define STEP(word) ((word) >> CHUNK_BITS)
+#define CHUNKS(word) ((int64_t)((word) & MOST_CHUNKS))
+#define TEAM_BITS 10 /* run, seat, team */
+#define SEAT_BITS 12
+#define MOST_TEAMS (1 << TEAM_BITS)
+#define MOST_SEATS (1 << SEAT_BITS)
+#define MAIL(run, seat, team) ((run) << (SEAT_BITS + TEAM_BITS) | (uint64_t)(seat) << TEAM_BITS | (uint64_t)(team))
+#define MAIL_RUN(word) ((word) >> (SEAT_BITS + TEAM_BITS))
+#define MAIL_SEAT(word) ((int32_t)((word) >> TEAM_BITS & (MOST_SEATS - 1)))
+#define MAIL_TEAM(word) ((int32_t)((word) & (MOST_TEAMS - 1)))
+#define STOP (~(uint64_t)0)
 
 typedef struct worker {
-    uint32_t mail __attribute__((aligned(LINE)));
-    intaglio_body body; /* the posted job; NULL: end the thread */
-    void *arg;
-    int32_t id, threads;
-    int32_t caller_cpu;
-    int32_t *cpu; /* where to tell the CPU it runs on */
-    uint32_t *pending;
-    int64_t spin_ns;
+    bed bed;
+    uint64_t mail; /* which run it helps, or helped last; or STOP */
+    struct pool *pool;
     pthread_t thread;
     int32_t number;      /* of all that were hired */
     int32_t pinned;      /* the pool's `pins` that it follows */
-    struct worker *next; /* in the idle list, or in the team it works for */
+    struct worker *next; /* in the idle list, or in the team it is lent to */
 } worker;
+
+/* How much of one thread's share of one step is claimed: the number of the step (so that nobody has to reset it), and
+   that of claimed chunks. */
+typedef struct {
+    uint64_t claimed __attribute__((aligned(LINE)));
+} share;
+
+/* The threads of one run after the other: never freed, as late workers look at it. */
+typedef struct intaglio_team {
+    uint64_t open[INTAGLIO_JOBS] __attribute__((aligned(LINE))); /* by number of the step: the step, and its chunks */
+    uint64_t run __attribute__((aligned(LINE)));                 /* the number of the run */
+    uint64_t first;                                              /* the run's first step */
+    uint64_t threads;
+    intaglio_job jobs[INTAGLIO_JOBS] __attribute__((aligned(LINE))); /* of the open steps */
+    uint64_t done __attribute__((aligned(LINE)));                    /* chunks that workers have done, in all runs */
+    uint64_t drowsy __attribute__((aligned(LINE)));                  /* workers of the run may be asleep */
+    bed bed;                                                         /* the caller's */
+    bed *caller;                                                     /* the same, for those who wait for it */
+    /* The rest is the caller's alone. */
+    uint64_t step;     /* the last one that was open */
+    uint64_t expected; /* `done`, when all is done */
+    struct pool *pool;
+    int32_t number;   /* in the pool's table */
+    int32_t capacity; /* threads that it has shares for */
+    int32_t forks;    /* the pool's, when the run began */
+    worker *workers;
+    struct intaglio_team *next; /* in the list of those that no run uses */
+    bed **beds;                 /* [threads - 1]: of the workers */
+    share *shares;              /* [INTAGLIO_JOBS][capacity] */
+} team;
 
 typedef struct pool {
     intaglio_pool interface;
     pthread_mutex_t lock; /* of the fields below; held for a few instructions only */
     worker *idle;         /* last in, first out: the one that most likely still polls */
+    team *unused;
+    int32_t teams;        /* in the table */
     int32_t runs;         /* in progress */
     int32_t hired;
+    int32_t forks;        /* how many processes lie between this one and that which made the pool */
     int32_t pins;         /* counts the calls of intaglio_pool_pin */
     int32_t sets;
     unsigned char *set;   /* [sets][SET] */
     int32_t cpus;
     int64_t spin_ns;
     struct pool *next;    /* of all pools of this library, for fork */
+    team *table[MOST_TEAMS];
 } pool;
+
+/* Does tasks of the step that this word of `open` tells, until none is left to claim, as thread `id` of run `run`. Returns
+   how many chunks that were; -1: the run is over.
+
+   The step may be over at any time. A claim that succeeds proves that it is not, and that what was read of the team
+   before belongs to it. */
+static int64_t help(team *t, int32_t id, uint64_t run, uint64_t open)
+{
+    int32_t threads = (int32_t)load(&t->threads);
+    if (load(&t->run) != run) return -1;
+    uint64_t step = STEP(open);
+    int64_t chunks = CHUNKS(open), done = 0;
+    for (int32_t victim = 0; victim < threads; victim++) {
+        int32_t owner = id + victim < threads ? id + victim : id + victim - threads;
+        int64_t first = chunks * owner / threads, size = chunks * (owner + 1) / threads - first;
+        uint64_t *claimed = &t->shares[step % INTAGLIO_JOBS * (uint64_t)t->capacity + (uint64_t)owner].claimed;
+        uint64_t seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
+        for (;;) {
+            if (STEP(seen) > step) break; /* a later one: this one is over */
+            int64_t begin = STEP(seen) == step ? CHUNKS(seen) : 0, left = size - begin;
+            if (left <= 0) break;
+            int64_t take = left > 4 ? left / 4 : 1; /* large parts first, small ones to even out the end */
+            uint64_t next = step << CHUNK_BITS | (uint64_t)(begin + take);
+            INTAGLIO_LATE(id);
+            if (!__atomic_compare_exchange_n(claimed, &seen, next, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+            seen = next;
+            const intaglio_job *job = &t->jobs[step % INTAGLIO_JOBS];
+            int64_t end = (first + begin + take) * job->grain;
+            job->body(job->arg, id, (first + begin) * job->grain, end < job->total ? end : job->total);
+            done += take;
+        }
+    }
+    return done;
+}
+
+/* Helps run `run` as thread `id`, until it is over. */
+static void serve(worker *w, team *t, int32_t id, uint64_t run)
+{
+    uint64_t step = load(&t->first);
+    for (int64_t done = 0;;) {
+        uint64_t *next = &t->open[step % INTAGLIO_JOBS], open = load(next);
+        if (STEP(open) == step) {
+            seen(&w->bed);
+            INTAGLIO_LATE(id);
+            int64_t more = help(t, id, run, open);
+            if (more < 0) return;
+            done += more;
+            step++;
+        } else if (STEP(open) > step) {
+            step = STEP(open) - (INTAGLIO_JOBS - 1); /* the earliest that may be open still */
+        } else {
+            if (done) {
+                INTAGLIO_LATE(id);
+                __atomic_fetch_add(&t->done, (uint64_t)done, __ATOMIC_SEQ_CST);
+                ring(&t->bed);
+                done = 0;
+            }
+            change c = {next, open, &t->run, run};
+            if (!poll(&c, RUN_SPIN_NS, &t->caller, 1)) sleep_until(&w->bed, &c, &t->drowsy);
+            if (load(&t->run) != run) return;
+        }
+    }
+}
 
 static void *work(void *self)
 {
     worker *w = self;
-    for (;;) {
-        if (!changed(&w->mail, EMPTY, w->spin_ns, (group){&w->caller_cpu, 1, -1})) {
-            uint32_t expected = EMPTY;
-            if (__atomic_compare_exchange_n(&w->mail, &expected, ASLEEP, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-                while (load(&w->mail) == ASLEEP) sleep_on(&w->mail, ASLEEP);
-        }
-        __atomic_store_n(&w->mail, EMPTY, __ATOMIC_RELAXED);
-        if (!w->body) return NULL;
-        seen(w->cpu);
-        w->body(w->arg, w->id, w->threads);
-        uint32_t *pending = w->pending; /* from the next line on, the worker belongs to others again */
-        if (__atomic_fetch_sub(pending, 1, __ATOMIC_ACQ_REL) == (CALLER_SLEEPS | 1)) wake(pending);
+    for (uint64_t mail = 0;;) {
+        change c = {&w->mail, mail, &w->mail, mail};
+        if (!poll(&c, w->pool->spin_ns, NULL, 0)) sleep_until(&w->bed, &c, NULL);
+        mail = load(&w->mail);
+        if (mail == STOP) return NULL;
+        serve(w, w->pool->table[MAIL_TEAM(mail)], MAIL_SEAT(mail), MAIL_RUN(mail));
     }
 }
 
-static void post(worker *w)
+/* Runs jobs: see intaglio_pool. Only where there is something to share out, others are told of it. */
+static void run(team *t, const intaglio_job *jobs, int32_t count)
 {
-    if (__atomic_exchange_n(&w->mail, POSTED, __ATOMIC_ACQ_REL) == ASLEEP) wake(&w->mail);
+    if (count == 1 && jobs->total <= jobs->grain) {
+        if (jobs->total > 0) jobs->body(jobs->arg, 0, 0, jobs->total);
+        return;
+    }
+    uint64_t run = t->run, first = t->step + 1;
+    int64_t chunks = 0, mine = 0;
+    for (int32_t i = 0; i < count; i++) {
+        uint64_t step = ++t->step;
+        intaglio_job *job = &t->jobs[step % INTAGLIO_JOBS];
+        *job = jobs[i];
+        if (job->grain <= job->total / MOST_CHUNKS) job->grain = job->total / MOST_CHUNKS + 1;
+        int64_t parts = job->total > 0 ? (job->total + job->grain - 1) / job->grain : 0;
+        chunks += parts;
+        __atomic_store_n(&t->open[step % INTAGLIO_JOBS], step << CHUNK_BITS | (uint64_t)parts, __ATOMIC_SEQ_CST);
+    }
+    if (__atomic_load_n(&t->drowsy, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&t->drowsy, 0, __ATOMIC_SEQ_CST);
+        for (uint64_t i = 0; i + 1 < t->threads; i++) ring(t->beds[i]);
+    }
+    seen(&t->bed);
+    for (uint64_t step = first; step <= t->step; step++) mine += help(t, 0, run, t->open[step % INTAGLIO_JOBS]);
+    t->expected += (uint64_t)(chunks - mine);
+    for (uint64_t done; (done = load(&t->done)) != t->expected;) {
+        change c = {&t->done, done, &t->done, done};
+        if (!poll(&c, RUN_SPIN_NS, t->beds, (int32_t)t->threads - 1)) sleep_until(&t->bed, &c, NULL);
+    }
 }
 
 #define SET (INTAGLIO_CPUS / 8) /* bytes of a set of CPUs */
@@ -208,8 +367,8 @@ static worker *hire(pool *p)
     worker *w = NULL;
     if (posix_memalign((void **)&w, LINE, sizeof *w)) return NULL;
     memset(w, 0, sizeof *w);
-    w->spin_ns = p->spin_ns;
-    w->caller_cpu = this_cpu();
+    w->pool = p;
+    w->bed.cpu = -1;
     pthread_attr_t attributes;
     sigset_t all, before;
     pthread_attr_init(&attributes);
@@ -227,57 +386,88 @@ static worker *hire(pool *p)
     return NULL;
 }
 
-static void parallel(intaglio_pool *interface, intaglio_body body, void *arg, int32_t wanted)
+/* A team for so many threads that no run uses, or NULL. */
+static team *seat(pool *p, int32_t threads)
+{
+    for (team **at = &p->unused; *at; at = &(*at)->next)
+        if ((*at)->capacity >= threads) {
+            team *found = *at;
+            *at = found->next;
+            return found;
+        }
+    team *t = NULL;
+    void *beds = NULL;
+    int32_t capacity = threads > p->cpus ? threads : p->cpus;
+    size_t bytes = sizeof *t + INTAGLIO_JOBS * (size_t)capacity * sizeof(share);
+    if (p->teams == MOST_TEAMS || !(beds = calloc((size_t)capacity, sizeof(bed *)))) return NULL;
+    if (posix_memalign((void **)&t, LINE, bytes)) {
+        free(beds);
+        return NULL;
+    }
+    memset(t, 0, bytes);
+    t->run = 1;
+    t->caller = &t->bed;
+    t->pool = p;
+    t->number = p->teams;
+    t->capacity = capacity;
+    t->beds = beds;
+    t->shares = (share *)(t + 1);
+    return p->table[p->teams++] = t;
+}
+
+static team *lend(intaglio_pool *interface, int32_t wanted, int32_t *threads)
 {
     pool *p = (pool *)interface;
-    worker *team = NULL;
-    int32_t threads = 1;
+    worker *workers = NULL;
+    int32_t count = 1;
 
     pthread_mutex_lock(&p->lock);
-    p->runs++;
-    int32_t share = (wanted > p->cpus ? wanted : p->cpus) / p->runs;
+    int32_t share = (wanted > p->cpus ? wanted : p->cpus) / (p->runs + 1);
     if (wanted > share) wanted = share;
-    for (; threads < wanted; threads++) {
-        worker *w = p->idle;
-        if (w) p->idle = w->next;
-        else if (!(w = hire(p))) break;
-        if (w->pinned != p->pins) pin(p, w);
-        w->next = team;
-        team = w;
+    if (wanted > MOST_SEATS) wanted = MOST_SEATS;
+    team *t = seat(p, wanted);
+    if (t) {
+        for (; count < wanted; count++) {
+            worker *w = p->idle;
+            if (w) p->idle = w->next;
+            else if (!(w = hire(p))) break;
+            if (w->pinned != p->pins) pin(p, w);
+            w->next = workers;
+            workers = w;
+        }
+        t->forks = p->forks;
+        p->runs++;
     }
     pthread_mutex_unlock(&p->lock);
+    *threads = count;
+    if (!t) return NULL;
 
-    uint32_t pending = (uint32_t)threads - 1;
-    int32_t cpus[threads]; /* of the workers; [0] is unused */
-    int32_t id = threads, here = this_cpu();
-    for (worker *w = team, *next; w; w = next) {
-        next = w->next;
-        w->body = body;
-        w->arg = arg;
-        w->id = --id;
-        w->threads = threads;
-        w->pending = &pending;
-        __atomic_store_n(&w->caller_cpu, here, __ATOMIC_RELAXED); /* the worker may be looking at it */
-        w->cpu = &cpus[w->id];
-        *w->cpu = NOWHERE;
-        post(w);
+    t->workers = workers;
+    store(&t->first, t->step + 1);
+    store(&t->threads, (uint64_t)count);
+    store(&t->drowsy, 1); /* they are woken when there is something to do */
+    for (worker *w = workers; w; w = w->next) {
+        t->beds[--count - 1] = &w->bed;
+        __atomic_store_n(&w->mail, MAIL(t->run, count, t->number), __ATOMIC_SEQ_CST);
     }
+    return t;
+}
 
-    body(arg, 0, threads);
-
-    for (uint32_t left; (left = load(&pending)) & ~CALLER_SLEEPS;)
-        if ((left & CALLER_SLEEPS) || !changed(&pending, left, p->spin_ns, (group){cpus, threads, 0})) {
-            left = __atomic_or_fetch(&pending, CALLER_SLEEPS, __ATOMIC_ACQ_REL);
-            if (left & ~CALLER_SLEEPS) sleep_on(&pending, left);
-        }
-
+static void give_back(team *t)
+{
+    pool *p = t->pool;
+    store(&t->run, t->run + 1);
     pthread_mutex_lock(&p->lock);
-    p->runs--;
-    for (worker *w = team, *next; w; w = next) {
-        next = w->next;
-        w->next = p->idle;
-        p->idle = w;
+    if (t->forks == p->forks) {
+        p->runs--;
+        for (worker *w = t->workers, *next; w; w = next) {
+            next = w->next;
+            w->next = p->idle;
+            p->idle = w;
+        }
     }
+    t->next = p->unused;
+    p->unused = t;
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -293,13 +483,15 @@ static void after_fork_in_parent(void)
     for (pool *p = pools; p; p = p->next) pthread_mutex_unlock(&p->lock);
 }
 
-/* The workers did not come along; what they own is lost, a few hundred bytes each. */
+/* The workers did not come along; what they own is lost, a few hundred bytes each, and so is what runs of other threads
+   use. */
 static void after_fork_in_child(void)
 {
     for (pool *p = pools; p; p = p->next) {
         pthread_mutex_init(&p->lock, NULL);
         p->idle = NULL;
         p->runs = p->hired = 0;
+        p->forks++;
     }
 }
 
@@ -307,7 +499,7 @@ intaglio_pool *intaglio_pool_create(int32_t cpus, int64_t spin_ns)
 {
     pool *p = calloc(1, sizeof *p);
     if (!p) return NULL;
-    p->interface.parallel = parallel;
+    p->interface = (intaglio_pool){lend, run, give_back};
     pthread_mutex_init(&p->lock, NULL);
     p->cpus = cpus > 0 ? cpus : 1;
     p->spin_ns = spin_ns;
@@ -339,8 +531,8 @@ void intaglio_pool_stop(intaglio_pool *interface)
     p->idle = NULL;
     pthread_mutex_unlock(&p->lock);
     for (worker *w = idle; w; w = w->next) {
-        w->body = NULL;
-        post(w);
+        __atomic_store_n(&w->mail, STOP, __ATOMIC_SEQ_CST);
+        ring(&w->bed);
     }
     for (worker *w = idle, *next; w; w = next) {
         next = w->next;
@@ -349,28 +541,7 @@ void intaglio_pool_stop(intaglio_pool *interface)
     }
 }
 
-/* ---- The team ------------------------------------------------------------------------------------------------ */
-
-/* How much of one thread's share of one step is claimed: the number of the phase (so that nobody has to reset it) in
-   the upper half, the number of claimed chunks in the lower. */
-typedef struct {
-    uint64_t claimed __attribute__((aligned(LINE)));
-} share;
-
-typedef struct intaglio_team {
-    const intaglio_call *call;
-    void (*walk)(intaglio_thread *);
-    intaglio_block *blocks;
-    uint32_t arrived __attribute__((aligned(LINE))); /* at barriers, in all */
-    uint32_t phase __attribute__((aligned(LINE)));   /* barriers completed: what threads wait for */
-    uint32_t sleepers;
-    int32_t status;  /* the first failure */
-    int32_t stopped; /* the status that the last barrier saw was a failure */
-    int32_t *cpus;   /* [call->threads], behind the shares */
-    share shares[];  /* [SLOTS][call->threads] */
-} intaglio_team;
-
-#define BARRIER_SPIN_NS 500000 /* long enough for most steps: to wake a thread on an idle CPU takes 50 us */
+/* ---- What walks a program ------------------------------------------------------------------------------------ */
 
 /* Every thread of a run computes with the same floating-point mode, whatever the application has set. */
 static uint64_t set_float_mode(uint64_t mode)
@@ -398,62 +569,137 @@ static uint64_t float_mode(int32_t flags)
 #endif
 }
 
-static void walk_team(void *arg, int32_t id, int32_t threads)
+static int32_t fail(intaglio_walker *w, int32_t status, int64_t a, int64_t b, int64_t c, int64_t d)
 {
-    intaglio_team *team = arg;
-    const intaglio_call *call = team->call;
-    intaglio_thread t = {
+    int32_t none = 0;
+    if (__atomic_compare_exchange_n(&w->status, &none, status, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        int64_t *report = w->call->report;
+        report[0] = a, report[1] = b, report[2] = c, report[3] = d;
+    }
+    return 1;
+}
+
+int32_t intaglio_fail(intaglio_walker *w, int32_t status, int64_t a, int64_t b) { return fail(w, status, a, b, 0, 0); }
+
+#ifdef INTAGLIO_CHECKED
+
+static _Thread_local struct {
+    const intaglio_opened *opened;
+    jmp_buf back;
+} guarded; /* the kernel that this thread is in */
+
+_Noreturn void intaglio_outside(const char *name, int64_t index, int64_t extent)
+{
+    const intaglio_opened *o = guarded.opened;
+    fail(o->walker, INTAGLIO_OUTSIDE, o->step.number, (int64_t)(intptr_t)name, index, extent);
+    longjmp(guarded.back, 1);
+}
+
+#endif
+
+/* Tasks of a step, on any thread. Where accesses are checked, the first one that is outside ends this call. */
+static void call_kernel(void *arg, int32_t id, int64_t begin, int64_t end)
+{
+    const intaglio_opened *o = arg;
+    const intaglio_step *step = &o->step;
+    set_float_mode(o->walker->mode);
+#ifdef INTAGLIO_CHECKED
+    guarded.opened = o;
+    if (setjmp(guarded.back)) return;
+#endif
+    step->kernel(step->buf, step->p, begin, end, step->scratch + id * step->scratch_bytes);
+}
+
+static inline intaglio_opened *opened(const intaglio_walker *w, int32_t i) { return (void *)(w->steps + i * w->stride); }
+
+/* What its kernel found wrong with data makes the run fail. */
+static void conclude(intaglio_walker *w, const intaglio_opened *o)
+{
+    if (o->fault) intaglio_fail(w, o->step.faults[__builtin_ctzll(o->fault)], 0, 0);
+}
+
+static void fill_next(intaglio_walker *w)
+{
+    w->next = opened(w, w->opened);
+    w->next->fault = 0;
+}
+
+/* Runs the steps that are open. */
+static void finish(intaglio_walker *w)
+{
+    intaglio_job jobs[INTAGLIO_JOBS];
+    for (int32_t i = 0; i < w->opened; i++) {
+        intaglio_opened *o = opened(w, i);
+        jobs[i] = (intaglio_job){call_kernel, o, o->step.tasks, o->step.grain};
+    }
+    w->call->pool->run(w->team, jobs, w->opened);
+    for (int32_t i = 0; i < w->opened; i++) conclude(w, opened(w, i));
+    w->opened = 0;
+    fill_next(w);
+}
+
+void intaglio_open(intaglio_walker *w, const intaglio_step *step)
+{
+    intaglio_opened *o = w->next;
+    o->step = *step;
+    if (!w->team) {
+        if (step->tasks > 0) call_kernel(o, 0, 0, step->tasks);
+        conclude(w, o);
+        o->fault = 0;
+        return;
+    }
+    o->step.buf = memcpy(o->words, step->buf, (size_t)step->buffers * sizeof *step->buf);
+    o->step.p = memcpy(o->words + step->buffers, step->p, (size_t)step->sizes * sizeof *step->p);
+    if (++w->opened == INTAGLIO_JOBS || w->call->profile) finish(w);
+    else fill_next(w);
+}
+
+int32_t intaglio_barrier(intaglio_walker *w)
+{
+    if (w->opened) finish(w);
+    const volatile int32_t *terminate = w->call->terminate;
+    if (terminate && *terminate) intaglio_fail(w, INTAGLIO_TERMINATED, 0, 0);
+    return w->status != 0;
+}
+
+int32_t intaglio_launch(const intaglio_call *call, void (*walk)(intaglio_walker *), intaglio_block *blocks, int32_t count,
+                        int32_t words)
+{
+    intaglio_opened alone;
+    intaglio_walker w = {
         .call = call,
-        .scratch = call->arena + call->arena_bytes + id * call->scratch_bytes,
-        .id = id,
-        .threads = threads,
-        .blocks = team->blocks,
-        .team = team,
+        .blocks = blocks,
+        .scratch = call->arena + call->arena_bytes,
+        .threads = 1,
+        .steps = (char *)&alone,
+        .mode = float_mode(call->flags),
     };
-    uint64_t before = set_float_mode(float_mode(call->flags));
-    team->walk(&t);
+    w.stride = (int64_t)(sizeof alone + (size_t)words * sizeof *alone.words + LINE - 1) / LINE * LINE;
+    char *steps = NULL;
+    struct intaglio_team *lent = NULL;
+    if (call->pool && call->threads > 1 && !posix_memalign((void **)&steps, LINE, (size_t)w.stride * INTAGLIO_JOBS))
+        lent = call->pool->lend(call->pool, call->threads, &w.threads);
+    if (w.threads > 1) w.team = lent, w.steps = steps;
+    for (int32_t i = 0; i < (w.team ? INTAGLIO_JOBS : 1); i++) opened(&w, i)->walker = &w;
+    fill_next(&w);
+    uint64_t before = set_float_mode(w.mode);
+    walk(&w);
+    intaglio_barrier(&w);
     set_float_mode(before);
-}
-
-int32_t intaglio_launch(const intaglio_call *call, void (*walk)(intaglio_thread *))
-{
-    return intaglio_launch_with(call, walk, NULL, 0);
-}
-
-int32_t intaglio_launch_with(const intaglio_call *call, void (*walk)(intaglio_thread *), intaglio_block *blocks, int32_t count)
-{
-    int32_t threads = call->pool && call->threads > 1 ? call->threads : 1;
-    intaglio_team *team, alone;
-    size_t shares = (size_t)threads * SLOTS * sizeof(share), cpus = (size_t)threads * sizeof(int32_t);
-    if (threads == 1 || posix_memalign((void **)&team, LINE, sizeof *team + shares + cpus)) {
-        team = &alone;
-        threads = 1;
-        shares = 0;
-    }
-    memset(team, 0, sizeof *team + shares);
-    team->call = call;
-    team->walk = walk;
-    team->blocks = blocks;
-    if (threads > 1) {
-        team->cpus = (int32_t *)((char *)team->shares + shares);
-        for (int32_t i = 0; i < threads; i++) team->cpus[i] = NOWHERE;
-    }
-    if (threads > 1) call->pool->parallel(call->pool, walk_team, team, threads);
-    else walk_team(team, 0, 1);
-    int32_t status = team->status;
-    if (team != &alone) free(team);
+    if (lent) call->pool->give_back(lent);
+    free(steps);
     for (int32_t i = 0; i < count; i++)
         if (blocks[i].bytes) free(blocks[i].at);
-    return status;
+    return w.status;
 }
 
 /* ---- Memory whose size depends on data ----------------------------------------------------------------------- */
 
 #define LARGEST ((int64_t)1 << 40) /* no dimension is larger */
 
-void intaglio_reserve(intaglio_thread *t, int32_t block, int64_t bytes)
+void intaglio_reserve(intaglio_walker *w, int32_t block, int64_t bytes)
 {
-    intaglio_block *b = &t->blocks[block];
+    intaglio_block *b = &w->blocks[block];
     if (b->at && b->bytes >= bytes) return;
     if (b->bytes) free(b->at);
     b->at = NULL;
@@ -461,155 +707,43 @@ void intaglio_reserve(intaglio_thread *t, int32_t block, int64_t bytes)
     if (bytes < 0 || posix_memalign(&b->at, LINE, (size_t)b->bytes)) {
         b->at = NULL;
         b->bytes = 0;
-        intaglio_fail(t, INTAGLIO_NO_MEMORY, 0, 0);
+        intaglio_fail(w, INTAGLIO_NO_MEMORY, 0, 0);
     }
 }
 
-void intaglio_output(intaglio_thread *t, int32_t block, int32_t index, const int64_t *shape, int32_t rank)
+void intaglio_output(intaglio_walker *w, int32_t block, int32_t index, const int64_t *shape, int32_t rank)
 {
-    const intaglio_host *host = t->call->host;
-    t->blocks[block].at = host->output(host->self, index, shape, rank);
-    if (!t->blocks[block].at) intaglio_fail(t, INTAGLIO_NO_MEMORY, 0, 0);
+    const intaglio_host *host = w->call->host;
+    w->blocks[block].at = host->output(host->self, index, shape, rank);
+    if (!w->blocks[block].at) intaglio_fail(w, INTAGLIO_NO_MEMORY, 0, 0);
 }
 
-void intaglio_reserve_on_device(intaglio_thread *t, int32_t block, int64_t bytes)
+void intaglio_reserve_on_device(intaglio_walker *w, int32_t block, int64_t bytes)
 {
-    const intaglio_device *device = t->call->device;
+    const intaglio_device *device = w->call->device;
     void *at = NULL;
     int32_t status = bytes < 0 ? -1 : device->reserve(device->self, block, bytes, &at);
-    t->blocks[block].at = at;
-    if (status) intaglio_fail(t, INTAGLIO_DEVICE, -2, status);
+    w->blocks[block].at = at;
+    if (status) intaglio_fail(w, INTAGLIO_DEVICE, -2, status);
 }
 
-int32_t intaglio_start(intaglio_thread *t, int32_t step, int32_t kernel, int64_t programs, void *const *buffers,
+int32_t intaglio_start(intaglio_walker *w, int32_t step, int32_t kernel, int64_t programs, void *const *buffers,
                        const int64_t *sizes)
 {
-    const intaglio_device *device = t->call->device;
-    if (t->call->terminate && *t->call->terminate) return intaglio_fail(t, INTAGLIO_TERMINATED, 0, 0);
+    const intaglio_device *device = w->call->device;
+    if (w->call->terminate && *w->call->terminate) return intaglio_fail(w, INTAGLIO_TERMINATED, 0, 0);
     int32_t status = programs > 0 ? device->launch(device->self, kernel, programs, buffers, sizes) : 0;
-    return status ? intaglio_fail(t, INTAGLIO_DEVICE, step, status) : 0;
+    return status ? intaglio_fail(w, INTAGLIO_DEVICE, step, status) : 0;
 }
 
-int32_t intaglio_copy(intaglio_thread *t, void *to, const void *from, int64_t bytes, int32_t to_host)
+int32_t intaglio_copy(intaglio_walker *w, void *to, const void *from, int64_t bytes, int32_t to_host)
 {
-    const intaglio_device *device = t->call->device;
+    const intaglio_device *device = w->call->device;
     int32_t status = bytes > 0 ? device->copy(device->self, to, from, bytes, to_host) : 0;
-    return status ? intaglio_fail(t, INTAGLIO_DEVICE, -1, status) : 0;
+    return status ? intaglio_fail(w, INTAGLIO_DEVICE, -1, status) : 0;
 }
 
-int32_t intaglio_absurd(intaglio_thread *t, int64_t size, int64_t lower)
+int32_t intaglio_absurd(intaglio_walker *w, int64_t size, int64_t lower)
 {
-    return (size < lower || size > LARGEST || size < -LARGEST) && intaglio_fail(t, INTAGLIO_ABSURD_SIZE, size, 0);
+    return (size < lower || size > LARGEST || size < -LARGEST) && intaglio_fail(w, INTAGLIO_ABSURD_SIZE, size, 0);
 }
-
-void intaglio_tasks(intaglio_thread *t, int64_t total, int64_t grain)
-{
-    if (t->threads > 1) {
-        if (++t->slot >= SLOTS) intaglio_barrier(t), t->slot = 0;
-        if (grain < total >> 30) grain = total >> 30; /* chunk numbers fit 32 bits */
-    }
-    t->total = t->stopped ? 0 : total;
-    t->grain = grain;
-    t->chunks = (t->total + grain - 1) / grain;
-    t->victim = 0;
-}
-
-int32_t intaglio_next(intaglio_thread *t, int64_t *begin, int64_t *end)
-{
-    if (t->threads == 1) {
-        *begin = 0;
-        *end = t->total;
-        t->total = 0;
-        return *end > 0;
-    }
-    for (; t->victim < t->threads; t->victim++) {
-        int32_t owner = t->id + t->victim;
-        if (owner >= t->threads) owner -= t->threads;
-        int64_t first = t->chunks * owner / t->threads;
-        int64_t size = t->chunks * (owner + 1) / t->threads - first;
-        uint64_t *claimed = &t->team->shares[t->slot * t->threads + owner].claimed;
-        uint64_t phase = (uint64_t)(t->phase + 1) << 32;
-        uint64_t seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
-        for (;;) {
-            int64_t done = (seen ^ phase) >> 32 ? 0 : (int64_t)(uint32_t)seen;
-            int64_t left = size - done;
-            if (left <= 0) break;
-            int64_t take = left > 4 ? left / 4 : 1; /* large parts first, small ones to even out the end */
-            if (__atomic_compare_exchange_n(claimed, &seen, phase | (uint64_t)(done + take), 0, __ATOMIC_RELAXED,
-                                            __ATOMIC_RELAXED)) {
-                *begin = (first + done) * t->grain;
-                *end = (first + done + take) * t->grain;
-                if (*end > t->total) *end = t->total;
-                return 1;
-            }
-        }
-    }
-    return 0;
-}
-
-void intaglio_faulty(intaglio_thread *t, const int32_t *statuses)
-{
-    intaglio_fail(t, statuses[__builtin_ctzll(t->fault)], 0, 0);
-    t->fault = 0;
-}
-
-int32_t intaglio_barrier(intaglio_thread *t)
-{
-    intaglio_team *team = t->team;
-    const volatile int32_t *terminate = t->call->terminate;
-    uint32_t phase = t->phase++;
-    t->slot = 0;
-    if (t->threads > 1) seen(&team->cpus[t->id]);
-    if (__atomic_add_fetch(&team->arrived, 1, __ATOMIC_ACQ_REL) == (uint32_t)t->threads * t->phase) {
-        int32_t status = __atomic_load_n(&team->status, __ATOMIC_RELAXED);
-        if (!status && terminate && *terminate) __atomic_store_n(&team->status, status = INTAGLIO_TERMINATED, __ATOMIC_RELAXED);
-        team->stopped = status != 0;
-        if (t->threads > 1) {
-            __atomic_store_n(&team->phase, t->phase, __ATOMIC_SEQ_CST);
-            if (__atomic_load_n(&team->sleepers, __ATOMIC_SEQ_CST)) wake(&team->phase);
-        }
-    } else if (!changed(&team->phase, phase, BARRIER_SPIN_NS, (group){team->cpus, t->threads, t->id})) {
-        __atomic_add_fetch(&team->sleepers, 1, __ATOMIC_SEQ_CST);
-        while (load(&team->phase) == phase) sleep_on(&team->phase, phase);
-        __atomic_sub_fetch(&team->sleepers, 1, __ATOMIC_SEQ_CST);
-    }
-    return t->stopped = team->stopped;
-}
-
-static int32_t fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b, int64_t c, int64_t d)
-{
-    int32_t none = 0;
-    if (__atomic_compare_exchange_n(&t->team->status, &none, status, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-        int64_t *report = t->call->report;
-        report[0] = a, report[1] = b, report[2] = c, report[3] = d;
-    }
-    return 1;
-}
-
-int32_t intaglio_fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b) { return fail(t, status, a, b, 0, 0); }
-
-/* ---- Checked accesses ---------------------------------------------------------------------------------------- */
-
-#ifdef INTAGLIO_CHECKED
-
-static _Thread_local struct {
-    intaglio_thread *thread;
-    int64_t step;
-    jmp_buf back;
-} guarded; /* the kernel that this thread is in */
-
-void intaglio_guarded(intaglio_thread *t, int64_t step, intaglio_kernel kernel, void *const *buf, const int64_t *p,
-                      int64_t begin, int64_t end, char *scratch)
-{
-    guarded.thread = t;
-    guarded.step = step;
-    if (!setjmp(guarded.back)) kernel(buf, p, begin, end, scratch);
-}
-
-_Noreturn void intaglio_outside(const char *name, int64_t index, int64_t extent)
-{
-    fail(guarded.thread, INTAGLIO_OUTSIDE, guarded.step, (int64_t)(intptr_t)name, index, extent);
-    longjmp(guarded.back, 1);
-}
-
-#endif

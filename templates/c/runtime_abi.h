@@ -2,46 +2,59 @@
 
    In:  program.c includes this file and defines `intaglio_plan` and `intaglio_run`; pool.c, linked into every
         model.so, defines the rest. The Python side of these structures is runtime/program.py.
-   Out: the thread team in which a program walks its steps, and the pool that lends the threads.
+   Out: what walks a program's steps, and the pool whose threads help with their tasks.
    It must never depend on a model, on Python or on a particular CPU.
 
-   A program is SPMD: `intaglio_run` hands a `walk` function to `intaglio_launch`, which calls it once on every
-   thread of the team. All threads walk the same steps in the same order. Within a step the tasks [0, total) are
-   shared out dynamically; between steps that depend on each other the program puts a barrier:
+   A program is one function that walks the steps, always on the thread that calls it. A step is a kernel over tasks
+   [0, tasks), which may be done in any order, by any thread, and are shared out dynamically. Between steps that depend
+   on each other the program puts a barrier:
 
-       static void walk(intaglio_thread *t)
+       static void walk(intaglio_walker *w)
        {
-           const intaglio_call *call = t->call;
+           const intaglio_call *call = w->call;
            ...
-           intaglio_tasks(t, total, grain);                          // open a step
-           for (int64_t begin, end; intaglio_next(t, &begin, &end);) // claim parts of it until none is left
-               kernel(buf, sizes, begin, end, t->scratch);
-           if (intaglio_barrier(t)) return;                          // everything written so far is visible to all
-           ...                                                       // the last step needs no barrier
+           intaglio_open(w, &(const intaglio_step){ .kernel = kernel, ... });
+           if (intaglio_barrier(w)) return; // what was opened is done, and what it wrote is there
+           ...                              // the last step needs no barrier
        }
-       int32_t intaglio_run(const intaglio_call *call) { return intaglio_launch(call, walk); }
+       int32_t intaglio_run(const intaglio_call *call) { return intaglio_launch(call, walk, NULL, 0, words); }
 
-   Steps that are independent of each other need no barrier between them. Control flow is plain C, as long as every
-   thread takes the same branches (decide on values that were written before the last barrier). */
+   Steps that are independent of each other need no barrier between them, and run at the same time. Control flow is
+   plain C: what it decides on was written before the last barrier. A step is over when its tasks are done, whichever
+   threads did them: a run never waits for a thread that does nothing for it. */
 
 #ifndef INTAGLIO_RUNTIME_ABI_H
 #define INTAGLIO_RUNTIME_ABI_H
 
+#include <stddef.h>
 #include <stdint.h>
 
-#define INTAGLIO_ABI 3 /* changes with any change of this file's structures or meanings */
+#define INTAGLIO_ABI 4 /* changes with any change of this file's structures or meanings */
 #define INTAGLIO_EXPORT __attribute__((visibility("default")))
 
 /* ---- The pool: worker threads, one set for the process, shared by all models --------------------------------- */
 
-typedef void (*intaglio_body)(void *arg, int32_t id, int32_t threads);
+/* Tasks [0, total), of which body(arg, id, begin, end) does [begin, end). `grain` >= 1: so many neighbouring tasks are worth
+   claiming at once; bounds are multiples of it, but for `total` itself. id: of the thread, see `lend`. */
+typedef struct intaglio_job {
+    void (*body)(void *arg, int32_t id, int64_t begin, int64_t end);
+    void *arg;
+    int64_t total, grain;
+} intaglio_job;
+
+#define INTAGLIO_JOBS 8 /* that may run at the same time */
 
 /* The first loaded model creates the pool, and every other model calls it through this structure only. */
 typedef struct intaglio_pool {
-    /* Calls body(arg, id, threads) on `threads` threads at once, ids 0 (the caller) to threads - 1, and returns when
-       all have returned. `threads` <= wanted is what the pool could spare: concurrent callers share its threads
-       evenly, and nobody waits for a busy worker. */
-    void (*parallel)(struct intaglio_pool *pool, intaglio_body body, void *arg, int32_t wanted);
+    /* Lends the calling thread some workers, until `give_back`. *threads <= wanted is how many there are with the caller:
+       concurrent callers share the workers evenly, and nobody waits for a busy one. Threads have ids 0 (the caller) to
+       *threads - 1; no two do tasks under the same id at the same time. NULL, and *threads 1, where there is no memory. */
+    struct intaglio_team *(*lend)(struct intaglio_pool *pool, int32_t wanted, int32_t *threads);
+    /* Does all tasks of up to INTAGLIO_JOBS jobs, the caller together with those workers that come in time, and returns
+       when they are done. A thread gets tasks of its own static share of a job first, so that it finds in its caches
+       what it wrote before, and helps the others when that is done. */
+    void (*run)(struct intaglio_team *team, const intaglio_job *jobs, int32_t count);
+    void (*give_back)(struct intaglio_team *team);
 } intaglio_pool;
 
 /* cpus: how many threads of all callers together make sense. spin_ns: how long a thread with nothing to do polls
@@ -62,7 +75,7 @@ INTAGLIO_EXPORT void intaglio_pool_pin(intaglio_pool *pool, int32_t count, const
 typedef struct intaglio_host {
     void *self; /* the first argument of the functions */
     /* Allocates output `index`, whose shape was unknown to intaglio_plan (it told -1 for some dimension). The
-       returned memory is C-contiguous and 16-byte aligned. NULL: no memory. To be called by thread 0. */
+       returned memory is C-contiguous and 16-byte aligned. NULL: no memory. */
     void *(*output)(void *self, int32_t index, const int64_t *shape, int32_t rank);
 } intaglio_host;
 
@@ -96,7 +109,7 @@ typedef struct intaglio_call {
     char *device_arena;            /* as large as intaglio_plan told, 64-byte aligned */
     const char *device_weights;    /* weights.bin, in the device's memory */
     const uint8_t *resident;       /* NULL, or for each input, then each output, whether it lies in the device's memory */
-    int32_t threads;        /* wanted; the team may be smaller */
+    int32_t threads;        /* wanted; there may be fewer */
     int32_t flags;          /* INTAGLIO_FLUSH_DENORMALS */
 } intaglio_call;
 
@@ -126,88 +139,91 @@ INTAGLIO_EXPORT int32_t intaglio_run(const intaglio_call *call);
 
 /* ---- What a program calls ------------------------------------------------------------------------------------ */
 
-/* Memory that a program asks for during a run, because its size depends on data. `at` is valid behind the next barrier. */
+/* Memory that a program asks for during a run, because its size depends on data. */
 typedef struct intaglio_block {
     void *at;
     int64_t bytes; /* 0: `at` belongs to the host */
 } intaglio_block;
 
-/* A thread of the team that walks one run. Programs read the first six fields, the others are private. */
-typedef struct intaglio_thread {
+typedef void (*intaglio_kernel)(void *const *restrict buf, const int64_t *restrict p, int64_t begin, int64_t end, char *restrict scratch);
+
+/* A kernel over tasks, see intaglio_job. */
+typedef struct intaglio_step {
+    intaglio_kernel kernel;
+    void *const *buf;         /* [buffers] */
+    const int64_t *p;         /* [sizes] */
+    int32_t buffers, sizes;
+    int64_t tasks, grain;
+    char *scratch;            /* of thread 0; the others' follow */
+    int64_t scratch_bytes;    /* of one thread, a multiple of 64 */
+    const int32_t *faults;    /* the status for each bit that the kernel sets in `fault`; NULL: it sets none */
+    int64_t number;           /* of the step */
+} intaglio_step;
+
+/* A step with the memory that is its own until it is done. */
+typedef struct intaglio_opened {
+    uint64_t fault; /* what the kernel found wrong with data: it sets a bit (atomically) for each kind */
+    intaglio_step step;
+    struct intaglio_walker *walker;
+    uint64_t words[]; /* copies of buf and p */
+} intaglio_opened;
+
+/* What walks one run. Programs read the first five fields, the others are private. */
+typedef struct intaglio_walker {
     const intaglio_call *call;
-    char *scratch;   /* scratch_bytes of its own, 64-byte aligned */
-    int32_t id;      /* 0 ... threads - 1; results may not depend on it */
-    int32_t threads;
-    uint64_t fault;  /* what kernels found wrong with data in this thread's tasks of a step: a bit for each kind */
-    intaglio_block *blocks; /* of the run, as given to intaglio_launch_with */
+    intaglio_block *blocks;  /* as given to intaglio_launch */
+    char *scratch;           /* scratch_bytes of each thread, one after the other, 64-byte aligned */
+    int32_t threads;         /* that may do tasks; results may not depend on it */
+    intaglio_opened *next;   /* the one that the next intaglio_open fills; its `fault` may be among the buffers */
     struct intaglio_team *team;
-    int64_t total, grain, chunks; /* the open step */
-    int32_t victim;  /* whose share of the open step it takes from: id, id + 1, ... */
-    int32_t slot;    /* steps opened since the last barrier */
-    uint32_t phase;  /* barriers passed */
-    int32_t stopped; /* the run has failed or was terminated */
-} intaglio_thread;
+    char *steps;             /* [INTAGLIO_JOBS] of intaglio_opened, `stride` bytes apart */
+    int64_t stride;
+    int32_t opened;          /* steps that are not done */
+    int32_t status;          /* the first failure */
+    uint64_t mode;           /* of floating-point arithmetic, for every thread */
+} intaglio_walker;
 
-/* Calls walk on every thread of a team and returns the status of the run. */
-int32_t intaglio_launch(const intaglio_call *call, void (*walk)(intaglio_thread *));
+/* Calls walk, waits for the steps that it has opened, and returns the status of the run. The `count` blocks are all zero;
+   what was reserved for them is freed, however the run ends. words: the most buffers and sizes, together, of a step. */
+int32_t intaglio_launch(const intaglio_call *call, void (*walk)(intaglio_walker *), intaglio_block *blocks, int32_t count,
+                        int32_t words);
 
-/* The same for a program with `count` blocks, all zero; frees what was reserved for them, however the run ends. */
-int32_t intaglio_launch_with(const intaglio_call *call, void (*walk)(intaglio_thread *), intaglio_block *blocks, int32_t count);
+/* Makes a block at least `bytes` large and 64-byte aligned, when no open step uses it; what was in it is lost. The run
+   fails where there is no memory. */
+void intaglio_reserve(intaglio_walker *w, int32_t block, int64_t bytes);
 
-/* Makes a block at least `bytes` large and 64-byte aligned; what was in it is lost. To be called by thread 0, when no
-   thread uses the block; the run fails where there is no memory. */
-void intaglio_reserve(intaglio_thread *t, int32_t block, int64_t bytes);
-
-/* Asks the host for output `index`, of this shape, as block `block`. To be called by thread 0. */
-void intaglio_output(intaglio_thread *t, int32_t block, int32_t index, const int64_t *shape, int32_t rank);
+/* Asks the host for output `index`, of this shape, as block `block`. */
+void intaglio_output(intaglio_walker *w, int32_t block, int32_t index, const int64_t *shape, int32_t rank);
 
 /* Whether a size that depends on data is none: below `lower`, or so large that arithmetic on it would overflow. The run
-   fails then, and all threads, which see the same size, return from walk. */
-int32_t intaglio_absurd(intaglio_thread *t, int64_t size, int64_t lower);
+   fails then: return from walk. */
+int32_t intaglio_absurd(intaglio_walker *w, int64_t size, int64_t lower);
 
 /* The same as intaglio_reserve, for memory of the device. */
-void intaglio_reserve_on_device(intaglio_thread *t, int32_t block, int64_t bytes);
+void intaglio_reserve_on_device(intaglio_walker *w, int32_t block, int64_t bytes);
 
 /* Step `step`: starts a kernel on the device; nothing where `programs` is 0. Non-zero: return from walk. */
-int32_t intaglio_start(intaglio_thread *t, int32_t step, int32_t kernel, int64_t programs, void *const *buffers,
+int32_t intaglio_start(intaglio_walker *w, int32_t step, int32_t kernel, int64_t programs, void *const *buffers,
                        const int64_t *sizes);
 
 /* Copies to or from the device. Non-zero: return from walk. */
-int32_t intaglio_copy(intaglio_thread *t, void *to, const void *from, int64_t bytes, int32_t to_host);
+int32_t intaglio_copy(intaglio_walker *w, void *to, const void *from, int64_t bytes, int32_t to_host);
 
-/* Opens a step of `total` tasks. `grain` >= 1: so many neighbouring tasks are worth claiming at once. */
-void intaglio_tasks(intaglio_thread *t, int64_t total, int64_t grain);
+/* Opens a step, which is done at the next barrier, or sooner. Its arrays are copied. */
+void intaglio_open(intaglio_walker *w, const intaglio_step *step);
 
-/* Claims tasks [*begin, *end) of the open step, not empty; returns 0 when none is left. Bounds are multiples of
-   grain, but for `total` itself. A thread gets tasks of its own static share first, so that it finds in its caches
-   what it wrote in the step before, and helps the others when that is done. Alone, it gets all tasks at once. */
-int32_t intaglio_next(intaglio_thread *t, int64_t *begin, int64_t *end);
+/* Waits until all steps that were opened are done. Non-zero: the run is to stop, return from walk. */
+int32_t intaglio_barrier(intaglio_walker *w);
 
-/* Waits for all threads of the team. Non-zero: the run is to stop, return from walk. */
-int32_t intaglio_barrier(intaglio_thread *t);
+/* Makes the run fail with a `status` other than 0, for walk to return at once or at the next barrier. The numbers go to
+   call->report, for the message. The first failure counts. Returns 1. */
+int32_t intaglio_fail(intaglio_walker *w, int32_t status, int64_t a, int64_t b);
 
-/* Makes the run fail with a `status` other than 0; all threads stop at their next barrier (or return at once where all of
-   them fail). The numbers go to call->report, for the message. The first failure counts. Returns 1. */
-int32_t intaglio_fail(intaglio_thread *t, int32_t status, int64_t a, int64_t b);
-
-/* Makes the run fail with the status, of `statuses`, of the first bit in t->fault. */
-void intaglio_faulty(intaglio_thread *t, const int32_t *statuses);
-
-/* Calls a kernel for a part of step `step`. Where accesses are checked, one that is outside ends this call, and the run
-   fails. */
-#ifdef INTAGLIO_CHECKED
-typedef void (*intaglio_kernel)(void *const *restrict, const int64_t *restrict, int64_t, int64_t, char *restrict);
-void intaglio_guarded(intaglio_thread *t, int64_t step, intaglio_kernel kernel, void *const *buf, const int64_t *p,
-                      int64_t begin, int64_t end, char *scratch);
-#else
-#define intaglio_guarded(t, step, kernel, buf, p, begin, end, scratch) kernel(buf, p, begin, end, scratch)
-#endif
-
-/* Notes the time at which step `step` begins (thread 0 only, and only when profiling); the end is step = steps. */
+/* Notes the time at which step `step` begins (only when profiling); the end is step = steps. */
 int64_t intaglio_nanoseconds(void);
-static inline void intaglio_mark(const intaglio_thread *t, int64_t step)
+static inline void intaglio_mark(const intaglio_walker *w, int64_t step)
 {
-    if (t->call->profile && t->id == 0) t->call->profile[step] = intaglio_nanoseconds();
+    if (w->call->profile) w->call->profile[step] = intaglio_nanoseconds();
 }
 
 #endif

@@ -6,31 +6,43 @@
 
 #define COLUMNS 3
 
-static void walk(intaglio_thread *t)
+static void product(void *const *restrict buf, const int64_t *restrict p, int64_t begin, int64_t end, char *restrict scratch)
 {
-    const intaglio_call *call = t->call;
-    int64_t batch = call->dims[0];
-    const float *x = call->inputs[0], *w = (const float *)call->weights, *b = (const float *)(call->weights + 64);
-    float *y = call->outputs[0], *z = call->outputs[1], *copy = (float *)call->arena;
+    const float *x = buf[0], *w = buf[1], *b = buf[2];
+    float *y = buf[3], *copy = buf[4], *part = (float *)scratch;
+    for (int64_t i = begin * COLUMNS; i < end * COLUMNS; i++) {
+        part[0] = x[i] * w[i % COLUMNS];
+        copy[i] = y[i] = part[0] + b[i % COLUMNS];
+    }
+}
 
-    intaglio_mark(t, 0);
+static void transposed(void *const *restrict buf, const int64_t *restrict p, int64_t begin, int64_t end, char *restrict scratch)
+{
+    const float *copy = buf[0];
+    float *z = buf[1];
+    for (int64_t i = begin; i < end; i++) z[i] = copy[i % p[0] * COLUMNS + i / p[0]];
+}
+
+static void walk(intaglio_walker *w)
+{
+    const intaglio_call *call = w->call;
+    int64_t batch = call->dims[0];
+    const float *x = call->inputs[0];
+    void *const first[] = { (void *)x, (void *)call->weights, (void *)(call->weights + 64), call->outputs[0], call->arena };
+    void *const second[] = { call->arena, call->outputs[1] };
+
+    intaglio_mark(w, 0);
     if (batch > 0 && isinf(x[0])) {
-        intaglio_fail(t, 1, batch, 7);
+        intaglio_fail(w, 1, batch, 7);
         return;
     }
-    intaglio_tasks(t, batch, 4);
-    for (int64_t begin, end; intaglio_next(t, &begin, &end);)
-        for (int64_t i = begin * COLUMNS; i < end * COLUMNS; i++) {
-            float *scratch = (float *)t->scratch;
-            scratch[0] = x[i] * w[i % COLUMNS];
-            copy[i] = y[i] = scratch[0] + b[i % COLUMNS];
-        }
-    if (intaglio_barrier(t)) return;
-    intaglio_mark(t, 1);
-    intaglio_tasks(t, COLUMNS * batch, 1);
-    for (int64_t begin, end; intaglio_next(t, &begin, &end);)
-        for (int64_t i = begin; i < end; i++) z[i] = copy[i % batch * COLUMNS + i / batch];
-    intaglio_mark(t, 2);
+    intaglio_open(w, &(const intaglio_step){ .kernel = product, .buf = first, .buffers = 5, .tasks = batch, .grain = 4,
+                                             .scratch = w->scratch, .scratch_bytes = call->scratch_bytes });
+    if (intaglio_barrier(w)) return;
+    intaglio_mark(w, 1);
+    intaglio_open(w, &(const intaglio_step){ .kernel = transposed, .buf = second, .buffers = 2, .p = &batch, .sizes = 1,
+                                             .tasks = COLUMNS * batch, .grain = 1, .number = 1 });
+    intaglio_mark(w, 2);
 }
 
 int32_t intaglio_plan(const int64_t *dims, int64_t *out)
@@ -44,4 +56,4 @@ int32_t intaglio_plan(const int64_t *dims, int64_t *out)
     return dims[0] > 1000;
 }
 
-int32_t intaglio_run(const intaglio_call *call) { return intaglio_launch(call, walk); }
+int32_t intaglio_run(const intaglio_call *call) { return intaglio_launch(call, walk, NULL, 0, 5); }

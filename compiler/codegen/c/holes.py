@@ -50,8 +50,11 @@ class Holes:
 
     def conclusion(self) -> list[str]:
         """What the kernel's function does at its end: it tells the faults that it found, behind its buffers."""
-        found = f"*(uint64_t *)buf[{len(self.kernel.params)}]"
-        return [f"if (fault{i}) {found} |= (uint64_t)1 << {i};" for i in range(self.kernel.faults)]
+        found = f"(uint64_t *)buf[{len(self.kernel.params)}]"  # other threads may be at it, too
+        return [
+            f"if (fault{i}) __atomic_fetch_or({found}, (uint64_t)1 << {i}, __ATOMIC_RELAXED);"
+            for i in range(self.kernel.faults)
+        ]
 
     def buffer(self, number: int) -> str:
         return self.printer.buffers[number]

@@ -1,4 +1,4 @@
-"""The program around the kernels: program.c, in which all threads walk the model's steps.
+"""The program around the kernels: program.c, which walks the model's steps.
 
 In: a lowered program with its memory plan. Out: the C source of `intaglio_plan` and `intaglio_run` (runtime_abi.h), and
 the sources of the kernels that it calls, each once. Sizes are printed as C over `d[]`, the values of the model's
@@ -70,6 +70,7 @@ def generate(
         given=given,
         bound=bound,
         blocks=len(printer.blocks),
+        words=printer.words,
     )
     return Sources(source, tuple(printer.kernels.values()), tuple(printer.names))
 
@@ -99,7 +100,8 @@ class _Touched:
 class _Program:
     """Steps as the template takes them. Grows the list of kernels on the way.
 
-    blocks: what memory that is made during the run is for: a region on the host or the device, or an output.
+    blocks: what memory that is made during the run is for: a region on the host or the device, or an output. words: the
+    most arguments that a kernel takes.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class _Program:
         self.works: list[str] = []
         self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
         self.blocks: dict[object, int] = {}
+        self.words = 0
         self.trips: list[Size | None] = []  # of the loops around
         self.outputs = [max((region_of(d, self.regions) for d in v.shape), default=0) for v in program.graph.outputs]
         for launch in program.launches:
@@ -170,7 +173,7 @@ class _Program:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def steps(self, steps: Sequence[Step], touched: _Touched) -> list[dict[str, object]]:
-        """What the threads do, with barriers between steps of which one reads or writes what another one writes."""
+        """The steps, with barriers between those of which one reads or writes what another one writes."""
         out: list[dict[str, object]] = []
 
         def wait_unless(free: bool) -> None:
@@ -192,20 +195,14 @@ class _Program:
                 out.append(self.copy(step))
             elif isinstance(step, Bind):
                 wait_unless(not (touched.read or touched.written))
-                region = self.region(step.symbol)
-                touched.note({self.place(step.buffer)}, set())
-                if region["blocks"]:
-                    touched.clear()
-                out.append({"kind": "bind", "value": self.address(step.buffer), **region})
+                out.append({"kind": "bind", "value": self.address(step.buffer), **self.region(step.symbol)})
             elif isinstance(step, Check):
                 checked = self.program.checks[step.number]
                 assert isinstance(checked, Condition)
                 test = self.condition(checked)
                 out.append({"kind": "check", "condition": test, "status": step.number + 1})
             elif isinstance(step, Branch):
-                reads = {self.place(step.condition)}
-                wait_unless(not touched.clash(reads, set()))
-                touched.note(reads, set())
+                wait_unless(not touched.clash({self.place(step.condition)}, set()))
                 other = touched.copy()
                 condition = self.address(step.condition)
                 then, otherwise = self.steps(step.then, touched), self.steps(step.otherwise, other)
@@ -213,7 +210,7 @@ class _Program:
                 out.append({"kind": "branch", "condition": condition, "then": then, "otherwise": otherwise})
             else:
                 wait_unless(not (touched.read or touched.written))
-                out.append(self.loop(step, touched))
+                out.append(self.loop(step))
         return out
 
     def launch(self, launch: Launch) -> dict[str, object]:
@@ -224,17 +221,22 @@ class _Program:
         region = region_of(need, self.regions)
         self.works.append(self.work(launch))
         self.names.append(name)
+        buffers = [*map(self.address, launch.buffers), *(["&w->next->fault"] if launch.faults else [])]
+        extents = [self.text(s) for s in (*(self.program.buffers[b].size for b in launch.buffers), need)]
+        sizes = [*map(self.text, launch.sizes)] or ["0"]
+        self.words = max(self.words, len(buffers) + len(extents) + len(sizes))
         return {
             "kind": "launch",
             "number": len(self.names) - 1,
             "kernel": name,
-            "buffers": [*map(self.address, launch.buffers), *(["&t->fault"] if launch.faults else [])],
+            "buffers": buffers,
             "faults": [number + 1 for number in launch.faults],
-            "extents": [self.text(s) for s in (*(self.program.buffers[b].size for b in launch.buffers), need)],
-            "sizes": [self.text(s) for s in launch.sizes],
+            "extents": extents,
+            "sizes": sizes,
             "tasks": self.text(substitute(kernels.tasks(kernel, self.target), actual)),
             "grain": self.text(substitute(_grain(kernel), actual)),
-            "scratch": f"scratch{region}" if region else "t->scratch",
+            "scratch": f"scratch{region}" if region else "w->scratch",
+            "scratch_bytes": f"scratch_bytes{region}" if region else "call->scratch_bytes",
         }
 
     def start(self, launch: Launch) -> dict[str, object]:
@@ -275,17 +277,12 @@ class _Program:
         index = original.number + (len(self.program.graph.inputs) if original.kind == "output" else 0)
         return f"call->resident && call->resident[{index}]"
 
-    def loop(self, step: Loop, touched: _Touched) -> dict[str, object]:
-        """Between two iterations is a barrier. All threads look at the condition before one of them changes it."""
-        condition = [] if step.condition is None else [self.place(step.condition)]
+    def loop(self, step: Loop) -> dict[str, object]:
+        """Between two iterations, and behind the last one, is a barrier."""
         region = self.region(step.symbol)
-        if not region["blocks"]:  # else there is a barrier after the condition
-            touched.note(set(condition), set())
         self.trips.append(step.trips)
-        body = self.steps(step.body, touched)
+        body = self.steps(step.body, _Touched())
         self.trips.pop()
-        touched.clear()
-        touched.note(set(condition), {self.place(step.count)})
         return {
             "kind": "loop",
             "condition": None if step.condition is None else self.address(step.condition),
@@ -337,7 +334,7 @@ class _Program:
             return f"call->inputs[{buffer.number}]"
         block = self.blocks.get((buffer.kind, buffer.number))
         if block is not None:
-            return f"t->blocks[{block}].at"
+            return f"w->blocks[{block}].at"
         return f"call->outputs[{buffer.number}]"
 
     def place(self, number: int) -> object:
