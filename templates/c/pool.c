@@ -152,7 +152,7 @@ static void sleep_until(bed *self, const change *c, uint64_t *drowsy)
 {
     while (!came(c, __ATOMIC_ACQUIRE)) {
         __atomic_store_n(&self->asleep, 1, __ATOMIC_SEQ_CST);
-        if (drowsy) __atomic_store_n(drowsy, 1, __ATOMIC_SEQ_CST);
+        if (drowsy) __atomic_exchange_n(drowsy, 1, __ATOMIC_SEQ_CST);
         if (!came(c, __ATOMIC_SEQ_CST)) sleep_on(&self->asleep);
         __atomic_store_n(&self->asleep, 0, __ATOMIC_RELAXED);
     }
@@ -198,17 +198,22 @@ typedef struct {
     uint64_t claimed __attribute__((aligned(LINE)));
 } share;
 
+/* One step, in one cache line: `open` is written last, and tells its number and its chunks. */
+typedef struct {
+    uint64_t open __attribute__((aligned(LINE)));
+    intaglio_job job;
+} slot;
+
 /* The threads of one run after the other: never freed, as late workers look at it. */
 typedef struct intaglio_team {
-    uint64_t open[INTAGLIO_JOBS] __attribute__((aligned(LINE))); /* by number of the step: the step, and its chunks */
-    uint64_t run __attribute__((aligned(LINE)));                 /* the number of the run */
-    uint64_t first;                                              /* the run's first step */
+    slot slots[INTAGLIO_JOBS];                    /* by number of the step */
+    uint64_t run __attribute__((aligned(LINE)));  /* the number of the run */
+    uint64_t first;                               /* the run's first step */
     uint64_t threads;
-    intaglio_job jobs[INTAGLIO_JOBS] __attribute__((aligned(LINE))); /* of the open steps */
-    uint64_t done __attribute__((aligned(LINE)));                    /* chunks that workers have done, in all runs */
-    uint64_t drowsy __attribute__((aligned(LINE)));                  /* workers of the run may be asleep */
-    bed bed;                                                         /* the caller's */
-    bed *caller;                                                     /* the same, for those who wait for it */
+    uint64_t done __attribute__((aligned(LINE))); /* chunks that workers have done, in all runs */
+    uint64_t drowsy __attribute__((aligned(LINE))); /* workers of the run may be asleep */
+    bed bed;                                      /* the caller's */
+    bed *caller;                                  /* the same, for those who wait for it */
     /* The rest is the caller's alone. */
     uint64_t step;     /* the last one that was open */
     uint64_t expected; /* `done`, when all is done */
@@ -240,65 +245,77 @@ typedef struct pool {
     team *table[MOST_TEAMS];
 } pool;
 
-/* Does tasks of the step that this word of `open` tells, until none is left to claim, as thread `id` of run `run`. Returns
-   how many chunks that were; -1: the run is over.
+static inline slot *slot_of(team *t, uint64_t step) { return &t->slots[step % INTAGLIO_JOBS]; }
 
-   The step may be over at any time. A claim that succeeds proves that it is not, and that what was read of the team
-   before belongs to it. */
-static int64_t help(team *t, int32_t id, uint64_t run, uint64_t open)
+/* Chunks [begin, end) of a thread's share, of what is left of it: large parts first, small ones to even out the end. */
+static inline int64_t part(int64_t left) { return left > 4 ? left / 4 : 1; }
+
+static inline void do_chunks(const intaglio_job *job, int32_t id, int64_t begin, int64_t end)
 {
-    int32_t threads = (int32_t)load(&t->threads);
-    if (load(&t->run) != run) return -1;
-    uint64_t step = STEP(open);
-    int64_t chunks = CHUNKS(open), done = 0;
-    for (int32_t victim = 0; victim < threads; victim++) {
-        int32_t owner = id + victim < threads ? id + victim : id + victim - threads;
-        int64_t first = chunks * owner / threads, size = chunks * (owner + 1) / threads - first;
-        uint64_t *claimed = &t->shares[step % INTAGLIO_JOBS * (uint64_t)t->capacity + (uint64_t)owner].claimed;
-        uint64_t seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
-        for (;;) {
-            if (STEP(seen) > step) break; /* a later one: this one is over */
-            int64_t begin = STEP(seen) == step ? CHUNKS(seen) : 0, left = size - begin;
-            if (left <= 0) break;
-            int64_t take = left > 4 ? left / 4 : 1; /* large parts first, small ones to even out the end */
-            uint64_t next = step << CHUNK_BITS | (uint64_t)(begin + take);
-            INTAGLIO_LATE(id);
-            if (!__atomic_compare_exchange_n(claimed, &seen, next, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
-            seen = next;
-            const intaglio_job *job = &t->jobs[step % INTAGLIO_JOBS];
-            int64_t end = (first + begin + take) * job->grain;
-            job->body(job->arg, id, (first + begin) * job->grain, end < job->total ? end : job->total);
-            done += take;
-        }
+    end *= job->grain;
+    job->body(job->arg, id, begin * job->grain, end < job->total ? end : job->total);
+}
+
+static inline share *share_of(team *t, uint64_t step, int32_t owner)
+{
+    return &t->shares[step % INTAGLIO_JOBS * (uint64_t)t->capacity + (uint64_t)owner];
+}
+
+/* Does chunks of the share that thread `owner` has of a step of so many chunks, as thread `id`, until none is left to
+   claim. Returns how many. */
+static int64_t take(team *t, int32_t id, uint64_t step, int64_t chunks, int32_t owner, int32_t threads)
+{
+    int64_t first = chunks * owner / threads, size = chunks * (owner + 1) / threads - first, done = 0;
+    uint64_t *claimed = &share_of(t, step, owner)->claimed, seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
+    while (STEP(seen) <= step) { /* else a later one is open: this one is over */
+        int64_t begin = STEP(seen) == step ? CHUNKS(seen) : 0, left = size - begin;
+        if (left <= 0) break;
+        uint64_t next = step << CHUNK_BITS | (uint64_t)(begin + part(left));
+        INTAGLIO_LATE(id);
+        if (!__atomic_compare_exchange_n(claimed, &seen, next, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+        seen = next;
+        do_chunks(&slot_of(t, step)->job, id, first + begin, first + CHUNKS(next));
+        done += CHUNKS(next) - begin;
     }
     return done;
+}
+
+/* Tells that a worker has done so many chunks. From here on the step may be over. */
+static void tell(team *t, int64_t done)
+{
+    if (!done) return;
+    __atomic_fetch_add(&t->done, (uint64_t)done, __ATOMIC_SEQ_CST);
+    ring(&t->bed);
 }
 
 /* Helps run `run` as thread `id`, until it is over. */
 static void serve(worker *w, team *t, int32_t id, uint64_t run)
 {
     uint64_t step = load(&t->first);
-    for (int64_t done = 0;;) {
-        uint64_t *next = &t->open[step % INTAGLIO_JOBS], open = load(next);
-        if (STEP(open) == step) {
-            seen(&w->bed);
-            INTAGLIO_LATE(id);
-            int64_t more = help(t, id, run, open);
-            if (more < 0) return;
-            done += more;
-            step++;
+    for (;;) {
+        slot *s = slot_of(t, step);
+        uint64_t open = load(&s->open);
+        if (STEP(open) < step) {
+            change c = {&s->open, open, &t->run, run};
+            if (!poll(&c, RUN_SPIN_NS, &t->caller, 1)) sleep_until(&w->bed, &c, &t->drowsy);
+            if (load(&t->run) != run) return;
         } else if (STEP(open) > step) {
             step = STEP(open) - (INTAGLIO_JOBS - 1); /* the earliest that may be open still */
         } else {
-            if (done) {
-                INTAGLIO_LATE(id);
-                __atomic_fetch_add(&t->done, (uint64_t)done, __ATOMIC_SEQ_CST);
-                ring(&t->bed);
-                done = 0;
-            }
-            change c = {next, open, &t->run, run};
-            if (!poll(&c, RUN_SPIN_NS, &t->caller, 1)) sleep_until(&w->bed, &c, &t->drowsy);
+            const char *arg = __atomic_load_n((char **)&s->job.arg, __ATOMIC_RELAXED);
+            for (int i = 0; i < 4; i++) __builtin_prefetch(arg + i * LINE);
+            int32_t threads = (int32_t)load(&t->threads);
+            INTAGLIO_LATE(id);
+            /* The step may be over at any time. What proves that it is not is a claim that succeeds; that it is one of
+               this run, and so has so many threads, this: the first step was told before the run's number was. */
             if (load(&t->run) != run) return;
+            seen(&w->bed);
+            tell(t, take(t, id, step, CHUNKS(open), id, threads));
+            for (int32_t i = 1, owner = id; i < threads; i++) {
+                owner = owner + 1 < threads ? owner + 1 : 0;
+                tell(t, take(t, id, step, CHUNKS(open), owner, threads));
+            }
+            step++;
         }
     }
 }
@@ -315,6 +332,13 @@ static void *work(void *self)
     }
 }
 
+/* Wakes the workers that sleep. */
+static void wake_workers(team *t)
+{
+    if (__atomic_exchange_n(&t->drowsy, 0, __ATOMIC_SEQ_CST))
+        for (uint64_t i = 0; i + 1 < t->threads; i++) ring(t->beds[i]);
+}
+
 /* Runs jobs: see intaglio_pool. Only where there is something to share out, others are told of it. */
 static void run(team *t, const intaglio_job *jobs, int32_t count)
 {
@@ -322,27 +346,32 @@ static void run(team *t, const intaglio_job *jobs, int32_t count)
         if (jobs->total > 0) jobs->body(jobs->arg, 0, 0, jobs->total);
         return;
     }
-    uint64_t run = t->run, first = t->step + 1;
-    int64_t chunks = 0, mine = 0;
+    int32_t threads = (int32_t)t->threads;
+    uint64_t first = t->step + 1, words[INTAGLIO_JOBS];
     for (int32_t i = 0; i < count; i++) {
-        uint64_t step = ++t->step;
-        intaglio_job *job = &t->jobs[step % INTAGLIO_JOBS];
-        *job = jobs[i];
+        intaglio_job *job = &slot_of(t, first + (uint64_t)i)->job;
+        job->body = jobs[i].body, job->total = jobs[i].total, job->grain = jobs[i].grain;
+        __atomic_store_n(&job->arg, jobs[i].arg, __ATOMIC_RELAXED);
         if (job->grain <= job->total / MOST_CHUNKS) job->grain = job->total / MOST_CHUNKS + 1;
-        int64_t parts = job->total > 0 ? (job->total + job->grain - 1) / job->grain : 0;
-        chunks += parts;
-        __atomic_store_n(&t->open[step % INTAGLIO_JOBS], step << CHUNK_BITS | (uint64_t)parts, __ATOMIC_SEQ_CST);
+        int64_t chunks = job->total > 0 ? (job->total + job->grain - 1) / job->grain : 0;
+        words[i] = (first + (uint64_t)i) << CHUNK_BITS | (uint64_t)chunks;
+        t->expected += (uint64_t)chunks;
     }
-    if (__atomic_load_n(&t->drowsy, __ATOMIC_SEQ_CST)) {
-        __atomic_store_n(&t->drowsy, 0, __ATOMIC_SEQ_CST);
-        for (uint64_t i = 0; i + 1 < t->threads; i++) ring(t->beds[i]);
-    }
+    /* The first part is claimed before others can claim, so that they are told of the step while it is worked at. */
+    int64_t own = CHUNKS(words[0]) / threads, mine = own ? part(own) : 0;
+    __atomic_store_n(&share_of(t, first, 0)->claimed, first << CHUNK_BITS | (uint64_t)mine, __ATOMIC_RELAXED);
+    for (int32_t i = 0; i < count; i++) store(&slot_of(t, ++t->step)->open, words[i]);
     seen(&t->bed);
-    for (uint64_t step = first; step <= t->step; step++) mine += help(t, 0, run, t->open[step % INTAGLIO_JOBS]);
-    t->expected += (uint64_t)(chunks - mine);
+    if (__atomic_load_n(&t->drowsy, __ATOMIC_RELAXED)) wake_workers(t);
+    if (mine) do_chunks(&slot_of(t, first)->job, 0, 0, mine);
+    wake_workers(t); /* who fell asleep meanwhile */
+    for (int32_t i = 0; i < count; i++)
+        for (int32_t owner = 0; owner < threads; owner++)
+            mine += take(t, 0, first + (uint64_t)i, CHUNKS(words[i]), owner, threads);
+    t->expected -= (uint64_t)mine;
     for (uint64_t done; (done = load(&t->done)) != t->expected;) {
         change c = {&t->done, done, &t->done, done};
-        if (!poll(&c, RUN_SPIN_NS, t->beds, (int32_t)t->threads - 1)) sleep_until(&t->bed, &c, NULL);
+        if (!poll(&c, RUN_SPIN_NS, t->beds, threads - 1)) sleep_until(&t->bed, &c, NULL);
     }
 }
 

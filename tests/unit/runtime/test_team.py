@@ -81,7 +81,7 @@ def test_a_busy_pool_lends_what_it_can(artifacts: dict[str, Path]) -> None:
 
     def work() -> None:
         for _ in range(20):
-            counts.append(relay(shared, 2000, 10, 1)[1])
+            counts.append(relay(shared, 100_000, 20, 1)[1])
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
