@@ -5,7 +5,9 @@ threads.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +55,37 @@ def test_one_compilation_serves_all_sizes(name: str, compiled: list[str]) -> Non
     assert compiled == [name]
 
 
-@pytest.mark.parametrize("name", zoo.NAMES)
-def test_the_same_bits_for_any_number_of_threads(name: str) -> None:
+@pytest.fixture(scope="module")
+def load() -> Iterator[None]:
+    """Two processes that keep the CPUs busy: threads of a run are late."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    yield
+    for process in busy:
+        process.kill()
+        process.wait()
+
+
+def agree(name: str) -> None:
+    """The outputs are the same for any number of threads, every time."""
     path = zoo.small(name)
     dims = {"batch": 3, "sequence": 23}
     feeds = session_inputs(zoo.ours(path), dims, seed=5)
-    alone, *others = (zoo.ours(path, threads).run(None, feeds) for threads in (1, 2, 3, 4))
-    for threads, outputs in enumerate(others, 2):
-        for a, b in zip(alone, outputs):
-            assert a.tobytes() == b.tobytes(), f"{threads} threads differ from one"
+    alone = zoo.ours(path, 1).run(None, feeds)
+    for threads in (2, 3, 8):
+        session = zoo.ours(path, threads)
+        for _ in range(3):
+            for a, b in zip(alone, session.run(None, feeds)):
+                assert a.tobytes() == b.tobytes(), f"{threads} threads differ from one"
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+def test_the_same_bits_for_any_number_of_threads(name: str) -> None:
+    agree(name)
+
+
+@pytest.mark.parametrize("name", zoo.NAMES)
+def test_the_same_bits_beside_busy_processes(name: str, load: None) -> None:
+    agree(name)
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)

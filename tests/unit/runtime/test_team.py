@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import subprocess
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from intaglio import InferenceSession, SessionOptions
+from intaglio.compiler.codegen.c.build import TEMPLATES
 
 
 def session(artifacts: dict[str, Path], threads: int) -> InferenceSession:
@@ -23,7 +26,7 @@ def session(artifacts: dict[str, Path], threads: int) -> InferenceSession:
 
 
 def relay(session: InferenceSession, n: int, rounds: int, steps: int) -> tuple[Any, int]:
-    """Runs and checks; returns the elements that each thread took, and how many threads there were."""
+    """Runs and checks; returns the elements that each thread took, and how many threads there could be."""
     x = np.arange(n)
     feed = {"x": x, "rounds": np.zeros(rounds, bool), "steps": np.zeros(steps, bool)}
     y, taken, present = session.run(None, feed)
@@ -149,7 +152,7 @@ def test_idle_threads_do_not_spin(artifacts: dict[str, Path]) -> None:
 
 
 def test_scratch_and_profile(artifacts: dict[str, Path]) -> None:
-    """Each thread has scratch memory of its own; thread 0 notes when the steps begin."""
+    """Each thread has scratch memory of its own; it is noted when the steps begin."""
     shared = InferenceSession(artifacts["affine"])
     arrays = [np.ones((900, 3), np.float32)]
     plan = shared._main.plan(arrays)
@@ -158,3 +161,43 @@ def test_scratch_and_profile(artifacts: dict[str, Path]) -> None:
         y, z = shared._program.run(plan, arrays, profile=profile.ctypes.data)
         assert np.array_equal(y, [[1.5, 1.5, 13]] * 900) and np.array_equal(z, y.T)
     assert 0 < profile[0] <= profile[1] <= profile[2]
+
+STRESS = Path(__file__).parents[2] / "handmade" / "stress.c"
+
+
+@pytest.fixture(scope="module")
+def stress(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float]:
+    """Runs stress.c; returns the milliseconds of its slowest run. Fails where it found something wrong."""
+    folder = tmp_path_factory.mktemp("stress")
+
+    def run(*arguments: int, flags: Sequence[str] = ()) -> float:
+        program = folder / "-".join(["stress", *flags])
+        if not program.exists():
+            command = ["gcc", "-std=gnu11", "-O1", "-g", *flags, f"-I{TEMPLATES}", str(STRESS), "-o", str(program), "-lpthread"]
+            subprocess.run(command, check=True)
+        done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return float(done.stdout)
+
+    return run
+
+
+LATE = [(2, 1, 0), (8, 1, 0), (3, 4, 0), (2, 1, 500), (3, 2, 300), (8, 3, 100)]
+
+
+@pytest.mark.parametrize(("threads", "callers", "late_us"), LATE)
+def test_late_threads_neither_repeat_nor_miss_a_task(
+    stress: Callable[..., float], threads: int, callers: int, late_us: int
+) -> None:
+    stress(60 if late_us else 600, threads, callers, late_us)
+
+
+@pytest.mark.parametrize(("threads", "callers", "late_us"), LATE)
+def test_no_two_threads_race(stress: Callable[..., float], threads: int, callers: int, late_us: int) -> None:
+    """By gcc's ThreadSanitizer."""
+    stress(20 if late_us else 60, threads, callers, late_us, flags=["-fsanitize=thread"])
+
+
+def test_a_run_does_not_wait_for_a_thread_that_sleeps(stress: Callable[..., float]) -> None:
+    """The worker sleeps a second before it claims anything, and there are three runs meanwhile."""
+    assert stress(3, 2, 1, 1_000_000) < 1000
