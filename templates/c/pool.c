@@ -37,6 +37,7 @@
 #define LINE 64            /* bytes of a cache line: what one thread writes often, others do not share */
 #define STACK (4 << 20)    /* bytes of a worker's stack, the same with every C library */
 #define POLLS 32           /* polls between two looks at the clock: about a microsecond */
+#define REST_NS 1000000    /* a worker that was in its caller's way is not woken again so soon */
 #define RUN_SPIN_NS 500000 /* within a run: long enough for most steps; to wake a thread on an idle CPU takes 50 us */
 
 #ifndef INTAGLIO_LATE
@@ -79,7 +80,8 @@ static inline int32_t this_cpu(void)
 /* Where one thread waits. */
 typedef struct {
     uint32_t asleep __attribute__((aligned(LINE)));
-    int32_t cpu; /* where it was seen last */
+    int32_t cpu;   /* where it was seen last */
+    uint64_t rest; /* until then it is not worth waking */
 } bed;
 
 static inline void seen(bed *self)
@@ -134,7 +136,7 @@ static int in_the_way(bed *const *others, int32_t count)
 }
 
 /* Polls for the change that one of `others` makes; gives up after `spin_ns`. Returns whether it came. */
-static int poll(const change *c, int64_t spin_ns, bed *const *others, int32_t count)
+static int poll(bed *self, const change *c, int64_t spin_ns, bed *const *others, int32_t count)
 {
     for (int64_t start = 0;;) {
         for (int i = 0; i < POLLS; i++) {
@@ -143,7 +145,11 @@ static int poll(const change *c, int64_t spin_ns, bed *const *others, int32_t co
         }
         int64_t now = intaglio_nanoseconds();
         if (!start) start = now;
-        if (now - start >= spin_ns || in_the_way(others, count)) return 0;
+        if (now - start >= spin_ns) return 0;
+        if (in_the_way(others, count)) {
+            store(&self->rest, (uint64_t)(now + REST_NS));
+            return 0;
+        }
     }
 }
 
@@ -297,7 +303,7 @@ static void serve(worker *w, team *t, int32_t id, uint64_t run)
         uint64_t open = load(&s->open);
         if (STEP(open) < step) {
             change c = {&s->open, open, &t->run, run};
-            if (!poll(&c, RUN_SPIN_NS, &t->caller, 1)) sleep_until(&w->bed, &c, &t->drowsy);
+            if (!poll(&w->bed, &c, RUN_SPIN_NS, &t->caller, 1)) sleep_until(&w->bed, &c, &t->drowsy);
             if (load(&t->run) != run) return;
         } else if (STEP(open) > step) {
             step = STEP(open) - (INTAGLIO_JOBS - 1); /* the earliest that may be open still */
@@ -325,18 +331,22 @@ static void *work(void *self)
     worker *w = self;
     for (uint64_t mail = 0;;) {
         change c = {&w->mail, mail, &w->mail, mail};
-        if (!poll(&c, w->pool->spin_ns, NULL, 0)) sleep_until(&w->bed, &c, NULL);
+        if (!poll(&w->bed, &c, w->pool->spin_ns, NULL, 0)) sleep_until(&w->bed, &c, NULL);
         mail = load(&w->mail);
         if (mail == STOP) return NULL;
         serve(w, w->pool->table[MAIL_TEAM(mail)], MAIL_SEAT(mail), MAIL_RUN(mail));
     }
 }
 
-/* Wakes the workers that sleep. */
+/* Wakes the workers that sleep, but for those that would only be in the way. */
 static void wake_workers(team *t)
 {
-    if (__atomic_exchange_n(&t->drowsy, 0, __ATOMIC_SEQ_CST))
-        for (uint64_t i = 0; i + 1 < t->threads; i++) ring(t->beds[i]);
+    if (!__atomic_exchange_n(&t->drowsy, 0, __ATOMIC_SEQ_CST)) return;
+    uint64_t now = (uint64_t)intaglio_nanoseconds(), later = 0;
+    for (uint64_t i = 0; i + 1 < t->threads; i++)
+        if (load(&t->beds[i]->rest) > now) later = 1;
+        else ring(t->beds[i]);
+    if (later) store(&t->drowsy, 1);
 }
 
 /* Runs jobs: see intaglio_pool. Only where there is something to share out, others are told of it. */
@@ -371,7 +381,7 @@ static void run(team *t, const intaglio_job *jobs, int32_t count)
     t->expected -= (uint64_t)mine;
     for (uint64_t done; (done = load(&t->done)) != t->expected;) {
         change c = {&t->done, done, &t->done, done};
-        if (!poll(&c, RUN_SPIN_NS, t->beds, threads - 1)) sleep_until(&t->bed, &c, NULL);
+        if (!poll(&t->bed, &c, RUN_SPIN_NS, t->beds, threads - 1)) sleep_until(&t->bed, &c, NULL);
     }
 }
 

@@ -55,7 +55,7 @@ def test_one_compilation_serves_all_sizes(name: str, compiled: list[str]) -> Non
     assert compiled == [name]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def load() -> Iterator[None]:
     """Two processes that keep the CPUs busy: threads of a run are late."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
