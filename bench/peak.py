@@ -9,6 +9,7 @@ import argparse
 import functools
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -65,6 +66,11 @@ def measure(threads: int) -> Peak:
         output = subprocess.run([program, str(threads)], check=True, capture_output=True, text=True).stdout
     gflops, gbytes = map(float, output.split())
     return Peak(threads, gflops, gbytes)
+
+
+def cpu_name() -> str:
+    """The CPU as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", (cpu_info("model name") or platform.machine()).lower()).strip("-")
 
 
 def describe() -> str:

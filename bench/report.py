@@ -10,13 +10,12 @@ import argparse
 import datetime
 import importlib.metadata
 import platform
-import re
 import subprocess
 
 from .compare import format_rows, zoo_row
 from .models import MODELS
 from .ops import measure_ops
-from .peak import cpu_info, cpus, describe, measure
+from .peak import cpu_name, cpus, describe, measure
 from .startup import format_checks, measure_startup
 from .tables import RESULTS
 
@@ -55,8 +54,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench report", description="Write all tables to a file.")
     parser.add_argument("--rounds", type=int, default=11, help="turns that each engine gets")
     text = report(parser.parse_args(argv).rounds)
-    cpu = re.sub(r"[^a-z0-9]+", "-", (cpu_info("model name") or platform.machine()).lower()).strip("-")
-    file = RESULTS / f"{datetime.date.today()}-{cpu}.md"
+    file = RESULTS / f"{datetime.date.today()}-{cpu_name()}.md"
     RESULTS.mkdir(exist_ok=True)
     file.write_text(text)
     print(text, file, sep="\n")

@@ -100,8 +100,8 @@ class _Touched:
 class _Program:
     """Steps as the template takes them. Grows the list of kernels on the way.
 
-    blocks: what memory that is made during the run is for: a region on the host or the device, or an output. words: the
-    most arguments that a kernel takes.
+    blocks: what memory that is made during the run is for: a region on the host or the device, or an output.
+    words: the most arguments that a kernel takes.
     """
 
     def __init__(

@@ -173,8 +173,8 @@ def stress(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float]:
     def run(*arguments: int, flags: Sequence[str] = ()) -> float:
         program = folder / "-".join(["stress", *flags])
         if not program.exists():
-            command = ["gcc", "-std=gnu11", "-O1", "-g", *flags, f"-I{TEMPLATES}", str(STRESS), "-o", str(program), "-lpthread"]
-            subprocess.run(command, check=True)
+            command = ["gcc", "-std=gnu11", "-O1", "-g", *flags, f"-I{TEMPLATES}", str(STRESS)]
+            subprocess.run([*command, "-o", str(program), "-lpthread"], check=True)
         done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and not done.stderr, done.stderr
         return float(done.stdout)
