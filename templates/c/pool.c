@@ -112,7 +112,7 @@ static void wake(uint32_t *word)
 }
 #endif
 
-/* What a thread waits for: that one of two words is no longer what it was. Who changes one rings afterwards. */
+/* What a thread waits for: that one of two words is no longer what it was. */
 typedef struct {
     const uint64_t *word;
     uint64_t was;
@@ -212,14 +212,14 @@ typedef struct {
 
 /* The threads of one run after the other: never freed, as late workers look at it. */
 typedef struct intaglio_team {
-    slot slots[INTAGLIO_JOBS];                    /* by number of the step */
-    uint64_t run __attribute__((aligned(LINE)));  /* the number of the run */
-    uint64_t first;                               /* the run's first step */
+    slot slots[INTAGLIO_JOBS];                      /* by number of the step */
+    uint64_t run __attribute__((aligned(LINE)));    /* its number */
+    uint64_t first;                                 /* its first step */
     uint64_t threads;
-    uint64_t done __attribute__((aligned(LINE))); /* chunks that workers have done, in all runs */
+    uint64_t done __attribute__((aligned(LINE)));   /* chunks that workers have done, in all runs */
     uint64_t drowsy __attribute__((aligned(LINE))); /* workers of the run may be asleep */
-    bed bed;                                      /* the caller's */
-    bed *caller;                                  /* the same, for those who wait for it */
+    bed bed;                                        /* the caller's */
+    bed *caller;                                    /* the same, for those who wait for it */
     /* The rest is the caller's alone. */
     uint64_t step;     /* the last one that was open */
     uint64_t expected; /* `done`, when all is done */
@@ -312,8 +312,8 @@ static void serve(worker *w, team *t, int32_t id, uint64_t run)
             for (int i = 0; i < 4; i++) __builtin_prefetch(arg + i * LINE);
             int32_t threads = (int32_t)load(&t->threads);
             INTAGLIO_LATE(id);
-            /* The step may be over at any time. What proves that it is not is a claim that succeeds; that it is one of
-               this run, and so has so many threads, this: the first step was told before the run's number was. */
+            /* The step is one of this run, which has so many threads: it is none before the run's first, and the run was
+               not over when it was open. It may be over at any time; what proves that it is not is a claim. */
             if (load(&t->run) != run) return;
             seen(&w->bed);
             tell(t, take(t, id, step, CHUNKS(open), id, threads));
@@ -723,7 +723,7 @@ int32_t intaglio_launch(const intaglio_call *call, void (*walk)(intaglio_walker 
     fill_next(&w);
     uint64_t before = set_float_mode(w.mode);
     walk(&w);
-    intaglio_barrier(&w);
+    if (w.opened && !w.status) finish(&w);
     set_float_mode(before);
     if (lent) call->pool->give_back(lent);
     free(steps);
