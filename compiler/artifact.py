@@ -21,7 +21,7 @@ from .codegen.c import kernels
 from .codegen.c.program import Sources
 from .codegen.triton.build import Binary
 from .codegen.triton.program import DeviceKernel
-from .frontend.interface import PART, overridable, values, worded, zipped
+from .frontend.interface import PART, overridable, sizes_of, values, worded, zipped
 from .frontend.load import Model, Type
 from .graph.conditions import Condition, Requirement
 from .graph.interp import evaluate
@@ -177,6 +177,9 @@ def _results(model: Model, graph: Graph, named: Set[str]) -> list[dict[str, Any]
             key = "int64" if isinstance(labels[0], int) else "string"
             kind = f"seq(map({key},{made[name].dtype.ort}))"
             found.append({"name": name, "type": kind, "shape": [], "parts": [name], "keys": labels})
+        elif sizes_of(name) in made:
+            shape = list(declared.shape or ())
+            found.append({"name": name, "type": made[name].dtype.ort, "shape": shape, "parts": [name, sizes_of(name)]})
         elif name in made:
             found.append({**_argument(name, made[name], declared, named), "parts": [name]})
             if name in words:
@@ -184,7 +187,8 @@ def _results(model: Model, graph: Graph, named: Set[str]) -> list[dict[str, Any]
         else:
             parts = [each for each in made if each.startswith(name + PART)]
             found.append({"name": name, "type": f"seq({made[parts[0]].dtype.ort})", "shape": [], "parts": parts})
-    return found if any(each["type"].startswith("seq(") or "words" in each for each in found) else []
+    special = any(each["type"].startswith("seq(") or "words" in each or len(each["parts"]) > 1 for each in found)
+    return found if special else []
 
 
 def _conflicts(model: Model, graph: Graph) -> list[str]:
@@ -192,7 +196,8 @@ def _conflicts(model: Model, graph: Graph) -> list[str]:
     makers = {name: node.name for node in model.graph.nodes for name in node.outputs}
     found = []
     for name, value in zip(graph.output_names, graph.outputs):
-        declared = model.graph.outputs[name].shape if name in model.graph.outputs else None
+        plain = name in model.graph.outputs and sizes_of(name) not in graph.output_names
+        declared = model.graph.outputs[name].shape if plain else None
         for axis, (inferred, stated) in enumerate(zip(value.shape, declared or ())):
             if isinstance(inferred, int) and isinstance(stated, int) and inferred != stated:
                 found.append(

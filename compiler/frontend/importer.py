@@ -24,14 +24,15 @@ from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
 from . import bodies, schemas
 from . import ops as _ops  # registers all operators  # noqa: F401
-from .interface import first_output, numbered, part, worded, zipped
+from .interface import first_output, numbered, part, sizes_of, worded, zipped
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
-from .registry import Capture, Imported, Traced, dropped, lookup
+from .registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, dropped, lookup
 from .values import collecting, own_symbol
 
 ANY = "?"  # no name: so ONNX's own texts, and PaddlePaddle's models, write a dim of which nothing is known
 MAX_DEPTH = 64  # of functions that call functions and of sub-graphs
 MAX_NODES = 200_000  # after inlining
+MAX_ENDS = 8  # ends that the graph may have, where branches give tensors of different ranks
 MAX_ELEMENTS = 1 << 44  # of one tensor: a size that no memory holds is a mistake, or malice
 
 
@@ -51,11 +52,11 @@ class _Scope:
     """The names visible to a list of nodes: its own, then those of the enclosing graph."""
 
     opsets: Mapping[str, int]
-    values: dict[str, Imported | _Broken] = field(default_factory=dict)
+    values: dict[str, Imported | Shaped | _Broken] = field(default_factory=dict)
     initializers: Mapping[str, Tensor | SparseTensor] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)  # of the enclosing function
     outer: _Scope | None = None
-    captures: dict[Value, Value] | None = None  # of a sub-graph: what it takes from around it, and its inputs for that
+    captures: Captures | None = None  # of a sub-graph: what it takes from around it, and its inputs for that
     label: str = ""  # of the ONNX node that this scope is the body of
     named: bool = True  # nodes inside have names that tell something
     depth: int = 0
@@ -64,7 +65,8 @@ class _Scope:
         here = name in self.values or name in self.initializers
         return here or (self.outer is not None and name in self.outer)
 
-    def get(self, name: str) -> Imported | _Broken:
+    def get(self, name: str) -> Any:
+        """Imported, or BROKEN; of the outermost scope, at the end, also Shaped."""
         if name in self.values:
             return self.values[name]
         if name in self.initializers:
@@ -77,6 +79,14 @@ class _Scope:
         if isinstance(around, list):
             return [self.capture(v) for v in around]
         return self.capture(around) if isinstance(around, Value) else around
+
+    def put(self, names: Sequence[str], values: Sequence[Imported | _Broken]) -> None:
+        """Names the outputs of a node."""
+        for name, value in zip(names, values):
+            if name:
+                self.values[name] = value
+                if isinstance(value, Value) and not value.name:
+                    value.name = name
 
     def capture(self, value: Value) -> Value:
         """What stands in this scope for a value of the graph around it."""
@@ -134,6 +144,7 @@ class _Importer:
         self.overrides = overrides
         self.reasons: list[Reason] = []
         self.count = 0
+        self.ends = 0
         self.scope = _Scope({**schemas.newest(), **model.opsets}, initializers=model.graph.initializers)
 
     def run(self) -> Graph:
@@ -148,17 +159,19 @@ class _Importer:
                 inputs.append(value)
         _check_names(graph)
         maps, words = zipped(graph), worded(graph)
-        self.nodes([numbered(node, words) for node in graph.nodes if first_output(node) not in maps], scope)
+        self._body([numbered(node, words) for node in graph.nodes if first_output(node) not in maps], maps)
         outputs: dict[str, Value] = {}
         for name, type in graph.outputs.items():
             source, labels = maps.get(name, (name, None))
             if source not in scope:
                 raise Fail(f"This is an invalid model. Graph output ({name}) does not exist in the graph.")
             made = scope.get(source)
+            if isinstance(made, (Value, Shaped)) and name not in words:
+                _check_output(name, type, made.flat if isinstance(made, Shaped) else made, graph)
             if isinstance(made, Value):
-                if name not in words:
-                    _check_output(name, type, made, graph)
                 outputs[name] = made if labels is None else _columns(made, len(labels))
+            elif isinstance(made, Shaped) and labels is None and name not in words:
+                outputs |= {name: made.flat, sizes_of(name): made.sizes}
             elif isinstance(made, list) and made:
                 outputs.update((part(name, index), value) for index, value in enumerate(made))
             elif made is not BROKEN:
@@ -192,19 +205,72 @@ class _Importer:
             return size if size >= 0 else own_symbol(fresh)
         return Symbol(dim) if dim and dim != ANY else own_symbol(fresh)
 
+    def _body(self, nodes: Sequence[NodeDef], maps: Mapping[str, tuple[str, Any]]) -> None:
+        """The nodes of the model's graph."""
+        names = dict.fromkeys(maps.get(name, (name, None))[0] for name in self.model.graph.outputs)
+        try:
+            self.nodes(nodes, self.scope)
+        except Diverging as e:
+            ends = [name for name in names if name not in self.scope]
+
+            def end(scope: _Scope) -> list[Any]:
+                self.ends += 1
+                if self.ends > MAX_ENDS:
+                    raise Unsupported(f"more than {MAX_ENDS} combinations of branches whose results differ in rank")
+                missing = [name for name in ends if name not in scope]
+                if missing:
+                    raise Fail(f"This is an invalid model. Graph output ({missing[0]}) does not exist in the graph.")
+                return _known([scope.get(name) for name in ends])
+
+            try:
+                self.scope.values.update(zip(ends, e.resume(end)))
+            except _Unknown:
+                self.scope.values.update((name, BROKEN) for name in ends)
+
     # -- nodes -------------------------------------------------------------------------------------------------------
 
     def nodes(self, nodes: Sequence[NodeDef], scope: _Scope) -> None:
+        """Imports nodes into a scope. Raises Diverging for a branch whose results have no value there: then `resume`
+        takes a function of a scope in which all of them are imported."""
         self.count += len(nodes)
         if scope.depth > MAX_DEPTH or self.count > MAX_NODES:
             raise Fail("the model's functions call each other without end")
-        for node in _sorted(nodes, scope):
-            results = self._node(node, scope)
-            for name, value in zip(node.outputs, results):
-                if name:
-                    scope.values[name] = value
-                    if isinstance(value, Value) and not value.name:
-                        value.name = name
+        order = _sorted(nodes, scope)
+        for i, node in enumerate(order):
+            try:
+                scope.put(node.outputs, self._node(node, scope))
+            except Diverging as e:
+                rest = self._before(node, order[i + 1 :], scope)
+                raise Diverging(partial(self._resumed, e, node, rest, scope)) from None
+
+    def _before(self, branch: NodeDef, nodes: Sequence[NodeDef], scope: _Scope) -> list[NodeDef]:
+        """Imports the nodes that do not depend on a diverging branch; returns the others."""
+        late = set(branch.outputs)
+        rest = []
+        for node in nodes:
+            if late.isdisjoint(_reads(node)):
+                try:
+                    scope.put(node.outputs, self._node(node, scope))
+                    continue
+                except Diverging:
+                    pass  # after the other, then
+            rest.append(node)
+            late.update(node.outputs)
+        return rest
+
+    def _resumed(self, e: Diverging, branch: NodeDef, nodes: Sequence[NodeDef], scope: _Scope, rest: Rest) -> list[Any]:
+        """Both sides of a branch, each followed by `nodes` and by `rest`, in a scope of its own."""
+
+        def go_on(results: Sequence[Imported], captures: Captures) -> list[Any]:
+            side = replace(scope, values={}, initializers={}, outer=scope, captures=captures)
+            side.put(branch.outputs, results)
+            try:
+                self.nodes(nodes, side)
+            except Diverging as again:
+                return again.resume(rest)
+            return rest(side)
+
+        return e.resume(go_on)
 
     def _node(self, node: NodeDef, scope: _Scope) -> Sequence[Imported | _Broken]:
         given = [scope.get(name) if name else None for name in node.inputs]
@@ -236,7 +302,7 @@ class _Importer:
             return [BROKEN] * len(node.outputs)
         try:
             if op is not None:
-                run = partial(self._run, scope=scope, label=label)
+                run: Any = partial(self._run, scope=scope, label=label)
                 trace = partial(self._trace, scope=scope, label=label)
                 known = [v for v in given if not isinstance(v, _Broken)]  # all of them, as `broken` says
                 given_too = {"n_outputs": len(node.outputs), "opset_version": version, "run": run, "trace": trace}
@@ -260,6 +326,8 @@ class _Importer:
             return self._call(body, given, attrs, scope, label, named=False, wanted=node.outputs)
         except _Unknown:
             return [BROKEN] * len(node.outputs)
+        except Diverging as e:
+            raise Diverging(partial(self._split, e, node, label, version)) from None
         except Unsupported as e:
             return self._refuse(node, label, version, str(e))
         except (Fail, InvalidArgument, InvalidGraph):
@@ -268,6 +336,16 @@ class _Importer:
             raise Fail(f"Node ({node.name}) Op ({node.op}) [ShapeInferenceError] {e}") from e
         except Exception as e:  # a model may be anything, and operators need not foresee all of it
             raise Fail(f"Node ({node.name}) Op ({node.op}) cannot be imported: {type(e).__name__}: {e}") from e
+
+    def _split(self, e: Diverging, node: NodeDef, label: str, version: int, rest: Rest) -> list[Any]:
+        """What a diverging branch and the rest make, which is a node's part to fail at. Raises _Unknown."""
+        try:
+            return e.resume(rest)
+        except Unsupported as reason:
+            self._refuse(node, label, version, str(reason))
+            raise _Unknown from reason
+        except ValueError as reason:
+            raise Fail(f"Node ({node.name}) Op ({node.op}) [ShapeInferenceError] {reason}") from reason
 
     def _refuse(self, node: NodeDef, label: str, version: int, text: str) -> list[_Broken]:
         op = f"{node.domain}.{node.op}" if node.domain else node.op
@@ -291,45 +369,89 @@ class _Importer:
         label: str, named: bool, wanted: Sequence[str],
     ) -> list[Imported | _Broken]:  # fmt: skip
         """Inlines a function."""
-        values = dict(zip(function.inputs, [*given, *[None] * (len(function.inputs) - len(given))]))
+        values: dict[str, Any] = dict(zip(function.inputs, [*given, *[None] * (len(function.inputs) - len(given))]))
         inner = _Scope(
             {**scope.opsets, **function.opsets}, values, attrs=attrs, label=label, named=named, depth=scope.depth + 1
         )
-        self.nodes(function.nodes, inner)
-        results: list[Imported | _Broken] = []
-        for name, outer in zip(function.outputs, wanted):
-            if outer and name not in inner:
-                raise Fail(f"This is an invalid model. Output ({name}) of function {function.name} does not exist.")
-            results.append(inner.get(name) if outer else None)
-        return results
 
-    def _run(self, graph: GraphDef, given: Sequence[Imported], scope: _Scope, label: str) -> list[Imported]:
-        """Inlines a sub-graph on `given` inputs. Raises _Unknown where it has something unsupported in it."""
-        return self._inside(graph, given, _inner(graph, scope, label))
+
+        def results(scope: _Scope) -> list[Imported | _Broken]:
+            found: list[Imported | _Broken] = []
+            for name, outer in zip(function.outputs, wanted):
+                if outer and name not in scope:
+                    raise Fail(f"This is an invalid model. Output ({name}) of function {function.name} does not exist.")
+                found.append(scope.get(name) if outer else None)
+            return found
+
+        return self._within(function.nodes, inner, results)
+
+    def _run(
+        self, graph: GraphDef, given: Sequence[Imported], open: bool = False, *, scope: _Scope, label: str
+    ) -> list[Any]:
+        """Inlines a sub-graph on `given` inputs. Raises _Unknown where it has something unsupported in it, Diverging
+        only where `open`."""
+        try:
+            return self._inside(graph, given, _inner(graph, scope, label))
+        except Diverging as e:
+            if open:
+                raise
+            return _tensors(e.resume(lambda results, _: list(results)))
 
     def _trace(
-        self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], scope: _Scope, label: str
-    ) -> Traced:
-        """Imports a sub-graph as a graph of its own. `formals` makes its inputs, from captured values if need be."""
+        self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], known: Captures | None = None,
+        assumed: Mapping[Size, bool] | None = None, rest: Rest | None = None, *, scope: _Scope, label: str,
+    ) -> Traced:  # fmt: skip
+        """Imports a sub-graph as a graph of its own, `rest` included. `formals` makes its inputs, from captured values
+        if need be."""
         inner = _inner(graph, scope, label)
-        inner.captures = {}
-        with collecting(inside=True) as symbols:
-            results = self._inside(graph, formals(inner.capture), inner)
-        outputs = [v for v in results if isinstance(v, Value)]
-        if len(outputs) != len(results):
+        captures = inner.captures = {} if known is None else dict(known)
+        go_on: Rest = rest or (lambda results, _: list(results))
+        with collecting(inside=True, assumed=assumed) as symbols:
+            try:
+                outputs = go_on(self._inside(graph, formals(inner.capture), inner), captures)
+            except Diverging as e:
+                outputs = e.resume(go_on)
+        if rest is None:
+            outputs = _tensors(outputs)
+        made = [v for v in outputs if isinstance(v, (Value, Shaped))]
+        if len(made) != len(outputs):
             raise Unsupported("control flow that depends on data, between what is no tensor")
-        return Traced(outputs, inner.captures, symbols.bindings, symbols.upper)
+        taken = {v: formal for v, formal in captures.items() if formal.op != "constant"}
+        return Traced(made, taken, symbols.bindings, symbols.upper)
 
-    def _inside(self, graph: GraphDef, given: Sequence[Imported], inner: _Scope) -> list[Imported]:
+    def _inside(self, graph: GraphDef, given: Sequence[Imported], inner: _Scope) -> list[Any]:
         inner.values.update(zip(graph.inputs, given))
-        self.nodes(graph.nodes, inner)
-        missing = [name for name in graph.outputs if name not in inner]
-        if missing:
-            raise Fail(f"This is an invalid model. Graph output ({missing[0]}) does not exist in the graph.")
-        results = [inner.get(name) for name in graph.outputs]
-        if any(isinstance(value, _Broken) for value in results):
-            raise _Unknown
-        return results  # type: ignore[return-value]
+
+        def results(scope: _Scope) -> list[Any]:
+            missing = [name for name in graph.outputs if name not in scope]
+            if missing:
+                raise Fail(f"This is an invalid model. Graph output ({missing[0]}) does not exist in the graph.")
+            return _known([scope.get(name) for name in graph.outputs])
+
+        return self._within(graph.nodes, inner, results)
+
+    def _within(self, nodes: Sequence[NodeDef], inner: _Scope, results: Callable[[_Scope], list[Any]]) -> list[Any]:
+        """The results of nodes in a scope of their own. Raises Diverging in terms of these results."""
+        try:
+            self.nodes(nodes, inner)
+        except Diverging as e:
+            go_on = e.resume
+            raise Diverging(lambda rest: go_on(lambda side: rest(results(side), side.captures))) from None
+        return results(inner)
+
+
+def _known(values: Sequence[Any]) -> list[Any]:
+    """The values. Raises _Unknown where one of them is broken."""
+    if any(isinstance(value, _Broken) for value in values):
+        raise _Unknown
+    return list(values)
+
+
+def _tensors(results: Sequence[Imported | Shaped]) -> list[Any]:
+    """The results. Raises Unsupported where the rank of one depends on what is run."""
+    if any(isinstance(value, Shaped) for value in results):
+        raise Unsupported("branches whose results differ in rank, within a loop")
+    return list(results)
 
 
 def _inner(graph: GraphDef, scope: _Scope, label: str) -> _Scope:

@@ -66,6 +66,11 @@ def part(name: str, index: int) -> str:
     return f"{name}{PART}{index}"
 
 
+def sizes_of(name: str) -> str:
+    """The name of the tensor of sizes beside an output whose rank is known when the model runs."""
+    return f"{name}{PART}sizes"
+
+
 def first_output(node: NodeDef) -> str:
     """The name of a node's first output; "" where it has none, in a model that is wrong."""
     return node.outputs[0] if node.outputs else ""

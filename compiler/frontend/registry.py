@@ -27,22 +27,44 @@ from ..graph.ir import Value
 from ..scalar.dim import Size, Symbol
 
 Imported = Union[Value, "list[Value]", None]  # a tensor, a sequence of known length, or an omitted optional
+Captures = dict[Value, Value]  # what a sub-graph takes from around it: its inputs for that, or constants
 Build = TypeVar("Build", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A tensor whose rank is known when the model runs: its elements [n], and its sizes [ranks], -1 for those that it
+    lacks. Outputs of the model may be such."""
+
+    flat: Value
+    sizes: Value
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
     """A sub-graph as imported: its outputs, what it captures of the graph around it (with the inputs for that), and its
-
     own symbols with their values, and with what these never exceed."""
 
-    outputs: list[Value]
-    captures: dict[Value, Value]
+    outputs: list[Value | Shaped]
+    captures: Captures
     bindings: dict[Symbol, Value]
     upper: Mapping[Symbol, Size] = field(default_factory=dict)
 
 
 Capture = Callable[[Value], Value]
+Rest = Callable[..., "list[Any]"]  # of the results of a branch's side, and the captures of the graph that it is in
+
+
+class Diverging(Exception):
+    """Raised for a branch whose sides give what no single value stands for: tensors of different ranks, say.
+
+    resume(rest): imports both sides, each followed by `rest`, which continues on the results of that side, in a
+    sub-graph with the given captures; gives what the two make of it together. Raises Unsupported where even that has
+    no value."""
+
+    def __init__(self, resume: Callable[[Rest], list[Any]]) -> None:
+        super().__init__()
+        self.resume = resume
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,16 +42,20 @@ class Symbols:
     upper: dict[Symbol, Size] = field(default_factory=dict)  # what a symbol never exceeds, where that is known
     folded: dict[Value, Array] = field(default_factory=dict)  # of what was asked for by `fold`
     inside: bool = False  # of a sub-graph, whose inputs are computed by the graph around it
+    assumed: Mapping[Size, bool] = field(default_factory=dict)  # what sizes are known to say where a sub-graph runs
 
 
 _current: ContextVar[Symbols] = ContextVar("symbols")  # one import at a time in each thread
 
 
 @contextmanager
-def collecting(inside: bool = False, taken: Iterable[str] = ()) -> Iterator[Symbols]:
-    """Collects the bindings of a graph, or of a sub-graph `inside` of the current one. taken: names of its dims."""
+def collecting(
+    inside: bool = False, taken: Iterable[str] = (), assumed: Mapping[Size, bool] | None = None
+) -> Iterator[Symbols]:
+    """Collects the bindings of a graph, or of a sub-graph `inside` of the current one. taken: names of its dims;
+    assumed: formulas that are 1 (or 0) wherever it runs."""
     around = _current.get() if inside else Symbols(count(), set(taken))
-    current = Symbols(around.numbers, around.taken, inside=inside)
+    current = Symbols(around.numbers, around.taken, inside=inside, assumed={**around.assumed, **(assumed or {})})
     token = _current.set(current)
     try:
         yield current
@@ -102,6 +106,22 @@ def bound(v: Value, lower: int = 0, name: str = "n", upper: Size | None = None) 
             current.upper[symbol] = upper
         scalar_value.content = np.array(symbol, object)
     return current.known[scalar_value]
+
+
+def truth(v: Value) -> Size | None:
+    """What decides a condition before the model runs: 0 or 1, or a formula of sizes that is one of these. None where it
+    depends on data."""
+    demand(v)
+    data = fold(v)
+    if data is not None:
+        return int(data.reshape(-1)[0])
+    if v.content is None:
+        return None
+    size = _plain(v.content.reshape(-1)[0])
+    assumed = _current.get().assumed
+    if size in assumed:
+        return int(assumed[size])
+    return int(not assumed[1 - size]) if 1 - size in assumed else size
 
 
 def _plain(size: Any) -> Size:

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..scalar.dim import Dim, Size, Symbol, known_eq, known_le, known_lt, lower_bound, symbols
+from ..scalar.dim import LONG, Dim, Size, Symbol, known_eq, known_le, known_lt, lower_bound, symbols
 
 if TYPE_CHECKING:
     from .ir import Graph, Node
 
-LONG = 2000  # characters of a formula beyond which nothing is tried to be proven: it is checked when the model runs
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .dim import LEAST, Dim, Size, known_eq, lower_bound, upper_bound
+from .dim import LEAST, Dim, Size, decided, lower_bound, truth_eq, upper_bound
 from .dtype import BOOL, F32, F64, I32, U8, U16, DType, from_numpy
 from .expr import Call, Const, Expr, Var
 
@@ -75,10 +75,7 @@ def _widened(x: Array) -> Array:
 def _cast_sizes(x: Array, dtype: DType) -> Array:
     def one(value: Any) -> Any:
         if dtype.kind == "b":
-            zero = known_eq(value, 0)
-            if zero is None:
-                raise TypeError(f"whether {value} is 0 is not known")
-            return not zero
+            return decided(1 - truth_eq(value, 0))
         if dtype.bits < 32 or not dtype.is_integer:
             raise TypeError(f"a symbolic size as {dtype}")
         return value if isinstance(value, Dim) else int(value)

@@ -36,6 +36,7 @@ _Poly: TypeAlias = dict[Monomial, int]
 
 _CACHE: Final = 1 << 16  # entries of each memo table
 _PROOF_FUEL: Final = 96  # goals looked at in one proof
+LONG: Final = 2000  # characters of a formula beyond which nothing is tried to be proven or decided
 _REWRITE_FUEL: Final = 32  # rewrites of one sum by `_recombine`
 _LONG_KEY: Final = 1 << 10  # characters of a key from which on a digest stands for it
 
@@ -304,6 +305,33 @@ def known_eq(a: Size, b: Size) -> bool | None:
     if known_lt(a, b) or known_lt(b, a):
         return False
     return True if known_le(a, b) and known_le(b, a) else None
+
+
+def truth_eq(a: Size, b: Size) -> bool | Dim:
+    """Whether `a == b`: as a bool where that is known, else as a size that is 1 or 0. Raises TypeError as `decided`."""
+    known = known_eq(a, b)
+    return decided(1 - dim_min(dim_max(a - b, b - a), 1)) if known is None else known
+
+
+def truth_lt(a: Size, b: Size) -> bool | Dim:
+    """Whether `a < b`, like `truth_eq`."""
+    known = known_lt(a, b)
+    return decided(dim_max(dim_min(b - a, 1), 0)) if known is None else known
+
+
+def decided(truth: Size) -> bool | Dim:
+    """A formula that is 1 or 0. Raises TypeError where it mentions what may be any number (sizes do not overflow, their
+    differences neither), or is too long to be of use."""
+    if not isinstance(truth, Dim):
+        return bool(truth)
+    if len(truth.key) > LONG or any(s.lower <= LEAST for s in symbols(truth)):
+        raise TypeError(f"whether '{truth if len(truth.key) <= LONG else '...'}' is not known")
+    return truth
+
+
+def chosen(truth: Size, a: Size, b: Size) -> Size:
+    """`a` where `truth` is 1, `b` where it is 0."""
+    return b + truth * (a - b)
 
 
 def symbols(x: Size) -> frozenset[Symbol]:

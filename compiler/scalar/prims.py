@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import approx, convert
-from .dim import dim_max, dim_min, known_eq, known_le, known_lt
+from .dim import Dim, chosen, decided, dim_max, dim_min, known_le, truth_eq, truth_lt
 from .dtype import BF16, BOOL, F16, F32, DType
 from .expr import Call, Expr, Var, walk
 
@@ -153,18 +153,13 @@ def _is_float(a: Any) -> bool:
     return np.asarray(a).dtype.kind == "f"
 
 
-def _decided(question: Callable[..., bool | None]) -> Callable[..., Any]:
-    def decide(a: Any, b: Any) -> bool:
-        answer = question(a, b)
-        if answer is None:
-            raise TypeError(f"whether {a} compares to {b} is not known")
-        return answer
-
-    on_arrays: Callable[..., Any] = np.frompyfunc(decide, 2, 1)
-    return on_arrays
-
-
-_symbolic_eq, _symbolic_lt, _symbolic_le = _decided(known_eq), _decided(known_lt), _decided(known_le)
+_symbolic_eq, _symbolic_lt = np.frompyfunc(truth_eq, 2, 1), np.frompyfunc(truth_lt, 2, 1)
+_symbolic_le = np.frompyfunc(lambda a, b: decided(1 - truth_lt(b, a)), 2, 1)
+_symbolic_not = np.frompyfunc(lambda a: decided(1 - a), 1, 1)
+_symbolic_and = np.frompyfunc(lambda a, b: decided(a * b), 2, 1)
+_symbolic_or = np.frompyfunc(lambda a, b: decided(a + b - a * b), 2, 1)
+_symbolic_xor = np.frompyfunc(lambda a, b: decided(a + b - 2 * a * b), 2, 1)
+_symbolic_choice = np.frompyfunc(chosen, 3, 1)
 _symbolic_min, _symbolic_max = np.frompyfunc(dim_min, 2, 1), np.frompyfunc(dim_max, 2, 1)
 
 
@@ -175,7 +170,7 @@ def _compare(
         if not _is_object(a, b):
             return numbers(a, b)
         result = sizes(a, b)
-        return np.asarray(np.logical_not(result) if negate else result, object)
+        return np.asarray(_symbolic_not(result) if negate else result, object)
 
     return compare
 
@@ -258,8 +253,8 @@ def _sigmoid(x: Any) -> Any:
 
 
 def _select(c: Any, a: Any, b: Any) -> Any:
-    if c.dtype == object and not all(isinstance(x, (bool, np.bool_)) for x in c.flat):
-        raise TypeError("a condition is not known")
+    if any(isinstance(x, Dim) for x in c.flat):
+        return _symbolic_choice(c, a, b)
     return np.where(c.astype(bool), a, b)
 
 
@@ -425,10 +420,10 @@ _ROWS = [
     Prim("ne", 2, _compare(np.not_equal, _symbolic_eq, negate=True), {"fiub": "!="}, "{0} != {1}", "fiub", "bool", symbolic=True),
     Prim("lt", 2, _compare(np.less, _symbolic_lt), {"fiub": "<"}, "{0} < {1}", "fiub", "bool", symbolic=True),
     Prim("le", 2, _compare(np.less_equal, _symbolic_le), {"fiub": "<="}, "{0} <= {1}", "fiub", "bool", symbolic=True),
-    Prim("and", 2, np.logical_and, {"b": "&"}, "{0} & {1}", "b", symbolic=True, identity=lambda _: True),
-    Prim("or", 2, np.logical_or, {"b": "|"}, "{0} | {1}", "b", symbolic=True, identity=lambda _: False),
-    Prim("xor", 2, np.not_equal, {"b": "^"}, "{0} ^ {1}", "b", symbolic=True, identity=lambda _: False),
-    Prim("not", 1, np.logical_not, {"b": "!"}, "~{0}", "b", symbolic=True),
+    Prim("and", 2, _or_symbolic(np.logical_and, _symbolic_and), {"b": "&"}, "{0} & {1}", "b", symbolic=True, identity=lambda _: True),
+    Prim("or", 2, _or_symbolic(np.logical_or, _symbolic_or), {"b": "|"}, "{0} | {1}", "b", symbolic=True, identity=lambda _: False),
+    Prim("xor", 2, _or_symbolic(np.not_equal, _symbolic_xor), {"b": "^"}, "{0} ^ {1}", "b", symbolic=True, identity=lambda _: False),
+    Prim("not", 1, _or_symbolic(np.logical_not, _symbolic_not), {"b": "!"}, "~{0}", "b", symbolic=True),
     Prim("isnan", 1, np.isnan, {"f": "a != a"}, "{0} != {0}", "f", "bool"),
     Prim("isinf", 1, np.isinf, {"f": "__builtin_fabs{f}(a) == __builtin_inf()"}, "tl.abs({0}) == float('inf')", "f", "bool"),
     Prim("select", 3, _select, {"fiub": "?:"}, "tl.where({0}, {1}, {2})", "fiub", symbolic=True, exact=True),

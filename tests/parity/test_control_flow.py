@@ -167,6 +167,160 @@ def test_if_in_an_if() -> None:
     compare(data, [{"x": sparse(0.5, 3, 4), "c": np.array(c), "k": np.array(k)} for c in both for k in both])
 
 
+# -- branches whose results differ in rank -----------------------------------------------------------------------------
+
+
+def constant(name: str, value: Any, dtype: type = np.int64) -> NodeProto:
+    return node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.array(value, dtype), name))
+
+
+def squeezed(x: str, axis: int, y: str, condition: str = "") -> list[NodeProto]:
+    """y: x, without an axis where that is 1, as torch.jit exports `x.squeeze(axis)`; or where `condition` holds."""
+    asked = [
+        constant(f"{y}_at", axis), constant(f"{y}_one", 1), node("Shape", [x], [f"{y}_shape"]),
+        node("Gather", [f"{y}_shape", f"{y}_at"], [f"{y}_size"]),
+        node("Equal", [f"{y}_size", f"{y}_one"], [f"{y}_c"]),
+    ]  # fmt: skip
+    then = [constant(f"{y}_axes", [axis]), node("Squeeze", [x, f"{y}_axes"], [f"{y}_t"])]
+    sides = [
+        graph(nodes, [], [(nodes[-1].output[0], F, None)]) for nodes in (then, [node("Identity", [x], [f"{y}_e"])])
+    ]
+    choice = node("If", [condition or f"{y}_c"], [y], then_branch=sides[0], else_branch=sides[1])
+    return [choice] if condition else [*asked, choice]
+
+
+def sized(*shapes: Sequence[int]) -> list[dict[str, Any]]:
+    fresh = np.random.default_rng()
+    return [{"x": fresh.standard_normal(shape).astype(np.float32)} for shape in shapes]
+
+
+AFTER = {
+    "nothing": [node("Identity", ["r"], ["y"])],
+    "values": [node("Exp", ["r"], ["e"]), node("Neg", ["e"], ["y"])],
+    "a sum": [node("ReduceSum", ["r"], ["y"], keepdims=0)],
+    "a size": [node("Shape", ["r"], ["s"]), node("Cast", ["s"], ["y"], to=F)],
+    "a captured value": [node("Mul", ["r", "w"], ["y"])],
+    "a product": [node("Transpose", ["x"], ["t"]), node("MatMul", ["r", "t"], ["y"])],
+}
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("after", AFTER)
+def test_a_rank_that_sizes_decide(after: str, axis: int) -> None:
+    """The rest of the model depends on it, and so may the rank of its output."""
+    kept = {"x": F, "q": F}
+    nodes = [node("Sin", ["x"], ["w0"]), node("ReduceMax", ["w0"], ["w"], keepdims=0), node("Abs", ["x"], ["q"]),
+             *squeezed("x", axis, "r"), *AFTER[after]]  # fmt: skip
+    data = model(nodes, [("x", F, ["a", "a" if after == "a product" else "b"])], {"y": F, **{"q": kept["q"]}})
+    runs = [(1, 1), (3, 3)] if after == "a product" else [(1, 4), (4, 1), (3, 4), (1, 1), (4, 1)]
+    compare(data, sized(*runs))
+
+
+def test_ranks_in_a_row() -> None:
+    """Several sizes, each with two ways on: the second asks for what the first has left."""
+    nodes = [*squeezed("x", 0, "r"), node("Relu", ["r"], ["p"]), *squeezed("p", -1, "s"), *squeezed("s", -1, "t"),
+             node("Neg", ["t"], ["y"]), node("ReduceSum", ["p"], ["z"])]  # fmt: skip
+    data = model(nodes, [("x", F, ["a", "b", "c", "d"])], {"y": F, "z": F})
+    compare(data, sized((1, 2, 3, 4), (2, 3, 4, 1), (2, 3, 1, 1), (1, 3, 1, 1), (3, 2, 1, 5)))
+
+
+def test_the_same_question_again() -> None:
+    """About the same size, or of the same data, it is answered once: many in a row are no problem."""
+    many = [n for i in range(12) for n in squeezed("x", 0, f"r{i}")]
+    total = node("Sum", [f"r{i}" for i in range(12)], ["y"])
+    compare(model([*many, total], [("x", F, ["a", "b"])], {"y": F}), sized((1, 5), (3, 5)))
+    many = [n for i in range(12) for n in squeezed("x", 0, f"r{i}", "c")]
+    data = model([*many, total], [("x", F, ["a", "b"]), ("c", B, [])], {"y": F})
+    compare(data, [{**feeds, "c": np.array(c)} for feeds in sized((1, 5)) for c in (True, False)])
+
+
+def test_too_many_ranks_in_a_row() -> None:
+    nodes = [n for i in range(4) for n in squeezed("x" if i == 0 else f"r{i - 1}", -1, f"r{i}")]
+    data = model(nodes, [("x", F, ["a", "b", "c", "d", "e"])], {"r3": F})
+    compare(data, sized((2, 3, 4, 1, 1)))
+    nodes = [n for i in range(4) for n in squeezed("x", i, f"r{i}")]
+    data = model([*nodes, *(node("Identity", [f"r{i}"], [f"y{i}"]) for i in range(4))],
+                 [("x", F, ["a", "b", "c", "d"])], {f"y{i}": F for i in range(4)})  # fmt: skip
+    with pytest.raises(intaglio.runtime.errors.NotImplemented, match="more than 8 combinations"):
+        session(data)
+
+
+@pytest.mark.parametrize("by", ["sizes", "data"])
+def test_a_rank_within_branches(by: str) -> None:
+    """In an outer branch, whose own rest depends on it."""
+    inner = [*squeezed("w", 0, "r", "k" if by == "data" else ""), node("Abs", ["r"], ["t2"])]
+    choice = node("If", ["c"], ["m"], then_branch=graph(inner, [], [("t2", F, None)]),
+                  else_branch=graph([node("Neg", ["w"], ["e2"])], [], [("e2", F, None)]))  # fmt: skip
+    nodes = [node("Sin", ["x"], ["w"]), choice, node("Exp", ["m"], ["y"]), node("ReduceSum", ["y"], ["s"])]
+    data = model(nodes, [X, ("c", B, []), ("k", B, [])], {"y": F, "s": F})
+    both = (True, False)
+    if by == "sizes":
+        compare(data, [{**f, "c": np.array(c), "k": np.array(c)} for f in sized((1, 4), (3, 4)) for c in both])
+    else:
+        compare(data, [{**f, "c": np.array(c), "k": np.array(k)} for f in sized((1, 4)) for c in both for k in both])
+
+
+def test_a_rank_within_a_decided_branch_and_a_function() -> None:
+    branch = graph([*squeezed("w", 0, "r"), node("Abs", ["r"], ["t2"])], [], [("t2", F, None)])
+    choice = node("If", ["yes"], ["m"], then_branch=branch,
+                  else_branch=graph([node("Neg", ["w"], ["e2"])], [], [("e2", F, None)]))  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    inside = [*squeezed("v", -1, "r"), constant("two", 2, np.float32), node("Mul", ["r", "two"], ["u"])]
+    function = helper.make_function("own", "F", ["v"], ["u"], inside, opsets[:1])
+    nodes = [node("Sin", ["x"], ["w"]), constant("yes", True, bool), choice, node("F", ["m"], ["f"], domain="own"),
+             node("Exp", ["f"], ["y"])]  # fmt: skip
+    whole = helper.make_model(graph(nodes, [X], [("y", F, None)]), opset_imports=opsets, ir_version=8,
+                              functions=[function])  # fmt: skip
+    compare(whole.SerializeToString(), sized((1, 4), (4, 1), (2, 3), (1, 1)))
+
+
+def test_a_rank_within_a_loop() -> None:
+    """What follows brings both back to one shape."""
+    body = graph(
+        [*squeezed("s", 0, "r"), node("Mul", ["r", "r"], ["q"]), node("Shape", ["s"], ["k"]),
+         node("Reshape", ["q", "k"], ["t"]), node("Identity", ["go"], ["more"])],
+        LOOP, [("more", B, []), ("t", F, ["a", "b"])],
+    )  # fmt: skip
+    data = model([node("Loop", ["n", "", "x"], ["y"], body=body)], [X, ("n", I64, [])], {"y": F})
+    compare(data, [{**f, "n": np.array(2)} for f in sized((1, 4), (3, 4))])
+
+
+def test_a_rank_that_data_decides() -> None:
+    nodes = [*squeezed("x", 0, "r", "c"), node("Relu", ["r"], ["y"]), node("Softmax", ["r"], ["z"])]
+    data = model(nodes, [X, ("c", B, [])], {"y": F, "z": F})
+    compare(data, [{**f, "c": np.array(c)} for f in sized((1, 4), (1, 2)) for c in (True, False)])
+    mine = session(data)
+    assert mine.run(None, {"x": np.ones((3, 4), np.float32), "c": np.array(False)})[0].shape == (3, 4)
+    with pytest.raises((Fail, InvalidArgument)):
+        mine.run(None, {"x": np.ones((3, 4), np.float32), "c": np.array(True)})
+
+
+GIVEN = {
+    "sizes of the input": [node("Transpose", ["x"], ["e"])],
+    "a shape of data": [node("Reshape", ["x", "k"], ["e"])],
+    "a shape that is computed": [node("Add", ["k", "k"], ["kk"]), node("Cast", ["kk"], ["f"], to=F),
+                                 node("Cast", ["f"], ["i"], to=I64), node("Expand", ["x", "i"], ["e"])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("otherwise", GIVEN)
+@pytest.mark.parametrize("by", ["sizes", "data"])
+def test_if_whose_sizes_differ(otherwise: str, by: str) -> None:
+    """Also where nothing limits them before the run."""
+    asked = [constant("i0", 0), constant("three", 3), node("Shape", ["x"], ["s"]), node("Gather", ["s", "i0"], ["d"]),
+             node("Less", ["d", "three"], ["c"])]  # fmt: skip
+    nodes = [node("Sin", ["x"], ["w"]), _if([node("Exp", ["w"], ["t"])], GIVEN[otherwise]), node("Neg", ["r"], ["y"]),
+             node("ReduceSum", ["y"], ["z"], keepdims=0)]  # fmt: skip
+    inputs: list[Info] = [X, ("k", I64, [2])] + ([("c", B, [])] if by == "data" else [])
+    data = model([*(asked if by == "sizes" else []), *nodes], inputs, {"y": F, "z": F})
+    feeds: list[dict[str, Any]] = [{**f, "k": np.array([4, 3])} for f in sized((3, 4), (12, 1), (2, 6), (4, 3))]
+    if "computed" in otherwise:
+        feeds = [{**f, "k": np.array([2, 3])} for f in sized((4, 6), (1, 1), (4, 1), (1, 6))]
+    if by == "data":
+        feeds = [{**f, "c": np.array(c)} for f in feeds for c in (True, False)]
+    compare(data, feeds)
+
+
 # -- loops -----------------------------------------------------------------------------------------------------------
 
 

@@ -2,26 +2,43 @@
 
 In: values, sub-graphs, and two ways to import these: `run` inlines one, `trace` makes a graph of it. Out: values. What
 is constant is decided at import: one branch is taken, short loops are unrolled. The rest becomes `branch` and `loop`,
-whose states keep their shapes.
+whose states keep their shapes. Where no tensor stands for the results of either branch, as their ranks differ, what
+follows becomes a part of both (`Diverging`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import Unsupported
 from ...graph.ir import Graph, Value, constant, input_value
-from ...scalar.dim import Size, Symbol, dim_max, known_eq, prod, symbols
+from ...scalar.dim import Size, Symbol, chosen, dim_max, known_eq, prod, symbols
 from ...scalar.dtype import BOOL, I64
 from ..load import GraphDef, Type
-from ..registry import Capture, Imported, Traced, onnx_op
-from ..values import bound, concat, fold, fresh_symbol, largest, scalar, scalar_arg, shape_arg, vector
+from ..registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, onnx_op
+from ..values import bound, concat, fold, fresh_symbol, largest, scalar, scalar_arg, shape_arg, truth, vector
 
-Run = Callable[[GraphDef, Sequence[Imported]], "list[Imported]"]
-Trace = Callable[[GraphDef, Callable[[Capture], Sequence[Imported]]], Traced]
+Pair = tuple[Value, Value]  # one of each side of a branch
+Joined = tuple[int, "list[Pair]", "Callable[..., Any]"]  # pairs to hand out, their number, and what is made of these
+
+
+class Run(Protocol):
+    def __call__(self, graph: GraphDef, given: Sequence[Imported], open: bool = False) -> list[Imported]:
+        """Inlines a sub-graph. open: it may raise Diverging, as its results are all that the node gives."""
+
+
+class Trace(Protocol):
+    def __call__(
+        self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], known: Captures | None = None,
+        assumed: Mapping[Size, bool] | None = None, rest: Rest | None = None,
+    ) -> Traced:  # fmt: skip
+        """Makes a graph of a sub-graph, and of what follows it. known, assumed: what values and formulas are in it."""
+
+
 SHORT = 512  # nodes that an unrolled loop may make where a loop would do as well
 MAX_UNROLLED = 20_000  # nodes that it may make otherwise
 ENDLESS = 1 << 31  # trip counts from here on mean: as long as the condition holds
@@ -34,60 +51,119 @@ ENDLESS = 1 << 31  # trip counts from here on mean: as long as the condition hol
 def if_(
     condition: Value, *, then_branch: GraphDef, else_branch: GraphDef, run: Run, trace: Trace
 ) -> tuple[Imported, ...]:
-    data = fold(condition)
-    if data is not None:
-        return tuple(run(then_branch if data.reshape(-1)[0] else else_branch, []))
-    return branched(condition, trace(then_branch, lambda capture: []), trace(else_branch, lambda capture: []))
+    decided = truth(condition)
+    if isinstance(decided, int):
+        return tuple(run(then_branch if decided else else_branch, [], open=True))
+
+    def either(rest: Rest | None = None) -> list[Value | Shaped]:
+        sides = []
+        for side, holds in ((then_branch, True), (else_branch, False)):
+            known = {condition: scalar(holds, BOOL).reshape(*condition.shape)}
+            assumed: dict[Size, bool] = {} if decided is None else {decided: holds}
+            sides.append(trace(side, lambda capture: [], known=known, assumed=assumed, rest=rest))
+        return branched(condition, decided, *sides)
+
+    try:
+        results = either()
+    except Unsupported:
+        raise Diverging(either) from None
+    found = tuple(v for v in results if isinstance(v, Value))
+    if len(found) != len(results):
+        raise Diverging(either)
+    return found
 
 
-def branched(condition: Value, then: Traced, otherwise: Traced) -> tuple[Value, ...]:
-    """The results of one of two graphs. Where their sizes differ, the graphs give them in a flat tensor that is large
-    enough for either, and beside it the shape."""
-    pairs = list(zip(then.outputs, otherwise.outputs))
-    rooms: list[Size | None] = []  # elements of the flat tensors; None where the shapes are alike
-    for a, b in pairs:
-        if a.rank != b.rank or a.dtype != b.dtype:
-            raise Unsupported(f"a condition that depends on data, between {a} and {b}")
-        rooms.append(None if _alike(a, b) else _either(prod(a.shape), prod(b.shape), then, otherwise))
-    captures = list(dict.fromkeys([*then.captures, *otherwise.captures]))
-    graphs = []
-    for side in (then, otherwise):
-        outputs = [v for result, room in zip(side.outputs, rooms) for v in _handed(result, room)]
-        inputs = [side.captures.get(v) or input_value("", v.shape, v.dtype) for v in captures]
-        graphs.append(_graph(replace(side, outputs=outputs), inputs))
-    given = iter(condition.emit("branch", [condition.reshape(), *captures], then=graphs[0], otherwise=graphs[1]))
-    results = []
-    for (a, b), room in zip(pairs, rooms):
-        result = next(given)
-        if room is not None:
-            dims, shape = next(given), list(a.shape)
-            for i, (x, y) in enumerate(zip(a.shape, b.shape)):
-                if not known_eq(x, y):
-                    shape[i] = bound(dims.narrow(0, i, 1), upper=_either(x, y, then, otherwise))
-            result = result.narrow(0, 0, prod(shape)).reshape(*shape)
-        results.append(result)
-    return tuple(results)
+def branched(condition: Value, decided: Size | None, then: Traced, otherwise: Traced) -> list[Value | Shaped]:
+    """The results of one of two graphs. decided: the condition as a formula of sizes, where it is one."""
+    if len(then.outputs) != len(otherwise.outputs):
+        raise ValueError(f"the branches of a condition give {len(then.outputs)} and {len(otherwise.outputs)} outputs")
+    branch = _Branch(condition, decided, then, otherwise)
+    joined = [branch.joined(a, b) for a, b in zip(then.outputs, otherwise.outputs)]
+    given = iter(branch.emit([v for _, sides, _ in joined for v in sides]))
+    return [made(*(next(given) for _ in range(n))) for n, _, made in joined]
 
 
-def _either(x: Size, y: Size, then: Traced, otherwise: Traced) -> Size:
-    """What neither of two sizes, one of each side, exceeds."""
-    return dim_max(largest(x, then.bindings, then.upper), largest(y, otherwise.bindings, otherwise.upper))
+@dataclass
+class _Branch:
+    """Two graphs of which one runs, and how their results become one."""
+
+    condition: Value
+    decided: Size | None
+    then: Traced
+    otherwise: Traced
+
+    def emit(self, pairs: Sequence[Pair]) -> tuple[Value, ...]:
+        """The first or the second value of each pair, which are of one shape."""
+        captures = list(dict.fromkeys([*self.then.captures, *self.otherwise.captures]))
+        graphs = []
+        for side, outputs in zip((self.then, self.otherwise), zip(*pairs)):
+            inputs = [side.captures.get(v) or input_value("", v.shape, v.dtype) for v in captures]
+            graphs.append(_graph(outputs, side.bindings, inputs))
+        inputs = [self.condition.reshape(), *captures]
+        return self.condition.emit("branch", inputs, then=graphs[0], otherwise=graphs[1])
+
+    def joined(self, a: Value | Shaped, b: Value | Shaped) -> Joined:
+        """How a pair of results is handed out of the branch, and what is made of it there."""
+        if isinstance(a, Shaped) or isinstance(b, Shaped) or a.rank != b.rank:
+            x, y = _shaped(a), _shaped(b)
+            ranks = dim_max(x.sizes.shape[0], y.sizes.shape[0])
+            sizes = (_filled(x.sizes, ranks), _filled(y.sizes, ranks))
+            n, flat, made = self.joined(x.flat, y.flat)
+            return n + 1, [*flat, sizes], lambda *given: Shaped(made(*given[:-1]), given[-1])
+        if a.dtype != b.dtype:
+            raise ValueError(f"the branches of a condition give {a} and {b}")
+        if all(known_eq(x, y) for x, y in zip(a.shape, b.shape)):
+            return 1, [(a, b)], lambda given: given
+        shape = self.shape(a, b)
+        if shape is None:
+            return self.flat(a, b)
+        text = "the two sides of a branch"
+        return 1, [(a.ensure_shape(*shape, text=text), b.ensure_shape(*shape, text=text))], lambda given: given
+
+    def shape(self, a: Value, b: Value) -> list[Size] | None:
+        """The shape that two values have as one, where it is known before the branch: where sizes decide it, and where
+        sizes that have no limit are computed by a branch before. Else None."""
+        inner = {*self.then.bindings, *self.otherwise.bindings}
+        sizes = list(zip(a.shape, b.shape))
+        if self.decided is not None and not any(inner & (symbols(x) | symbols(y)) for x, y in sizes):
+            return [x if known_eq(x, y) else chosen(self.decided, x, y) for x, y in sizes]
+        try:
+            self.limit(prod(a.shape), prod(b.shape))
+            return None
+        except Unsupported:
+            (computed,) = self.emit([(vector(a.shape), vector(b.shape))])
+            return [x if known_eq(x, y) else bound(computed.narrow(0, i, 1)) for i, (x, y) in enumerate(sizes)]
+
+    def flat(self, a: Value, b: Value) -> Joined:
+        """In a flat tensor that is large enough for either, and beside it the sizes."""
+        room = self.limit(prod(a.shape), prod(b.shape))
+
+        def made(elements: Value, sizes: Value) -> Value:
+            shape = [
+                x if known_eq(x, y) else bound(sizes.narrow(0, i, 1), upper=self.limit(x, y))
+                for i, (x, y) in enumerate(zip(a.shape, b.shape))
+            ]
+            return elements.narrow(0, 0, prod(shape)).reshape(*shape)
+
+        x, y = (v.reshape(n).pad((0,), (room - n,)) for v, n in ((a, prod(a.shape)), (b, prod(b.shape))))
+        return 2, [(x, y), (vector(a.shape), vector(b.shape))], made
+
+    def limit(self, x: Size, y: Size) -> Size:
+        """What neither of two sizes, one of each side, exceeds. Raises Unsupported where that is not known."""
+        sides = ((x, self.then), (y, self.otherwise))
+        return dim_max(*(largest(size, side.bindings, side.upper) for size, side in sides))
 
 
-def _handed(v: Value, room: Size | None) -> list[Value]:
-    """A result as one side of a branch gives it: as it is, or flat in `room` elements and followed by its shape."""
-    if room is None:
-        return [v]
-    n = prod(v.shape)
-    return [v.reshape(n).pad((0,), (room - n,)), vector(v.shape)]
+def _shaped(v: Value | Shaped) -> Shaped:
+    return v if isinstance(v, Shaped) else Shaped(v.reshape(prod(v.shape)), vector(v.shape))
 
 
-def _alike(a: Value, b: Value) -> bool:
-    return all(known_eq(x, y) for x, y in zip(a.shape, b.shape))
+def _filled(sizes: Value, ranks: Size) -> Value:
+    return sizes.pad((0,), (ranks - sizes.shape[0],), value=-1)
 
 
-def _graph(traced: Traced, inputs: Sequence[Value]) -> Graph:
-    return Graph(list(inputs), traced.outputs, [f"y{i}" for i in range(len(traced.outputs))], traced.bindings)
+def _graph(outputs: Sequence[Value], bindings: dict[Symbol, Value], inputs: Sequence[Value]) -> Graph:
+    return Graph(list(inputs), list(outputs), [f"y{i}" for i in range(len(outputs))], bindings)
 
 
 # -- loops -----------------------------------------------------------------------------------------------------------
@@ -98,7 +174,8 @@ def looped(
 ) -> tuple[list[Value], list[Value]]:
     """The final states and the rows, of a body traced on `index` and `formals` that returns condition, states, rows."""
     n = len(states)
-    body = _graph(traced, [index, *formals, *traced.captures.values()])
+    outputs = [v for v in traced.outputs if isinstance(v, Value)]
+    body = _graph(outputs, traced.bindings, [index, *formals, *traced.captures.values()])
     body.outputs = _steady(body, formals)
     try:
         count, *results = live.emit(

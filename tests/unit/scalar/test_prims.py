@@ -9,7 +9,7 @@ from native import COMPILERS, launcher
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar import prims
-from intaglio.compiler.scalar.dim import Symbol
+from intaglio.compiler.scalar.dim import LEAST, Symbol, evaluate
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F32, F64, I32, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Load, Var, rewrite
 
@@ -352,10 +352,29 @@ def test_symbolic_sizes() -> None:
     assert prims.evaluate("div", [n, two]).tolist() == [N // 2, 3]
     assert prims.evaluate("max", [n, np.array([0, 9], object)]).tolist() == [N, 9]
     assert prims.evaluate("eq", [n, n]).tolist() == [True, True]
+    anything = np.array(Symbol("x", LEAST), object)
     with pytest.raises(TypeError, match="not known"):
-        prims.evaluate("lt", [n, two])
+        prims.evaluate("lt", [anything, two])
     with pytest.raises(TypeError, match="symbolic"):
         prims.evaluate("exp", [n])
+
+
+@pytest.mark.parametrize("prim", [row for row in prims.TABLE.values()
+                                  if (row.result == "bool" and row.symbolic) or row.name in ("select", "cast")],
+                         ids=lambda row: row.name)  # fmt: skip
+def test_comparisons_of_sizes_are_formulas(prim: prims.Prim) -> None:
+    """That say the same as the numbers do, for each value of the symbol."""
+    truths = prim.kinds == "b"
+    sizes = [np.array(v, object) for v in ([N, 3, N + 1, 0], [2, N, 3, N * 2], [N, N - 1, 7, 2])]
+    compared = prims.evaluate("lt", sizes[:2]), prims.evaluate("eq", [sizes[1], sizes[2]])
+    args = {"select": [compared[0], *sizes[:2]], "cast": [sizes[1]]}.get(prim.name)
+    args = args or list(compared if truths else sizes)[: prim.arity]
+    made = prims.evaluate(prim.name, args, BOOL if prim.name == "cast" else None)
+    for n in range(6):
+        numbers = [np.array([evaluate(size, {N: n}) for size in a]) for a in args]
+        typed = [a.astype(bool) if truths or (prim.name == "select" and i == 0) else a for i, a in enumerate(numbers)]
+        wanted = prims.evaluate(prim.name, typed, BOOL if prim.name == "cast" else None)
+        assert [int(evaluate(size, {N: n})) for size in made] == wanted.astype(int).tolist()
 
 
 @pytest.mark.parametrize("dtype", [F32, I32, DTYPES["u8"], BOOL], ids=str)
