@@ -6,6 +6,8 @@ the sums of rows and columns, so that the product itself stays one of narrow int
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...errors import Unsupported
 from ...graph.conditions import brief
 from ...graph.ir import Value
@@ -96,7 +98,14 @@ def dequantize_linear(
 
 @onnx_op("DynamicQuantizeLinear", since=11)
 def dynamic_quantize_linear(x: Value) -> tuple[Value, ...]:
-    low, high = x.min().map("min", 0), x.max().map("max", 0)
+    return dynamically_quantized(x)
+
+
+def dynamically_quantized(x: Value, axes: Sequence[int] | None = None) -> tuple[Value, Value, Value]:
+    """x in u8 by its range, with the scale and the zero point. axes: those of one range, which are kept; None: all of
+    them, which are not."""
+    kept = axes is not None
+    low, high = x.min(axes, kept).map("min", 0), x.max(axes, kept).map("max", 0)
     scale = (high - low) / 255.0
     scale = scale.map("eq", 0).select(1.0, scale)
     zero = (-low / scale).map("max", 0).map("min", 255).map("round").cast(U8)

@@ -48,13 +48,18 @@ ACTIVATIONS: dict[str, tuple[float | None, float | None, Activation]] = {
 }
 
 
-def _activations(
-    names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], directions: int, dtype: DType
-) -> tuple[tuple[Expr, ...], ...]:
+DEFAULTS = {"lstm": ("Sigmoid", "Tanh", "Tanh"), "gru": ("Sigmoid", "Tanh"), "rnn": ("Tanh",)}
+LENGTHS = "Invalid value/s in sequence_lens. All values must be >= 0 and <= seq_length"
+
+
+def activations_of(
+    kind: str, names: Sequence[str] | None, alphas: Sequence[float] | None, betas: Sequence[float] | None,
+    directions: int, dtype: DType,
+) -> tuple[tuple[Expr, ...], ...]:  # fmt: skip
     """Per direction; alphas and betas go, in order, to the activations that take them."""
-    alpha, beta = iter(alphas), iter(betas)
+    alpha, beta = iter(alphas or ()), iter(betas or ())
     made: list[Expr] = []
-    for name in names:
+    for name in names or DEFAULTS[kind.split("_")[0]] * directions:
         if name.lower() not in ACTIVATIONS:
             raise Unsupported(f"the activation '{name}'")
         a, b, formula = ACTIVATIONS[name.lower()]
@@ -65,18 +70,23 @@ def _activations(
     return tuple(tuple(made[d * count : (d + 1) * count]) for d in range(directions))
 
 
+def directions_of(direction: str) -> int:
+    """How many a layer has. Raises ValueError for what is none."""
+    if direction not in ("forward", "reverse", "bidirectional"):
+        raise ValueError(f"there is no direction '{direction}'")
+    return 2 if direction == "bidirectional" else 1
+
+
 def _layer(
     kind: str, gates: int, x: Value, w: Value, r: Value, bias: Value | None, lengths: Value | None,
-    states: dict[str, Value | None], activations: list[str] | None, defaults: list[str],
+    states: dict[str, Value | None], activations: list[str] | None,
     activation_alpha: list[float] | None, activation_beta: list[float] | None, clip: float | None, direction: str,
     layout: int, hidden_size: int | None, input_forget: int = 0,
 ) -> tuple[Value, ...]:  # fmt: skip
     """w [D, G * H, I], r [D, G * H, H], bias [D, 2 * G * H]; states: the optional inputs h0, c0, peephole by name.
 
     D and H are what the attributes say, whatever the model calls them in the shapes of its inputs."""
-    if direction not in ("forward", "reverse", "bidirectional"):
-        raise ValueError(f"there is no direction '{direction}'")
-    directions = 2 if direction == "bidirectional" else 1
+    directions = directions_of(direction)
     hidden = r.shape[-1] if hidden_size is None else hidden_size
 
     def sized(v: Value, what: str, *shape: Size) -> Value:
@@ -106,14 +116,12 @@ def _layer(
                 given[name] = sized(value, f"initial_{name[0]}", directions, batch, hidden)
     if lengths is not None:
         counts = lengths.ensure_shape(batch, text="a length of each sequence")
-        wanted = "Invalid value/s in sequence_lens. All values must be >= 0 and <= seq_length"
-        given["lengths"] = positive(counts, time + 1, wanted)
+        given["lengths"] = positive(counts, time + 1, LENGTHS)
     outputs = x.emit(
         "recurrent", [xw, r.reshape(directions, gates, hidden, hidden).permute(0, 3, 1, 2), *given.values()],
         kind=kind, direction=direction, has=tuple(given), input_forget=bool(input_forget), clip=clip,
-        activations=_activations(
-            activations or defaults * directions, activation_alpha or [], activation_beta or [], directions,
-            x.dtype.compute,
+        activations=activations_of(
+            kind, activations, activation_alpha, activation_beta, directions, x.dtype.compute
         ),
     )  # fmt: skip
     y, *last = outputs
@@ -134,8 +142,7 @@ def lstm(
 ) -> tuple[Value, ...]:  # fmt: skip
     return _layer(
         "lstm", 4, x, w, r, bias, lengths, {"peephole": peephole, "h0": h0, "c0": c0}, activations,
-        ["Sigmoid", "Tanh", "Tanh"], activation_alpha, activation_beta, clip, direction, layout, hidden_size,
-        input_forget,
+        activation_alpha, activation_beta, clip, direction, layout, hidden_size, input_forget,
     )  # fmt: skip
 
 
@@ -148,8 +155,8 @@ def gru(
 ) -> tuple[Value, ...]:  # fmt: skip
     kind = "gru_linear_before_reset" if linear_before_reset else "gru"
     return _layer(
-        kind, 3, x, w, r, bias, lengths, {"h0": h0}, activations, ["Sigmoid", "Tanh"], activation_alpha,
-        activation_beta, clip, direction, layout, hidden_size,
+        kind, 3, x, w, r, bias, lengths, {"h0": h0}, activations, activation_alpha, activation_beta,
+        clip, direction, layout, hidden_size,
     )  # fmt: skip
 
 
@@ -161,6 +168,6 @@ def rnn(
     hidden_size: int | None = None, layout: int = 0,
 ) -> tuple[Value, ...]:  # fmt: skip
     return _layer(
-        "rnn", 1, x, w, r, bias, lengths, {"h0": h0}, activations, ["Tanh"], activation_alpha, activation_beta, clip,
+        "rnn", 1, x, w, r, bias, lengths, {"h0": h0}, activations, activation_alpha, activation_beta, clip,
         direction, layout, hidden_size,
     )  # fmt: skip
