@@ -29,7 +29,6 @@ from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, 
 from .registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, dropped, lookup
 from .values import collecting, own_symbol
 
-ANY = "?"  # no name: so ONNX's own texts, and PaddlePaddle's models, write a dim of which nothing is known
 MAX_DEPTH = 64  # of functions that call functions and of sub-graphs
 MAX_NODES = 200_000  # after inlining
 MAX_ENDS = 8  # ends that the graph may have, where branches give tensors of different ranks
@@ -45,6 +44,10 @@ BROKEN = _Broken()
 
 class _Unknown(Exception):
     """A sub-graph has a broken result; the reason is on the list already."""
+
+
+class _Taken(Exception):
+    """A node of a sub-graph makes a value whose name the graph around has already."""
 
 
 @dataclass(slots=True)
@@ -80,9 +83,11 @@ class _Scope:
             return [self.capture(v) for v in around]
         return self.capture(around) if isinstance(around, Value) else around
 
-    def put(self, names: Sequence[str], values: Sequence[Imported | _Broken]) -> None:
-        """Names the outputs of a node."""
-        for name, value in zip(names, values):
+    def put(self, node: NodeDef, values: Sequence[Imported | _Broken]) -> None:
+        """Names the outputs of a node. Raises _Taken for a name that the graph around has already."""
+        for name, value in zip(node.outputs, values):
+            if name and self.outer is not None and name in self.outer:
+                raise _Taken(name)
             if name:
                 self.values[name] = value
                 if isinstance(value, Value) and not value.name:
@@ -145,6 +150,7 @@ class _Importer:
         self.reasons: list[Reason] = []
         self.count = 0
         self.ends = 0
+        self.formulas: set[str] = set()  # what stands for sizes and is no name: each time for another one
         self.scope = _Scope({**schemas.newest(), **model.opsets}, initializers=model.graph.initializers)
 
     def run(self) -> Graph:
@@ -157,7 +163,7 @@ class _Importer:
             scope.values[name] = value
             if isinstance(value, Value):
                 inputs.append(value)
-        _check_names(graph)
+        _check_names(self.model)
         maps, words = zipped(graph), worded(graph)
         self._body([numbered(node, words) for node in graph.nodes if first_output(node) not in maps], maps)
         outputs: dict[str, Value] = {}
@@ -203,7 +209,12 @@ class _Importer:
         if dim is not None and dim in self.overrides:
             size = self.overrides[dim]
             return size if size >= 0 else own_symbol(fresh)
-        return Symbol(dim) if dim and dim != ANY else own_symbol(fresh)
+        if not dim:
+            return own_symbol(fresh)
+        if dim not in self.formulas:
+            self.formulas |= set() if dim.isidentifier() and dim != str(None) else {dim}
+            return Symbol(dim)
+        return own_symbol(dim)
 
     def _body(self, nodes: Sequence[NodeDef], maps: Mapping[str, tuple[str, Any]]) -> None:
         """The nodes of the model's graph."""
@@ -238,7 +249,7 @@ class _Importer:
         order = _sorted(nodes, scope)
         for i, node in enumerate(order):
             try:
-                scope.put(node.outputs, self._node(node, scope))
+                scope.put(node, self._node(node, scope))
             except Diverging as e:
                 rest = self._before(node, order[i + 1 :], scope)
                 raise Diverging(partial(self._resumed, e, node, rest, scope)) from None
@@ -250,7 +261,7 @@ class _Importer:
         for node in nodes:
             if late.isdisjoint(_reads(node)):
                 try:
-                    scope.put(node.outputs, self._node(node, scope))
+                    scope.put(node, self._node(node, scope))
                     continue
                 except Diverging:
                     pass  # after the other, then
@@ -263,7 +274,7 @@ class _Importer:
 
         def go_on(results: Sequence[Imported], captures: Captures) -> list[Any]:
             side = replace(scope, values={}, initializers={}, outer=scope, captures=captures)
-            side.put(branch.outputs, results)
+            side.put(branch, results)
             try:
                 self.nodes(nodes, side)
             except Diverging as again:
@@ -326,6 +337,12 @@ class _Importer:
             return self._call(body, given, attrs, scope, label, named=False, wanted=node.outputs)
         except _Unknown:
             return [BROKEN] * len(node.outputs)
+        except _Taken as e:
+            signature = schemas.signature(node, [_type(v) if v is not None else None for v in given])
+            raise InvalidGraph(
+                f"{signature}Graph must be in single static assignment (SSA) form, however '{e}' has been used as"
+                " output names multiple times."
+            ) from None
         except Diverging as e:
             raise Diverging(partial(self._split, e, node, label, version)) from None
         except Unsupported as e:
@@ -508,29 +525,41 @@ def _check_output(name: str, type: Type, value: Value, graph: GraphDef) -> None:
 # -- order -----------------------------------------------------------------------------------------------------------
 
 
-def _check_names(graph: GraphDef) -> None:
-    """Duplicate names of nodes and of values."""
-    nodes: set[str] = set()
-    values = set(graph.inputs)
-    for node in graph.nodes:
-        if node.name and node.name in nodes:
-            raise Fail(f"This is an invalid model. Error: two nodes with same node name ({node.name}).")
-        nodes.add(node.name)
-        for name in filter(None, node.outputs):
-            if name in values:
-                raise Fail(f"This is an invalid model. Error: Duplicate definition of name ({name}).")
-            values.add(name)
+def _check_names(model: Model) -> None:
+    """Duplicate names of nodes and of values, in each graph; those of Constants, which onnxruntime makes initializers
+    of, may be anything."""
+    pending = [("", model.graph.nodes, {*model.graph.inputs, *model.graph.initializers})]
+    pending += [(f"_inlfunc_{f.name}_", f.nodes, set(f.inputs)) for f in model.functions.values()]
+    while pending:
+        prefix, nodes, values = pending.pop()
+        names: set[str] = set()
+        values.update(name for node in nodes if node.op == "Constant" for name in node.outputs)
+        for node in nodes:
+            for graph in _subgraphs(node):
+                pending.append(("", graph.nodes, {*graph.inputs, *graph.initializers}))
+            if node.op == "Constant":
+                continue
+            if node.name and node.name in names:
+                raise Fail(f"This is an invalid model. Error: two nodes with same node name ({prefix}{node.name}).")
+            names.add(node.name)
+            for name in filter(None, node.outputs):
+                if name in values:
+                    raise Fail(f"This is an invalid model. Error: Duplicate definition of name ({name}).")
+                values.add(name)
+
+
+def _subgraphs(node: NodeDef) -> Iterator[GraphDef]:
+    for attr in node.attrs.values():
+        yield from (g for g in (attr if isinstance(attr, list) else [attr]) if isinstance(g, GraphDef))
 
 
 def _reads(node: NodeDef) -> Iterator[str]:
     """The names that a node needs: its inputs, and what its sub-graphs take from outside."""
     yield from filter(None, node.inputs)
-    for attr in node.attrs.values():
-        for graph in attr if isinstance(attr, list) else [attr]:
-            if isinstance(graph, GraphDef):
-                own = {*graph.inputs, *graph.initializers, *(o for n in graph.nodes for o in n.outputs)}
-                yield from (name for n in graph.nodes for name in _reads(n) if name not in own)
-                yield from (name for name in graph.outputs if name not in own)
+    for graph in _subgraphs(node):
+        own = {*graph.inputs, *graph.initializers, *(o for n in graph.nodes for o in n.outputs)}
+        yield from (name for n in graph.nodes for name in _reads(n) if name not in own)
+        yield from (name for name in graph.outputs if name not in own)
 
 
 def _sorted(nodes: Sequence[NodeDef], scope: _Scope) -> list[NodeDef]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -264,10 +264,11 @@ def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
         t.name: t for t in (Tensor(t, files) for t in proto.initializer)
     }
     initializers.update((t.name, t) for t in (SparseTensor(t, files) for t in proto.sparse_initializer))
+    inputs = {_name(v.name): _type(v.type) for v in proto.input}
     return GraphDef(
         name=_name(proto.name),
-        nodes=[_node(n, files) for n in proto.node],
-        inputs={_name(v.name): _type(v.type) for v in proto.input},
+        nodes=_lifted([_node(n, files) for n in proto.node], inputs, initializers),
+        inputs=inputs,
         outputs={_name(v.name): _type(v.type) for v in proto.output},
         types={_name(v.name): _type(v.type) for v in proto.value_info},
         initializers=initializers,
@@ -275,6 +276,18 @@ def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
             _name(v.name): tuple(_name(d.denotation) for d in v.type.tensor_type.shape.dim) for v in proto.input
         },
     )
+
+
+def _lifted(nodes: list[NodeDef], inputs: Collection[str], initializers: dict[str, Any]) -> list[NodeDef]:
+    """The nodes, Constants first: to onnxruntime they are initializers, of which the last one of a name counts. Those
+    of an input become initializers here, too."""
+    last = {name: node for node in nodes if node.op == "Constant" for name in node.outputs}
+    initializers.update((name, n.attrs["value"]) for name, n in last.items() if name in inputs and "value" in n.attrs)
+    constants = [
+        node for node in nodes
+        if node.op == "Constant" and all(last[name] is node and name not in inputs for name in node.outputs)
+    ]  # fmt: skip
+    return [*constants, *(node for node in nodes if node.op != "Constant")]
 
 
 def _function(proto: onnx.FunctionProto, files: ExternalFiles) -> FunctionDef:
