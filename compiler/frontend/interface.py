@@ -18,6 +18,7 @@ PART = "\x1f"  # in no name that a person gives
 _CLASSIFIERS = {
     ("ai.onnx.ml", "TreeEnsembleClassifier"): "classlabels_int64s",
     ("ai.onnx.ml", "LinearClassifier"): "classlabels_ints",
+    ("ai.onnx.ml", "SVMClassifier"): "classlabels_ints",
 }
 FIRST_OVERRIDABLE_IR = 4  # below, an initializer that is listed as an input is a constant
 

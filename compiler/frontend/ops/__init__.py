@@ -24,6 +24,7 @@ from . import (
     sequence,
     shape,
     signal,
+    svm,
     training,
 )
 
@@ -51,5 +52,6 @@ __all__ = [
     "sequence",
     "shape",
     "signal",
+    "svm",
     "training",
 ]

@@ -30,7 +30,7 @@ UNROLLED = 16  # levels of trees; deeper ones are walked by a loop
 MAX_KEYS = 4096  # of a LabelEncoder, which compares with all of them
 
 
-def _floats(values: Sequence[float] | Array) -> Value:
+def floats(values: Sequence[float] | Array) -> Value:
     return constant(np.asarray(values, np.float32))
 
 
@@ -62,7 +62,7 @@ def _probit(p: Value) -> Value:
     return (x < 0).select(-root, root) * math.sqrt(2.0)
 
 
-def _of_both(score: Value, transform: str, rest: Value) -> Value:
+def of_both(score: Value, transform: str, rest: Value) -> Value:
     """[N, 2]: the scores of two classes from that of the second, [N, 1]; `rest` is that of the first by itself."""
     if transform == "LOGISTIC":
         return concat([(-score).map("sigmoid"), score.map("sigmoid")], 1)
@@ -160,7 +160,7 @@ def tree_ensemble_regressor(
     return post_transformed(scores, post_transform).cast(F32)
 
 
-def _labels(ints: list[int] | None, strings: list[str] | None) -> Array:
+def labels_of(ints: list[int] | None, strings: list[str] | None) -> Array:
     if ints and strings:
         raise ValueError("only one of classlabels_strings or classlabels_ints may be specified")
     if strings:
@@ -181,7 +181,7 @@ def tree_ensemble_classifier(
     nodes_values_as_tensor: Array | None = None,
 ) -> tuple[Value, Value]:  # fmt: skip
     """Two classes of which the first alone has weights: these are the score of the second. One class: 1, or 0."""
-    labels = _labels(classlabels_int64s, classlabels_strings)
+    labels = labels_of(classlabels_int64s, classlabels_strings)
     if not len(labels):
         raise ValueError("there are no labels")
     weights = np.asarray(class_weights if class_weights_as_tensor is None else class_weights_as_tensor)
@@ -207,7 +207,7 @@ def tree_ensemble_classifier(
         second = scores if single else scores.narrow(1, 1, 1)
         label = _label(second > (0.5 if positive else 0.0), int(labels[1]), int(labels[0]))
         if single:
-            return label, _of_both(scores, post_transform, 1.0 - scores if positive else -scores).cast(F32)
+            return label, of_both(scores, post_transform, 1.0 - scores if positive else -scores).cast(F32)
     else:
         best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
         label = constant(labels).take(best, 0)
@@ -244,7 +244,7 @@ def _linear(x: Value, coefficients: Sequence[float], targets: int) -> Value:
     if len(coefficients) < features * targets:
         raise ValueError(f"{len(coefficients)} coefficients for {features} features and {targets} targets")
     table = np.asarray(coefficients, np.float32)[: features * targets]
-    return rows.matmul(_floats(table.reshape(targets, features).T))
+    return rows.matmul(floats(table.reshape(targets, features).T))
 
 
 @onnx_op("LinearRegressor", domain=DOMAIN)
@@ -257,7 +257,7 @@ def linear_regressor(
         raise ValueError(f"targets must be 1 or more, not {targets}")
     y = _linear(x, coefficients, targets)
     if intercepts and len(intercepts) == targets:
-        y = y + _floats(intercepts)
+        y = y + floats(intercepts)
     return post_transformed(y, post_transform)
 
 
@@ -268,7 +268,7 @@ def linear_classifier(
     post_transform: str = "NONE",
 ) -> tuple[Value, Value]:  # fmt: skip
     """One score is that of the second of two classes; without labels these are 0 and 1."""
-    labels = _labels(classlabels_ints, classlabels_strings)
+    labels = labels_of(classlabels_ints, classlabels_strings)
     targets = len(intercepts) if intercepts else len(labels)
     if targets != 1 and not 0 < targets <= len(labels):
         raise ValueError(f"{targets} scores for {len(labels)} labels")
@@ -278,12 +278,12 @@ def linear_classifier(
         raise ValueError(f"{len(coefficients)} coefficients for {targets} scores")
     scores = _linear(x, coefficients, targets)
     if intercepts:
-        scores = scores + _floats(intercepts)
+        scores = scores + floats(intercepts)
     if targets > 1:
         best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
         return constant(labels).take(best, 0), post_transformed(scores, post_transform)
     no, yes = labels if len(labels) else (0, 1)
-    given = _of_both(scores, post_transform, 1.0 - scores) if len(labels) else post_transformed(scores, post_transform)
+    given = of_both(scores, post_transform, 1.0 - scores) if len(labels) else post_transformed(scores, post_transform)
     return _label(scores > 0, int(yes), int(no)), given
 
 
@@ -293,8 +293,8 @@ def linear_classifier(
 @onnx_op("Scaler", domain=DOMAIN)
 def scaler(x: Value, *, offset: list[float] | None = None, scale: list[float] | None = None) -> Value:
     y = x.cast(F32)
-    y = y - _floats(offset) if offset else y
-    return y * _floats(scale) if scale else y
+    y = y - floats(offset) if offset else y
+    return y * floats(scale) if scale else y
 
 
 @onnx_op("Normalizer", domain=DOMAIN)
