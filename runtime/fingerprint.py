@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import cpus
+from . import cpus, external
 from .sealed import Stat, file_stat, recall, remember
 
 SETTLED_NS = 2_000_000_000  # the coarsest timestamps of common file systems
@@ -65,12 +65,14 @@ def of(model: str | bytes, settings: dict[str, Any], memory: Path) -> Fingerprin
     if isinstance(model, bytes):
         digest = _of_bytes(model, folder)
     else:
-        digest, files = _of_file(os.path.realpath(model), folder or os.path.dirname(os.path.abspath(model)), memory)
+        digest, files = _of_file(os.path.realpath(model), folder, os.path.dirname(os.path.abspath(model)), memory)
     cpu = f"{cpus.architecture()} {' '.join(sorted(cpus.features()))}"
     return Fingerprint(digest, _compiler(memory), json.dumps(settings, sort_keys=True), cpu, files)
 
 
-def _of_file(path: str, folder: str, memory: Path) -> tuple[str, tuple[Stat, ...]]:
+def _of_file(path: str, chosen: str, beside: str, memory: Path) -> tuple[str, tuple[Stat, ...]]:
+    """chosen: the folder of the external data, "" where that lies `beside` the model."""
+    folder = chosen or beside
     note = memory / f"model-{zlib.crc32(os.fsencode(f'{path}|{folder}')):08x}.json"
     known = recall(note)
     if known.get("path") == path and known.get("folder") == folder:
@@ -81,7 +83,7 @@ def _of_file(path: str, folder: str, memory: Path) -> tuple[str, tuple[Stat, ...
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         names = list(_external(data, folder))
         files = (before, *(file_stat(name) for name in names))
-        digest = _digest(data, names)
+        digest = _digest(data, names, external.homes(folder, None if chosen else path))
     settled = time.time_ns() - max(max(each[2], each[3]) for each in files) > SETTLED_NS
     if settled and all(file_stat(each[0]) == each for each in files):
         remember(note, {"path": path, "folder": folder, "digest": digest, "files": files})
@@ -89,7 +91,8 @@ def _of_file(path: str, folder: str, memory: Path) -> tuple[str, tuple[Stat, ...
 
 
 def _of_bytes(model: bytes, folder: str) -> str:
-    return _digest(model, list(_external(model, folder or os.getcwd())))
+    folder = folder or os.getcwd()
+    return _digest(model, list(_external(model, folder)), external.homes(folder, None))
 
 
 def _external(data: Any, folder: str) -> Iterator[str]:
@@ -124,15 +127,17 @@ def _varint(data: Any, position: int) -> tuple[int, int]:
     return value, position
 
 
-def _digest(data: Any, files: list[str]) -> str:
+def _digest(data: Any, files: list[str], homes: list[str]) -> str:
+    """Of a model and its files. What lies elsewhere is not read, and is nothing that was ever compiled."""
     import hashlib  # takes 3 ms, which a warm start saves
 
     whole = hashlib.sha256(data)
     for name in files:
         part = hashlib.sha256()
-        with open(name, "rb") as file:
-            while block := file.read(1 << 22):
-                part.update(block)
+        if external.is_within(name, homes):
+            with open(name, "rb") as file:
+                while block := file.read(1 << 22):
+                    part.update(block)
         whole.update(f"\0{os.path.basename(name)}\0".encode() + part.digest())
     return whole.hexdigest()[:32]
 

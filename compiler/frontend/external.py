@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime import external
 from ...runtime.errors import Fail
 
 Array = npt.NDArray[Any]
@@ -55,9 +56,7 @@ class ExternalFiles:
         return self._maps[location]
 
     def _resolve(self, name: str, location: str) -> Path:
-        """The real path. It must be below the model's folder, or below the real folder of a model that is a symlink
-
-        (a content store keeps models and their data side by side, and hands out links)."""
+        """The real path. It must be within the `homes` of runtime/external.py."""
         prefix = f"External data path validation failed for initializer: {name}. Error: "
         if not location or "\0" in location:
             raise Fail(f"{prefix}Empty or malformed location")
@@ -71,10 +70,8 @@ class ExternalFiles:
         if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(self._folder)):
             raise Fail(escapes)
         real = Path(os.path.realpath(path))
-        homes = [os.path.realpath(self._folder)]
-        if self._model is not None:
-            homes.append(os.path.dirname(os.path.realpath(self._model)))
-        if not any(real.is_relative_to(home) for home in homes):
+        model = None if self._model is None else str(self._model)
+        if not external.is_within(str(path), external.homes(str(self._folder), model)):
             raise Fail(escapes)
         if not real.is_file():
             raise Fail(f'{prefix}External data path does not exist: "{path}"')

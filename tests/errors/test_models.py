@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import intaglio
 from intaglio.compiler.frontend.importer import import_model
 from intaglio.compiler.frontend.load import load_model
 from intaglio.compiler.frontend.registry import REGISTRY
@@ -301,6 +302,25 @@ def test_external_data_may_not_leave_the_folder(tmp_path: Path) -> None:
     (folder / "link.bin").symlink_to(secret)
     with pytest.raises(errors.Fail, match="escapes model directory"):
         _import(_external(folder, "link.bin"))
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_a_model_that_is_compiled_already_may_not_either(linked: str, tmp_path: Path) -> None:
+    """Where the same bytes were read from within the folder before."""
+    for name in ("good", "bad"):
+        path = _external(tmp_path / name, "sub/w.bin")
+        sub = tmp_path / name / "sub" if name == "good" or linked == "file" else tmp_path / "outside"
+        sub.mkdir()
+        data = sub / "w.bin" if name == "good" or linked == "folder" else tmp_path / "secret"
+        np.ones(2, np.float32).tofile(data)
+        if name == "good":
+            intaglio.InferenceSession(str(path))
+    if linked == "file":
+        (tmp_path / "bad" / "sub" / "w.bin").symlink_to(tmp_path / "secret")
+    else:
+        (tmp_path / "bad" / "sub").symlink_to(tmp_path / "outside")
+    with pytest.raises(errors.Fail, match="escapes model directory"):
+        intaglio.InferenceSession(str(path))
 
 
 def test_links_into_one_content_store_are_followed(tmp_path: Path) -> None:
