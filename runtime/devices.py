@@ -6,6 +6,7 @@ onnxruntime's CPU package, but nothing can be placed on them.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ class _Kind(NamedTuple):
     from_shape: str
 
 
-CPU, GPU = 0, 1  # types
+CPU, GPU, NPU = 0, 1, 3  # types
 _NO_PLACE = "Unsupported device: Cannot place the OrtValue on this device"
 
 
@@ -46,13 +47,13 @@ _CUDA = _package("CUDA device ", "CUDA package").format("")
 _CANN = _package("CANN device ", "CANN package").format("")
 _DML = _package("DirectML device ", "DirectML package").format("")
 _KINDS = {
-    "cpu": _Kind(0, OrtDeviceVendorId.NONE, "", ""),
-    "cuda": _Kind(1, OrtDeviceVendorId.NVIDIA, _ANY, _CUDA),
-    "gpu": _Kind(1, OrtDeviceVendorId.NONE, _ANY, _CUDA),
-    "webgpu": _Kind(1, OrtDeviceVendorId.NONE, _ANY, _CUDA),
-    "dml": _Kind(1, OrtDeviceVendorId.MICROSOFT, _ANY, _DML),
-    "cann": _Kind(3, OrtDeviceVendorId.HUAWEI, _CANN, _NO_PLACE),
-    "npu": _Kind(3, OrtDeviceVendorId.NONE, _NO_PLACE, _NO_PLACE),
+    "cpu": _Kind(CPU, OrtDeviceVendorId.NONE, "", ""),
+    "cuda": _Kind(GPU, OrtDeviceVendorId.NVIDIA, _ANY, _CUDA),
+    "gpu": _Kind(GPU, OrtDeviceVendorId.NONE, _ANY, _CUDA),
+    "webgpu": _Kind(GPU, OrtDeviceVendorId.NONE, _ANY, _CUDA),
+    "dml": _Kind(GPU, OrtDeviceVendorId.MICROSOFT, _ANY, _DML),
+    "cann": _Kind(NPU, OrtDeviceVendorId.HUAWEI, _CANN, _NO_PLACE),
+    "npu": _Kind(NPU, OrtDeviceVendorId.NONE, _NO_PLACE, _NO_PLACE),
 }
 
 
@@ -64,18 +65,55 @@ def kind(device_type: str) -> _Kind:
 
 
 class OrtDevice:
-    """A device by its kind, number and vendor."""
+    """A device: `OrtDevice(type, memory, id)` or `OrtDevice(type, memory, vendor, id)` by onnxruntime's numbers."""
 
-    def __init__(self, c_ort_device: OrtDevice | tuple[int, int, int]):
-        numbers = c_ort_device._numbers if isinstance(c_ort_device, OrtDevice) else c_ort_device
-        self._numbers: tuple[int, int, int] = numbers
-        self._type, self._id, self._vendor = numbers
+    def __init__(self, *numbers: Any):
+        """One argument: another OrtDevice. Raises ValueError for what is none, TypeError for other numbers of them."""
+        if len(numbers) == 1:
+            if not isinstance(numbers[0], OrtDevice):
+                raise ValueError("`Provided object` needs to be of type `OrtDevice`")
+            numbers = numbers[0]._numbers
+        elif len(numbers) == 3:
+            numbers = (*numbers[:2], 0, numbers[2])
+        if len(numbers) != 4:
+            raise TypeError("__init__(): incompatible constructor arguments: a type, a memory and an id are needed")
+        self._numbers: tuple[int, int, int, int] = tuple(map(operator.index, numbers))  # type: ignore[assignment]
+        self._type, self._memory, self._vendor, self._id = self._numbers
 
     @staticmethod
     def make(ort_device_name: str, device_id: int, vendor_id: int | OrtDeviceVendorId = -1) -> OrtDevice:
         """Raises Exception for an unknown name."""
         chosen = kind(ort_device_name)
-        return OrtDevice((chosen.type, device_id, int(chosen.vendor if vendor_id < 0 else vendor_id)))
+        vendor = int(chosen.vendor if vendor_id < 0 else vendor_id)
+        return OrtDevice(chosen.type, OrtDevice.default_memory(), vendor, device_id)
+
+    @staticmethod
+    def cpu() -> int:
+        return CPU
+
+    @staticmethod
+    def gpu() -> int:
+        return GPU
+
+    cuda = webgpu = gpu  # to onnxruntime these are GPUs of some vendor, and one of DirectML is not
+
+    @staticmethod
+    def dml() -> int:
+        return 4
+
+    @staticmethod
+    def fpga() -> int:
+        return 2
+
+    @staticmethod
+    def npu() -> int:
+        return NPU
+
+    cann = npu
+
+    @staticmethod
+    def default_memory() -> int:
+        return 0
 
     def device_id(self) -> int:
         return self._id
@@ -87,7 +125,9 @@ class OrtDevice:
         return self._vendor
 
     def device_mem_type(self) -> int:
-        return 0
+        return self._memory
+
+    vendor_id, mem_type = device_vendor_id, device_mem_type
 
     def _get_c_device(self) -> OrtDevice:
         return self
@@ -100,7 +140,8 @@ class OrtDevice:
 
     def __str__(self) -> str:
         """As onnxruntime's messages write it."""
-        return f"Device:[DeviceType:{self._type} MemoryType:0 VendorId:{self._vendor} DeviceId:{self._id} Alignment:0]"
+        memory, vendor = f"MemoryType:{self._memory}", f"VendorId:{self._vendor}"
+        return f"Device:[DeviceType:{self._type} {memory} {vendor} DeviceId:{self._id} Alignment:0]"
 
 
 class OrtMemoryInfo:

@@ -276,6 +276,22 @@ def device(*arguments: Any) -> Script:
     return script
 
 
+def numbered(*numbers: int) -> Script:
+    """A device as the native module has it, by its numbers."""
+
+    def script(ort: Any, model: str) -> Any:
+        made = ort.capi._pybind_state.OrtDevice(*numbers)
+        return [getattr(made, name)() for name in ("device_type", "mem_type", "vendor_id", "device_id")]
+
+    return script
+
+
+def kinds_of_devices(ort: Any, model: str) -> Any:
+    native = ort.capi._pybind_state.OrtDevice
+    names = ("cpu", "cuda", "gpu", "dml", "webgpu", "npu", "fpga", "cann", "default_memory")
+    return {name: getattr(native, name)() for name in names}
+
+
 def memory(info: Any) -> Any:
     names = ("name", "device_id", "mem_type", "allocator_type", "device_mem_type", "device_vendor_id")
     return [getattr(info, name) for name in names]
@@ -458,6 +474,8 @@ SCRIPTS: dict[str, Script] = {
     # Devices and memory
     **{f"device {d}": device(d, 1) for d in ("cpu", "cuda", "gpu", "cann", "dml", "webgpu", "npu", "foo", "CPU")},
     "device of a vendor": device("gpu", 0, 0x8086),
+    "kinds of devices": kinds_of_devices,
+    **{f"device of the numbers {n}": numbered(*n) for n in ((1, 0, 2), (0, 5, 0x1414, 1), (1, 0), (), (1, 2, 3, 4, 5))},
     "memory": lambda ort, m: (lambda s: [memory(i) for i in s.get_input_memory_infos()])(session(ort, m)),
     "memory of outputs": lambda ort, m: (lambda s: [memory(i) for i in s.get_output_memory_infos()])(session(ort, m)),
     "memory unknown": lambda ort, m: ort.OrtMemoryInfo("foo", ort.OrtAllocatorType.INVALID, 0, ort.OrtMemType.DEFAULT),
