@@ -277,6 +277,13 @@ def _argument(name: str, value: Value, declared: Type | None, named: Set[str]) -
     return {"name": name, "type": value.dtype.ort, "shape": shape}
 
 
+def output_shapes(model: Model, graph: Graph) -> dict[str, list[int | str | None]]:
+    """What NodeArgs show of the outputs of a model's graph."""
+    named = model.graph.dim_names()
+    pairs = zip(graph.output_names, graph.outputs)
+    return {name: _argument(name, v, model.graph.outputs.get(name), named)["shape"] for name, v in pairs}
+
+
 def _symbol(symbol: Symbol, inputs: list[Value]) -> dict[str, Any]:
     """Where the runtime finds a symbol's value: dims of inputs, else one element of an input; else it draws it."""
     bind = [[i, a] for i, v in enumerate(inputs) for a, d in enumerate(v.shape) if d == symbol]

@@ -132,7 +132,8 @@ def _root_mean_square(x: Value, gamma: Value, axis: int, epsilon: float) -> tupl
     """x / sqrt(mean(x^2) + epsilon) * gamma, and the reciprocal of the root."""
     wide = x.cast(x.dtype.compute)
     root = (wide.square().mean(range(x.axis(axis), x.rank), keepdims=True) + epsilon).sqrt()
-    return (wide / root).cast(x.dtype) * gamma, 1.0 / root
+    y = (wide / root).cast(x.dtype) * gamma
+    return y.ensure_shape(*x.shape, text="gamma broadcasts to the input, and not it to gamma"), 1.0 / root
 
 
 @onnx_op("SimplifiedLayerNormalization")

@@ -13,6 +13,8 @@ from ...graph.ir import Value
 from ...scalar.dtype import BY_ONNX, DType
 from ..registry import in_compute_type, onnx_op
 
+OF_INPUT = "scale and bias broadcast to the input, and not it to them"
+
 
 def _stash(x: Value, stash_type: int) -> DType:
     dtype = BY_ONNX.get(stash_type)
@@ -82,6 +84,7 @@ def layer_normalization(
     y = y * scale.cast(wide)
     if bias is not None:
         y = y + bias.cast(wide)
+    y = y.ensure_shape(*x.shape, text=OF_INPUT)
     stored = BY_ONNX[stash_type]
     return y.cast(x.dtype), mean.cast(stored), inverse.cast(stored)
 
@@ -96,7 +99,7 @@ def rms_normalization(
     wide = x.cast(_stash(x, stash_type))
     y = wide / (wide.square().mean(axes, keepdims=True) + epsilon).sqrt()
     dtype = max(y.dtype, scale.dtype, key=lambda d: d.bits)
-    return (y.cast(dtype) * scale.cast(dtype)).cast(scale.dtype)
+    return (y.cast(dtype) * scale.cast(dtype)).ensure_shape(*x.shape, text=OF_INPUT).cast(scale.dtype)
 
 
 def _grouped(x: Value, groups: int, epsilon: float) -> Value:

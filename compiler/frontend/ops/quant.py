@@ -121,7 +121,7 @@ def integer_product(a: Value, b: Value, a_zero: Value | None, b_zero: Value | No
     """(a - a_zero) @ (b - b_zero) in i32; zero points are scalars, or one per row of a and per column of b."""
     x = a.unsqueeze(0) if a.rank == 1 else a
     y = b.unsqueeze(1) if b.rank == 1 else b
-    out = x.matmul(y, acc=I32)
+    out = product = x.matmul(y, acc=I32)
     rows = columns = None
     if not _is_zero(a_zero):
         assert a_zero is not None
@@ -134,6 +134,7 @@ def integer_product(a: Value, b: Value, a_zero: Value | None, b_zero: Value | No
         out = out - x.cast(I32).sum(-1, keepdims=True) * columns
     if rows is not None and columns is not None:
         out = out + rows * columns * out.const_size(x.shape[-1])
+    out = out.ensure_shape(*product.shape, text="zero points are as many as rows, or columns")
     if a.rank == 1:
         out = out.squeeze(-2)
     return out.squeeze(-1) if b.rank == 1 else out
@@ -157,8 +158,8 @@ def qlinear_matmul(
     rows = a_scale.unsqueeze(-1) if a_scale.rank == 1 and a_scale.shape != (1,) else a_scale
     scale = rows.cast(F32) * b_scale.cast(F32) / y_scale.cast(F32)
     total = integer_product(a, b, a_zero, b_zero).cast(F32)
-    y = (total * scale).ensure_shape(*total.shape, text="scales are as many as rows, or columns")
-    return (y.map("round") + y_zero.cast(F32)).cast(y_zero.dtype)
+    y = (total * scale).map("round") + y_zero.cast(F32)
+    return y.ensure_shape(*total.shape, text="scales are as many as rows, or columns").cast(y_zero.dtype)
 
 
 def integer_conv(
