@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..errors import Unsupported
 from ..graph.ir import Value
 from ..scalar import prims
-from ..scalar.dim import Size, ceil_div, dim_max, dim_min, known_le, mod, prod
+from ..scalar.dim import Size, ceil_div, dim_eq, dim_max, dim_min, known_le, mod, prod
 from ..scalar.dtype import I64
 from .values import demanded, scalar
 
@@ -23,11 +23,6 @@ def negative(x: Size) -> Size:
     """1 where x < 0, else 0; |x| must be below FAR."""
     known = known_le(0, x)
     return -(x // FAR) if known is None else 0 if known else 1
-
-
-def equal(a: Size, b: Size) -> Size:
-    """1 where a == b, else 0."""
-    return 1 - dim_min(dim_max(a - b, b - a), 1)
 
 
 def bound(index: Size, low: Size, high: Size, dim: Size) -> Size:
@@ -45,7 +40,7 @@ def members(axes: Sequence[Size], rank: int) -> list[Size]:
     Raises Unsupported for more than the formulas below can be worked out for in reasonable time."""
     if rank * len(axes) > MAX_CASES:
         raise Unsupported("so many axes that are known only when the model runs")
-    return [sum((equal(mod(a, rank), i) for a in axes), start=0) for i in range(rank)]
+    return [sum((dim_eq(mod(a, rank), i) for a in axes), start=0) for i in range(rank)]
 
 
 def in_range(x: Value, axes: Sequence[Size], rank: int) -> Value:
@@ -60,7 +55,7 @@ def distinct(x: Value, axes: Sequence[Size], rank: int) -> Value:
     places = [mod(a, rank) for a in axes]
     for i, a in enumerate(places):
         for b in places[:i]:
-            x = demanded(x, equal(a, b), 0, "an axis is given twice")
+            x = demanded(x, dim_eq(a, b), 0, "an axis is given twice")
     return in_range(x, axes, rank)
 
 
@@ -70,7 +65,7 @@ def dropped(shape: Sequence[Size], gone: Sequence[Size], count: int) -> list[Siz
     place: Size = 0
     for d, m in zip(shape, gone):
         for k in range(len(out)):
-            out[k] = out[k] + d * (1 - m) * equal(place, k)
+            out[k] = out[k] + d * (1 - m) * dim_eq(place, k)
         place = place + 1 - m
     return out
 
@@ -81,10 +76,10 @@ def reshaped(x: Value, target: Sequence[Size], allowzero: bool) -> Value:
     free: list[Size] = []
     for i, d in enumerate(target):
         free.append(dim_max(-d, 0))
-        kept = equal(d, 0) * x.shape[i] if not allowzero and i < x.rank else 0
+        kept = dim_eq(d, 0) * x.shape[i] if not allowzero and i < x.rank else 0
         fixed.append(dim_max(d, 0) + kept)
     if not allowzero:
-        zeros = sum((equal(d, 0) for d in target[x.rank :]), start=0)
+        zeros = sum((dim_eq(d, 0) for d in target[x.rank :]), start=0)
         x = demanded(x, zeros, 0, "a shape that keeps a dim which the input has not")
     many = sum(free, start=0)
     rest = prod(f + u for f, u in zip(fixed, free))

@@ -51,6 +51,31 @@ class _Taken(Exception):
 
 
 @dataclass(slots=True)
+class _Region:
+    """A sub-graph that is imported as a graph of its own: what it takes from the graph around it, `outer`."""
+
+    captures: Captures
+    outer: _Region | None
+
+    def capture(self, value: Value) -> Value:
+        """What stands in this graph for a value of the graph around it."""
+        if value.op == "constant":
+            return value
+        if value not in self.captures:
+            formal = input_value(value.name or f"capture{len(self.captures)}", value.shape, value.dtype)
+            formal.content = value.content
+            self.captures[value] = formal
+        return self.captures[value]
+
+
+def _brought(value: Value, there: _Region | None, here: _Region | None) -> Value:
+    """What stands in one graph for a value of another, which is the same or around it."""
+    if here is there or here is None:
+        return value
+    return here.capture(_brought(value, there, here.outer))
+
+
+@dataclass(slots=True)
 class _Scope:
     """The names visible to a list of nodes: its own, then those of the enclosing graph."""
 
@@ -59,7 +84,7 @@ class _Scope:
     initializers: Mapping[str, Tensor | SparseTensor] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)  # of the enclosing function
     outer: _Scope | None = None
-    captures: Captures | None = None  # of a sub-graph: what it takes from around it, and its inputs for that
+    region: _Region | None = None  # the graph that its values are in; None: the model's
     label: str = ""  # of the ONNX node that this scope is the body of
     named: bool = True  # nodes inside have names that tell something
     depth: int = 0
@@ -78,10 +103,10 @@ class _Scope:
             self.values[name] = value
             return value
         assert self.outer is not None
-        around = self.outer.get(name)
+        around, here, there = self.outer.get(name), self.region, self.outer.region
         if isinstance(around, list):
-            return [self.capture(v) for v in around]
-        return self.capture(around) if isinstance(around, Value) else around
+            return [_brought(v, there, here) for v in around]
+        return _brought(around, there, here) if isinstance(around, Value) else around
 
     def put(self, node: NodeDef, values: Sequence[Imported | _Broken]) -> None:
         """Names the outputs of a node. Raises _Taken for a name that the graph around has already."""
@@ -92,16 +117,6 @@ class _Scope:
                 self.values[name] = value
                 if isinstance(value, Value) and not value.name:
                     value.name = name
-
-    def capture(self, value: Value) -> Value:
-        """What stands in this scope for a value of the graph around it."""
-        if self.captures is None or value.op == "constant":
-            return value
-        if value not in self.captures:
-            formal = input_value(value.name or f"capture{len(self.captures)}", value.shape, value.dtype)
-            formal.content = value.content
-            self.captures[value] = formal
-        return self.captures[value]
 
 
 def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> Graph:
@@ -150,6 +165,7 @@ class _Importer:
         self.reasons: list[Reason] = []
         self.count = 0
         self.ends = 0
+        self.region: _Region | None = None  # what is being imported
         self.formulas: set[str] = set()  # what stands for sizes and is no name: each time for another one
         self.scope = _Scope({**schemas.newest(), **model.opsets}, initializers=model.graph.initializers)
 
@@ -272,8 +288,8 @@ class _Importer:
     def _resumed(self, e: Diverging, branch: NodeDef, nodes: Sequence[NodeDef], scope: _Scope, rest: Rest) -> list[Any]:
         """Both sides of a branch, each followed by `nodes` and by `rest`, in a scope of its own."""
 
-        def go_on(results: Sequence[Imported], captures: Captures) -> list[Any]:
-            side = replace(scope, values={}, initializers={}, outer=scope, captures=captures)
+        def go_on(results: Sequence[Imported]) -> list[Any]:
+            side = replace(scope, values={}, initializers={}, outer=scope, region=self.region)
             side.put(branch, results)
             try:
                 self.nodes(nodes, side)
@@ -388,7 +404,8 @@ class _Importer:
         """Inlines a function."""
         values: dict[str, Any] = dict(zip(function.inputs, [*given, *[None] * (len(function.inputs) - len(given))]))
         inner = _Scope(
-            {**scope.opsets, **function.opsets}, values, attrs=attrs, label=label, named=named, depth=scope.depth + 1
+            {**scope.opsets, **function.opsets}, values, attrs=attrs, region=self.region, label=label, named=named,
+            depth=scope.depth + 1,
         )
 
 
@@ -408,11 +425,11 @@ class _Importer:
         """Inlines a sub-graph on `given` inputs. Raises _Unknown where it has something unsupported in it, Diverging
         only where `open`."""
         try:
-            return self._inside(graph, given, _inner(graph, scope, label))
+            return self._inside(graph, given, self._inner(graph, scope, label))
         except Diverging as e:
             if open:
                 raise
-            return _tensors(e.resume(lambda results, _: list(results)))
+            return _tensors(e.resume(list))
 
     def _trace(
         self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], known: Captures | None = None,
@@ -420,20 +437,23 @@ class _Importer:
     ) -> Traced:  # fmt: skip
         """Imports a sub-graph as a graph of its own, `rest` included. `formals` makes its inputs, from captured values
         if need be."""
-        inner = _inner(graph, scope, label)
-        captures = inner.captures = {} if known is None else dict(known)
-        go_on: Rest = rest or (lambda results, _: list(results))
-        with collecting(inside=True, assumed=assumed) as symbols:
-            try:
-                outputs = go_on(self._inside(graph, formals(inner.capture), inner), captures)
-            except Diverging as e:
-                outputs = e.resume(go_on)
+        go_on: Rest = rest or list
+        around = self.region
+        self.region = region = _Region({} if known is None else dict(known), around)
+        try:
+            with collecting(inside=True, assumed=assumed) as symbols:
+                try:
+                    outputs = go_on(self._inside(graph, formals(region.capture), self._inner(graph, scope, label)))
+                except Diverging as e:
+                    outputs = e.resume(go_on)
+        finally:
+            self.region = around
         if rest is None:
             outputs = _tensors(outputs)
         made = [v for v in outputs if isinstance(v, (Value, Shaped))]
         if len(made) != len(outputs):
             raise Unsupported("control flow that depends on data, between what is no tensor")
-        taken = {v: formal for v, formal in captures.items() if formal.op != "constant"}
+        taken = {v: formal for v, formal in region.captures.items() if formal.op != "constant"}
         return Traced(made, taken, symbols.bindings, symbols.upper)
 
     def _inside(self, graph: GraphDef, given: Sequence[Imported], inner: _Scope) -> list[Any]:
@@ -447,13 +467,20 @@ class _Importer:
 
         return self._within(graph.nodes, inner, results)
 
+    def _inner(self, graph: GraphDef, scope: _Scope, label: str) -> _Scope:
+        """The scope of a sub-graph."""
+        return _Scope(
+            scope.opsets, initializers=graph.initializers, attrs=scope.attrs, outer=scope, region=self.region,
+            label=label, depth=scope.depth + 1,
+        )  # fmt: skip
+
     def _within(self, nodes: Sequence[NodeDef], inner: _Scope, results: Callable[[_Scope], list[Any]]) -> list[Any]:
         """The results of nodes in a scope of their own. Raises Diverging in terms of these results."""
         try:
             self.nodes(nodes, inner)
         except Diverging as e:
             go_on = e.resume
-            raise Diverging(lambda rest: go_on(lambda side: rest(results(side), side.captures))) from None
+            raise Diverging(lambda rest: go_on(lambda side: rest(results(side)))) from None
         return results(inner)
 
 
@@ -469,14 +496,6 @@ def _tensors(results: Sequence[Imported | Shaped]) -> list[Any]:
     if any(isinstance(value, Shaped) for value in results):
         raise Unsupported("branches whose results differ in rank, within a loop")
     return list(results)
-
-
-def _inner(graph: GraphDef, scope: _Scope, label: str) -> _Scope:
-    """The scope of a sub-graph."""
-    return _Scope(
-        scope.opsets, initializers=graph.initializers, attrs=scope.attrs, outer=scope, label=label,
-        depth=scope.depth + 1,
-    )  # fmt: skip
 
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,15 +52,14 @@ class Traced:
 
 
 Capture = Callable[[Value], Value]
-Rest = Callable[..., "list[Any]"]  # of the results of a branch's side, and the captures of the graph that it is in
+Rest = Callable[[Any], "list[Any]"]  # what follows a branch, as a function of the results of one side
 
 
 class Diverging(Exception):
     """Raised for a branch whose sides give what no single value stands for: tensors of different ranks, say.
 
-    resume(rest): imports both sides, each followed by `rest`, which continues on the results of that side, in a
-    sub-graph with the given captures; gives what the two make of it together. Raises Unsupported where even that has
-    no value."""
+    resume(rest): imports both sides, each followed by `rest`, which continues on the results of that side; gives what
+    the two make of it together. Raises Unsupported where even that has no value."""
 
     def __init__(self, resume: Callable[[Rest], list[Any]]) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ class Symbols:
     upper: dict[Symbol, Size] = field(default_factory=dict)  # what a symbol never exceeds, where that is known
     folded: dict[Value, Array] = field(default_factory=dict)  # of what was asked for by `fold`
     inside: bool = False  # of a sub-graph, whose inputs are computed by the graph around it
-    assumed: Mapping[Size, bool] = field(default_factory=dict)  # what sizes are known to say where a sub-graph runs
+    assumed: dict[Size, bool] = field(default_factory=dict)  # what sizes are known to say where a sub-graph runs
 
 
 _current: ContextVar[Symbols] = ContextVar("symbols")  # one import at a time in each thread
@@ -122,6 +122,11 @@ def truth(v: Value) -> Size | None:
     if size in assumed:
         return int(assumed[size])
     return int(not assumed[1 - size]) if 1 - size in assumed else size
+
+
+def assume(size: Size, holds: bool) -> None:
+    """From here on a formula is 1, or 0, as is demanded."""
+    _current.get().assumed[size] = holds
 
 
 def _plain(size: Any) -> Size:

@@ -307,10 +307,15 @@ def known_eq(a: Size, b: Size) -> bool | None:
     return True if known_le(a, b) and known_le(b, a) else None
 
 
+def dim_eq(a: Size, b: Size) -> Size:
+    """1 where `a == b`, else 0."""
+    return 1 - dim_min(dim_max(a - b, b - a), 1)
+
+
 def truth_eq(a: Size, b: Size) -> bool | Dim:
     """Whether `a == b`: as a bool where that is known, else as a size that is 1 or 0. Raises TypeError as `decided`."""
     known = known_eq(a, b)
-    return decided(1 - dim_min(dim_max(a - b, b - a), 1)) if known is None else known
+    return decided(dim_eq(a, b)) if known is None else known
 
 
 def truth_lt(a: Size, b: Size) -> bool | Dim:

@@ -216,6 +216,32 @@ def test_a_rank_that_sizes_decide(after: str, axis: int) -> None:
     compare(data, sized(*runs))
 
 
+@pytest.mark.parametrize("after", [*AFTER])
+def test_squeeze_without_axes(after: str) -> None:
+    """Which axes are 1 is known when the model runs: of inputs, and of what data decides the size of."""
+    nodes = [node("ReduceMax", ["x"], ["w"], keepdims=0), node("Squeeze", ["x"], ["r"]), *AFTER[after]]
+    product = after == "a product"
+    compare(model(nodes, [("x", F, ["a", "a"])], {"y": F}), sized(*([(3, 3)] if product else [(3, 3), (1, 1)])))
+    if not product:
+        compare(model(nodes, [("x", F, ["a", 3, "b"])], {"y": F}), sized((1, 3, 2), (2, 3, 1), (1, 3, 1), (4, 3, 5)))
+    found = [node("NonZero", ["x"], ["p"]), node("Cast", ["p"], ["f"], to=F), node("Squeeze", ["f"], ["y"])]
+    compare(model(found, [X], {"y": F}), [{"x": sparse(share, 1, 5)} for share in (0, 0.2, 1)])
+
+
+@pytest.mark.parametrize("by", ["sizes", "data"])
+def test_a_rank_that_nothing_can_follow(by: str) -> None:
+    """Where the rest of the model fits one side alone, that is what has to run."""
+    nodes = [*squeezed("x", 1, "r", "c" if by == "data" else ""), constant("kernel", np.ones((2, 3, 1)), np.float32),
+             node("Conv", ["r", "kernel"], ["y"]), node("ReduceSum", ["y"], ["z"], keepdims=0)]  # fmt: skip
+    inputs: list[Info] = [("x", F, ["a", "b", "c"])] + ([("c", B, [])] if by == "data" else [])
+    data = model(nodes, inputs, {"y": F, "z": F})
+    compare(data, [{**f, **({"c": np.array(False)} if by == "data" else {})} for f in sized((2, 3, 4), (1, 3, 1))])
+    wrong = {"x": np.ones((2, 1, 4), np.float32), **({"c": np.array(True)} if by == "data" else {})}
+    for engine in (session(data), onnxruntime.InferenceSession(data)):
+        with pytest.raises(Exception, match="ONNXRuntimeError"):
+            engine.run(None, wrong)
+
+
 def test_ranks_in_a_row() -> None:
     """Several sizes, each with two ways on: the second asks for what the first has left."""
     nodes = [*squeezed("x", 0, "r"), node("Relu", ["r"], ["p"]), *squeezed("p", -1, "s"), *squeezed("s", -1, "t"),
@@ -251,7 +277,8 @@ def test_a_rank_within_branches(by: str) -> None:
     inner = [*squeezed("w", 0, "r", "k" if by == "data" else ""), node("Abs", ["r"], ["t2"])]
     choice = node("If", ["c"], ["m"], then_branch=graph(inner, [], [("t2", F, None)]),
                   else_branch=graph([node("Neg", ["w"], ["e2"])], [], [("e2", F, None)]))  # fmt: skip
-    nodes = [node("Sin", ["x"], ["w"]), choice, node("Exp", ["m"], ["y"]), node("ReduceSum", ["y"], ["s"])]
+    nodes = [node("Sin", ["x"], ["w"]), node("ReduceMax", ["w"], ["v"], keepdims=0), choice,
+             node("Mul", ["m", "v"], ["y"]), node("ReduceSum", ["y"], ["s"])]  # fmt: skip
     data = model(nodes, [X, ("c", B, []), ("k", B, [])], {"y": F, "s": F})
     both = (True, False)
     if by == "sizes":

@@ -14,14 +14,29 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ....runtime.errors import Fail
 from ...errors import Unsupported
 from ...graph.ir import Graph, Value, constant, input_value
 from ...scalar.dim import Size, Symbol, chosen, dim_max, known_eq, prod, symbols
 from ...scalar.dtype import BOOL, I64
-from ..load import GraphDef, Type
+from ..load import UNKNOWN, GraphDef, Type
 from ..registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, onnx_op
-from ..values import bound, concat, fold, fresh_symbol, largest, scalar, scalar_arg, shape_arg, truth, vector
+from ..values import (
+    assume,
+    bound,
+    concat,
+    demanded,
+    fold,
+    fresh_symbol,
+    largest,
+    scalar,
+    scalar_arg,
+    shape_arg,
+    truth,
+    vector,
+)
 
+Side = Callable[[bool], "tuple[GraphDef, Callable[[Capture], Sequence[Imported]]]"]
 Pair = tuple[Value, Value]  # one of each side of a branch
 Joined = tuple[int, "list[Pair]", "Callable[..., Any]"]  # pairs to hand out, their number, and what is made of these
 
@@ -39,6 +54,7 @@ class Trace(Protocol):
         """Makes a graph of a sub-graph, and of what follows it. known, assumed: what values and formulas are in it."""
 
 
+PASSED_ON = GraphDef("", [], {"x": UNKNOWN}, {"x": UNKNOWN}, {}, {})  # gives what it is given
 SHORT = 512  # nodes that an unrolled loop may make where a loop would do as well
 MAX_UNROLLED = 20_000  # nodes that it may make otherwise
 ENDLESS = 1 << 31  # trip counts from here on mean: as long as the condition holds
@@ -55,22 +71,57 @@ def if_(
     if isinstance(decided, int):
         return tuple(run(then_branch if decided else else_branch, [], open=True))
 
-    def either(rest: Rest | None = None) -> list[Value | Shaped]:
-        sides = []
-        for side, holds in ((then_branch, True), (else_branch, False)):
-            known = {condition: scalar(holds, BOOL).reshape(*condition.shape)}
-            assumed: dict[Size, bool] = {} if decided is None else {decided: holds}
-            sides.append(trace(side, lambda capture: [], known=known, assumed=assumed, rest=rest))
-        return branched(condition, decided, *sides)
-
+    go_on = either(condition, lambda holds: (then_branch if holds else else_branch, lambda capture: []), run, trace)
     try:
-        results = either()
+        results = go_on()
     except Unsupported:
-        raise Diverging(either) from None
+        raise Diverging(go_on) from None
     found = tuple(v for v in results if isinstance(v, Value))
     if len(found) != len(results):
-        raise Diverging(either)
+        raise Diverging(go_on)
     return found
+
+
+def either(condition: Value, side: Side, run: Run, trace: Trace) -> Callable[..., list[Any]]:
+    """What one of two sides makes, as a function of what follows (`Diverging.resume`).
+
+    side(holds): the graph that runs where the condition holds, or does not, and its inputs. Where what follows cannot
+    follow one of them, the condition is demanded to lead to the other."""
+    decided = truth(condition)
+
+    def resume(rest: Rest | None = None) -> list[Any]:
+        sides: dict[bool, Traced] = {}
+        for holds in (True, False):
+            known = {condition: scalar(holds, BOOL).reshape(*condition.shape)}
+            assumed: dict[Size, bool] = {} if decided is None else {decided: holds}
+            try:
+                sides[holds] = trace(*side(holds), known=known, assumed=assumed, rest=rest)
+            except Fail as e:
+                if rest is None or (not holds and not sides):
+                    raise
+                wrong = e.text
+        if len(sides) == 2:
+            return branched(condition, decided, sides[True], sides[False])
+        return alone(next(iter(sides)), wrong, rest)
+
+    def alone(holds: bool, wrong: str, rest: Rest | None) -> list[Any]:
+        assert rest is not None
+        graph, formals = side(holds)
+        if decided is not None:
+            assume(decided, holds)
+        try:
+            results = run(graph, formals(lambda v: v), open=True)
+        except Diverging as e:
+            return e.resume(rest)
+        return rest([demand_side(v, holds, wrong) if isinstance(v, Value) else v for v in results])
+
+    def demand_side(v: Value, holds: bool, wrong: str) -> Value:
+        if decided is not None:
+            return demanded(v, decided, int(holds), wrong)
+        ok = condition.reshape() if holds else condition.reshape().map("not")
+        return v.require(ok.broadcast(*v.shape), wrong)
+
+    return resume
 
 
 def branched(condition: Value, decided: Size | None, then: Traced, otherwise: Traced) -> list[Value | Shaped]:

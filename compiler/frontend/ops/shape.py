@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import Unsupported
 from ...graph.conditions import brief
-from ...graph.ir import Value, constant
+from ...graph.ir import Value, constant, size_value
 from ...graph.tensor import broadcast_shapes
-from ...scalar.dim import Size, ceil_div, dim_max, dim_min, known_le, known_lt, mod, prod
+from ...scalar.dim import Size, ceil_div, dim_eq, dim_max, dim_min, known_le, known_lt, mod, prod
 from ...scalar.dtype import BOOL, BY_ONNX, F64, I64
 from .. import dynamic
-from ..registry import Imported, onnx_op
-from ..values import bound, concat, demanded, fold, scalar, scalar_arg, shape_arg, vector
+from ..registry import Diverging, Imported, onnx_op
+from ..values import bound, concat, demanded, fold, scalar, scalar_arg, shape_arg, truth, vector
+from .control import PASSED_ON, Run, Trace, either
 from .index import iota
 from .select import chosen
 
@@ -42,7 +42,7 @@ def reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
                 raise ValueError(f"dim {i} of the shape is 0 (copied), but the input has rank {x.rank}")
             dims[i] = x.shape[i]
         elif i < x.rank and known_lt(0, prod(x.shape)) and not allowzero and known_lt(0, d) is None:
-            dims[i] = d + dynamic.equal(d, 0) * x.shape[i]  # nothing else can be meant by a 0
+            dims[i] = d + dim_eq(d, 0) * x.shape[i]  # nothing else can be meant by a 0
     rest = prod(d for d in dims if d != -1)
     if dims.count(-1) > 1 or any(isinstance(d, int) and d < -1 for d in dims) or (-1 in dims and rest == 0):
         raise ValueError(f"no shape for {list(x.shape)} is {dims}")
@@ -69,22 +69,36 @@ def transpose(x: Value, *, perm: list[int] | None = None) -> Value:
     return x.permute(*(x.axis(a) for a in order))
 
 
-def squeezed(x: Value, axes: Sequence[int] | None) -> Value:
+def squeezed(x: Value, axes: Sequence[int]) -> Value:
     """Without `axes`, whose dims are 1."""
-    if axes is None:
-        if any(not isinstance(d, int) for d in x.shape):
-            raise Unsupported(f"no axes given, with the symbolic shape {list(x.shape)}")
-        axes = [a for a, d in enumerate(x.shape) if d == 1]
     where = {x.axis(a) for a in axes}
     shape = (1 if a in where else d for a, d in enumerate(x.shape))
     return x.ensure_shape(*shape, text="the dims that Squeeze takes away must be 1").squeeze(*where)
 
 
+def _without_ones(x: Value, run: Run, trace: Trace, ones: tuple[bool, ...] = ()) -> Value:
+    """Without each axis whose dim is 1. ones: whether that is so of the first axes.
+
+    Raises Diverging where only the run can tell."""
+    if len(ones) == x.rank:
+        return squeezed(x, [axis for axis, one in enumerate(ones) if one])
+    asked = size_value(x.shape[len(ones)]).map("eq", 1)
+    known = truth(asked)
+    if isinstance(known, int):
+        return _without_ones(x, run, trace, (*ones, bool(known)))
+
+    def side(holds: bool) -> Any:
+        return PASSED_ON, lambda capture: [_without_ones(capture(x), run, trace, (*ones, holds))]
+
+    raise Diverging(either(asked, side, run, trace))
+
+
 @onnx_op("Squeeze", since=13)
-def squeeze(x: Value, axes: Value | None = None) -> Value:
-    where = None if axes is None else shape_arg(axes, "axes")
-    if where is not None and not all(isinstance(a, int) for a in where):
-        assert axes is not None
+def squeeze(x: Value, axes: Value | None = None, *, run: Run, trace: Trace) -> Value:
+    if axes is None:
+        return _without_ones(x, run, trace)
+    where = shape_arg(axes, "axes")
+    if not all(isinstance(a, int) for a in where):
         return dynamic.in_range(x, where, x.rank).reshape(*_without(x, axes, where))
     return squeezed(x, where)  # type: ignore[arg-type]
 
@@ -102,8 +116,8 @@ def _among(axes: Value, rank: int) -> Value:
 
 
 @onnx_op("Squeeze")
-def squeeze_legacy(x: Value, *, axes: list[int] | None = None) -> Value:
-    return squeezed(x, axes)
+def squeeze_legacy(x: Value, *, axes: list[int] | None = None, run: Run, trace: Trace) -> Value:
+    return _without_ones(x, run, trace) if axes is None else squeezed(x, axes)
 
 
 def unsqueezed(x: Value, axes: Sequence[int]) -> Value:
@@ -291,7 +305,7 @@ def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, step
         raise ValueError("starts, ends, axes and steps do not fit each other")
     x = dynamic.distinct(x, where, x.rank)
     for axis in range(x.rank):
-        hit = [dynamic.equal(mod(a, x.rank), axis) for a in where]
+        hit = [dim_eq(mod(a, x.rank), axis) for a in where]
         other = 1 - sum(hit, start=0)
         if other == 1:
             continue
@@ -356,7 +370,7 @@ def pad(
     high: list[Size] = [0] * x.rank
     for i, axis in enumerate(where):
         for a in range(x.rank):
-            hit = dynamic.equal(mod(axis, x.rank), a)
+            hit = dim_eq(mod(axis, x.rank), a)
             low[a], high[a] = low[a] + hit * amounts[i], high[a] + hit * amounts[i + len(where)]
     return padded(x, low, high, mode, 0 if value is None else value)
 
