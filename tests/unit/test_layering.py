@@ -40,7 +40,7 @@ RUNTIME_OF = {
     "graph": set[str](),
     "passes": set[str](),
     "kernel": set[str](),
-    "frontend": {"errors"},
+    "frontend": {"errors", "external"},
     "errors": {"errors"},
     "codegen": {"errors"},
 }
