@@ -329,8 +329,8 @@ def decided(truth: Size) -> bool | Dim:
     differences neither), or is too long to be of use."""
     if not isinstance(truth, Dim):
         return bool(truth)
-    if len(truth.key) > LONG or any(s.lower <= LEAST for s in symbols(truth)):
-        raise TypeError(f"whether '{truth if len(truth.key) <= LONG else '...'}' is not known")
+    if truth.length > LONG or any(s.lower <= LEAST for s in symbols(truth)):
+        raise TypeError(f"whether '{truth if truth.length <= LONG else '...'}' is not known")
     return truth
 
 
