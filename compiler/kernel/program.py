@@ -95,8 +95,9 @@ class Program:
         return [step for step in every_step(self.steps) if isinstance(step, Launch)]
 
     def bound(self) -> list[Symbol]:
-        """The symbols that get their values during a run, in the order in which they do."""
-        return [step.symbol for step in every_step(self.steps) if isinstance(step, (Bind, Loop))]
+        """The symbols that get their values during a run, in the order in which they do; on two sides of a branch that
+        may be the same one."""
+        return list(dict.fromkeys(step.symbol for step in every_step(self.steps) if isinstance(step, (Bind, Loop))))
 
     def symbols(self) -> list[Symbol]:
         """The model's symbols: dims of inputs, and elements that shapes depend on, in their order; random numbers."""
