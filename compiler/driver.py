@@ -16,7 +16,7 @@ from ..runtime import cache
 from . import optimized, toolchain
 from .artifact import DeviceCode, write_artifact
 from .codegen.c import kernels
-from .codegen.c.build import Source, build, part
+from .codegen.c.build import build, part
 from .codegen.c.program import OnDevice, Sources, generate
 from .codegen.triton import build as triton_build
 from .codegen.triton.kernels import TritonTemplates
@@ -139,7 +139,7 @@ def compile_model(
     objects = cache.objects(directory)
     compiler = toolchain.find(objects).instrumented(options.checked, options.sanitize)
     launcher = [part("cuda")] if any(gpu.backend == "cuda" for gpu in unit.gpus) else []
-    sources = [*unit.sources.kernels, Source("program", unit.sources.program), *launcher]
+    sources = [*unit.sources.files, *launcher]
 
     def compiled(done: int, total: int) -> None:
         progress("build", done, total)

@@ -28,14 +28,13 @@ def write_c(unit: Compilation, artifact: Path, folder: Path) -> None:
     """Writes the sources into `folder`, which is made where it does not exist. Raises OSError."""
     assert unit.sources
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "program.c").write_text(unit.sources.program)
-    for source in unit.sources.kernels:
+    for source in unit.sources.files:
         (folder / f"{source.name}.c").write_text(source.text)
     for path in [TEMPLATES / "pool.c", *TEMPLATES.glob("*.h"), artifact / WEIGHTS, artifact / MANIFEST]:
         if path.exists():
             shutil.copy(path, folder)
     script = folder / "build.sh"
-    script.write_text(_HEAD + _commands(["program", "pool", *(s.name for s in unit.sources.kernels)], unit.target))
+    script.write_text(_HEAD + _commands(["pool", *(s.name for s in unit.sources.files)], unit.target))
     script.chmod(0o755)
 
 

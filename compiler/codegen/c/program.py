@@ -7,8 +7,10 @@ symbols.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...graph.conditions import Condition
 from ...kernel import cost
@@ -26,16 +28,22 @@ from .holes import Prelude
 from .reals import Reals
 
 GRAIN_FLOPS = 16384  # operations from which on a claim of tasks is worth its atomic
+PART = 256  # steps in one C file
 WORK_OF_ONE_THREAD = 400_000  # a model with less work runs on the calling thread: waking another costs more
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The C of a model: the program and the distinct kernels of the host; `steps` names the kernel of each launch."""
+    """The C of a model: the program, first the file that holds its functions, and the distinct kernels of the host;
+    `steps` names the kernel of each launch."""
 
-    program: str
+    program: tuple[Source, ...]
     kernels: tuple[Source, ...]
     steps: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[Source, ...]:
+        return self.program + self.kernels
 
 
 @dataclass(frozen=True)
@@ -52,17 +60,17 @@ def generate(
 ) -> Sources:
     """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
     printer = _Program(program, arenas, target, device or {})
-    steps = printer.steps(program.steps, _Touched())
+    steps, parts = _in_parts(printer.steps(program.steps, _Touched()))
     given, bound = len(program.symbols()), len(printer.regions)
     source = render(
         "c/program.c.j2",
         prelude=Prelude(printer.printer.functions),
-        kernels=[s.name for s in printer.kernels.values()],
+        **_called(steps),
         asserts=[printer.condition(x) for x in program.conditions],
         arena_bytes=printer.allocated(arenas[0].size),
         device_bytes=printer.allocated(arenas[1].size),
         scratch=printer.scratch[0],
-        works=printer.works,
+        works=Counter(printer.works),
         work_of_one_thread=WORK_OF_ONE_THREAD if not device else "INT64_MAX",
         output_dims=["-1" if region_of(d, printer.regions) else printer.text(d) for d in printer.output_dims()],
         steps=steps,
@@ -72,7 +80,48 @@ def generate(
         blocks=len(printer.blocks),
         words=printer.words,
     )
-    return Sources(source, tuple(printer.kernels.values()), tuple(printer.names))
+    files = [Source("program", source)]
+    for name, inside in parts.items():
+        prelude = Prelude(printer.printer.functions)
+        files.append(Source(name, render("c/part.c.j2", name=name, prelude=prelude, steps=inside, **_called(inside))))
+    return Sources(tuple(files), tuple(printer.kernels.values()), tuple(printer.names))
+
+
+Steps = list[dict[str, Any]]  # as the template takes them
+
+
+def _in_parts(steps: Steps) -> tuple[Steps, dict[str, Steps]]:
+    """Steps of which no list is longer than PART, and the lists that are parts of their own, by their names."""
+    parts: dict[str, Steps] = {}
+
+    def cut(steps: Steps) -> Steps:
+        steps = [{k: cut(v) if k in ("then", "otherwise", "body") else v for k, v in s.items()} for s in steps]
+        while len(steps) > PART:
+            steps = [put_aside(steps[i : i + PART]) for i in range(0, len(steps), PART)]
+        return steps
+
+    def put_aside(steps: Steps) -> dict[str, Any]:
+        name = f"part{len(parts)}"
+        parts[name] = steps
+        return {"kind": "part", "name": name}
+
+    return cut(steps), parts
+
+
+def _called(steps: Steps) -> dict[str, list[str]]:
+    """The kernels and the parts that steps call."""
+    kernels: dict[str, None] = {}
+    parts: list[str] = []
+    pending = list(reversed(steps))
+    while pending:
+        step = pending.pop()
+        if step["kind"] == "launch":
+            kernels[step["kernel"]] = None
+        elif step["kind"] == "part":
+            parts.append(step["name"])
+        for inside in ("then", "otherwise", "body"):
+            pending.extend(reversed(step.get(inside, ())))
+    return {"kernels": list(kernels), "parts": parts}
 
 
 class _Touched:
@@ -172,9 +221,9 @@ class _Program:
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
-    def steps(self, steps: Sequence[Step], touched: _Touched) -> list[dict[str, object]]:
+    def steps(self, steps: Sequence[Step], touched: _Touched) -> Steps:
         """The steps, with barriers between those of which one reads or writes what another one writes."""
-        out: list[dict[str, object]] = []
+        out: Steps = []
 
         def wait_unless(free: bool) -> None:
             if not free:
@@ -235,8 +284,8 @@ class _Program:
             "sizes": sizes,
             "tasks": self.text(substitute(kernels.tasks(kernel, self.target), actual)),
             "grain": self.text(substitute(_grain(kernel), actual)),
-            "scratch": f"scratch{region}" if region else "w->scratch",
-            "scratch_bytes": f"scratch_bytes{region}" if region else "call->scratch_bytes",
+            "scratch": f"scratch[{region}]" if region else "w->scratch",
+            "scratch_bytes": f"scratch_bytes[{region}]" if region else "call->scratch_bytes",
         }
 
     def start(self, launch: Launch) -> dict[str, object]:
@@ -295,7 +344,7 @@ class _Program:
     def region(self, symbol: Symbol) -> dict[str, object]:
         """What is made when a symbol gets its value: its region of memory, and outputs whose shapes are now known."""
         number = self.regions[symbol]
-        blocks: list[dict[str, object]] = []
+        blocks: Steps = []
         size = self.arenas[0].sizes[number]
         if self.arenas[1].sizes[number] != 0:
             at = self.block("device", number)
@@ -324,7 +373,7 @@ class _Program:
         if buffer.kind == "arena":
             arena = self.arenas[buffer.device]
             name, region = "device" if buffer.device else "region", arena.region(number)
-            start = f"{name}{region}" if region else "device" if buffer.device else "arena"
+            start = f"{name}[{region}]" if region else "device_arena" if buffer.device else "arena"
             text = f"{start} + {self.text(arena.offset(number))}"
             resident = self.resident(number)
             return f"({resident} ? (char *){self.address(buffer.twin or 0)} : {text})" if resident else text

@@ -48,7 +48,7 @@ def test_memory_that_depends_on_data_is_a_region_of_its_own() -> None:
     arena = both[0]
     assert len(arena.sizes) == 2
     assert not symbols(arena.sizes[0]) & {N} and symbols(arena.sizes[1]) == {N}
-    source = generate(program, both, target()).program
+    source = generate(program, both, target()).program[0].text
     assert "intaglio_reserve" in source and "intaglio_output" in source
     assert "out[4] = -1;" in source
     assert source.index("intaglio_output") < source.index("w->blocks[1].at")
@@ -83,10 +83,10 @@ def test_what_a_loop_reads_outlives_it() -> None:
 
 def test_each_iteration_ends_at_a_barrier() -> None:
     program = loop_program()
-    source = generate(program, arenas(program), target()).program
+    source = generate(program, arenas(program), target()).program[0].text
     body = source[source.index("for (d[") :]
     body = body[: body.index("*(int64_t *)(")]
-    assert body.rstrip().endswith("if (intaglio_barrier(w)) return;\n    }")
+    assert body.rstrip().endswith("if (intaglio_barrier(w)) return 1;\n    }")
 
 
 def test_branches_write_the_same_buffers() -> None:
