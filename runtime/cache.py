@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import shutil
 import threading
@@ -36,6 +35,7 @@ from .artifact import Artifact, Corrupt, load_directory
 from .errors import Fail
 from .fingerprint import Fingerprint
 from .options import environment_int
+from .sealed import seal, unseal
 
 try:
     import fcntl
@@ -174,7 +174,7 @@ def _load(folder: Path, model: str | bytes, settings: dict[str, Any], build: Bui
                 if not identity.unchanged():  # the file was replaced meanwhile: this may be neither the old nor the new
                     continue
                 note = {"parts": identity.parts, "source": model if isinstance(model, str) else "", "time": time.time()}
-                (directory / KEY).write_text(json.dumps(note))
+                (directory / KEY).write_bytes(seal(note))
                 entry = _entry_path(folder, identity.key)
                 _publish(directory, entry)
             finally:
@@ -201,7 +201,7 @@ def _read(folder: Path, identity: Fingerprint) -> Artifact | None:
     """The entry of that key; a damaged one is dropped."""
     entry = _entry_path(folder, identity.key)
     try:
-        if json.loads((entry / KEY).read_bytes())["parts"] != identity.parts:
+        if unseal((entry / KEY).read_bytes())["parts"] != identity.parts:
             raise Corrupt("the key belongs to another model")
         artifact = load_directory(entry, folder / "notes")
     except (Corrupt, OSError, ValueError, KeyError, TypeError):
@@ -291,7 +291,7 @@ def entries(folder: Path | None = None) -> list[Entry]:
     models = (folder or root()) / "models"
     for path in models.iterdir() if models.is_dir() else ():
         with contextlib.suppress(OSError, ValueError, KeyError):
-            note = json.loads((path / KEY).read_bytes())
+            note = unseal((path / KEY).read_bytes())
             size = sum(each.stat().st_size for each in path.iterdir())
             found.append(Entry(path.name, path, size, path.stat().st_mtime, note["source"], note["parts"]))
     return sorted(found, key=lambda entry: -entry.used)

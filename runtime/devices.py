@@ -67,8 +67,9 @@ def kind(device_type: str) -> _Kind:
 class OrtDevice:
     """A device: `OrtDevice(type, memory, id)` or `OrtDevice(type, memory, vendor, id)` by onnxruntime's numbers."""
 
-    def __init__(self, *numbers: Any):
+    def __init__(self, c_ort_device: Any, *args: Any):
         """One argument: another OrtDevice. Raises ValueError for what is none, TypeError for other numbers of them."""
+        numbers = (c_ort_device, *args)
         if len(numbers) == 1:
             if not isinstance(numbers[0], OrtDevice):
                 raise ValueError("`Provided object` needs to be of type `OrtDevice`")
