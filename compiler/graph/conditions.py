@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .ir import Graph, Node
 
 
-
 @dataclass(frozen=True)
 class Condition:
     """left == right, or left == 1 where `or_one`; at_most: left <= right instead. text: what is wrong if not.

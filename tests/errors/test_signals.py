@@ -8,11 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from families import alive, pids, script, until
 from onnx import TensorProto, helper
 
 from intaglio import InferenceSession
@@ -33,29 +33,15 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compiling(folder: Path) -> subprocess.Popen[str]:
     """A process that compiles, with a compiler that takes a minute and has begun."""
-    script, pids = folder / "cc", folder / "pids"
-    script.write_text(f"#!/bin/sh\nsleep 60 & echo $! $$ >> {pids}; wait\n")
-    script.chmod(0o755)
+    compiler = folder / "cc"
+    compiler.write_text(f"#!/bin/sh\n{script(folder)}\n")
+    compiler.chmod(0o755)
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, MLP], text=True, stderr=subprocess.PIPE, start_new_session=True,
-        env={**os.environ, "INTAGLIO_CC": str(script)},
+        env={**os.environ, "INTAGLIO_CC": str(compiler)},
     )  # fmt: skip
-    until(lambda: pids.exists() and pids.read_text() != "" and process.poll() is None)
+    until(lambda: pids(folder) != [] and process.poll() is None, 30)
     return process
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def left(folder: Path) -> list[Path]:
@@ -76,12 +62,12 @@ def test_interrupted_while_compiling(folders: Path, receiver: str, delays: tuple
             send(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode != 0
-    pids = [int(pid) for pid in (folders / "pids").read_text().split()]
+    family = pids(folders)
     if delays:  # the end of the interpreter may have been interrupted as well, which then waits for no thread
-        for pid in filter(runs, pids):
+        for pid in filter(alive, family):
             os.kill(pid, signal.SIGKILL)
     else:
-        until(lambda: not any(map(runs, pids)))
+        until(lambda: not any(map(alive, family)), 30)
         assert process.returncode == -signal.SIGINT and said.rstrip().endswith("KeyboardInterrupt")
         assert left(folders) == []
     assert InferenceSession(MLP).run(None, {"input": X})[0].shape == (2, 10)
@@ -126,8 +112,8 @@ def test_ended_while_compiling(folders: Path, number: signal.Signals) -> None:
     assert InferenceSession(MLP).run(None, {"input": X})[0].shape == (2, 10)
     assert time.monotonic() - start < 50
     assert not list(folders.glob("cache/tmp/*")) and not list(folders.glob("cache/locks/*"))
-    for pid in map(int, (folders / "pids").read_text().split()):
-        if runs(pid):
+    for pid in pids(folders):
+        if alive(pid):
             os.kill(pid, signal.SIGKILL)
 
 

@@ -8,11 +8,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
+from families import alive, pids, script, until
 
 from intaglio.compiler.processes import Processes
 
@@ -20,28 +20,7 @@ ENV = {**os.environ}
 
 
 def family(folder: Path) -> list[str]:
-    """A process, and one that it has started, which write down who they are and sleep."""
-    return ["sh", "-c", f"sleep 60 & echo $! $$ >> {folder}/pids; wait"]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that waits for its end to be looked at does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def pids(folder: Path) -> list[int]:
-    file = folder / "pids"
-    return [int(pid) for pid in file.read_text().split()] if file.exists() else []
+    return ["sh", "-c", script(folder)]
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, ValueError])
