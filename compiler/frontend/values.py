@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Unsupported
-from ..graph.ir import RANDOM, Value, constant, reachable, track_content
+from ..graph.ir import RANDOM, Value, constant, known_content, reachable
 from ..scalar.dim import LEAST, Dim, Size, Symbol, prod, substitute, symbols
 from ..scalar.dtype import I64, DType
 
@@ -150,39 +150,59 @@ def largest(size: Size, inner: Collection[Symbol], upper: Mapping[Symbol, Size])
 
 
 def shape_arg(v: Value, what: str = "shape") -> tuple[Size, ...]:
-    """The (symbolic) contents of a small integer tensor; elements that depend on data become symbols."""
+    """The (symbolic) contents of a small integer tensor; elements that depend on data become symbols, and the others
+    stay what they are."""
     demand(v)
     if v.content is None:
         data = fold(v)
         if data is not None:
             return tuple(int(d) for d in data.reshape(-1))
-        size = prod(v.shape)
-        if not v.dtype.is_integer or not isinstance(size, int) or size > CONTENT_LIMIT:
+        if not _is_small(v):
             raise Unsupported(f"its {what} depends on the data of other tensors")
-        flat = v.reshape(size)
-        return tuple(bound(flat.narrow(0, i, 1), LEAST, what.split()[0]) for i in range(size))
+        demand(v, name=what.split()[0])
+        if v.content is None:
+            return tuple(_bound_elements(v, what.split()[0]).flat)
     return tuple(_plain(d) for d in v.content.reshape(-1))
 
 
-def demand(v: Value) -> None:
+def demand(v: Value, name: str = "") -> None:
     """Finds the symbolic content of a small integer tensor, if need be back to graph inputs: their elements become
 
-    symbols `name[i]`, kept as the input's `content`, which the runtime binds to the data that it is fed."""
+    symbols `name[i]`, kept as the input's `content`, which the runtime binds to the data that it is fed. With a `name`
+    also what depends on data becomes symbols, where the arithmetic on shapes begins."""
     if v.content is not None or not _is_small(v):
         return
     nodes = list(islice(reachable([v], within=lambda u: u.content is None and _is_small(u)), DEMAND_LIMIT))
     if len(nodes) == DEMAND_LIMIT:
         return
+    parts: dict[Value, Array] = {}  # contents of which some elements are not known, and None
     for node in nodes:
-        out = node.outputs[0]
-        if out.content is not None or not _is_small(out):
-            continue
-        if node.op.name == "input":
-            if _current.get().inside:
-                return
-            out.content = _element_symbols(out)
-        else:
-            track_content(node)
+        for i, out in enumerate(node.outputs):
+            if out.content is not None or not _is_small(out):
+                continue
+            content = None
+            if node.op.name == "input" and out.dtype.is_integer and not _current.get().inside:
+                content = _element_symbols(out)
+            elif i == 0:
+                content = known_content(node, [parts.get(v) if v.content is None else v.content for v in node.inputs])
+            if content is None and (data := fold(out)) is not None:
+                content = np.array(data.tolist(), object)
+            if name and out.dtype.is_integer:
+                content = _bound_elements(out, name, content)
+            if content is not None:
+                parts[out] = content
+                if all(value is not None for value in content.flat):
+                    out.content = content
+
+
+def _bound_elements(v: Value, name: str, content: Array | None = None) -> Array:
+    """The elements of v: those of `content` that are known, and symbols that get their values when the model runs."""
+    elements = np.full(v.shape, None, object) if content is None else content.copy()
+    flat, values = elements.reshape(-1), v.reshape(elements.size)
+    for i, known in enumerate(flat):
+        if known is None:
+            flat[i] = bound(values.narrow(0, i, 1), LEAST, name)
+    return elements
 
 
 def _element_symbols(v: Value) -> Array:
@@ -196,7 +216,8 @@ def _element_symbols(v: Value) -> Array:
 def _is_small(v: Value) -> bool:
     count = prod(v.shape)
     fixed = all(isinstance(d, int) for d in v.shape)  # where a dim is 0, the product is known without the others
-    return v.dtype.is_integer and fixed and isinstance(count, int) and count <= CONTENT_LIMIT
+    whole = v.dtype.is_integer or v.dtype.kind == "b"
+    return whole and fixed and isinstance(count, int) and count <= CONTENT_LIMIT
 
 
 def ints_arg(v: Value, what: str = "axes") -> tuple[int, ...]:

@@ -277,27 +277,34 @@ def input_value(name: str, shape: Sequence[Size], dtype: DType) -> Value:
 
 
 def track_content(node: Node) -> None:
-    """Computes the symbolic content of small integer outputs from the contents of the inputs, where all are known and
-    the operation is one that can."""
+    """Notes the symbolic content of a small integer output, where all of its elements are known."""
+    content = known_content(node, [v.content for v in node.inputs])
+    if content is not None and all(value is not None for value in content.flat):
+        node.outputs[0].content = content
+
+
+def known_content(node: Node, contents: list[Array | None]) -> Array | None:
+    """The elements of a small integer output, from those of the inputs, where the operation is one that can.
+
+    An element is None where it depends on one that is, or may leave the range of the type."""
     if not node.op.symbolic:
-        return
+        return None
     out = node.outputs[0]
     if not (out.dtype.is_integer or out.dtype.kind == "b") or not all(isinstance(d, int) for d in out.shape):
-        return
+        return None
     if known_lt(CONTENT_LIMIT, prod(out.shape)):
-        return
-    contents = [v.content for v in node.inputs]
+        return None
     if node.attrs.get("prim") == "require":  # what is demanded of a value does not change it
         contents[0] = np.array(True, object)
     if any(c is None for c in contents):
-        return
+        return None
     try:
         result = node.op.evaluate(contents, node.attrs)[0]  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError):  # e.g. a comparison of sizes that is not decidable
-        return
-    content = np.asarray(np.frompyfunc(lambda value: held(value, out.dtype), 1, 1)(result), object)
-    if all(value is not None for value in content.flat):
-        out.content = content.reshape(out.shape)
+        return None
+    holds = np.frompyfunc(lambda value: None if value is None else held(value, out.dtype), 1, 1)
+    content = np.asarray(holds(result), object)
+    return content.reshape(out.shape)
 
 
 Rule = Callable[[Node], "Sequence[Value] | None"]

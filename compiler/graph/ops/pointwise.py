@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ...scalar import prims
+from ...scalar.dtype import DType
 from ..conditions import Condition, broadcasts
 from ..ir import Array, Node, Signature, Value
 from ..tensor import broadcast_shapes
@@ -28,7 +30,32 @@ def _demand_map(node: Node) -> Iterator[Condition]:
 def _evaluate_map(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     if "text" in attrs and not np.all(arrays[0]):
         raise ValueError(attrs["text"])
+    if any(a.dtype == object for a in arrays):
+        return [_of_sizes(attrs["prim"], arrays, attrs.get("dtype"))]
     return [prims.evaluate(attrs["prim"], arrays, attrs.get("dtype"))]
+
+
+def _of_sizes(prim: str, arrays: Sequence[Array], dtype: DType | None) -> Array:
+    """A primitive on object arrays of Size; elements are None where an argument is, and where a question that is asked
+    cannot be decided. Raises TypeError for primitives that are not defined for sizes."""
+    if not any(x is None for a in arrays for x in a.flat):
+        try:
+            return prims.evaluate(prim, arrays, dtype)
+        except TypeError:
+            if not prims.TABLE[prim].symbolic or all(a.size == 1 for a in arrays):
+                raise
+
+    def of_one(*args: Any) -> Any:
+        if prim == "select" and isinstance(args[0], (bool, int)):
+            return args[1] if args[0] else args[2]
+        if any(x is None for x in args):
+            return None
+        try:
+            return prims.evaluate(prim, [np.array(x, object) for x in args], dtype).item()
+        except TypeError:
+            return None
+
+    return np.asarray(np.frompyfunc(of_one, len(arrays), 1)(*arrays), object)
 
 
 register("map", _infer_map, _evaluate_map, "prim dtype text", symbolic=True, demands=_demand_map)

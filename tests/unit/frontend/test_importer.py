@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from intaglio.compiler.frontend.load import load_model
 from intaglio.compiler.graph import interp
 from intaglio.compiler.graph.ir import Graph
 from intaglio.compiler.graph.verify import verify
-from intaglio.compiler.scalar.dim import Symbol
+from intaglio.compiler.scalar.dim import Dim, Symbol
 from intaglio.runtime import errors
 
 HEADER = '<ir_version: 10, opset_import: ["" : 21, "my.dom" : 1]>\n'
@@ -194,3 +195,41 @@ def test_elements_of_an_input_that_is_a_shape_become_symbols() -> None:
 def test_attributes_that_are_not_known_are_refused() -> None:
     with pytest.raises(errors.InvalidGraph, match="Unrecognized attribute: speed for operator Relu"):
         imported("m (float[2] x) => (float[2] z) { z = Relu <speed: int = 9> (x) }")
+
+
+# What an element of a shape may come from, int64[1] each, and what is known of it before the run.
+ELEMENTS = {
+    "a constant": ("{0} = Constant <value_ints: ints = [2]> ()", "2"),
+    "arithmetic on floats": ("f{0} = Constant <value_floats: floats = [4.0]> () r{0} = Sqrt (f{0})"
+                             " {0} = Cast <to: int = 7> (r{0})", "2"),
+    "a size": ("{0} = Shape <start: int = 1, end: int = 2> (x)", "2"),
+    "a symbolic size": ("{0} = Shape <start: int = 0, end: int = 1> (x)", "n"),
+    "data": ("m{0} = ReduceMax <keepdims: int = 1> (k) {0} = Cast <to: int = 7> (m{0})", "?"),
+    "arithmetic on data": ("m{0} = ReduceMax <keepdims: int = 1> (k) c{0} = Cast <to: int = 7> (m{0})"
+                           " t{0} = Constant <value_ints: ints = [1]> () {0} = Add (c{0}, t{0})", "?+1"),
+}  # fmt: skip
+# What is made of the vector of them, which changes none.
+VECTORS = {
+    "alone": "s = Identity (v)",
+    "in int32": "w = Cast <to: int = 6> (v) s = Cast <to: int = 7> (w)",
+    "times ones": "o = Constant <value_ints: ints = [1, 1, 1]> () s = Mul (v, o)",
+    "where not -1": "m = Constant <value_int: int = -1> () e = Equal (v, m)"
+                    " o = Constant <value_ints: ints = [1, 1, 1]> () s = Where (e, o, v)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vector", VECTORS)
+@pytest.mark.parametrize("elements", list(itertools.combinations(ELEMENTS, 3)), ids=", ".join)
+def test_elements_of_a_shape_are_known_one_by_one(elements: tuple[str, ...], vector: str) -> None:
+    lines = " ".join(ELEMENTS[each][0].format(name) for each, name in zip(elements, "abc"))
+    graph = imported(f"""m (float[n,2] x, int32[n] k, float one) => (float[s0,s1,s2] y) {{
+        {lines} v = Concat <axis: int = 0> (a, b, c) {VECTORS[vector]} y = Expand (one, s)
+    }}""")
+    for size, each in zip(graph.outputs[0].shape, elements):
+        said = ELEMENTS[each][1]
+        assert str(size) == said if "?" not in said else isinstance(size, Dim), (size, said)
+    assert len(graph.bindings) == sum("?" in ELEMENTS[each][1] for each in elements)
+    k = np.array([1, 3, 2, 0], np.int32)
+    values = {"2": 2, "n": 4, "?": 3, "?+1": 4}
+    (y,) = run(graph, np.zeros((4, 2), np.float32), k, np.float32(5))
+    np.testing.assert_array_equal(y, np.full([values[ELEMENTS[each][1]] for each in elements], 5, np.float32))
