@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import ml_dtypes
 import numpy as np
@@ -339,9 +340,9 @@ def sample(everything: Sequence[Subject], count: int) -> list[Subject]:
     order = []
     for subject in everything:
         rounds[subject.operator] = rounds.get(subject.operator, 0) + 1
-        order.append((rounds[subject.operator], len(order), subject))
+        order.append((rounds[subject.operator], crc32(subject.operator.encode()), len(order), subject))
     chosen: list[Subject] = []
-    for _, _, subject in sorted(order, key=lambda each: each[:2]):
+    for *_, subject in sorted(order, key=lambda each: each[:3]):
         if count <= 0:
             break
         chosen.append(subject)

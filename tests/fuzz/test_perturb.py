@@ -1,6 +1,7 @@
 """No size of an input, whatever the others are, reaches memory of others or gives numbers that are wrong in silence.
 
-`python -m tests.fuzz.perturb` runs all perturbations; these are some of every operator.
+`python -m tests.fuzz.perturb` runs all perturbations; these are some: of every operator, and, with the sanitizer, which
+takes three times as long, of every second one.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ def _run(count: int, **variables: str) -> int:
     """Runs about `count` perturbations in a process of its own, whose workers are forked; how many they were."""
     command = [sys.executable, "-m", "tests.fuzz.perturb", "--count", str(count), "-j", "2"]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    findings = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]
+    assert done.returncode == 0, "\n".join(findings) or done.stderr[-2000:]
     found = re.search(r"(\d+) perturbations, 0 findings", done.stdout)
     assert found, done.stdout
     return int(found[1])
 
 
 def test_with_checks_of_bounds() -> None:
-    assert _run(12_000, INTAGLIO_VERIFY="2") > 10_000
+    assert _run(4_000, INTAGLIO_VERIFY="2") > 3_500
 
 
 def test_under_the_sanitizer() -> None:
@@ -42,7 +44,7 @@ def test_under_the_sanitizer() -> None:
     if not all(os.path.isabs(path) for path in libraries):
         pytest.skip("gcc's libasan is not installed")
     variables = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "INTAGLIO_CC": str(gcc)}
-    assert _run(12_000, INTAGLIO_SANITIZE="address", INTAGLIO_VERIFY="0", **variables) > 10_000
+    assert _run(2_000, INTAGLIO_SANITIZE="address", INTAGLIO_VERIFY="0", **variables) > 1_500
 
 
 def test_a_finding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
