@@ -197,12 +197,13 @@ def demand(v: Value, name: str = "") -> None:
 
 def _bound_elements(v: Value, name: str, content: Array | None = None) -> Array:
     """The elements of v: those of `content` that are known, and symbols that get their values when the model runs."""
-    elements = np.full(v.shape, None, object) if content is None else content.copy()
-    flat, values = elements.reshape(-1), v.reshape(elements.size)
-    for i, known in enumerate(flat):
-        if known is None:
-            flat[i] = bound(values.narrow(0, i, 1), LEAST, name)
-    return elements
+    count = prod(v.shape)
+    assert isinstance(count, int)
+    values = v.reshape(count)
+    elements: Array = np.empty(count, object)
+    known = [None] * count if content is None else content.flat
+    elements[:] = [bound(values.narrow(0, i, 1), LEAST, name) if x is None else x for i, x in enumerate(known)]
+    return elements.reshape(v.shape)
 
 
 def _element_symbols(v: Value) -> Array:

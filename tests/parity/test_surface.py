@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 import re
+import sys
 from typing import Any
 
 import onnxruntime
@@ -17,7 +18,8 @@ from intaglio.runtime import errors
 from intaglio.runtime.value import OrtValue, OrtValueVector
 from parity import differences
 
-PUBLIC = [name for name in dir(onnxruntime) if name[0] != "_" and name != "capi"]
+# Not its submodules: which of them are names of it depends on what else has imported them.
+PUBLIC = [name for name in dir(onnxruntime) if name[0] != "_" and f"onnxruntime.{name}" not in sys.modules]
 CLASSES = [name for name in PUBLIC if inspect.isclass(getattr(onnxruntime, name)) and name not in differences.ABSENT]
 FUNCTIONS = [
     name
