@@ -470,8 +470,10 @@ class _Lowering:
             lead = (*batch, m)
             a_expr = at(a, batch, m, k)
         nr = 0
-        if shared and b.node in self.static and acc == a.dtype == b.dtype:
+        widened = acc.is_integer and a.dtype.is_integer and b.dtype.is_integer and not self.templates.narrow_weights
+        if shared and b.node in self.static and (acc == a.dtype == b.dtype or widened):
             nr = self.templates.matmul_nr(n_size, k_size, acc)
+            b = b.cast(acc)
         if nr:
             panels = -(-_int(n_size) // nr)
             buffer = self.bufs.constant(Weight(b, "matmul", nr), panels * nr * _int(k_size))
@@ -486,7 +488,7 @@ class _Lowering:
         out = node.outputs[0]
         attrs = node.attrs
         *taps, ic, oc = (_int(d) for d in w.shape)
-        groups, acc = attrs["groups"], x.dtype.compute
+        groups, acc = attrs["groups"], attrs["acc"].compute
         depthwise = groups == oc and ic == 1
         facts = {**attrs, "ic": ic, "oc": oc, "taps": tuple(taps), "out": out.shape[1:-1], "dtype": acc}
         nr = 0 if depthwise else self.templates.conv_nr(facts)

@@ -1,14 +1,14 @@
 """Convolutions in the form that kernels take.
 
-Needs: channels-last `conv`. Ensures: a `conv` has constant weights and is of f32, f16 or bf16; one over single points
-is a matmul; every other is written out as a sum over windows, which the general kernels compute.
+Needs: channels-last `conv`. Ensures: a `conv` has constant weights and is of f32, f16, bf16 or narrow integers; one
+over single points is a matmul; every other is written out as a sum over windows, which the general kernels compute.
 """
 
 from __future__ import annotations
 
 from ..graph.ir import Graph, Node, Value, is_static, rewrite
 from ..scalar.dim import prod
-from ..scalar.dtype import BF16, F16, F32
+from ..scalar.dtype import BF16, F16, F32, I32, DType
 
 
 def run(graph: Graph) -> Graph:
@@ -20,12 +20,18 @@ def run(graph: Graph) -> Graph:
         if _is_pointwise(node):
             return [x.matmul(w.reshape(*w.shape[-2:]), acc=node.outputs[0].dtype)]
         fixed = all(isinstance(d, int) for d in (*w.shape, *attrs["strides"]))
-        computed = x.dtype == w.dtype and x.dtype in (F32, F16, BF16)
-        if computed and is_static(w) and fixed and len(w.shape) <= 5:
+        if _is_computed(x.dtype, w.dtype, attrs["acc"]) and is_static(w) and fixed and len(w.shape) <= 5:
             return None
         return [_windows(x, w, node)]
 
     return rewrite(graph, rule)
+
+
+def _is_computed(x: DType, w: DType, acc: DType) -> bool:
+    """Whether kernels multiply these types: floats of at most 32 bits, and narrow integers, summed in i32."""
+    if acc == I32:
+        return all(t.is_integer and t.bits <= 16 for t in (x, w))
+    return x == w and x in (F32, F16, BF16)
 
 
 def _is_pointwise(node: Node) -> bool:
