@@ -80,7 +80,8 @@ def equal(left: Size, right: Size, text: str) -> Iterator[Condition]:
 def equals(lefts: Sequence[Size], rights: Sequence[Size], text: str) -> Iterator[Condition]:
     """Two shapes of one rank are the same; `text` is followed by the sizes that differ."""
     for left, right in zip(lefts, rights, strict=True):
-        yield from equal(left, right, f"{text}: sizes {brief(left)} and {brief(right)} differ")
+        if left != right:
+            yield from equal(left, right, f"{text}: sizes {brief(left)} and {brief(right)} differ")
 
 
 def at_most(left: Size, right: Size, text: str, of: Size = 1) -> Iterator[Condition]:

@@ -109,8 +109,12 @@ class Node:
     symbols: frozenset[Symbol] | None = field(default=None, init=False)  # that are `mentioned`, once that was asked
 
     def with_inputs(self, inputs: Sequence[Value]) -> Node:
-        """The same operation on other values; shapes are inferred anew."""
-        node = make(self.op.name, inputs, **self.attrs)[0].node
+        """The same operation on other values; shapes are inferred anew where those of the values are other ones."""
+        if all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(inputs, self.inputs, strict=True)):
+            node = _unchecked(self.op, tuple(inputs), self.attrs, [(v.shape, v.dtype) for v in self.outputs])
+            track_content(node)
+        else:
+            node = make(self.op.name, inputs, **self.attrs)[0].node
         node.origin = self.origin
         for new, old in zip(node.outputs, self.outputs):
             new.name = old.name
@@ -129,10 +133,14 @@ class Graph:
     outputs: list[Value]
     output_names: list[str] = field(default_factory=list)
     bindings: dict[Symbol, Value] = field(default_factory=dict)
+    _known: tuple[tuple[Value, ...], list[Node]] | None = field(default=None, init=False, repr=False)
 
     def nodes(self) -> list[Node]:
         """All nodes, topologically, in a deterministic order."""
-        return list(reachable(self.outputs, self.bindings))
+        roots = (*self.outputs, *self.bindings.values())
+        if self._known is None or self._known[0] != roots:
+            self._known = roots, list(reachable(self.outputs, self.bindings))
+        return self._known[1]
 
     def uses(self) -> Counter[Value]:
         """How many times each value is used, as a node's input, for a binding or as an output of the graph."""
@@ -248,16 +256,20 @@ def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
     """Makes a node; returns its outputs. Raises ValueError where the inputs do not fit the operation, or cannot fit it
     whatever the values of symbols are."""
     rule = OPS[op]
-    node = Node(rule, tuple(inputs), attrs)
-    node.fixed = op != "input" and all(v.node.fixed for v in inputs) and not subgraphs(node)
-    node.outputs = tuple(
-        Value(node, i, shape, dtype) for i, (shape, dtype) in enumerate(rule.infer(node.inputs, attrs))
-    )
+    node = _unchecked(rule, tuple(inputs), attrs, rule.infer(inputs, attrs))
     for condition in demands(node):
         if condition.holds is False:
             raise ValueError(f"{op}: {condition.text}")
     track_content(node)
     return node.outputs
+
+
+def _unchecked(op: Op, inputs: tuple[Value, ...], attrs: Mapping[str, Any], signatures: Sequence[Signature]) -> Node:
+    """A node whose outputs have the given shapes and dtypes."""
+    node = Node(op, inputs, attrs)
+    node.fixed = op.name != "input" and all(v.node.fixed for v in inputs) and not subgraphs(node)
+    node.outputs = tuple(Value(node, i, shape, dtype) for i, (shape, dtype) in enumerate(signatures))
+    return node
 
 
 def constant(data: Array) -> Value:

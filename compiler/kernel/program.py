@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..graph.conditions import Condition, Requirement
@@ -200,6 +201,15 @@ def close(
     """Makes the body a function of formal sizes: model symbols become p0, p1, ..., and so do, in template kernels and
     unless they are to be `literal`, long constants: equal kernels of different layers are then equal objects. So does
     what is worked out from numbers that may be anything, as it may be less than they are."""
+    kernel, sizes = _closed(body, params, frozenset(free), literal)
+    return Launch(kernel, buffers, sizes, origin)
+
+
+@lru_cache(1 << 10)  # layers are often alike
+def _closed(
+    body: Body, params: tuple[Param, ...], free: frozenset[Symbol], literal: bool
+) -> tuple[Kernel, tuple[Size, ...]]:
+    """The kernel that `close` makes, and the actual sizes of its formal ones."""
     formal: dict[Size, Symbol] = {}
     generalise = not isinstance(body, LoopNest) and not literal
 
@@ -231,8 +241,7 @@ def close(
 
     closed = map_sizes(body, change)
     params = map_sizes(params, change)
-    sizes = tuple(formal)
-    return Launch(Kernel(params, tuple(formal.values()), closed), buffers, sizes, origin)
+    return Kernel(params, tuple(formal.values()), closed), tuple(formal)
 
 
 def _name(value: Value) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 from ..scalar.dim import (
@@ -32,6 +33,7 @@ from .ir import LoopNest, Stage
 from .rebuild import expressions, map_sizes, sizes_of
 
 
+@lru_cache(1 << 10)  # layers are often alike
 def schedule(nest: LoopNest) -> LoopNest:
     """The whole schedule of a nest whose outer domain is still one symbol per axis."""
     nest = collapse(refine(_without_reads_of_nothing(nest)))

@@ -65,7 +65,7 @@ class Prim:
         """Arithmetic operations of one evaluation, for rooflines."""
         if self.expand is None:
             return 0 if self.result == "given" else 1
-        return sum(isinstance(e, Call) for e in walk(expansion(self.name)[1]))
+        return _calls(self.name)
 
     def c_spelling(self, dtype: DType) -> str:
         """The C column for arguments of `dtype`. Raises KeyError where the row has none."""
@@ -129,6 +129,11 @@ def evaluate(name: str, args: Sequence[Array], dtype: DType | None = None) -> Ar
             result = np.asarray(prim.numpy(*wide))
             return result.astype(narrow) if prim.result == "same" else result
         return np.asarray(prim.numpy(*arrays))
+
+
+@cache
+def _calls(name: str) -> int:
+    return sum(isinstance(e, Call) for e in walk(expansion(name)[1]))
 
 
 @cache

@@ -146,6 +146,16 @@ class _Touched:
         return _Touched(tuple(self.read), tuple(self.written))
 
 
+@dataclass(frozen=True)
+class _Demands:
+    """What a launch asks for, in the model's sizes: tasks, how many are claimed at once, bytes of scratch, FLOPs."""
+
+    tasks: Size
+    grain: Size
+    scratch: Size
+    flops: Size
+
+
 class _Program:
     """Steps as the template takes them. Grows the list of kernels on the way.
 
@@ -166,6 +176,7 @@ class _Program:
         self.printer = Printer(symbols={s: f"d[{i}]" for s, i in self.number.items()}, array="d")
         self.reals = Reals(self.printer.functions, self.printer.symbols, "d")
         self.kernels: dict[Kernel, Source] = {}
+        self.demands: dict[tuple[Kernel, tuple[Size, ...]], _Demands] = {}  # layers are often alike
         self.names: list[str] = []
         self.works: list[str] = []
         self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
@@ -204,18 +215,25 @@ class _Program:
         """Prints the kernel of a launch, and notes the scratch memory that it needs."""
         if launch.kernel not in self.kernels:
             self.kernels[launch.kernel] = kernels.source(launch.kernel, self.target)
-        need = self.need(launch)
+        need = self.of(launch).scratch
         if need != 0:
             self.scratch[region_of(need, self.regions)][self.text(need)] = None
 
-    def need(self, launch: Launch) -> Size:
-        need = kernels.scratch_bytes(launch.kernel, self.target)
-        return substitute(need, dict(zip(launch.kernel.sizes, launch.sizes)))
+    def of(self, launch: Launch) -> _Demands:
+        kernel, key = launch.kernel, (launch.kernel, launch.sizes)
+        if key not in self.demands:
+            formal = (
+                kernels.tasks(kernel, self.target), _grain(kernel), kernels.scratch_bytes(kernel, self.target),
+                cost.flops(kernel.body),
+            )  # fmt: skip
+            actual = dict(zip(kernel.sizes, launch.sizes))
+            self.demands[key] = _Demands(*(substitute(size, actual) for size in formal))
+        return self.demands[key]
 
     def work(self, launch: Launch) -> str:
         """Operations of a launch; what is known only during the run counts as much."""
         times = prod(trips for trips in self.trips if trips is not None)
-        flops = cost.of_launch(launch).flops * times
+        flops = self.of(launch).flops * times
         known = None not in self.trips and not region_of(flops, self.regions)
         return self.text(flops) if known else str(WORK_OF_ONE_THREAD)
 
@@ -264,9 +282,9 @@ class _Program:
 
     def launch(self, launch: Launch) -> dict[str, object]:
         kernel = launch.kernel
-        actual = dict(zip(kernel.sizes, launch.sizes))
         name = self.kernels[kernel].name
-        need = self.need(launch)
+        demands = self.of(launch)
+        need = demands.scratch
         region = region_of(need, self.regions)
         self.works.append(self.work(launch))
         self.names.append(name)
@@ -282,8 +300,8 @@ class _Program:
             "faults": [number + 1 for number in launch.faults],
             "extents": extents,
             "sizes": sizes,
-            "tasks": self.text(substitute(kernels.tasks(kernel, self.target), actual)),
-            "grain": self.text(substitute(_grain(kernel), actual)),
+            "tasks": self.text(demands.tasks),
+            "grain": self.text(demands.grain),
             "scratch": f"scratch[{region}]" if region else "w->scratch",
             "scratch_bytes": f"scratch_bytes[{region}]" if region else "call->scratch_bytes",
         }
