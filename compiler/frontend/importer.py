@@ -569,7 +569,9 @@ def _check_names(model: Model) -> None:
 
 def _subgraphs(node: NodeDef) -> Iterator[GraphDef]:
     for attr in node.attrs.values():
-        yield from (g for g in (attr if isinstance(attr, list) else [attr]) if isinstance(g, GraphDef))
+        graphs = attr if isinstance(attr, list) else [attr]
+        if isinstance(next(iter(graphs), None), GraphDef):  # all are, or none: lists of numbers may be long
+            yield from graphs
 
 
 def _reads(node: NodeDef) -> Iterator[str]:

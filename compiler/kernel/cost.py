@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..scalar.dim import Size, Symbol, prod, substitute, symbols
 from ..scalar.expr import Call, Expr, walk
 from ..scalar.prims import TABLE
-from .ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage
+from .ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage, Trees
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def flops(body: Body) -> Size:
         return _extent(body.i) * 4
     if isinstance(body, Nms):
         return _extents((*body.outer, body.i)) * 40
+    if isinstance(body, Trees):
+        return _extent(body.row) * (body.steps * 8 + _extent(body.target) * (1 + _epilogue(body.epilogue)))
     assert isinstance(body, Sort)
     return _extents((*body.outer, body.i, *([body.column] if body.column is not None else []))) * 20
 

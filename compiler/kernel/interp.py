@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph.ops.nms import apart
+from ..graph.ops.trees import combined
 from ..scalar import prims
 from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol
 from ..scalar.dtype import I64, DType, from_numpy
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Kernel, LoopNest, Matmul, Nms, Nonzero, Sort, Stage
+from .ir import Kernel, LoopNest, Matmul, Nms, Nonzero, Sort, Stage, Trees
 
 Array = npt.NDArray[Any]
 Env = dict[Symbol, Array]
@@ -43,6 +44,9 @@ def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
     elif isinstance(body, Nms):
         for point in _points(body.outer, env):
             _run_nms(body, buffers, point)
+    elif isinstance(body, Trees):
+        for point in _points((body.part,), env):
+            _run_trees(body, buffers, point)
     else:
         raise NotImplementedError(type(body).__name__)
 
@@ -101,6 +105,22 @@ def _run_nms(body: Nms, buffers: Sequence[Array], env: Env) -> None:
     found = env | {body.i: places, body.j: np.arange(len(places), dtype=np.int64)}
     run_stages([Stage(Index(body.i), body.places)], buffers, found)
     run_stages([Stage(Acc(I64), body.counts)], buffers, env, np.asarray(len(places), np.int64))
+
+
+def _run_trees(body: Trees, buffers: Sequence[Array], env: Env) -> None:
+    """What the trees of one part give, all rows at once."""
+    part, parts, trees, rows, columns, targets = (
+        int(evaluate_size(size, env))
+        for size in (body.part, _extent(body.part), body.trees, _extent(body.row), body.columns, _extent(body.target))
+    )
+    place = np.arange(rows * columns, dtype=np.int64)
+    x = evaluate(body.x, env | {body.place: place}, buffers).reshape(rows, columns)
+    roots = buffers[body.roots][trees * part // parts : trees * (part + 1) // parts]
+    rest = (buffers[number] for number in (body.weights, body.owners) if number >= 0)
+    acc = combined(x, roots, buffers[body.nodes].reshape(-1, 2), *rest, kind=body.kind, targets=targets)
+    env[body.row], env[body.target] = (np.arange(n, dtype=np.int64) for n in acc.shape)
+    env[body.row] = env[body.row][:, None]
+    run_stages(body.epilogue, buffers, env, acc)
 
 
 def run_stages(stages: Sequence[Stage], buffers: Sequence[Array], env: Env, acc: Array | None = None) -> None:

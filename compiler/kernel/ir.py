@@ -3,7 +3,7 @@
     kernel  ::= Kernel(params, sizes, body)
     body    ::= LoopNest(outer, stages)                     pointwise, row, reduction, scan, gather, scatter kernels
               | Matmul(...) | Conv(...) | Attention(...) | Recurrent(...)                   template kernels
-              | Sort(...) | Nonzero(...) | Nms(...)
+              | Sort(...) | Nonzero(...) | Nms(...) | Trees(...)
     stage   ::= Stage(axes, reduce_axes, reduce, scan, lets, value, store)
 
 A LoopNest runs its stages in order, once for each point of the outer domain; points are independent of each other
@@ -258,7 +258,37 @@ class Nms:
     counts: Store
 
 
-Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort | Nonzero | Nms
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """acc[part, row, target] = the weights for the target of the leaves that the row ends in, combined by `kind` in f64
+    ("add", "min", "max") in the order of the trees, of which part p has [p trees / parts, (p + 1) trees / parts).
+
+    x: expression at `place`, a position in the rows of `columns` numbers. Buffers (parameter numbers; -1 where absent):
+    roots, nodes, weights, owners, and their meaning with `relation` and `missing`, are those of graph/ops/trees.py.
+    steps: nodes on the way of a row, about. rows: those of a task. epilogue: stages without inner axes, in terms of
+    part, row, target and Acc().
+    """
+
+    part: Symbol
+    row: Symbol
+    target: Symbol
+    place: Symbol
+    columns: Size
+    x: Expr
+    roots: int
+    nodes: int
+    weights: int
+    owners: int
+    kind: str
+    relation: int
+    missing: bool
+    trees: Size
+    steps: Size
+    rows: Size
+    epilogue: tuple[Stage, ...]
+
+
+Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort | Nonzero | Nms | Trees
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults
 from ..scalar.expr import Index as IndexExpr
 from ..scalar.prims import TABLE
+from . import choices
 from .ir import (
     FAULTS,
     Attention,
@@ -47,6 +48,7 @@ from .ir import (
     Sort,
     Stage,
     Store,
+    Trees,
 )
 from .program import Buffers, Program, Weight, close
 from .rebuild import sizes_of
@@ -598,6 +600,22 @@ class _Lowering:
         score = self.at(scores, (batch, row, i))
         return Nms((batch, row), i, j, score, top, left, bottom, right, overlap, least, to_places, to_counts)
 
+    def trees(self, node: Node) -> Trees:
+        (out,), attrs = node.outputs, node.attrs
+        x, roots, *tables = (operand_base(node, i, v) for i, v in enumerate(node.inputs))
+        part, row, target = (Symbol(name, 0, d) for name, d in zip(("part", "row", "target"), out.shape))
+        place = Symbol("place", 0, count(x.shape))
+        load = Load(self.buffer(x), place, x.dtype)
+        nodes, weights, owners = [*map(self.buffer, tables), -1, -1][:3]
+        least, most = choices.TREE_ROWS
+        rows = max(least, min(most, choices.TREE_STEPS // attrs["steps"]))
+        return Trees(
+            part, row, target, place, node.inputs[0].shape[1], load if x.dtype == x.dtype.compute else
+            Call("cast", (load,), x.dtype.compute), self.buffer(roots), nodes, weights, owners, attrs["kind"],
+            attrs["relation"], attrs["missing"], roots.shape[0], attrs["steps"],
+            max(1, min(rows, choices.TREE_SUMS // attrs["targets"])), self.epilogue(out, (part, row, target)),
+        )  # fmt: skip
+
 
 def _clamped(e: Expr, extent: Expr) -> Expr:
     """The integer in [0, extent) that is next to another one of 64 bits; -1 where there is none."""
@@ -628,6 +646,7 @@ _ANCHORS: dict[str, Any] = {
     "sort_rows": _Lowering.sort_rows,
     "nonzero": _Lowering.nonzero,
     "nms": _Lowering.nms,
+    "trees": _Lowering.trees,
     "scan": _Lowering.scan,
     "scatter": _Lowering.scatter,
 }

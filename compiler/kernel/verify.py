@@ -12,7 +12,7 @@ from ..scalar import prims
 from ..scalar.dim import Size, Symbol, known_le, symbols, upper_bound
 from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Acc, Call, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Body, Conv, Kernel, LoopNest, Param, Recurrent, Stage, Store
+from .ir import Body, Conv, Kernel, LoopNest, Param, Recurrent, Stage, Store, Trees
 
 
 def verify(kernel: Kernel, where: str = "kernel") -> None:
@@ -76,6 +76,11 @@ class _Checker:
                     is_marked = "is" if param.written else "is not"
                     right = param.written == name.startswith("y")
                     self.check(right, name, f"parameter {number} {is_marked} marked as written")
+        elif isinstance(body, Trees):
+            for name in ("roots", "nodes", "weights", "owners"):
+                number = getattr(body, name)
+                self.check(-1 <= number < len(self.params), name, f"there is no parameter {number}")
+                self.check(number >= 0 or name not in ("roots", "nodes"), name, "there has to be one")
 
     def size(self, size: Size, known: frozenset[Symbol], what: str) -> None:
         unknown = symbols(size) - known

@@ -27,11 +27,11 @@ Index = tuple[Size, ...]
 
 ANCHORS = frozenset(
     {
-        "matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "nonzero", "nms", "scan", "scatter", "branch",
-        "loop",
+        "matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "nonzero", "nms", "trees", "scan", "scatter",
+        "branch", "loop",
     }
 )  # fmt: skip
-EPILOGUE = frozenset({"matmul", "conv", "attention"})  # anchors whose template has an epilogue hole
+EPILOGUE = frozenset({"matmul", "conv", "attention", "trees"})  # anchors whose template has an epilogue hole
 LEAVES = frozenset({"input", "constant"})
 EXPENSIVE = 4  # flops of a primitive from which on recomputing is worse than keeping
 CONCAT_INLINE = 4  # pieces up to which a concat is read as a chain of selects

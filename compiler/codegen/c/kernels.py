@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from ...graph.ir import Array
-from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort
+from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Trees
 from ...kernel.program import Weight
 from ...scalar.dim import Size
 from ...scalar.dtype import DType
 from ...target import Target
-from . import attention, conv, conv_winograd, loopnest, matmul, nms, nonzero, recurrent, sort
+from . import attention, conv, conv_winograd, loopnest, matmul, nms, nonzero, recurrent, sort, trees
 from .build import Source
 from .gemm import choose_nr
 
@@ -33,6 +33,7 @@ _MODULES: dict[type, ModuleType] = {
     Sort: sort,
     Nonzero: nonzero,
     Nms: nms,
+    Trees: trees,
 }
 _PLACEHOLDER = "intaglio_kernel"
 

@@ -1,67 +1,62 @@
-"""Tree ensembles of ai.onnx.ml as tables of nodes, in which a leaf is a node that leads to itself.
+"""Tree ensembles of ai.onnx.ml as tables of nodes, one for trees of all operators.
 
-In: the attributes of either form that the standard has for them. Out: a `Forest`. It makes no nodes of a graph.
+In: the attributes of either form that the standard has for them. Out: a `Forest`. It makes no nodes of a graph, and
+deals with all nodes at once, as there are millions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ...graph.ops.trees import EQUAL, GREATER, LESS
+
 Array = npt.NDArray[Any]
-MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
-EQUAL, MEMBER = 4, 6  # numbers of modes in the newer form
-MAX_TABLE = 1 << 26  # elements of the leaves' weights, one row per node
+# The relations of x to the value of a node that lead to its true child: by the names of modes, and by their numbers.
+RELATIONS = {
+    "BRANCH_LEQ": LESS | EQUAL, "BRANCH_LT": LESS, "BRANCH_GTE": GREATER | EQUAL, "BRANCH_GT": GREATER,
+    "BRANCH_EQ": EQUAL, "BRANCH_NEQ": LESS | GREATER, "LEAF": 0,
+}  # fmt: skip
+MODES = np.array([*RELATIONS.values()], np.uint8)
+MEMBER = 6  # the number of BRANCH_MEMBER, which stands for a set of values
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Row i of each table is a node: x[features[i]] compared (relations[i]) with splits[i] leads to true[i], or to
+    false[i]; missing: whether NaN leads to true[i], too. Leaves lead nowhere: their relations are 0."""
+
+    features: Array
+    splits: Array
+    relations: Array
+    missing: Array
+    true: Array
+    false: Array
+
+    @property
+    def inner(self) -> Array:
+        return np.asarray(self.relations != 0)
+
+    def resized(self, count: int) -> Nodes:
+        """A copy with so many nodes; those beyond the first ones may be anything."""
+        return Nodes(*(np.resize(getattr(self, column.name), count) for column in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Row i of each table is a node: x[features[i]] compared (modes[i]) with splits[i] leads to true[i] or false[i].
-
-    weights: (node, target, weight) of the leaves. depth: comparisons on the longest way."""
+    """Trees from their roots on. weights: (node, target, weight) of the leaves."""
 
     roots: Array
-    features: Array
-    splits: Array
-    modes: Array
-    missing: Array  # whether NaN counts as true
-    true: Array
-    false: Array
-    depth: int
+    nodes: Nodes
     weights: tuple[Array, Array, Array]
     targets: int
 
-    def table(self, neutral: float) -> Array:
-        """[nodes, targets]: what each leaf adds, `neutral` elsewhere; weights of one leaf and target are added up."""
-        nodes, targets, weights = self.weights
-        if len(self.roots) == 0 or len(self.features) * self.targets > MAX_TABLE:
-            raise ValueError(f"{len(self.features)} nodes and {self.targets} targets")
-        sums = np.zeros((len(self.features), self.targets), np.float64)
-        np.add.at(sums, (nodes, targets), weights)
-        given = np.zeros(sums.shape, bool)
-        given[nodes, targets] = True
-        return np.where(given, sums, neutral).astype(weights.dtype)
 
-
-def _depth(true: Array, false: Array, inner: Array) -> int:
-    """The comparisons on the longest way to a leaf. Raises ValueError for cycles."""
-    node = np.arange(len(true))
-    above = np.bincount(true[inner], minlength=len(node)) + np.bincount(false[inner], minlength=len(node))
-    level, depth, left = node[above == 0], 0, len(node)
-    while len(level):  # of nodes whose parents are all done
-        left -= len(level)
-        parents = level[inner[level]]
-        children = np.concatenate([true[parents], false[parents]])
-        np.subtract.at(above, children, 1)
-        level = np.unique(children[above[children] == 0])
-        depth += len(level) > 0
-    if left:
-        raise ValueError("a tree leads back to itself")
-    return depth
+# -- the lists of the standard ---------------------------------------------------------------------------------------
 
 
 def _checked(index: Sequence[int] | Array, count: int, what: str) -> Array:
@@ -71,6 +66,48 @@ def _checked(index: Sequence[int] | Array, count: int, what: str) -> Array:
     return array
 
 
+def _of_one_length(what: str, *lists: Sequence[Any] | Array) -> None:
+    if len({len(listed) for listed in lists}) > 1:
+        raise ValueError(f"the lists of {what} are of different lengths")
+
+
+def _padded(missing: Sequence[int] | None, count: int) -> Array:
+    given = np.zeros(count, bool)
+    listed = np.asarray(missing or [], bool)[:count]
+    given[: len(listed)] = listed
+    return given
+
+
+class _Names:
+    """The places of names (tree, node)."""
+
+    def __init__(self, trees: Array, nodes: Array) -> None:
+        self.names = trees, nodes
+        self.distinct = np.unique(trees), np.unique(nodes)
+        keys = self._keys(trees, nodes)
+        self.order = np.argsort(keys, kind="stable")
+        self.keys = keys[self.order]
+        twice = self.order[1:][self.keys[1:] == self.keys[:-1]]
+        if len(twice):
+            raise ValueError(f"node {nodes[twice[0]]} in tree {trees[twice[0]]} is already there")
+
+    def _keys(self, trees: Array, nodes: Array) -> Array:
+        of_tree, of_node = (np.searchsorted(all, some) for all, some in zip(self.distinct, (trees, nodes)))
+        return of_tree * (len(self.distinct[1]) + 1) + of_node
+
+    def places(self, trees: Array, nodes: Array) -> Array:
+        """Raises ValueError for a name that is nobody's."""
+        at = np.searchsorted(self.keys, self._keys(trees, nodes))
+        found = np.append(self.order, -1)[at]
+        known = at < len(self.order)
+        for names, wanted in zip(self.names, (trees, nodes)):
+            known[known] = names[found[known]] == wanted[known]
+        if not known.all():
+            wrong = np.argmin(known)
+            raise ValueError(f"tree {trees[wrong]} has no node {nodes[wrong]}")
+        return found
+
+
 def from_nodes(
     tree_ids: Sequence[int], node_ids: Sequence[int], features: Sequence[int], modes: Sequence[str], splits: Array,
     true_ids: Sequence[int], false_ids: Sequence[int], missing: Sequence[int] | None, leaf_trees: Sequence[int],
@@ -78,44 +115,32 @@ def from_nodes(
 ) -> Forest:  # fmt: skip
     """The form of TreeEnsembleRegressor and TreeEnsembleClassifier: nodes have names (tree, node)."""
     count = len(node_ids)
-    if not len(tree_ids) == len(features) == len(modes) == len(splits) == len(true_ids) == len(false_ids) == count:
-        raise ValueError("the lists of nodes are of different lengths")
-    if not len(leaf_trees) == len(leaf_nodes) == len(targets) == len(weights):
-        raise ValueError("the lists of leaves are of different lengths")
-    place = {key: i for i, key in enumerate(zip(tree_ids, node_ids))}
-    leaf = [mode == "LEAF" for mode in modes]
-
-    def found(tree: int, node: int) -> int:
-        if (tree, node) not in place:
-            raise ValueError(f"tree {tree} has no node {node}")
-        return place[tree, node]
-
-    def targets_of(ids: Sequence[int]) -> Array:
-        return np.array([i if leaf[i] else found(tree_ids[i], node) for i, node in enumerate(ids)], np.int64)
-
-    true, false = targets_of(true_ids), targets_of(false_ids)
-    inner = ~np.array(leaf, bool)
-    led_to = {*true[inner].tolist(), *false[inner].tolist()}
-    first: dict[int, int] = {}
-    for i, tree in enumerate(tree_ids):
-        if i not in led_to:
-            first.setdefault(tree, i)
-    if len(first) != len(set(tree_ids)):
+    _of_one_length("nodes", node_ids, tree_ids, features, modes, splits, true_ids, false_ids)
+    _of_one_length("leaves", leaf_trees, leaf_nodes, targets, weights)
+    for mode in set(modes) - RELATIONS.keys():
+        raise ValueError(f"there is no mode '{mode}'")
+    relations = np.fromiter(map(RELATIONS.__getitem__, modes), np.uint8, count)
+    trees, inner = np.asarray(tree_ids, np.int64), relations != 0
+    names = _Names(trees, np.asarray(node_ids, np.int64))
+    children = []
+    for ids in (true_ids, false_ids):
+        child = np.zeros(count, np.int64)
+        child[inner] = names.places(trees[inner], np.asarray(ids, np.int64)[inner])
+        children.append(child)
+    free = np.ones(count, bool)
+    for child in children:
+        free[child[inner]] = False
+    first = np.flatnonzero(free)
+    first = first[np.sort(np.unique(trees[first], return_index=True)[1])]
+    if len(first) != len(names.distinct[0]):
         raise ValueError("a tree leads back to itself")
-    roots = np.array(list(first.values()), np.int64)
-    at = np.array([found(*key) for key in zip(leaf_trees, leaf_nodes)], np.int64)
-    return Forest(
-        roots=roots,
-        features=_checked(np.where(inner, np.asarray(features, np.int64), 0), 1 << 31, "nodes_featureids"),
-        splits=np.asarray(splits),
-        modes=np.array([0 if mode == "LEAF" else MODES.index(mode) for mode in modes], np.int64),
-        missing=np.asarray(missing, bool) if missing else np.zeros(count, bool),
-        true=true,
-        false=false,
-        depth=_depth(true, false, inner),
-        weights=(at, _checked(targets, n_targets, "targets"), np.asarray(weights)),
-        targets=n_targets,
-    )
+    at = names.places(np.asarray(leaf_trees, np.int64), np.asarray(leaf_nodes, np.int64))
+    nodes = Nodes(
+        _checked(np.where(inner, np.asarray(features, np.int64), 0), 1 << 31, "nodes_featureids"),
+        np.asarray(splits), relations, _padded(missing, count), *children,
+    )  # fmt: skip
+    leaves = at, _checked(targets, n_targets, "targets"), weights
+    return _forest(first, nodes, leaves, n_targets)
 
 
 def from_splits(
@@ -123,63 +148,105 @@ def from_splits(
     true_leaves: Sequence[int], false_ids: Sequence[int], false_leaves: Sequence[int], missing: Sequence[int] | None,
     members: Array | None, targets: Sequence[int], weights: Array, n_targets: int,
 ) -> Forest:  # fmt: skip
-    """The form of TreeEnsemble: nodes and leaves are numbered on their own; a set is a chain of comparisons here."""
+    """The form of TreeEnsemble: nodes and leaves are numbered on their own, leaves stand behind the nodes here."""
     count, leaves = len(features), len(targets)
-    true = _checked(true_ids, max(count, leaves), "nodes") + np.where(np.asarray(true_leaves) != 0, count, 0)
-    false = _checked(false_ids, max(count, leaves), "nodes") + np.where(np.asarray(false_leaves) != 0, count, 0)
     total = count + leaves
-    if max(true.max(initial=0), false.max(initial=0)) >= total:
-        raise ValueError("nodes are out of range")
-    at_leaf = np.arange(count, total)
-    columns: list[list[Any]] = [
-        [*features, *[0] * leaves],
-        [*splits.tolist(), *[0] * leaves],
-        [*modes.tolist(), *[0] * leaves],
-        [*(missing or [0] * count), *[0] * leaves],
-        [*true.tolist(), *at_leaf.tolist()],
-        [*false.tolist(), *at_leaf.tolist()],
+    _of_one_length("nodes", features, modes, splits, true_ids, true_leaves, false_ids, false_leaves)
+    _of_one_length("leaves", targets, weights)
+    children = [
+        _checked(ids, max(count, leaves), "nodes") + np.where(np.asarray(at_leaf, bool), count, 0)
+        for ids, at_leaf in ((true_ids, true_leaves), (false_ids, false_leaves))
     ]
-    rest = iter([] if members is None else members.tolist())
-    # Sets belong to nodes in the order in which these are met, the true side first.
-    seen: set[int] = set()
-    stack = [int(r) for r in reversed(roots)]
-    while stack:
-        node = stack.pop()
-        if node >= count or node in seen:
-            continue
-        seen.add(node)
-        stack += [int(false[node]), int(true[node])]
-        if modes[node] == MEMBER:
-            values = []
-            while (value := next(rest, float("nan"))) == value:
-                values.append(value)
-            _chain(columns, node, values)
-    table = [np.array(c) for c in columns]
-    starts = _checked(roots, count, "roots")
-    truth, falsity = table[4].astype(np.int64), table[5].astype(np.int64)
-    return Forest(
-        roots=starts,
-        features=_checked(table[0], 1 << 31, "nodes_featureids"),
-        splits=table[1].astype(splits.dtype),
-        modes=table[2].astype(np.int64),
-        missing=table[3].astype(bool),
-        true=truth,
-        false=falsity,
-        depth=_depth(truth, falsity, ~np.isin(np.arange(len(truth)), at_leaf)),
-        weights=(at_leaf, _checked(targets, n_targets, "targets"), np.asarray(weights)),
-        targets=n_targets,
-    )
+    if max(child.max(initial=0) for child in children) >= total:
+        raise ValueError("nodes are out of range")
+    modes = _checked(modes, MEMBER + 1, "nodes_modes")
+    at = _checked(roots, count, "roots")
+    nodes = Nodes(
+        *(
+            np.concatenate([column, np.zeros(leaves, column.dtype)])
+            for column in (
+                _checked(features, 1 << 31, "nodes_featureids"), np.asarray(splits), MODES[modes % MEMBER],
+                _padded(missing, count), *children,
+            )
+        )
+    )  # fmt: skip
+    if (modes == MEMBER).any():
+        nodes = _with_sets(nodes, *_sets(modes, np.zeros(0, splits.dtype) if members is None else members.reshape(-1)))
+    of_leaves = np.arange(count, total), _checked(targets, n_targets, "targets"), weights
+    return _forest(at, nodes, of_leaves, n_targets)
 
 
-def _chain(columns: list[list[Any]], node: int, values: Sequence[float]) -> None:
-    """Makes `node` ask for each of `values` in turn; what follows the first question are new nodes."""
-    features, splits, modes, missing, true, false = columns
-    end = false[node]
-    modes[node], splits[node] = EQUAL, values[0] if values else float("nan")
-    current = node
-    for value in values[1:]:
-        new = len(features)
-        for column, entry in zip(columns, (features[node], value, EQUAL, missing[node], true[node], end)):
-            column.append(entry)
-        false[current] = new
-        current = new
+def _forest(roots: Array, nodes: Nodes, weights: tuple[Array, Array, Array], targets: int) -> Forest:
+    if not len(roots):
+        raise ValueError("there are no trees")
+    return Forest(roots, _with_sets(nodes, *_chains(nodes, roots)), weights, targets)
+
+
+# -- sets ------------------------------------------------------------------------------------------------------------
+
+
+def _sets(modes: Array, members: Array) -> tuple[Array, Array, Array]:
+    """The nodes that ask for sets, the values, and of each the place of its node among them. Each set ends with NaN."""
+    asking, ends = np.flatnonzero(modes == MEMBER), np.isnan(members)
+    if ends.sum() + (not ends[-1:].all()) < len(asking):
+        raise ValueError(f"there are fewer sets in membership_values than the {len(asking)} nodes that ask for one")
+    places = np.cumsum(ends)
+    kept = ~ends & (places < len(asking))
+    return asking, members[kept], places[kept]
+
+
+def _chains(nodes: Nodes, roots: Array) -> tuple[Array, Array, Array]:
+    """As `_sets`, of nodes that ask for one value after the other, with the same answer: the first of each chain."""
+    above = np.bincount(roots, minlength=len(nodes.true))
+    for children in (nodes.true, nodes.false):
+        above += np.bincount(children[nodes.inner], minlength=len(above))
+    asks, on = nodes.relations == EQUAL, nodes.false
+    goes_on = asks & asks[on] & (above[on] == 1)
+    for column in (nodes.features, nodes.missing, nodes.true):
+        goes_on &= column == column[on]
+    follows = np.zeros(len(on), bool)
+    follows[on[goes_on]] = True
+    heads = np.flatnonzero(goes_on & ~follows)
+    node, place = heads, np.arange(len(heads))
+    values, places = [nodes.splits[:0]], [place[:0]]
+    while len(node):
+        values.append(nodes.splits[node])
+        places.append(place)
+        more = goes_on[node]
+        last = node[~more]
+        nodes.false[heads[place[~more]]] = nodes.false[last]
+        node, place = on[node[more]], place[more]
+    return heads, np.concatenate(values), np.concatenate(places)
+
+
+def _with_sets(nodes: Nodes, asking: Array, values: Array, places: Array) -> Nodes:
+    """Nodes `asking` whether x is one of the values at their places: each becomes a search among these, in order."""
+    if not len(asking):
+        return nodes
+    known = ~np.isnan(values)
+    order = np.lexsort((values[known], places[known]))
+    values, places = values[known][order], places[known][order]
+    new = np.ones(len(values), bool)
+    new[1:] = (values[1:] != values[:-1]) | (places[1:] != places[:-1])
+    values, places = values[new], places[new]
+    ends = np.searchsorted(places, np.arange(len(asking) + 1))
+    low, high, node, place = ends[:-1], ends[1:], asking, np.arange(len(asking))
+    total = len(nodes.true) + 2 * int(np.maximum(high - low - 1, 0).sum())
+    made = nodes.resized(total)
+    yes, no, nan, used = nodes.true[asking], nodes.false[asking], nodes.missing[asking], len(nodes.true)
+    while len(node):
+        made.features[node] = nodes.features[asking[place]]
+        ends_here = high - low <= 1
+        is_in = node[ends_here]
+        empty = (high == low)[ends_here]
+        made.relations[is_in], made.missing[is_in] = EQUAL, nan[place[ends_here]]
+        made.splits[is_in] = np.where(empty, np.nan, np.append(values, np.nan)[low[ends_here]])
+        made.true[is_in], made.false[is_in] = yes[place[ends_here]], no[place[ends_here]]
+        low, high, node, place = (column[~ends_here] for column in (low, high, node, place))
+        middle, below = (low + high) // 2, used + 2 * np.arange(len(node))
+        made.relations[node], made.missing[node], made.splits[node] = LESS | EQUAL, False, values[middle - 1]
+        made.true[node], made.false[node] = below, below + 1
+        low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
+        node, place = np.concatenate([below, below + 1]), np.concatenate([place, place])
+        used += 2 * len(middle)
+    return made

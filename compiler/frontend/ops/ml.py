@@ -1,7 +1,6 @@
 """Operators of ai.onnx.ml on numbers: tree ensembles, linear models, scaling and encoding.
 
-In: values and attributes of a node. Out: values. Trees are walked by all rows at once, one level at a time, through
-tables of nodes. Labels that are strings are refused.
+In: values and attributes of a node. Out: values. Labels that are strings are refused.
 """
 
 from __future__ import annotations
@@ -14,19 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import Unsupported
-from ...graph.ir import Graph, Value, constant, input_value
-from ...scalar.dim import dim_min, known_eq, prod
-from ...scalar.dtype import BOOL, F32, I64
+from ...graph.ir import Value, constant, dtype_of
+from ...graph.ops.trees import NEUTRAL
+from ...scalar.dim import dim_max, dim_min, known_eq, prod
+from ...scalar.dtype import F32, I64
 from ..registry import onnx_op
 from ..values import concat, scalar
-from .control import loop_index
 from .forest import Forest, from_nodes, from_splits
-from .index import iota, wrapped
+from .index import wrapped
 from .reduce import softmax
+from .tree_records import records_of
 
 Array = npt.NDArray[Any]
 DOMAIN = "ai.onnx.ml"
-UNROLLED = 16  # levels of trees; deeper ones are walked by a loop
+PARTS = 64  # of trees that few rows are shared out by, and rows from which on they are not
+PART_STEPS = 1 << 14  # nodes on the way of a row that are worth a part
 MAX_KEYS = 4096  # of a LabelEncoder, which compares with all of them
 
 
@@ -78,63 +79,36 @@ def _label(condition: Value, yes: int, no: int) -> Value:
 # -- trees -----------------------------------------------------------------------------------------------------------
 
 
-def _leaves(x: Value, forest: Forest) -> Value:
-    """For each row of x [N, C] the numbers of the leaves that it ends in, [N, trees]."""
-    at = constant(forest.roots).unsqueeze(0).broadcast(x.shape[0], len(forest.roots))
-    if forest.depth <= UNROLLED:
-        for _ in range(forest.depth):
-            at = _step(x, at, forest)
-        return at
-    # As long as one of the rows is on its way: few trees are as deep everywhere as on their longest way.
-    _, index = loop_index(forest.depth)
-    here, rows = input_value("at", at.shape, at.dtype), input_value("x", x.shape, x.dtype)
-    there = _step(rows, here, forest)
-    body = Graph([index, here, rows], [there.map("ne", here).reduce("or"), there], ["moving", "at"])
-    _, ends = at.emit("loop", [scalar(True, BOOL), at, x], body=body, trips=forest.depth, states=1)
-    return ends
-
-
-def _step(x: Value, at: Value, forest: Forest) -> Value:
-    """The nodes that follow `at`; leaves follow themselves."""
-    feature = x.gather([iota(at.shape, 0, at), constant(forest.features).take(at, 0)], [0, 1])
-    split = constant(forest.splits.astype(x.dtype.to_numpy())).take(at, 0)
-    go: Value | None = None
-    for mode in sorted(set(forest.modes.tolist())):
-        answer = _compared(feature, split, mode)
-        if go is None:
-            go = answer
-        else:
-            go = constant(forest.modes).take(at, 0).map("eq", mode).select(answer, go)
-    assert go is not None
-    if forest.missing.any() and x.dtype.is_float:
-        go = go.map("or", feature.map("isnan").map("and", constant(forest.missing).take(at, 0)))
-    return go.select(constant(forest.true).take(at, 0), constant(forest.false).take(at, 0))
-
-
-def _compared(a: Value, b: Value, mode: int) -> Value:
-    """LEQ, LT, GTE, GT, EQ, NEQ."""
-    return (a.map("le", b), a.map("lt", b), b.map("le", a), b.map("lt", a), a.map("eq", b), a.map("ne", b))[mode]
-
-
-def _aggregated(x: Value, forest: Forest, aggregate: str) -> Value:
-    """[N, targets]."""
+def _scores(x: Value, forest: Forest, aggregate: str, base: Any = None) -> Value:
+    """[N, targets] of the type of the weights; what is added to it, all in f64."""
     if x.rank != 2:
         raise ValueError(f"the input to TreeEnsemble has rank {x.rank}, 2 is needed")
-    used = x.narrow(1, 0, int(forest.features.max()) + 1) if forest.depth else x
-    at = _leaves(used if x.dtype.is_float else used.cast(F32), forest)
-    if aggregate in ("SUM", "AVERAGE"):
-        total = constant(forest.table(0.0)).take(at, 0).sum(1)
-        return total / float(len(forest.roots)) if aggregate == "AVERAGE" else total
-    kind = {"MIN": "min", "MAX": "max"}.get(aggregate)
+    kind = {"SUM": "add", "AVERAGE": "add", "MIN": "min", "MAX": "max"}.get(aggregate)
     if kind is None:
         raise ValueError(f"there is no aggregate_function '{aggregate}'")
-    neutral = np.inf if kind == "min" else -np.inf
-    best = constant(forest.table(neutral)).take(at, 0).reduce(kind, 1)
-    return best.map("eq", neutral).select(0, best)
+    x = x if x.dtype.is_float else x.cast(F32)
+    made = records_of(forest, x.dtype.to_numpy(), kind)
+    if not made.columns:  # leaves alone, for rows of whatever length
+        x = x.const(0).broadcast(x.shape[0], 1)
+    of_each, all_parts = max(1, min(PARTS, made.steps // PART_STEPS)), PARTS // dim_max(1, x.shape[0])
+    (given,) = x.emit(
+        "trees", [x, *map(constant, made.tables)], kind=kind, targets=forest.targets,
+        relation=made.relation, missing=made.missing, columns=max(1, made.columns), steps=made.steps,
+        parts=dim_max(1, dim_min(of_each, all_parts)),
+    )  # fmt: skip
+    total = given.reshape(*given.shape[1:]) if given.shape[0] == 1 else given.reduce(kind, 0)
+    if kind != "add":
+        total = total.map("eq", NEUTRAL[kind]).select(0.0, total)
+    elif aggregate == "AVERAGE":
+        total = total / float(len(forest.roots))
+    if base is not None and len(base):
+        total = total + constant(np.asarray(base, np.float64))
+    return total.cast(dtype_of(forest.weights[2]))
 
 
-def _with_base(scores: Value, base: Any) -> Value:
-    return scores if base is None or not len(base) else scores + constant(np.asarray(base, scores.dtype.to_numpy()))
+def _reals(listed: Sequence[float] | None, tensor: Array | None) -> Array:
+    """What the attributes of either form say: lists are of f32."""
+    return np.asarray(listed or [], np.float32) if tensor is None else tensor
 
 
 @onnx_op("TreeEnsembleRegressor", domain=DOMAIN)
@@ -148,15 +122,15 @@ def tree_ensemble_regressor(
     nodes_modes: list[str], nodes_nodeids: list[int], nodes_treeids: list[int], nodes_truenodeids: list[int],
     nodes_values: list[float] | None = None, nodes_values_as_tensor: Array | None = None,
 ) -> Value:  # fmt: skip
-    weights = target_weights if target_weights_as_tensor is None else target_weights_as_tensor
-    splits = nodes_values if nodes_values_as_tensor is None else nodes_values_as_tensor
+    weights = _reals(target_weights, target_weights_as_tensor)
+    splits = _reals(nodes_values, nodes_values_as_tensor)
     forest = from_nodes(
-        nodes_treeids, nodes_nodeids, nodes_featureids, nodes_modes, np.asarray(splits), nodes_truenodeids,
+        nodes_treeids, nodes_nodeids, nodes_featureids, nodes_modes, splits, nodes_truenodeids,
         nodes_falsenodeids, nodes_missing_value_tracks_true, target_treeids, target_nodeids, target_ids,
-        np.asarray(weights), n_targets,
+        weights, n_targets,
     )  # fmt: skip
     base = base_values if base_values_as_tensor is None else base_values_as_tensor
-    scores = _with_base(_aggregated(x, forest, aggregate_function), base)
+    scores = _scores(x, forest, aggregate_function, base)
     return post_transformed(scores, post_transform).cast(F32)
 
 
@@ -184,11 +158,11 @@ def tree_ensemble_classifier(
     labels = labels_of(classlabels_int64s, classlabels_strings)
     if not len(labels):
         raise ValueError("there are no labels")
-    weights = np.asarray(class_weights if class_weights_as_tensor is None else class_weights_as_tensor)
-    splits = nodes_values if nodes_values_as_tensor is None else nodes_values_as_tensor
+    weights = _reals(class_weights, class_weights_as_tensor)
+    splits = _reals(nodes_values, nodes_values_as_tensor)
     single = len(labels) == 2 and set(class_ids) == {0}
     forest = from_nodes(
-        nodes_treeids, nodes_nodeids, nodes_featureids, nodes_modes, np.asarray(splits), nodes_truenodeids,
+        nodes_treeids, nodes_nodeids, nodes_featureids, nodes_modes, splits, nodes_truenodeids,
         nodes_falsenodeids, nodes_missing_value_tracks_true, class_treeids, class_nodeids, class_ids, weights,
         1 if single else len(labels),
     )  # fmt: skip
@@ -199,7 +173,7 @@ def tree_ensemble_classifier(
         raise Unsupported("two base_values for one score")
     if len(base) == 1 and not single:  # that of the first class
         base = np.append(base, [0.0] * (len(labels) - 1))
-    scores = _with_base(_aggregated(x, forest, "SUM"), base)
+    scores = _scores(x, forest, "SUM", base)
     positive = bool((weights >= 0).all())
     if len(labels) == 1:
         return _label(scores > 0, 1, 0), post_transformed(scores, post_transform).cast(F32)
@@ -229,7 +203,7 @@ def tree_ensemble(
     )  # fmt: skip
     aggregate = ("AVERAGE", "SUM", "MIN", "MAX")[aggregate_function]
     transform = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")[post_transform]
-    return post_transformed(_aggregated(x, forest, aggregate), transform).cast(x.dtype)
+    return post_transformed(_scores(x, forest, aggregate), transform).cast(x.dtype)
 
 
 # -- linear models ---------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ import unit.codegen.sorts as sorts
 from native import COMPILERS, FLAGS
 from unit.codegen.c import test_matmul as matmuls
 from unit.codegen.c import test_nms as suppressions
+from unit.codegen.c import test_trees as ensembles
 
 from intaglio.compiler.codegen.c import (
     attention,
@@ -39,7 +40,10 @@ from intaglio.compiler.codegen.c import (
     nonzero,
     recurrent,
     sort,
+    trees,
 )
+from intaglio.compiler.frontend.ops.tree_records import records_of
+from intaglio.compiler.graph.ops.trees import leaves
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
@@ -345,6 +349,20 @@ def test_nms(n: int, most: int, compiled: Compile) -> None:
     arrays[1] = np.abs(arrays[1])
     kernel = suppressions.kernel_of(F32, True)
     check(Problem(nms, kernel, arrays, [2, 3, n, most], [0, 1, 2, 3, 4, 5]), compiled)
+
+
+@pytest.mark.parametrize("name", ["one weight", "all targets", "some targets"])
+def test_trees(name: str, compiled: Compile) -> None:
+    """A row ends in the leaf of the last record."""
+    form, rng = ensembles.FORMS[name], random.Random()
+    for _ in range(100):
+        _, forest = ensembles.forest_of(form, rng)
+        records = records_of(forest, np.float32, "add")
+        x = form.rows(rng, 500)
+        if (leaves(x, *records.tables[:2]) == len(records.tables[1]) - 1).any():
+            break
+    arrays, sizes = ensembles.arrays_of(records, x, form.targets, 1, 16)
+    check(Problem(trees, ensembles.kernel_of(records, F32, "add"), arrays, sizes, [1, 2, len(arrays) - 1]), compiled)
 
 
 def test_without_checks_nothing_is_left_of_them(tmp_path: Path) -> None:

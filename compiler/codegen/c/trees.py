@@ -1,0 +1,70 @@
+"""kernel.ir.Trees -> the context of templates/c/trees.c.j2, its tasks and scratch.
+
+In: a Kernel whose body is a Trees, a Target. Out: C source; `Size`s in the kernel's own symbols.
+
+One task is a block of rows and the trees of one part: a result does not depend on how tasks are shared out.
+"""
+
+from __future__ import annotations
+
+from ...graph.ops.trees import COLUMN, EQUAL, GREATER, LESS, MISSING, NEUTRAL, RELATION
+from ...kernel.ir import Kernel, Trees
+from ...scalar.dim import Size, ceil_div
+from ...scalar.dtype import F64
+from ...target import Target
+from ..render import render
+from .expr import literal
+from .gemm import extent
+from .holes import Holes
+
+_OPERATORS = {
+    LESS: "<", LESS | EQUAL: "<=", EQUAL: "==", LESS | GREATER: "!=", GREATER | EQUAL: ">=", GREATER: ">",
+}  # fmt: skip
+
+
+def tasks(body: Trees, target: Target) -> Size:
+    """The number of tasks, in the kernel's sizes."""
+    return extent(body.part) * ceil_div(extent(body.row), body.rows)
+
+
+def scratch_bytes(body: Trees, target: Target) -> Size:
+    """Bytes of scratch a thread needs: the sums of a block of rows."""
+    return body.rows * extent(body.target) * F64.itemsize
+
+
+def source(kernel: Kernel, name: str, target: Target) -> str:
+    """The C source of the kernel, whose one function is called `name`."""
+    body = kernel.body
+    assert isinstance(body, Trees)
+    names = {body.part: "part", body.row: "row", body.target: "target", body.place: "place"}
+    holes = Holes(kernel, names)
+    statements, x = holes.value(body.x)
+    return render(
+        "c/trees.c.j2",
+        name=name,
+        prelude=holes.prelude,
+        declarations=holes.declarations(),
+        conclusion=holes.conclusion(),
+        bits=kernel.params[body.nodes].dtype.bits,
+        RELATION=RELATION,
+        MISSING=MISSING,
+        COLUMN=COLUMN,
+        operator=_OPERATORS.get(body.relation),
+        missing=body.missing,
+        kind=body.kind,
+        neutral=literal(NEUTRAL[body.kind], F64)[0],
+        N=holes.size(extent(body.row)),
+        parts=holes.size(extent(body.part)),
+        targets=holes.size(extent(body.target)),
+        trees=holes.size(body.trees),
+        columns=holes.size(body.columns),
+        rows=holes.size(body.rows),
+        scratch_bytes=holes.size(scratch_bytes(body, target)),
+        statements=statements,
+        x=x,
+        roots=holes.buffer(body.roots),
+        nodes=holes.buffer(body.nodes),
+        weights=holes.buffer(body.weights) if body.weights >= 0 else None,
+        owners=holes.buffer(body.owners) if body.owners >= 0 else None,
+        epilogue=holes.epilogue(body.epilogue, "acc"),
+    )

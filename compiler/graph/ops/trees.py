@@ -1,0 +1,111 @@
+"""trees: ensembles of decision trees, walked by rows of numbers.
+
+Nodes are records, two words each: a value, and bits that say what it is. The two children of a node lie one behind the
+other, so that a record tells of both where the first one is. Words are u32, and values f32; or they are u64, and values
+f64. The bits, 2 H of them, are from the lowest one on:
+
+    inner node  0 | 3 bits: x < value, x == value, x > value lead to the second child | 1 bit: NaN does |
+                H - 5 bits: the column of x | H bits, signed: from this record to that of the first child
+    leaf        1 | zeros | H bits: its target, where it has one weight, which is its value; else how many weights it
+                has, from the one on whose number is its value, as an integer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from ...scalar.dtype import F32, F64, I32, I64, U32, U64
+from ..conditions import Condition, at_most, brief
+from ..ir import Array, Node, Signature, Value
+from .common import Attrs, check, check_count, register
+
+LESS, EQUAL, GREATER = 1, 2, 4  # sets of relations of x to a node's value
+LEAF = 1
+RELATION, MISSING, COLUMN = 1, 4, 5  # where the bits of an inner node begin
+NEUTRAL = {"add": 0.0, "min": np.inf, "max": -np.inf}
+
+
+def _infer_trees(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
+    """trees(x, roots, nodes, *[weights, [owners]]; kind, targets, relation, missing, columns, steps, parts).
+
+    -> [parts, N, targets] f64: for each row of x [N, C] and each target, the weights of the leaves that the row ends
+    in, combined by `kind` ("add", "min", "max") in the order of the trees; of no weights 0, inf, -inf. Part p is what
+    trees [p T / parts, (p + 1) T / parts) give. x is f32, f64 or narrower floats.
+
+    roots [T] i64: the numbers of records in nodes [R, 2]. Leaves have one weight each, or as many as they say, of
+    weights [W] (f32, f64), which are for the targets in owners [W] i32; without owners, for all targets in order.
+    relation: the relations of all inner nodes, 0 where they differ. missing: whether NaN may lead to a second child
+    where the relations do not say so. columns: how many of x are read. steps: nodes on the way of a row, about."""
+    check_count("trees", inputs, 3, 5)
+    x, roots, nodes, *rest = inputs
+    check(x.rank == 2 and x.dtype.is_float, f"trees for x {x.dtype}{list(x.shape)}")
+    check(roots.rank == 1 and roots.dtype == I64, f"trees with roots {roots.dtype}{list(roots.shape)}")
+    check(nodes.rank == 2 and nodes.dtype in (U32, U64), f"trees of {nodes.dtype}{list(nodes.shape)}")
+    check(x.dtype != F64 or nodes.dtype == U64, "trees of f32 for x of f64")
+    for value, dtypes in zip(rest, ((F32, F64), (I32,))):
+        check(value.rank == 1 and value.dtype in dtypes, f"trees with weights {value.dtype}{list(value.shape)}")
+    check(attrs["kind"] in NEUTRAL, f"trees combined by {attrs['kind']}")
+    return [((attrs["parts"], x.shape[0], attrs["targets"]), F64)]
+
+
+def _demand_trees(node: Node) -> Iterator[Condition]:
+    x = node.inputs[0]
+    columns = node.attrs["columns"]
+    yield from at_most(columns, x.shape[1], f"trees read {columns} features of {brief(x.shape[1])}")
+
+
+def _evaluate_trees(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    x, roots, nodes, *rest = arrays
+    parts, count = attrs["parts"], len(roots)
+    ends = [count * part // parts for part in range(parts + 1)]
+    facts = {"kind": attrs["kind"], "targets": attrs["targets"]}
+    return [np.stack([combined(x, roots[begin:end], nodes, *rest, **facts) for begin, end in pairwise(ends)])]
+
+
+def combined(
+    x: Array, roots: Array, nodes: Array, weights: Array | None = None, owners: Array | None = None, *, kind: str,
+    targets: int,
+) -> Array:  # fmt: skip
+    """[N, targets] f64: what the leaves that the rows end in give, tree after tree."""
+    result = np.full((len(x), targets), NEUTRAL[kind])
+    combine = {"add": np.add, "min": np.minimum, "max": np.maximum}[kind]
+    half, at = nodes.dtype.itemsize * 4, leaves(x, roots, nodes)
+    row, tree = (i.reshape(-1) for i in np.indices(at.shape))
+    at = at[row, tree]
+    number = (nodes[at, 1] >> half).astype(np.int64)
+    if weights is None:
+        real = np.float32 if nodes.dtype == np.uint32 else np.float64
+        combine.at(result, (row, number), nodes[at, 0].view(real).astype(np.float64))
+        return result
+    first = np.repeat(nodes[at, 0].astype(np.int64), number)
+    inside = np.arange(len(first)) - np.repeat(np.cumsum(number) - number, number)
+    target = inside if owners is None else owners[first + inside]
+    combine.at(result, (np.repeat(row, number), target), weights[first + inside].astype(np.float64))
+    return result
+
+
+def leaves(x: Array, roots: Array, nodes: Array) -> Array:
+    """[N, T]: the records of the leaves that rows of x end in."""
+    real = np.dtype(np.float32 if nodes.dtype == np.uint32 else np.float64)
+    half = nodes.dtype.itemsize * 4
+    values, words = np.ascontiguousarray(nodes[:, 0]).view(real), nodes[:, 1].astype(f"i{nodes.dtype.itemsize}")
+    bits, first_child = words & ((1 << half) - 1), words >> half
+    at: Array = np.broadcast_to(roots, (len(x), len(roots))).copy()
+    row, tree = (i.reshape(-1) for i in np.indices(at.shape))
+    while len(row):
+        here = at[row, tree]
+        inner = bits[here] & LEAF == 0
+        row, tree, here = row[inner], tree[inner], here[inner]
+        a, b = x[row, bits[here] >> COLUMN].astype(real), values[here]
+        found = np.where(a < b, LESS, 0) | np.where(a == b, EQUAL, 0) | np.where(a > b, GREATER, 0)
+        follows = (bits[here] >> RELATION & found != 0) | (bits[here] >> MISSING & np.isnan(a) != 0)
+        at[row, tree] = here + first_child[here] + follows
+    return at
+
+
+register(
+    "trees", _infer_trees, _evaluate_trees, "kind targets relation missing columns steps parts", demands=_demand_trees
+)
