@@ -16,6 +16,7 @@ COMMANDS = {
     "peak": "measure the machine: FMA peak and memory bandwidth",
     "startup": "import, compile and session time, overhead of run(), against their budgets",
     "scaling": "the time of the compiler against the number of nodes, against its budgets",
+    "real": "models of published packages: first and later sessions, and runs, against onnxruntime",
     "threads": "one session, eight threads: runs per second, and memory, against onnxruntime",
     "contend": "runs beside processes that keep the CPUs busy, with one thread and with two",
     "report": "all tables, as Markdown, to bench/results",

@@ -61,9 +61,9 @@ def measure_startup(names: list[str]) -> list[Check]:
             checks.append(cold)
             if cold.ours is not None:
                 size = sum(file.stat().st_size for file in Path(cache).rglob("*") if file.is_file())
-                probe, peer = ["intaglio", model], ["onnxruntime", model]
+                command, peer = ["intaglio", model], ["onnxruntime", model]
                 note = f"{size / 1e6:.1f} MB in the cache"
-                checks.append(_check(f"warm session, {name}", WARM_BUDGET, probe, setting, peer, note=note))
+                checks.append(_check(f"warm session, {name}", WARM_BUDGET, command, setting, peer, note=note))
     checks.append(_run_check())
     return checks
 
@@ -71,20 +71,20 @@ def measure_startup(names: list[str]) -> list[Check]:
 def _check(
     name: str,
     budget: float,
-    probe: list[str],
+    command: list[str],
     setting: Mapping[str, str],
     peer: list[str] | None = None,
     repeats: int = REPEATS,
     note: str = "",
 ) -> Check:
     try:
-        seconds = _probe(probe, setting, repeats)
+        seconds = probe(command, setting, repeats)
     except ProbeError as error:
         return Check(name, None, None, budget, str(error))
-    return Check(name, seconds, _probe(peer, {}, repeats) if peer else None, budget, note)
+    return Check(name, seconds, probe(peer, {}, repeats) if peer else None, budget, note)
 
 
-def _probe(arguments: list[str], setting: Mapping[str, str], repeats: int) -> float:
+def probe(arguments: list[str], setting: Mapping[str, str], repeats: int) -> float:
     """Median seconds that `probe.py` reports. Raises ProbeError."""
     times = []
     for _ in range(repeats):
