@@ -21,6 +21,7 @@ from .codegen.c import kernels
 from .codegen.c.program import Sources
 from .codegen.triton.build import Binary
 from .codegen.triton.program import DeviceKernel
+from .frontend.inference import declared_outputs
 from .frontend.interface import PART, overridable, sizes_of, values, worded, zipped
 from .frontend.load import Model, Type
 from .graph.conditions import Condition, Requirement
@@ -130,13 +131,14 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
     graph = program.graph
     operators = {node.name or node.op: (node.op, node.name) for node in model.graph.nodes}
     named = model.graph.dim_names()
-    results = _results(model, graph, named)
+    declared = _declared(model, graph)
+    results = _results(model, graph, named, declared)
     return {
         **({"results": results} if results else {}),
-        "inputs": [_argument(v.name, v, model.graph.inputs.get(v.name), named) for v in graph.inputs],
+        "inputs": [_input(v, model.graph.inputs[v.name]) for v in graph.inputs],
         "overridable": [_overridable(name, type) for name, type in overridable(model).items()],
         "outputs": [
-            _argument(n, v, model.graph.outputs.get(n), named) for n, v in zip(graph.output_names, graph.outputs)
+            _argument(n, v, declared.get(n), named) for n, v in zip(graph.output_names, graph.outputs)
         ],
         "conflicts": _conflicts(model, graph),
         "symbols": [_symbol(s, graph.inputs) for s in program.symbols()],
@@ -167,11 +169,11 @@ def _failure(condition: Condition | Requirement, operators: Mapping[str, tuple[s
     return {"type": kind, "text": text.replace("{", "{{").replace("}", "}}")}
 
 
-def _results(model: Model, graph: Graph, named: Set[str]) -> list[dict[str, Any]]:
+def _results(model: Model, graph: Graph, named: Set[str], types: Mapping[str, Type]) -> list[dict[str, Any]]:
     """The outputs as the model has them, where one of them is no tensor; else nothing."""
     maps, words, made = zipped(model.graph), worded(model.graph), dict(zip(graph.output_names, graph.outputs))
     found: list[dict[str, Any]] = []
-    for name, declared in model.graph.outputs.items():
+    for name, declared in types.items():
         if name in maps:
             labels = maps[name][1]
             key = "int64" if isinstance(labels[0], int) else "string"
@@ -267,21 +269,38 @@ def _overridable(name: str, type: Type) -> dict[str, Any]:
 
 
 def _argument(name: str, value: Value, declared: Type | None, named: Set[str]) -> dict[str, Any]:
-    """What NodeArg shows: dimensions that are known, else as the model declares them, else the dimension of an input
-    (`named`) that it is."""
-    shape: list[int | str | None] = [
-        d if isinstance(d, int) else d.name if isinstance(d, Symbol) and d.name in named else None for d in value.shape
-    ]
-    if declared is not None and declared.shape is not None and len(declared.shape) == len(shape):
-        shape = [d if isinstance(d, int) or stated is None else stated for d, stated in zip(shape, declared.shape)]
-    return {"name": name, "type": value.dtype.ort, "shape": shape}
+    """What NodeArg shows of an output: the shape that is declared, else what is known of it, with the names of inputs'
+    dimensions (`named`)."""
+    if declared is not None and declared.shape is not None:
+        shape = list(declared.shape)
+    else:
+        shape = [
+            d if isinstance(d, int) else d.name if isinstance(d, Symbol) and d.name in named else None
+            for d in value.shape
+        ]
+    rank = {} if len(shape) == value.rank else {"rank": value.rank}
+    return {"name": name, "type": value.dtype.ort, "shape": shape, **rank}
+
+
+def _input(value: Value, declared: Type) -> dict[str, Any]:
+    """What NodeArg shows of an input: as it is declared, with the sizes that some dimensions have been given."""
+    shape = [d if isinstance(d, int) else stated for d, stated in zip(value.shape, declared.shape or ())]
+    return {"name": value.name, "type": value.dtype.ort, "shape": shape}
+
+
+def _declared(model: Model, graph: Graph) -> dict[str, Type]:
+    """The outputs, as declared and inferred, where some of the inputs' dimensions may have been given a size."""
+    pairs = ((v, model.graph.inputs[v.name].shape or ()) for v in graph.inputs)
+    fixed = {stated: d for v, shape in pairs for stated, d in zip(shape, v.shape)
+             if isinstance(stated, str) and isinstance(d, int)}  # fmt: skip
+    return declared_outputs(model, fixed)
 
 
 def output_shapes(model: Model, graph: Graph) -> dict[str, list[int | str | None]]:
     """What NodeArgs show of the outputs of a model's graph."""
-    named = model.graph.dim_names()
+    named, declared = model.graph.dim_names(), _declared(model, graph)
     pairs = zip(graph.output_names, graph.outputs)
-    return {name: _argument(name, v, model.graph.outputs.get(name), named)["shape"] for name, v in pairs}
+    return {name: _argument(name, v, declared.get(name), named)["shape"] for name, v in pairs}
 
 
 def _symbol(symbol: Symbol, inputs: list[Value]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ The manifest, a JSON object:
     architecture      as cpus.architecture(): "x86_64"
     features          what the code needs of the CPU, as cpus.features(): ["avx2", "fma"]
     inputs, outputs   [{"name": "x", "type": "tensor(float)", "shape": [3, "batch", null]}], in the order of the
-                      program's buffers; the shape is what NodeArg shows: an int, a name, or null where it has none
+                      program's buffers; the shape is what NodeArg shows: an int, a name, or null where it has none.
+                      An output that has another rank than the model declares has a "rank", too
     results           where an output of the model is no tensor, all of them: as `outputs`, and "parts": the names of
                       those it is made of, "keys": the labels of the columns of a map, "words": what the numbers
                       stand for; absent elsewhere

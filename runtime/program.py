@@ -203,7 +203,7 @@ class Program:
         self._plan.argtypes, self._plan.restype = (ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
         manifest = artifact.manifest
         self._symbols: list[str] = [s["name"] for s in manifest["symbols"]]
-        self._outputs = [(len(o["shape"]), numpy_dtype(o["type"])) for o in manifest["outputs"]]
+        self._outputs = [(o.get("rank", len(o["shape"])), numpy_dtype(o["type"])) for o in manifest["outputs"]]
         self._inputs = len(manifest["inputs"])
         facts = manifest.get("device", {})  # what the host has to find in its own memory
         self._host_inputs = frozenset(facts.get("host_inputs", ()))

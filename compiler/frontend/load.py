@@ -264,13 +264,13 @@ def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
         t.name: t for t in (Tensor(t, files) for t in proto.initializer)
     }
     initializers.update((t.name, t) for t in (SparseTensor(t, files) for t in proto.sparse_initializer))
-    inputs = {_name(v.name): _type(v.type) for v in proto.input}
+    inputs = {_name(v.name): type_of(v.type) for v in proto.input}
     return GraphDef(
         name=_name(proto.name),
         nodes=_lifted([_node(n, files) for n in proto.node], inputs, initializers),
         inputs=inputs,
-        outputs={_name(v.name): _type(v.type) for v in proto.output},
-        types={_name(v.name): _type(v.type) for v in proto.value_info},
+        outputs={_name(v.name): type_of(v.type) for v in proto.output},
+        types={_name(v.name): type_of(v.type) for v in proto.value_info},
         initializers=initializers,
         denotations={
             _name(v.name): tuple(_name(d.denotation) for d in v.type.tensor_type.shape.dim) for v in proto.input
@@ -330,13 +330,13 @@ _ATTRIBUTE: dict[int, Callable[[onnx.AttributeProto, Any], Any]] = {
     onnx.AttributeProto.TENSOR: lambda a, files: Tensor(a.t, files),
     onnx.AttributeProto.SPARSE_TENSOR: lambda a, files: SparseTensor(a.sparse_tensor, files),
     onnx.AttributeProto.GRAPH: lambda a, files: _graph(a.g, files),
-    onnx.AttributeProto.TYPE_PROTO: lambda a, files: _type(a.tp),
+    onnx.AttributeProto.TYPE_PROTO: lambda a, files: type_of(a.tp),
     onnx.AttributeProto.FLOATS: lambda a, files: list(a.floats),
     onnx.AttributeProto.INTS: lambda a, files: list(a.ints),
     onnx.AttributeProto.STRINGS: lambda a, files: [text(s) for s in a.strings],
     onnx.AttributeProto.TENSORS: lambda a, files: [Tensor(t, files) for t in a.tensors],
     onnx.AttributeProto.GRAPHS: lambda a, files: [_graph(g, files) for g in a.graphs],
-    onnx.AttributeProto.TYPE_PROTOS: lambda a, files: [_type(t) for t in a.type_protos],
+    onnx.AttributeProto.TYPE_PROTOS: lambda a, files: [type_of(t) for t in a.type_protos],
 }
 
 _FIELD_TYPES = {
@@ -355,18 +355,19 @@ def _attribute(proto: onnx.AttributeProto, files: ExternalFiles) -> Any:
     return _ATTRIBUTE[kind](proto, files)
 
 
-def _type(proto: onnx.TypeProto) -> Type:
+def type_of(proto: onnx.TypeProto) -> Type:
+    """UNKNOWN where the model does not say."""
     kind = proto.WhichOneof("value")
     if kind in ("tensor_type", "sparse_tensor_type"):
         tensor = getattr(proto, kind)
         dtype = dtype_of(tensor.elem_type)
         return Type(kind[:-5], dtype, _shape(tensor.shape) if tensor.HasField("shape") else None)
     if kind == "sequence_type":
-        return Type("sequence", element=_type(proto.sequence_type.elem_type))
+        return Type("sequence", element=type_of(proto.sequence_type.elem_type))
     if kind == "optional_type":
-        return Type("optional", element=_type(proto.optional_type.elem_type))
+        return Type("optional", element=type_of(proto.optional_type.elem_type))
     if kind == "map_type":
-        return Type("map", dtype_of(proto.map_type.key_type), element=_type(proto.map_type.value_type))
+        return Type("map", dtype_of(proto.map_type.key_type), element=type_of(proto.map_type.value_type))
     return UNKNOWN
 
 

@@ -154,7 +154,7 @@ def body(
     del proto.attribute[:]
     proto.attribute.extend(a for a in node.proto.attribute if not a.ref_attr_name)
     proto.attribute.extend(onnx.helper.make_attribute(name, attrs[name]) for name in node.refs if name in attrs)
-    protos = [_type_proto(t).SerializeToString() for t in types]
+    protos = [type_proto(t).SerializeToString() for t in types]
     made = handle.get_context_dependent_function_with_opset_version(max(fitting), proto.SerializeToString(), protos)
     return function_from_bytes(made) if made else None
 
@@ -165,7 +165,8 @@ def defaults(schema: Schema) -> dict[str, Any]:
     return {name: attribute_from_bytes(a.SerializeToString()) for name, a in given.items() if a.name}
 
 
-def _type_proto(type: Type | None) -> onnx.TypeProto:
+def type_proto(type: Type | None) -> onnx.TypeProto:
+    """Of a tensor; anything else is left open."""
     proto = onnx.TypeProto()
     if type is not None and type.dtype is not None:
         proto.tensor_type.elem_type = type.dtype.onnx
@@ -175,4 +176,6 @@ def _type_proto(type: Type | None) -> onnx.TypeProto:
                 dim = proto.tensor_type.shape.dim.add()
                 if isinstance(d, int):
                     dim.dim_value = d
+                elif d is not None:
+                    dim.dim_param = d
     return proto

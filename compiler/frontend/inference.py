@@ -1,0 +1,82 @@
+"""What the shapes that a model declares for its outputs are worth: ONNX's own inference, merged with them.
+
+In: a model as it was read. Out: types, of which onnxruntime's NodeArgs tell the same. It never looks at weights; what
+the compiler knows beyond ONNX's inference is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+
+import onnx
+import onnx.shape_inference
+
+from .load import GraphDef, Model, Type, type_of
+from .schemas import type_proto
+
+MAX_BYTES = 1 << 30  # of nodes: the inference gets a model in one piece, which protobuf limits
+MAX_ELEMENTS = 1024  # of an initializer that may be a shape, or axes; of others the type is enough
+
+
+def declared_outputs(model: Model, fixed: Mapping[str, int]) -> dict[str, Type]:
+    """The outputs of the model's graph. Those that it declares without a shape stay so. fixed: the sizes of dimensions
+    of inputs that have a name in the model."""
+    graph = model.graph
+    if all(type.shape is None for type in graph.outputs.values()):
+        return graph.outputs
+    if sum(node.proto.ByteSize() for node in graph.nodes) > MAX_BYTES:
+        return graph.outputs
+    try:
+        inferred = onnx.shape_inference.infer_shapes(_typed(model, fixed)).graph.output
+    except Exception:  # a model may be anything, and declared shapes are only shown
+        return graph.outputs
+    known = _names(graph)
+    found = {each.name: type_of(each.type) for each in inferred}
+    return {name: _merged(type, found.get(name, type), known) for name, type in graph.outputs.items()}
+
+
+def _merged(declared: Type, inferred: Type, names: set[str]) -> Type:
+    """As onnxruntime merges them: numbers count before names, and of two ranks none is right. names: those that the
+    inference has not made up."""
+    if declared.shape is None or inferred.shape is None:
+        return declared
+    if len(declared.shape) != len(inferred.shape):
+        return replace(declared, shape=())
+    dims = [
+        found if isinstance(found, int) or (stated is None and found in names) else stated
+        for stated, found in zip(declared.shape, inferred.shape)
+    ]
+    return replace(declared, shape=tuple(dims))
+
+
+def _names(graph: GraphDef) -> set[str]:
+    """All names of dimensions in a graph."""
+    types = (*graph.inputs.values(), *graph.outputs.values(), *graph.types.values())
+    return {dim for type in types for dim in type.shape or () if isinstance(dim, str)}
+
+
+def _sized(type: Type, fixed: Mapping[str, int]) -> Type:
+    dims = tuple(fixed.get(d, d) if isinstance(d, str) else d for d in type.shape or ())
+    return type if type.shape is None else replace(type, shape=dims)
+
+
+def _typed(model: Model, fixed: Mapping[str, int]) -> onnx.ModelProto:
+    """The model, without the contents of what is large."""
+    graph = model.graph
+    proto = onnx.ModelProto(ir_version=model.ir_version, functions=model.function_protos)
+    proto.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in model.opsets.items())
+    proto.graph.name = graph.name or "graph"
+    proto.graph.node.extend(node.proto for node in graph.nodes)
+    inputs = {name: _sized(type, fixed) for name, type in graph.inputs.items()}
+    for name, tensor in graph.initializers.items():
+        if prod(tensor.shape) <= MAX_ELEMENTS and tensor.dtype.is_integer:
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(tensor.array, name))
+        else:
+            inputs[name] = Type("tensor", tensor.dtype, tensor.shape)
+    outputs = {name: replace(type, shape=None) for name, type in graph.outputs.items()}
+    parts = ((proto.graph.input, inputs), (proto.graph.output, outputs), (proto.graph.value_info, graph.types))
+    for infos, types in parts:
+        infos.extend(onnx.ValueInfoProto(name=name, type=type_proto(type)) for name, type in types.items())
+    return proto
