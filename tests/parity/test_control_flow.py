@@ -380,6 +380,49 @@ def test_loop_with_a_condition() -> None:
     compare(data, [{**feeds, "c": np.array(c)} for feeds in STEPS for c in (True, False)])
 
 
+def _while(by: str) -> tuple[GraphProto, list[str]]:
+    """A body that collects rows of x, and what its states begin with; it goes on by a counter that is compared as
+    floats, as TensorFlow's loops are; by the sum of what it has; or by where it is alone, in an index of its own."""
+    below = {
+        "counter": [node("Cast", ["k2"], ["kf"], to=F), node("Cast", ["n"], ["nf"], to=F),
+                    node("Less", ["kf", "nf"], ["more"])],
+        "sum": _below(5.0),
+        "number": [node("Add", ["i", "one"], ["next"]), node("Less", ["next", "n"], ["more"])],
+    }[by]  # fmt: skip
+    nodes = [
+        node("Constant", [], ["one"], value=helper.make_tensor("v", I64, [], [1])),
+        node("Add", ["k", "one"], ["k2"]),
+        node("Mul", ["s", "x"], ["sx"]),
+        node("Add", ["sx", "x"], ["t"]),
+        node("ReduceSum", ["t"], ["row"], keepdims=0),
+        *below,
+    ]
+    rows = [("t2", F, ["a", "b"]), ("row2", F, []), ("k3", I64, [])]
+    copies = [node("Identity", [a], [b]) for a, b in (("t", "t2"), ("row", "row2"), ("k2", "k3"))]
+    body = graph(
+        [*nodes, *copies], [*LOOP, ("k", I64, [])], [("more", B, []), ("t", F, ["a", "b"]), ("k2", I64, []), *rows]
+    )
+    return body, ["x", "start"]
+
+
+@pytest.mark.parametrize("limit", ["", "most"])
+@pytest.mark.parametrize("by", ["counter", "sum", "number"])
+def test_loop_that_collects_without_a_limit(by: str, limit: str) -> None:
+    """Neither a trip count, or one that means for ever: how long it runs its condition alone tells."""
+    body, states = _while(by)
+    nodes = [
+        node("Constant", [], ["start"], value=helper.make_tensor("v", I64, [], [0])),
+        node("Constant", [], ["most"], value=helper.make_tensor("v", I64, [], [2**63 - 1])),
+        node("Loop", [limit, "c", *states], ["y", "k", "rows", "sums", "numbers"], body=body),
+        node("ReduceSum", ["rows"], ["total"], keepdims=0),
+    ]
+    inputs: list[Info] = [X, ("n", I64, []), ("c", B, [])]
+    outputs = {"y": F, "k": I64, "sums": F, "numbers": I64}
+    rows = {"rows": F, "total": F}  # of no iterations onnxruntime makes rows of the shape [0, 0]
+    for c, more in ((True, rows), (False, {})):
+        compare(model(nodes, inputs, {**outputs, **more}), [{**feeds, "c": np.array(c)} for feeds in STEPS])
+
+
 def test_states_that_change_places() -> None:
     nodes = [node("Identity", ["go"], ["more"]), node("Identity", ["s"], ["p"]), node("Identity", ["t"], ["q"])]
     body = graph(nodes, [*LOOP, ("t", F, ["a", "b"])], [("more", B, []), ("q", F, ["a", "b"]), ("p", F, ["a", "b"])])

@@ -16,13 +16,11 @@ from real_models.table import MISSING, TABLE
 
 ort = pytest.importorskip("onnxruntime")
 import intaglio  # noqa: E402
-from intaglio.runtime.errors import NotImplemented  # noqa: E402
 
 pytestmark = [pytest.mark.models, pytest.mark.slow]
 
-# What is not the same, and why; what is refused, with the words for it.
+# What is not the same, and why.
 SHOWN = {"silero-vad/silero_vad_16k_sequence": "onnxruntime infers once more when it has folded constants"}
-REFUSED = {"piper-tts/nakdimon": "its condition is not constant"}
 
 
 def test_the_packages_are_installed() -> None:
@@ -46,10 +44,6 @@ def _signature(session: Any) -> list[tuple[str, str, str, list[Any]]]:
 def test_agrees_with_onnxruntime(name: str) -> None:
     entry = TABLE[name]
     model = entry.load()
-    if name in REFUSED:
-        with pytest.raises(NotImplemented, match=REFUSED[name]):
-            intaglio.InferenceSession(model)
-        return
     reference, mine = _theirs(model), intaglio.InferenceSession(model)
     if name not in SHOWN:
         assert _signature(mine) == _signature(reference)

@@ -9,14 +9,14 @@ follows becomes a part of both (`Diverging`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from ....runtime.errors import Fail
 from ...errors import Unsupported
-from ...graph.ir import Graph, Value, constant, input_value
+from ...graph.ir import Graph, Value, constant, input_value, reachable
 from ...scalar.dim import Size, Symbol, chosen, dim_max, known_eq, prod, symbols
 from ...scalar.dtype import BOOL, I64
 from ..load import UNKNOWN, GraphDef, Type
@@ -225,20 +225,28 @@ def looped(
 ) -> tuple[list[Value], list[Value]]:
     """The final states and the rows, of a body traced on `index` and `formals` that returns condition, states, rows."""
     n = len(states)
-    outputs = [v for v in traced.outputs if isinstance(v, Value)]
-    body = _graph(outputs, traced.bindings, [index, *formals, *traced.captures.values()])
-    body.outputs = _steady(body, formals)
-    try:
-        count, *results = live.emit(
-            "loop", [live.reshape(), *states, *traced.captures], body=body, trips=trips, states=n
-        )
-    except ValueError as e:
-        raise Unsupported(f"a loop whose states change: {e}") from e
+    body, (count, *results) = _emitted(live, trips, states, index, formals, traced)
     rows = results[n:]
     if rows and not (_always(live) and _always(body.outputs[0])):
         done = bound(count, name="trips", upper=trips)
         rows = [row.narrow(0, 0, done) for row in rows]
     return results[:n], rows
+
+
+def _emitted(
+    live: Value, trips: Size | None, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced
+) -> tuple[Graph, tuple[Value, ...]]:
+    """The body of `looped`, and what its loop gives: how often it ran, states, rows."""
+    outputs = [v for v in traced.outputs if isinstance(v, Value)]
+    body = _graph(outputs, traced.bindings, [index, *formals, *traced.captures.values()])
+    body.outputs = _steady(body, formals)
+    try:
+        made = live.emit(
+            "loop", [live.reshape(), *states, *traced.captures], body=body, trips=trips, states=len(states)
+        )
+    except ValueError as e:
+        raise Unsupported(f"a loop whose states change: {e}") from e
+    return body, made
 
 
 def _steady(body: Graph, formals: Sequence[Value]) -> list[Value]:
@@ -298,14 +306,40 @@ def _as_loop(
     if len(states) != len(carried):
         raise Unsupported("a loop over what is no tensor")
     count = None if limit is None or (isinstance(limit, int) and limit >= ENDLESS) else dim_max(limit, 0)
-    if count is None and len(body.outputs) > 1 + len(states):
-        raise Unsupported("a loop that collects values, without a limit")
-    _, index = loop_index(count)
-    formals = [input_value(name, v.shape, v.dtype) for name, v in zip(list(body.inputs)[2:], states)]
-    traced = trace(body, lambda capture: [index, scalar(True, BOOL), *formals])
     live = scalar(True, BOOL) if condition is None else condition
-    finals, rows = looped(live, count, states, index, formals, traced)
+
+    def traced(extent: Size | None) -> tuple[Value, list[Value], Traced]:
+        _, index = loop_index(extent)
+        formals = [input_value(name, v.shape, v.dtype) for name, v in zip(list(body.inputs)[2:], states)]
+        return index, formals, trace(body, lambda capture: [index, scalar(True, BOOL), *formals])
+
+    if count is None and len(body.outputs) > 1 + len(states):
+        count = _counted(live, states, *traced(None))
+    finals, rows = looped(live, count, states, *traced(count))
     return (*finals, *rows)
+
+
+def _counted(
+    live: Value, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced
+) -> Size:
+    """How often a loop without a limit runs, by a loop before it of that alone on which its condition depends: what
+    collects values needs the limit for its memory."""
+    results = [v for v in traced.outputs if isinstance(v, Value)]
+    condition, finals = results[0], results[1 : 1 + len(states)]
+    kept: list[int] = []
+    while True:
+        nodes = {*reachable([condition, *(finals[i] for i in kept)], traced.bindings)}
+        needed = [i for i, formal in enumerate(formals) if formal.node in nodes]
+        if needed == kept:
+            break
+        kept = needed
+    part = replace(
+        traced, outputs=[condition, *(finals[i] for i in kept)],
+        captures={v: formal for v, formal in traced.captures.items() if formal.node in nodes},
+        bindings={symbol: v for symbol, v in traced.bindings.items() if v.node in nodes},
+    )  # fmt: skip
+    _, (count, *_) = _emitted(live, None, [states[i] for i in kept], index, [formals[i] for i in kept], part)
+    return bound(count, name="trips")
 
 
 def stacked(parts: Sequence[Imported], axis: int = 0) -> Value:
