@@ -9,6 +9,7 @@ model, after a check of their outputs.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,9 @@ def main(argv: list[str]) -> int:
     if MISSING:
         print(f"not installed, so not measured: {', '.join(MISSING)}; pip install -e '.[models]'")
     chosen = [entry for name, entry in TABLE.items() if any(part in name for part in options.names)]
-    rows = [measure(entry, options.threads, options.rounds) for entry in chosen]
+    rows = []
+    for entry in chosen:
+        rows.append(measure(entry, options.threads, options.rounds))
+        print(rows[-1], file=sys.stderr, flush=True)
     print(f"{describe()}, {options.threads} threads\n\n{format_rows(rows)}")
     return int(any(row.note for row in rows))
