@@ -2,7 +2,8 @@
 
 In: words that the names of operators must contain. Out: the same table, with the share of the memory
 bandwidth: inputs, weights and outputs counted once. Small operators live in the caches and can show more than
-100 %. Shapes are those of BERT-base at 1, 128 and 384 tokens, of ResNet-50 and of MobileNetV2, at batch 1.
+100 %. Shapes are those of BERT-base at 1, 128 and 384 tokens, of ResNet-50 and of MobileNetV2, at batch 1; ensembles of
+trees have 31 leaves each, as many targets as are named, and rows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .compare import Row, add_options, finish, measure_model
+from .forests import forest
 from .inputs import model_inputs
 
 OPSET = 23  # the first with Attention
@@ -76,6 +78,9 @@ def models() -> Iterator[tuple[str, bytes]]:
         yield f"add {length}x768", _model("Add", [tokens, tokens])
         yield f"transpose {length}x12x64", _model("Transpose", [(1, length, 12, 64)], perm=[0, 2, 1, 3])
         yield f"attention 12x{length}x64", _model("Attention", [heads] * 3)
+    for trees, targets in ((100, 1), (10_000, 44)):
+        for rows in (1, 256):
+            yield f"trees {trees} for {targets} of {rows}", forest(trees, targets=targets, rows=rows)
     # Too large for the caches: memory bandwidth shows.
     yield "softmax 4096x4096", _model("Softmax", [(4096, 4096)], axis=-1)
     yield "add 16M", _model("Add", [(4096, 4096)] * 2)
