@@ -9,6 +9,6 @@ TRANSPOSE_TILE = 32  # side of the square tiles of a transpose: one tile of f32 
 SHORT_AXIS = 16  # an innermost axis up to this long takes the next one in with it
 SIZE_LITERAL = 16  # in template kernels, integers above this are parameters, so that layers share one object
 SHAPE_ELEMENTS = 64  # integers in buffers up to this long are taken for shapes, and computed by the host
-TREE_ROWS = 16, 1024  # rows of a task that walks trees: as few as read them in one go, and as many as are worth a claim
+TREE_ROWS = 16, 256  # rows of a task that walks trees: as few as read them in one go, and as many as are worth a claim
 TREE_STEPS = 1 << 14  # nodes that those rows come by, as far as there are so many
 TREE_SUMS = 1 << 14  # elements of their sums: half of a second-level cache

@@ -264,7 +264,7 @@ class Trees:
     ("add", "min", "max") in the order of the trees, of which part p has [p trees / parts, (p + 1) trees / parts).
 
     x: expression at `place`, a position in the rows of `columns` numbers. Buffers (parameter numbers; -1 where absent):
-    roots, nodes, weights, owners, and their meaning with `relation` and `missing`, are those of graph/ops/trees.py.
+    roots, nodes, weights, owners, and their meaning with `relations` and `missing`, are those of graph/ops/trees.py.
     steps: nodes on the way of a row, about. rows: those of a task. epilogue: stages without inner axes, in terms of
     part, row, target and Acc().
     """
@@ -280,7 +280,7 @@ class Trees:
     weights: int
     owners: int
     kind: str
-    relation: int
+    relations: tuple[int, int]
     missing: bool
     trees: Size
     steps: Size

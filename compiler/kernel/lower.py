@@ -612,7 +612,7 @@ class _Lowering:
         return Trees(
             part, row, target, place, node.inputs[0].shape[1], load if x.dtype == x.dtype.compute else
             Call("cast", (load,), x.dtype.compute), self.buffer(roots), nodes, weights, owners, attrs["kind"],
-            attrs["relation"], attrs["missing"], roots.shape[0], attrs["steps"],
+            attrs["relations"], attrs["missing"], roots.shape[0], attrs["steps"],
             max(1, min(rows, choices.TREE_SUMS // attrs["targets"])), self.epilogue(out, (part, row, target)),
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ def map_sizes(item: T, change: SizeMap, keep: frozenset[str] = frozenset()) -> T
 
 _NUMBERS = frozenset({"buffer", "w", "nr", "groups", "taps", "strides", "dilations", "slot", "xw", "r", "rb",
                       "peephole", "h0", "c0", "lengths", "y", "yh", "yc",
-                      "roots", "nodes", "weights", "owners", "relation"})  # fmt: skip
+                      "roots", "nodes", "weights", "owners", "relations"})  # fmt: skip
 
 
 def _map(item: Any, change: SizeMap, keep: frozenset[str]) -> Any:

@@ -30,6 +30,7 @@ FORMS = {
     "greater or equal": Form(modes=["BRANCH_GTE"], missing=0.5),
     "equal": Form(modes=["BRANCH_EQ"], missing=0.5),
     "not equal": Form(modes=["BRANCH_NEQ"], missing=0.5),
+    "values among limits": Form(trees=20, modes=["BRANCH_LEQ", "BRANCH_EQ"], missing=0.3),
     "all modes": Form(trees=20, modes=ALL, missing=0.3, targets=3),
     "chains": Form(trees=20, depth=3, chains=0.6, missing=0.3),
     "targets that differ": Form(trees=20, targets=7),

@@ -39,6 +39,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     names = {body.part: "part", body.row: "row", body.target: "target", body.place: "place"}
     holes = Holes(kernel, names)
     statements, x = holes.value(body.x)
+    every, some = body.relations
     return render(
         "c/trees.c.j2",
         name=name,
@@ -49,7 +50,8 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         RELATION=RELATION,
         MISSING=MISSING,
         COLUMN=COLUMN,
-        operator=_OPERATORS.get(body.relation),
+        operator=_OPERATORS.get(every) if every == some else None,
+        at_most=(every, some) == (EQUAL, LESS | EQUAL),
         missing=body.missing,
         kind=body.kind,
         neutral=literal(NEUTRAL[body.kind], F64)[0],

@@ -93,7 +93,7 @@ def _scores(x: Value, forest: Forest, aggregate: str, base: Any = None) -> Value
     of_each, all_parts = max(1, min(PARTS, made.steps // PART_STEPS)), PARTS // dim_max(1, x.shape[0])
     (given,) = x.emit(
         "trees", [x, *map(constant, made.tables)], kind=kind, targets=forest.targets,
-        relation=made.relation, missing=made.missing, columns=max(1, made.columns), steps=made.steps,
+        relations=made.relations, missing=made.missing, columns=max(1, made.columns), steps=made.steps,
         parts=dim_max(1, dim_min(of_each, all_parts)),
     )  # fmt: skip
     total = given.reshape(*given.shape[1:]) if given.shape[0] == 1 else given.reduce(kind, 0)

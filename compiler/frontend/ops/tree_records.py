@@ -22,7 +22,7 @@ class Records:
     """tables: where the trees begin, the records, and where leaves have several, weights, and their owners."""
 
     tables: list[Array]
-    relation: int
+    relations: tuple[int, int]
     missing: bool
     columns: int
     steps: int
@@ -39,10 +39,10 @@ def records_of(forest: Forest, real: npt.DTypeLike, kind: str) -> Records:
     packed = packed or _packed(order, nodes, leaves, np.dtype(np.uint64))
     if packed is None:
         raise ValueError(f"trees of {len(nodes.splits)} nodes and {forest.targets} targets")
-    relations = np.unique(nodes.relations[order.inner])
+    relations = nodes.relations[order.inner]
     return Records(
         [*packed, *leaves.tables],
-        relation=int(relations[0]) if len(relations) == 1 else 0,
+        relations=(int(np.bitwise_and.reduce(relations)), int(np.bitwise_or.reduce(relations))),
         missing=bool(nodes.missing[order.inner].any()),
         columns=int(nodes.features[order.inner].max(initial=-1)) + 1,
         steps=max(1, int(np.log2(order.counts + 1).sum())),  # if all trees were full

@@ -29,7 +29,7 @@ NEUTRAL = {"add": 0.0, "min": np.inf, "max": -np.inf}
 
 
 def _infer_trees(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """trees(x, roots, nodes, *[weights, [owners]]; kind, targets, relation, missing, columns, steps, parts).
+    """trees(x, roots, nodes, *[weights, [owners]]; kind, targets, relations, missing, columns, steps, parts).
 
     -> [parts, N, targets] f64: for each row of x [N, C] and each target, the weights of the leaves that the row ends
     in, combined by `kind` ("add", "min", "max") in the order of the trees; of no weights 0, inf, -inf. Part p is what
@@ -37,7 +37,7 @@ def _infer_trees(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
     roots [T] i64: the numbers of records in nodes [R, 2]. Leaves have one weight each, or as many as they say, of
     weights [W] (f32, f64), which are for the targets in owners [W] i32; without owners, for all targets in order.
-    relation: the relations of all inner nodes, 0 where they differ. missing: whether NaN may lead to a second child
+    relations: those that all inner nodes have, and those that any has. missing: whether NaN may lead to a second child
     where the relations do not say so. columns: how many of x are read. steps: nodes on the way of a row, about."""
     check_count("trees", inputs, 3, 5)
     x, roots, nodes, *rest = inputs
@@ -107,5 +107,5 @@ def leaves(x: Array, roots: Array, nodes: Array) -> Array:
 
 
 register(
-    "trees", _infer_trees, _evaluate_trees, "kind targets relation missing columns steps parts", demands=_demand_trees
+    "trees", _infer_trees, _evaluate_trees, "kind targets relations missing columns steps parts", demands=_demand_trees
 )

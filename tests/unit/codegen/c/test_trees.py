@@ -26,6 +26,7 @@ FORMS = {
     "one weight": Form(trees=20, depth=6, targets=3),
     "deep": Form(trees=3, depth=24, deep=0.45),
     "all modes": Form(trees=20, modes=ALL, missing=0.3),
+    "values among limits": Form(trees=20, modes=["BRANCH_LEQ", "BRANCH_EQ"], missing=0.3),
     "greater": Form(trees=20, modes=["BRANCH_GT"], missing=0.3),
     "all targets": Form(trees=20, targets=3, weights=[3]),
     "some targets": Form(trees=20, targets=30, weights=[0, 1, 4], again=True),
@@ -61,7 +62,7 @@ def kernel_of(records: Records, dtype: DType, kind: str) -> Kernel:
     x = load if dtype == dtype.compute else Call("cast", (load,), dtype.compute)
     numbers = [*range(1, len(params) - 1), -1, -1][:4]
     body = Trees(
-        part, row, target, place, columns, x, *numbers, kind, records.relation, records.missing, count, 1, block,
+        part, row, target, place, columns, x, *numbers, kind, records.relations, records.missing, count, 1, block,
         (Stage(Acc(F64), store),),
     )  # fmt: skip
     return Kernel(tuple(params), sizes, body)
