@@ -94,6 +94,25 @@ def test_trusted_indices_stay_inside(op: str) -> None:
         np.testing.assert_array_equal(got, ours.run(None, {**before, "i": index(clamped), **behind})[0])
 
 
+IMAGES = {
+    "MaxRoiPool": (lambda i: {"r": np.array([[i, 0, 0, 2, 2]], F)}, {"pooled_shape": [2, 2]}),
+    "RoiAlign": (lambda i: {"r": np.array([[0, 0, 2, 2]], F), "b": np.array([i], np.int64)}, {}),
+}
+
+
+@pytest.mark.parametrize("op", IMAGES)
+def test_regions_of_images_that_are_not_there(op: str) -> None:
+    """onnxruntime reads the memory of others."""
+    regions, attrs = IMAGES[op]
+    x = np.arange(96, dtype=F).reshape(2, 3, 4, 4)
+    ours = session(model(op, {"x": x, **regions(0)}, **attrs))
+    for i in (0, 1):
+        assert ours.run(None, {"x": x, **regions(i)})[0].shape[1] == 3
+    for i in (2, -1, 1 << 20):
+        with pytest.raises(intaglio.capi.onnxruntime_pybind11_state.Fail, match=f"running {op} node. Name:'it'"):
+            ours.run(None, {"x": x, **regions(i)})
+
+
 def test_many_threads_and_many_elements() -> None:
     """One bad index among a million, in the last task, found by whatever thread."""
     content = model("GatherElements", {"x": X, "i": np.zeros((4, 6), np.int64)}, axis=1)
