@@ -1,5 +1,5 @@
 """Large and deep graphs: no stage goes down a graph, or the formula of a size, by Python's stack, and what is printed
-stays in proportion to the graph. The time that it takes is measured by `python -m bench startup`."""
+stays in proportion to the graph. The time that it takes is measured by `python -m bench scaling`."""
 
 from __future__ import annotations
 
