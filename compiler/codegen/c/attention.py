@@ -57,10 +57,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     mask_statements, mask = holes.value(narrowed(body.mask, acc)) if body.mask else ([], None)
     return render(
         "c/attention.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
-        conclusion=holes.conclusion(),
+        **holes.frame(name),
         elem=element_type(acc),
         acc_type=element_type(acc),
         lanes=tile.lanes,

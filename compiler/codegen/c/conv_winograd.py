@@ -64,10 +64,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     x_statements, x_value = holes.value(input_as_acc(body))
     return render(
         "c/winograd.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
-        conclusion=holes.conclusion(),
+        **holes.frame(name),
         elem=element_type(body.acc),
         acc_type=ctype(body.acc),
         tile=cut.tile,

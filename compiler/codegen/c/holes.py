@@ -35,6 +35,13 @@ class Holes:
         self.prelude = Prelude(self.functions)
         self.printer = Printer(self.functions, self.names, [f"b{i}" for i in range(len(kernel.params))])
 
+    def frame(self, name: str) -> dict[str, object]:
+        """What every template of a kernel takes: its function's name, the head of the source, and how the function
+        begins and ends."""
+        return {
+            "name": name, "prelude": self.prelude, "declarations": self.declarations(), "conclusion": self.conclusion(),
+        }  # fmt: skip
+
     def declarations(self) -> list[str]:
         """The parameters of the kernel's function as local names. Behind the buffers stands where it tells faults, if
         it may find any; then, where accesses are checked, the numbers of elements and the bytes of scratch."""

@@ -73,10 +73,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     b_statements, b_value = holes.value(_as_acc(_b_in_panel(body, cut.tile.nr) if body.packed else body.b, body))
     return render(
         "c/matmul.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
-        conclusion=holes.conclusion(),
+        **holes.frame(name),
         elem=element_type(body.acc),
         acc_type=ctype(body.acc),
         tile=cut.tile,

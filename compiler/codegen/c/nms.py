@@ -52,10 +52,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
 
     return render(
         "c/nms.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
-        conclusion=holes.conclusion(),
+        **holes.frame(name),
         **ordering(body.score.dtype, descending=True),
         N=holes.size(extent(body.i)),
         most=holes.size(extent(body.j)),

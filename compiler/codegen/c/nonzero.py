@@ -33,10 +33,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     statements, mask = holes.value(body.mask)
     return render(
         "c/nonzero.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
-        conclusion=holes.conclusion(),
+        **holes.frame(name),
         N=holes.size(extent(body.i)),
         statements=statements,
         mask=mask,

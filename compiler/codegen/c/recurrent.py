@@ -71,9 +71,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     peephole = buffer(body.peephole)
     return render(
         "c/recurrent.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
+        **holes.frame(name),
         elem=element_type(acc),
         storage=ctype(body.dtype),
         narrow_storage=body.dtype != acc,

@@ -40,10 +40,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     statements, value = holes.value(narrowed(body.x, compute))
     return render(
         "c/sort.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
-        conclusion=holes.conclusion(),
+        **holes.frame(name),
         **ordering(compute, body.descending),
         N=holes.size(extent(body.i)),
         K=holes.size(extent(body.j)),

@@ -42,10 +42,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     every, some = body.relations
     return render(
         "c/trees.c.j2",
-        name=name,
-        prelude=holes.prelude,
-        declarations=holes.declarations(),
-        conclusion=holes.conclusion(),
+        **holes.frame(name),
         bits=kernel.params[body.nodes].dtype.bits,
         RELATION=RELATION,
         MISSING=MISSING,
