@@ -147,8 +147,8 @@ class _Touched:
 
 
 @dataclass(frozen=True)
-class _Demands:
-    """What a launch asks for, in the model's sizes: tasks, how many are claimed at once, bytes of scratch, FLOPs."""
+class _Needs:
+    """What a launch takes, in the model's sizes: tasks, how many are claimed at once, bytes of scratch, FLOPs."""
 
     tasks: Size
     grain: Size
@@ -176,7 +176,7 @@ class _Program:
         self.printer = Printer(symbols={s: f"d[{i}]" for s, i in self.number.items()}, array="d")
         self.reals = Reals(self.printer.functions, self.printer.symbols, "d")
         self.kernels: dict[Kernel, Source] = {}
-        self.demands: dict[tuple[Kernel, tuple[Size, ...]], _Demands] = {}  # layers are often alike
+        self.needs: dict[tuple[Kernel, tuple[Size, ...]], _Needs] = {}  # layers are often alike
         self.names: list[str] = []
         self.works: list[str] = []
         self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
@@ -215,25 +215,25 @@ class _Program:
         """Prints the kernel of a launch, and notes the scratch memory that it needs."""
         if launch.kernel not in self.kernels:
             self.kernels[launch.kernel] = kernels.source(launch.kernel, self.target)
-        need = self.of(launch).scratch
+        need = self.needs_of(launch).scratch
         if need != 0:
             self.scratch[region_of(need, self.regions)][self.text(need)] = None
 
-    def of(self, launch: Launch) -> _Demands:
+    def needs_of(self, launch: Launch) -> _Needs:
         kernel, key = launch.kernel, (launch.kernel, launch.sizes)
-        if key not in self.demands:
+        if key not in self.needs:
             formal = (
                 kernels.tasks(kernel, self.target), _grain(kernel), kernels.scratch_bytes(kernel, self.target),
                 cost.flops(kernel.body),
             )  # fmt: skip
             actual = dict(zip(kernel.sizes, launch.sizes))
-            self.demands[key] = _Demands(*(substitute(size, actual) for size in formal))
-        return self.demands[key]
+            self.needs[key] = _Needs(*(substitute(size, actual) for size in formal))
+        return self.needs[key]
 
     def work(self, launch: Launch) -> str:
         """Operations of a launch; what is known only during the run counts as much."""
         times = prod(trips for trips in self.trips if trips is not None)
-        flops = self.of(launch).flops * times
+        flops = self.needs_of(launch).flops * times
         known = None not in self.trips and not region_of(flops, self.regions)
         return self.text(flops) if known else str(WORK_OF_ONE_THREAD)
 
@@ -283,13 +283,12 @@ class _Program:
     def launch(self, launch: Launch) -> dict[str, object]:
         kernel = launch.kernel
         name = self.kernels[kernel].name
-        demands = self.of(launch)
-        need = demands.scratch
-        region = region_of(need, self.regions)
+        needs = self.needs_of(launch)
+        region = region_of(needs.scratch, self.regions)
         self.works.append(self.work(launch))
         self.names.append(name)
         buffers = [*map(self.address, launch.buffers), *(["&w->next->fault"] if launch.faults else [])]
-        extents = [self.text(s) for s in (*(self.program.buffers[b].size for b in launch.buffers), need)]
+        extents = [self.text(s) for s in (*(self.program.buffers[b].size for b in launch.buffers), needs.scratch)]
         sizes = [*map(self.text, launch.sizes)] or ["0"]
         self.words = max(self.words, len(buffers) + len(extents) + len(sizes))
         return {
@@ -300,8 +299,8 @@ class _Program:
             "faults": [number + 1 for number in launch.faults],
             "extents": extents,
             "sizes": sizes,
-            "tasks": self.text(demands.tasks),
-            "grain": self.text(demands.grain),
+            "tasks": self.text(needs.tasks),
+            "grain": self.text(needs.grain),
             "scratch": f"scratch[{region}]" if region else "w->scratch",
             "scratch_bytes": f"scratch_bytes[{region}]" if region else "call->scratch_bytes",
         }
