@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.helper import make_node
 
@@ -154,27 +153,26 @@ def budget(nodes: int) -> float:
     return seconds * max(nodes / known, 0.1)
 
 
-def seconds_of(form: str, size: int) -> float:
-    """CPU seconds in a fresh process. Raises CalledProcessError where it fails."""
+def measured(form: str, size: int) -> tuple[float, int]:
+    """CPU seconds in a fresh process, and nodes. Raises CalledProcessError where it fails."""
     command = [sys.executable, "-m", "bench.scaling", "--one", form, str(size)]
-    return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    seconds, nodes = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return float(seconds), int(nodes)
 
 
-def _one(form: str, size: int) -> float:
+def _one(form: str, size: int) -> tuple[float, int]:
+    """In this process. The nodes are those of the graph; of a forest, which is one, the trees."""
     from intaglio.compiler.driver import lower_model
     from intaglio.compiler.options import Options
 
     model = FORMS[form][0](size)
     lower_model(FORMS["chain"][0](10), Options())  # what is imported and made once
     start = time.process_time()
-    lower_model(model, Options())
-    return time.process_time() - start
-
-
-def nodes_of(form: str, size: int) -> int:
-    """Those of the graph; of a forest, which is one, the trees."""
-    count = len(onnx.load_from_string(FORMS[form][0](size)).graph.node)
-    return size if count == 1 else count
+    unit = lower_model(model, Options())
+    seconds = time.process_time() - start
+    assert unit.model is not None
+    count = len(unit.model.graph.nodes)
+    return seconds, size if count == 1 else count
 
 
 def main(argv: list[str]) -> int:
@@ -183,13 +181,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--one", nargs=2, metavar=("FORM", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.one:
-        print(_one(options.one[0], int(options.one[1])))
+        print(*_one(options.one[0], int(options.one[1])))
         return 0
     rows, over = [], 0
     for form in options.forms or FORMS:
         _, sizes, unit = FORMS[form]
-        taken = [seconds_of(form, size) for size in sizes]
-        nodes = [nodes_of(form, size) for size in sizes]
+        taken, nodes = zip(*(measured(form, size) for size in sizes))
         exponent = math.log(taken[-1] / taken[0]) / math.log(nodes[-1] / nodes[0])
         for size, count, seconds in zip(sizes, nodes, taken):
             over += seconds > budget(count)
