@@ -13,7 +13,7 @@ from math import prod
 import onnx
 import onnx.shape_inference
 
-from .load import GraphDef, Model, Type, type_of
+from .load import Model, Type, names_of_dims, type_of
 from .schemas import type_proto
 
 MAX_BYTES = 1 << 30  # of nodes: the inference gets a model in one piece, which protobuf limits
@@ -32,7 +32,7 @@ def declared_outputs(model: Model, fixed: Mapping[str, int]) -> dict[str, Type]:
         inferred = onnx.shape_inference.infer_shapes(_typed(model, fixed)).graph.output
     except Exception:  # a model may be anything, and declared shapes are only shown
         return graph.outputs
-    known = _names(graph)
+    known = names_of_dims((*graph.inputs.values(), *graph.outputs.values(), *graph.types.values()))
     found = {each.name: type_of(each.type) for each in inferred}
     return {name: _merged(type, found.get(name, type), known) for name, type in graph.outputs.items()}
 
@@ -49,12 +49,6 @@ def _merged(declared: Type, inferred: Type, names: set[str]) -> Type:
         for stated, found in zip(declared.shape, inferred.shape)
     ]
     return replace(declared, shape=tuple(dims))
-
-
-def _names(graph: GraphDef) -> set[str]:
-    """All names of dimensions in a graph."""
-    types = (*graph.inputs.values(), *graph.outputs.values(), *graph.types.values())
-    return {dim for type in types for dim in type.shape or () if isinstance(dim, str)}
 
 
 def _sized(type: Type, fixed: Mapping[str, int]) -> Type:

@@ -129,7 +129,11 @@ class GraphDef:
 
     def dim_names(self) -> set[str]:
         """The names of the inputs' dims."""
-        return {dim for type in self.inputs.values() for dim in type.shape or () if isinstance(dim, str)}
+        return names_of_dims(self.inputs.values())
+
+
+def names_of_dims(types: Iterable[Type]) -> set[str]:
+    return {dim for type in types for dim in type.shape or () if isinstance(dim, str)}
 
 
 @dataclass(slots=True)

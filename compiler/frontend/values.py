@@ -166,10 +166,10 @@ def shape_arg(v: Value, what: str = "shape") -> tuple[Size, ...]:
 
 
 def demand(v: Value, name: str = "") -> None:
-    """Finds the symbolic content of a small integer tensor, if need be back to graph inputs: their elements become
+    """Finds the symbolic content of a small integer tensor, if need be back to graph inputs.
 
-    symbols `name[i]`, kept as the input's `content`, which the runtime binds to the data that it is fed. With a `name`
-    also what depends on data becomes symbols, where the arithmetic on shapes begins."""
+    Elements of these become symbols `name[i]`, kept as the input's `content`, which the runtime binds to the data that
+    it is fed. With a `name` also what depends on data becomes symbols, where the arithmetic on shapes begins."""
     if v.content is not None or not _is_small(v):
         return
     nodes = list(islice(reachable([v], within=lambda u: u.content is None and _is_small(u)), DEMAND_LIMIT))
