@@ -1,14 +1,15 @@
 """Rebuilding kernel bodies: one traversal of every size, symbol and expression in a body.
 
-`substitute_body` renames or replaces symbols; `sizes_of` lists what a body mentions. Both go by the dataclass fields,
-so a new kind of body needs nothing here.
+`map_sizes` renames or replaces symbols; `sizes_of` lists what a body mentions. Both go by the types of the dataclass
+fields, so a new kind of body needs nothing here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from ..scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, dim_max, dim_min, floor_div, mod
 from ..scalar.dtype import DType
@@ -18,33 +19,36 @@ T = TypeVar("T")
 SizeMap = Callable[[Size], Size]
 
 
-def map_sizes(item: T, change: SizeMap, keep: frozenset[str] = frozenset()) -> T:
-    """`item` (a body, stage, expression or tuple) with `change` applied to every Size in it, loop symbols included.
-
-    keep: names of dataclass fields to leave alone (plain integers that are no sizes)."""
-    return _map(item, change, keep)  # type: ignore[no-any-return]
+def map_sizes(item: T, change: SizeMap) -> T:
+    """`item` (a body, stage, expression or tuple) with `change` applied to every Size in it, loop symbols included."""
+    return _map(item, change)  # type: ignore[no-any-return]
 
 
-_NUMBERS = frozenset({"buffer", "w", "nr", "groups", "taps", "strides", "dilations", "slot", "xw", "r", "rb",
-                      "peephole", "h0", "c0", "lengths", "y", "yh", "yc",
-                      "roots", "nodes", "weights", "owners", "relations"})  # fmt: skip
-
-
-def _map(item: Any, change: SizeMap, keep: frozenset[str]) -> Any:
+def _map(item: Any, change: SizeMap) -> Any:
     if isinstance(item, Dim) or (isinstance(item, int) and not isinstance(item, bool)):
         return change(item)
     if isinstance(item, Expr):
         return map_expr(item, change)
     if isinstance(item, tuple):
-        return tuple(_map(i, change, keep) for i in item)
-    if is_dataclass(item) and not isinstance(item, (type, DType)):
-        changed = {
-            f.name: _map(getattr(item, f.name), change, keep)
-            for f in fields(item)
-            if f.name not in _NUMBERS and f.name not in keep
-        }
-        return replace(item, **changed)
+        return tuple(_map(i, change) for i in item)
+    if is_dataclass(item) and not isinstance(item, type):
+        return replace(item, **{name: _map(getattr(item, name), change) for name in _with_sizes(type(item))})
     return item
+
+
+@lru_cache
+def _with_sizes(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass that hold sizes, by their types: a plain integer is none."""
+    hints = get_type_hints(kind, localns={"Dim": Dim})  # of which `Size` speaks, wherever it is used
+    return tuple(f.name for f in fields(kind) if _holds_sizes(hints[f.name]))
+
+
+def _holds_sizes(hint: Any) -> bool:
+    if get_args(hint):
+        return any(map(_holds_sizes, get_args(hint)))
+    if not isinstance(hint, type):  # the ellipsis of a tuple
+        return False
+    return issubclass(hint, (Dim, Expr)) or (is_dataclass(hint) and bool(_with_sizes(hint)))
 
 
 def map_expr(root: Expr, change: SizeMap) -> Expr:
@@ -72,7 +76,7 @@ def sizes_of(item: Any) -> Iterator[Size]:
             found.append(size.extent)
         return size
 
-    _map(item, note, frozenset())
+    _map(item, note)
     return iter(found)
 
 
