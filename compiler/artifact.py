@@ -217,7 +217,7 @@ def notes(
     goes in and out, and why fusion stopped there. Of the model its nodes, and the values that they make."""
     steps = []
     # Copies of constants to outputs come last, and stand for no group.
-    for number, (launch, kernel, group) in enumerate(zip_longest(program.launches, sources.steps, program.groups)):
+    for launch, kernel, group in zip_longest(program.launches, sources.steps, program.groups):
         spent = cost.of_launch(launch)
         reasons = [f"{', '.join(r.value.node.origin)}: {r.text}" for r in group.reasons] if group else []
         steps.append(
@@ -232,7 +232,7 @@ def notes(
                 "outputs": [_shape(group.root)] if group else [],
                 "parameter_bytes": sum(_bytes(v) for v in _operands(group)) if group else 0,
                 "reasons": list(dict.fromkeys(reasons)),
-                **({"on": "device" if launch.device else f"host: {program.on_host[number]}"} if device else {}),
+                **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
         )
     nodes = [[node.name, node.domain, node.op] for node in model.graph.nodes]

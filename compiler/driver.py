@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 from ..runtime import cache
 from . import optimized, toolchain
 from .artifact import DeviceCode, write_artifact
-from .codegen.c import kernels
 from .codegen.c.build import build, part
+from .codegen.c.kernels import CTemplates
 from .codegen.c.program import OnDevice, Sources, generate
 from .codegen.triton import build as triton_build
-from .codegen.triton.kernels import TritonTemplates
 from .codegen.triton.program import Device
 from .frontend.importer import import_model
 from .frontend.interface import adjust
@@ -97,20 +96,14 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit.demanded = conditions(unit.graph)  # passes may leave out what they come from, but not them
     for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)
-    unit.program = unit.stage("lower", lower.lower, unit.graph, _templates(unit), unit.demanded)
-    if unit.gpus:
-        unit.device = Device(options.allow_tf32)
-        unit.program = unit.stage("place", place.place, unit.program, unit.device.refusal)
+    unit.device = Device(options.allow_tf32) if unit.gpus else None
+    templates = CTemplates(unit.target, approximate=options.level >= 99)
+    unit.program = unit.stage("lower", lower.lower, unit.graph, templates, unit.demanded, unit.device)
+    if unit.device:
+        unit.program = unit.stage("place", place.place, unit.program)
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
     unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.target, _on_device(unit))
     return unit
-
-
-def _templates(unit: Compilation) -> lower.Templates:
-    """What lowering is to know of the target."""
-    if unit.gpus:
-        return TritonTemplates()
-    return kernels.CTemplates(unit.target, approximate=unit.options.level >= 99)
 
 
 def _on_device(unit: Compilation) -> dict[Kernel, OnDevice]:

@@ -37,7 +37,7 @@ def summary(unit: Compilation) -> Described:
     }
     if unit.device is None:
         return counts
-    on_host = sorted(set(unit.program.on_host.values()))
+    on_host = sorted({launch.refusal for launch in unit.program.launches} - {""})
     return counts | {
         "gpus": [gpu.name for gpu in unit.gpus],
         "device steps": sum(launch.device for launch in unit.program.launches),

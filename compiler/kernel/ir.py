@@ -307,13 +307,15 @@ class Kernel:
 class Launch:
     """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes.
 
-    device: whether it runs on the accelerator (`place.py`). faults: the program's check for each of the kernel's."""
+    device: whether it runs on the accelerator; refusal: else why not, where there is one (`place.py`). faults: the
+    program's check for each of the kernel's."""
 
     kernel: Kernel
     buffers: tuple[int, ...]
     sizes: tuple[Size, ...]
     origin: tuple[str, ...]
     device: bool = False
+    refusal: str = ""
     faults: tuple[int, ...] = ()
 
 

@@ -2,8 +2,9 @@
 
 In: a graph. Out: a `Program`: buffers and steps (`walk.py`). A group of `passes.fuse` is lowered by asking for its root
 at a symbolic index; each operation answers with an expression over its inputs at indices of their own.
-Reductions (and rows worth keeping) become stages on the way. Nothing here knows a target: what depends on one (panel
-widths of packed weights, which template takes what) is asked of `templates`.
+Reductions (and rows worth keeping) become stages on the way. Nothing here knows a target: what depends on one (how
+weights are packed, which template takes what) is asked of `templates`. Where there is an accelerator, a group is
+lowered for it first, and again for the host where the accelerator refuses the kernel: each side has its packing.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from .ir import (
     Store,
     Trees,
 )
+from .place import of_shapes
 from .program import Buffers, Program, Weight, close
 from .rebuild import sizes_of
 from .schedule import schedule
@@ -76,12 +78,24 @@ class Templates(Protocol):
         """Whether a convolution that is not depthwise is to multiply transformed tiles."""
 
 
-def lower(graph: Graph, templates: Templates, demanded: Sequence[Condition] = ()) -> Program:
+class Accelerator(Protocol):
+    """What lowering asks of one: its templates, and what it can run."""
+
+    templates: Templates
+
+    def refusal(self, launch: Launch) -> str | None:
+        """Why it cannot run a launch; None where it can."""
+
+
+def lower(
+    graph: Graph, templates: Templates, demanded: Sequence[Condition] = (), accelerator: Accelerator | None = None
+) -> Program:
     """Fuses and lowers a graph. Raises Unlowered, naming the nodes, for operations that no kernel computes.
 
-    demanded: conditions to be checked beside those of the graph itself, as far as they are known before a run."""
+    templates: those of the host. demanded: conditions to be checked beside those of the graph itself, as far as they
+    are known before a run. accelerator: what launches run on unless it refuses them."""
     graph = distinct_outputs(graph)
-    program = Program(graph)
+    program = Program(graph, placed=accelerator is None)
     bufs = Buffers(program)
     for i, value in enumerate(graph.inputs):
         bufs.add(value, "input", i)
@@ -90,9 +104,22 @@ def lower(graph: Graph, templates: Templates, demanded: Sequence[Condition] = ()
         bufs.add(value, "output", i, names.get(i, ""))
 
     def of_group(group: Group, bufs: Buffers, static: set[Node]) -> Launch:
-        return _Lowering(group, bufs, static, templates).run()
+        if accelerator is None:
+            return _Lowering(group, bufs, static, templates).run()
+        mark = bufs.mark()
+        launch = on_side(_Lowering(group, bufs, static, accelerator.templates).run())
+        if launch.device:
+            return launch
+        bufs.undo(mark)
+        return replace(_Lowering(group, bufs, static, templates).run(), refusal=launch.refusal)
 
-    program.steps = Walk(graph, bufs, of_group).run(program.conditions)
+    def on_side(launch: Launch) -> Launch:
+        if accelerator is None:
+            return launch
+        refusal = of_shapes(launch) or accelerator.refusal(launch)
+        return replace(launch, device=refusal is None, refusal=refusal or "")
+
+    program.steps = Walk(graph, bufs, of_group, on_side).run(program.conditions)
     given, known = set(program.symbols()), set(program.conditions)
     program.conditions += [c for c in demanded if c not in known and c.symbols <= given]
     return program

@@ -1,7 +1,7 @@
-"""Placement: which launches run on the accelerator, and the copies between its memory and the host's.
+"""Placement: the copies between the accelerator's memory and the host's.
 
-In: a program whose launches all run on the host, and a function that tells why the accelerator cannot run one. Out: the
-same program with launches marked, and `Copy` steps where a value is read in the memory that it was not written in.
+In: a program whose launches are marked for the side on which they run, all buffers being the host's. Out: the same
+program with buffers in both memories, and `Copy` steps where a value is read in the one that it was not written in.
 
 Every buffer has a twin in the accelerator's memory as soon as it is used there. At each point of the program it is
 known in which of the two memories a buffer's contents are current. What decides the course of the program (sizes,
@@ -10,7 +10,7 @@ conditions) is read by the host, and integers of a few elements, which is what s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..scalar.dim import upper_bound
@@ -21,14 +21,23 @@ from .program import Program, every_step
 HOST, DEVICE = False, True
 
 
-def place(program: Program, refusal: Callable[[Launch], str | None]) -> Program:
-    """Changes the program, and returns it. refusal: why the accelerator cannot run a launch; None where it can."""
-    placer = _Placer(program, refusal)
+def of_shapes(launch: Launch) -> str | None:
+    """Why a launch is a matter of the host, where it computes shapes."""
+    for param in launch.kernel.params:
+        bound = upper_bound(param.size)
+        if param.dtype.is_float or bound is None or bound > choices.SHAPE_ELEMENTS:
+            return None
+    return "integers of a few elements, as of shapes"
+
+
+def place(program: Program) -> Program:
+    """Changes the program, and returns it."""
+    placer = _Placer(program)
     steps = placer.walk(program.steps)
     for number, buffer in enumerate(program.buffers):
         if buffer.kind == "output":
             placer.need(number, HOST, steps, ("output",))
-    program.steps, program.on_host = steps, placer.reasons
+    program.steps, program.placed = steps, True
     return program
 
 
@@ -47,12 +56,9 @@ class _State:
 
 
 class _Placer:
-    def __init__(self, program: Program, refusal: Callable[[Launch], str | None]) -> None:
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.refusal = refusal
         self.twins: dict[int, int] = {}
-        self.reasons: dict[int, str] = {}
-        self.launches = 0
         self.state = _State({n for n, b in enumerate(program.buffers) if b.kind == "input"})
 
     # -- buffers -----------------------------------------------------------------------------------------------------
@@ -99,26 +105,14 @@ class _Placer:
         return out
 
     def launch(self, launch: Launch, out: list[Step]) -> Launch:
-        refusal = self.shapes(launch) or self.refusal(launch)
-        if refusal is not None:
-            self.reasons[self.launches] = refusal
-        self.launches += 1
-        side = HOST if refusal is not None else DEVICE
+        side = launch.device
         pairs = list(zip(launch.buffers, launch.kernel.params))
         for buffer, _ in pairs:  # what is written in parts is needed, too
             self.need(buffer, side, out, launch.origin)
         for buffer, param in pairs:
             if param.written:
                 self.wrote(buffer, side)
-        return replace(launch, buffers=tuple(self.at(b, side) for b in launch.buffers), device=side)
-
-    def shapes(self, launch: Launch) -> str | None:
-        """Why a launch is a matter of the host: it computes shapes."""
-        for param in launch.kernel.params:
-            bound = upper_bound(param.size)
-            if param.dtype.is_float or bound is None or bound > choices.SHAPE_ELEMENTS:
-                return None
-        return "integers of a few elements, as of shapes"
+        return replace(launch, buffers=tuple(self.at(b, side) for b in launch.buffers))
 
     def branch(self, step: Branch, out: list[Step]) -> Branch:
         self.need(step.condition, HOST, out, ("If",))
@@ -141,13 +135,13 @@ class _Placer:
     def loop(self, step: Loop, out: list[Step]) -> Loop:
         """What the body writes is current in one memory when an iteration begins: where the body leaves it."""
         carried = _written(step.body) | set(step.rows)
-        outside, launches = self.state, self.launches
+        outside = self.state
         trial = self._trial(step)
         side = {b: DEVICE if b in trial.device else HOST for b in carried}
         if step.condition is not None:
             side[step.condition] = HOST
             self.need(step.condition, HOST, out, ("Loop",))
-        self.state, self.launches = outside, launches
+        self.state = outside
         for b in sorted(_params(step.body, written=False) - carried):
             for where in (HOST, DEVICE):
                 if b in trial.of(where):

@@ -69,7 +69,7 @@ class Program:
 
     groups: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
     checks: on what becomes known during one, and on data. indices: the symbols that number the iterations of loops.
-    on_host: where launches run on an accelerator, those that do not, by their numbers, and why (`place.py`).
+    placed: whether the buffers of launches that run on an accelerator are there (`place.py`).
     """
 
     graph: Graph
@@ -81,7 +81,7 @@ class Program:
     checks: list[Condition | Requirement] = field(default_factory=list)
     indices: set[Symbol] = field(default_factory=set)
     numbers: dict[Condition | Requirement, int] = field(default_factory=dict)  # of checks
-    on_host: dict[int, str] = field(default_factory=dict)
+    placed: bool = True
 
     def check(self, wanted: Condition | Requirement) -> int:
         """The number of a check, made on first use."""
@@ -155,6 +155,18 @@ class Buffers:
     def read(self, value: Value, static: set[Node]) -> int:
         """The buffer with the elements of a value made elsewhere; `static`: constants and what depends on them."""
         return self.constant(Weight(value)) if value.node in static else self.of(value)
+
+    def mark(self) -> tuple[int, int, int, int]:
+        """How many there are, for `undo`."""
+        return len(self.program.buffers), len(self.program.weights), len(self.number), len(self.weight)
+
+    def undo(self, mark: tuple[int, int, int, int]) -> None:
+        """Forgets those that were made since the mark."""
+        buffers, weights, numbers, constants = mark
+        del self.program.buffers[buffers:], self.program.weights[weights:]
+        for known, length in ((self.number, numbers), (self.weight, constants)):
+            while len(known) > length:  # in the order in which they were made
+                known.popitem()
 
     def constant(self, weight: Weight, size: Size | None = None) -> int:
         key = (weight.value, weight.packing, weight.nr, weight.groups)

@@ -112,12 +112,13 @@ class _ProgramChecker:
         if kernel not in self.done:
             verify(kernel, where)
             self.done.add(kernel)
+        device = launch.device and self.program.placed
         check(len(launch.buffers) == len(kernel.params), where, "gives another number of buffers")
         check(len(launch.sizes) == len(kernel.sizes), where, "gives another number of sizes")
         self.sizes(launch.sizes, where)
         actual = dict(zip(kernel.sizes, launch.sizes))
         for number, param in zip(launch.buffers, kernel.params):
-            self.buffer(number, launch.device, where)
+            self.buffer(number, device, where)
             found, needed = buffers[number], substitute(param.size, actual)
             self.sizes([found.size], f"{where}, the size of buffer {number}")
             same = found.dtype == param.dtype
@@ -125,10 +126,10 @@ class _ProgramChecker:
             text = f"gives buffer {number} of {found.size} elements for a parameter of {needed}"
             check(bool(known_le(needed, found.size)), where, text)
         for number in _read(kernel):
-            self.reads(launch.buffers[number], launch.device, where)
+            self.reads(launch.buffers[number], device, where)
         for number, param in zip(launch.buffers, kernel.params):
             if param.written:
-                self.writes(number, launch.device, where)
+                self.writes(number, device, where)
 
     def copy(self, step: Copy) -> None:
         """After a loop without iterations there may be nothing in the source: then there is nothing in the target."""

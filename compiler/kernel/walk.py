@@ -1,7 +1,8 @@
 """The order of a program's steps: kernels, and between them what is decided while the model runs.
 
-In: a graph, and how one group of its nodes becomes a launch. Out: steps. Each symbol that depends on data is bound as
-soon as its value is computed, and what the graph demands of sizes is checked as soon as all of them are known.
+In: a graph, how one group of its nodes becomes a launch, and which side a copy is for. Out: steps. Each symbol that
+depends on data is bound as soon as its value is computed, and what the graph demands of sizes is checked as soon as all
+of them are known.
 Sub-graphs become the steps of branches and loops in the same way; what they read and write are buffers of the graph
 around them.
 """
@@ -22,16 +23,18 @@ from .ir import Bind, Branch, Check, Launch, Loop, Step
 from .program import Buffers, copy
 
 OfGroup = Callable[[Group, Buffers, "set[Node]"], Launch]
+OnSide = Callable[[Launch], Launch]  # decides on which side it runs
 
 
 class Walk:
     """One graph's steps. The buffers of its inputs and outputs are known to `bufs`."""
 
-    def __init__(self, graph: Graph, bufs: Buffers, of_group: OfGroup) -> None:
+    def __init__(self, graph: Graph, bufs: Buffers, of_group: OfGroup, on_side: OnSide) -> None:
         self.graph = graph
         self.bufs = bufs
         self.program = bufs.program
         self.of_group = of_group
+        self.on_side = on_side
         self.static = static_nodes(graph.nodes())
         self.bindings = live_bindings(graph)
         self.steps: list[Step] = []
@@ -79,7 +82,7 @@ class Walk:
         self.program.groups.append(group)
 
     def copy(self, source: int, target: int, origin: tuple[str, ...], row: Symbol | int = 0) -> None:
-        self.launch(copy(self.program, source, target, origin, row))
+        self.launch(self.on_side(copy(self.program, source, target, origin, row)))
 
     def bind(self, symbol: Symbol, last: dict[Symbol | None, list[Condition]]) -> None:
         self.steps.append(Bind(symbol, self.buffer(self.bindings[symbol])))
@@ -128,7 +131,7 @@ class Walk:
         bufs.number.update(zip(graph.inputs, inputs, strict=True))
         for i, value in enumerate(graph.outputs):
             bufs.number[value] = bufs.of(value) if outputs is None else outputs[i]
-        inner = Walk(graph, bufs, self.of_group)
+        inner = Walk(graph, bufs, self.of_group, self.on_side)
         inner.run()
         return inner
 

@@ -33,7 +33,10 @@ class DeviceKernel:
 
 
 class Device:
-    """The kernels of one model. allow_tf32: matrix products of f32 may round their operands to 10 bits."""
+    """The kernels of one model (`kernel.lower.Accelerator`). allow_tf32: matrix products of f32 may round their
+    operands to 10 bits."""
+
+    templates = kernels.TritonTemplates()
 
     def __init__(self, allow_tf32: bool = False) -> None:
         self.allow_tf32 = allow_tf32
