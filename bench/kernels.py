@@ -21,8 +21,9 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from intaglio.compiler.codegen.c import build, conv, conv_winograd, gemm, matmul
+from intaglio.compiler.codegen.c import build, conv, gemm, matmul
 from intaglio.compiler.kernel.ir import Conv, Kernel, Matmul, Param, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol, evaluate
 from intaglio.compiler.scalar.dtype import F32
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
@@ -149,13 +150,13 @@ Work = tuple[ModuleType, Kernel, list[int], list[Array]]
 def _matmul(shape: Product) -> Work:
     rows, columns, depth = (Symbol(name, 1) for name in ("M", "N", "K"))
     m, n, k = Symbol("m", 0, rows), Symbol("n", 0, columns), Symbol("k", 0, depth)
-    nr = 0 if shape.b_rows else gemm.choose_nr(shape.n, F32, target())
+    packing = None if shape.b_rows else Packing("panels", gemm.choose_nr(shape.n, F32, target()))
     a_load = Load(0, m * depth + k, F32)
     b_load = Load(1, k * columns + n if shape.b_rows else 0, F32)
-    body = Matmul((), m, n, k, a_load, b_load, not shape.b_rows, F32, _bias_relu(m * columns + n, n), nr)
+    body = Matmul((), m, n, k, a_load, b_load, F32, _bias_relu(m * columns + n, n), packing)
     a, b, bias = _random(shape.m, shape.k), _random(shape.k, shape.n), _random(shape.n)
     c = _aligned(np.zeros((shape.m, shape.n), np.float32))
-    packed = b if shape.b_rows else _aligned(matmul.pack_b(b, nr))
+    packed = _aligned(packing.pack(b)) if packing else b
     return matmul, Kernel(_params(), (rows, columns, depth), body), [shape.m, shape.n, shape.k], [a, packed, bias, c]
 
 
@@ -168,19 +169,18 @@ def _conv(shape: Convolution) -> Work:
     y0, y1 = (Symbol(name, 0, sizes["out"]) for name in ("y0", "y1"))
     x = Load(0, ((n * sizes["height"] + x0) * sizes["height"] + x1) * channels + ic, F32)
     at = ((n * sizes["out"] + y0) * sizes["out"] + y1) * sizes["out_c"] + c
-    nr = conv.choose_nr({"oc": shape.out_c, "groups": 1, "dtype": F32}, target()) if shape.out_c else 0
+    packing = Packing("taps")
+    if shape.out_c:
+        nr = conv.choose_nr({"oc": shape.out_c, "groups": 1, "dtype": F32}, target())
+        packing = Packing("winograd" if shape.winograd else "panels", nr)
     taps, pads = (shape.taps, shape.taps), (shape.taps // 2 if shape.taps % 2 else 0,) * 2
     strides, epilogue = (shape.stride, shape.stride), _bias_relu(at, c)
     body = Conv(
-        n, (x0, x1), ic, (y0, y1), c, taps, strides, (1, 1), pads, groups, x, 1, F32, epilogue, nr, shape.winograd
+        n, (x0, x1), ic, (y0, y1), c, taps, strides, (1, 1), pads, groups, x, 1, F32, epilogue, packing
     )
     w = _random(*taps, shape.in_c // groups, out_channels)
-    if shape.winograd:
-        packed = conv_winograd.pack(w, nr)
-    else:
-        packed = conv.pack_conv(w, 1, nr) if nr else w.reshape(-1, out_channels)
     y = _aligned(np.zeros((shape.out_size, shape.out_size, out_channels), np.float32))
-    arrays = [_random(shape.size, shape.size, shape.in_c), _aligned(packed), _random(out_channels), y]
+    arrays = [_random(shape.size, shape.size, shape.in_c), _aligned(packing.pack(w)), _random(out_channels), y]
     return conv, Kernel(_params(), tuple(sizes.values()), body), values, arrays
 
 

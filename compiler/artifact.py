@@ -17,7 +17,6 @@ import numpy as np
 
 from ..runtime import VERSION, errors
 from ..runtime.artifact import DEVICE
-from .codegen.c import kernels
 from .codegen.c.program import Sources
 from .codegen.triton.build import Binary
 from .codegen.triton.program import DeviceKernel
@@ -63,7 +62,7 @@ def write_artifact(
     """Writes weights, notes, manifest and the device's code into `directory`."""
     with Writer(directory) as writer:
         for weight, offset in zip(program.weights, program.weight_offsets()):
-            at = writer.add(kernels.pack(weight, constant_array(weight.value)))
+            at = writer.add(weight.laid_out(constant_array(weight.value)))
             assert at == offset, "the weights are not where the program reads them"
         described = manifest(model, program)
         if device is not None:

@@ -57,17 +57,17 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
         for axis, s in enumerate((body.m, body.n, body.k)):
             extent = int(evaluate_size(_extent(s), point))
             point[s] = np.arange(extent, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(3)])
-        b = _in_panel(body) if body.packed else body.b
+        b = body.b if body.packing is None else _in_panel(body, body.packing.nr)
         product = evaluate(body.a, point, buffers) * evaluate(b, point, buffers)
         shape = [int(evaluate_size(_extent(s), point)) for s in (body.m, body.n, body.k)]
         total = np.broadcast_to(product, shape).sum(-1, dtype=body.acc.to_numpy(), keepdims=True)
         run_stages(body.epilogue, buffers, {s: np.asarray(v) for s, v in point.items() if s != body.k}, total)
 
 
-def _in_panel(body: Matmul) -> Expr:
+def _in_panel(body: Matmul, nr: int) -> Expr:
     """The load of element (k, n) of packed panels."""
     assert isinstance(body.b, Load)
-    index = (body.n // body.nr * _extent(body.k) + body.k) * body.nr + body.n % body.nr
+    index = (body.n // nr * _extent(body.k) + body.k) * nr + body.n % nr
     return Load(body.b.buffer, index, body.b.dtype)
 
 

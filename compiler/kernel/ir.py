@@ -27,6 +27,7 @@ from typing import TypeAlias
 from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import BOOL, DType
 from ..scalar.expr import Acc, Expr, Index
+from .packing import Packing
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class Matmul:
     """acc[batch, m, n] = sum over k of a * b, accumulated in `acc`; then the epilogue at each (batch, m, n).
 
     a, b: expressions at (batch, m, k) and (batch, k, n); usually a plain affine Load, which templates read in place.
-    packed: b's buffer holds panels [batch][ceil(N / NR)][K][NR], zero-filled, with NR = `nr`; b's Load then names only
-    the buffer. epilogue: stages without inner axes, in terms of the symbols batch, m, n and Acc().
+    packing: how the weights in b's buffer are packed, if they are; b's Load then names only the buffer. epilogue:
+    stages without inner axes, in terms of the symbols batch, m, n and Acc().
     """
 
     batch: tuple[Symbol, ...]
@@ -94,10 +95,9 @@ class Matmul:
     k: Symbol
     a: Expr
     b: Expr
-    packed: bool
     acc: DType
     epilogue: tuple[Stage, ...]
-    nr: int = 0
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,7 @@ class Conv:
     x: expression at (n, *spatial, channel), where `spatial` are symbols for the input position and `channel` for the
     input channel (all groups); usually a plain Load. Positions outside [0, extent) count as zero.
     in = out * strides + tap * dilations - pads. groups divides both channel counts; groups == channels with one output
-    channel each is depthwise. w: number of the buffer parameter of the packed weights, laid out by the template's
-    packing: dense and grouped [groups][ceil(OCg / NR)][taps][ICg][NR] zero-filled, depthwise [taps][C], with `winograd`
-    transformed for F(2x2, 3x3), [ceil(OC / NR)][16][IC][NR].
+    channel each is depthwise. w: number of the buffer parameter of the weights, packed as `packing` says.
     epilogue: stages without inner axes, in terms of n, out, c (all groups) and Acc().
     """
 
@@ -127,8 +125,7 @@ class Conv:
     w: int
     acc: DType
     epilogue: tuple[Stage, ...]
-    nr: int = 0
-    winograd: bool = False
+    packing: Packing
 
 
 @dataclass(frozen=True, slots=True)

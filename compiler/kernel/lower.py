@@ -51,6 +51,7 @@ from .ir import (
     Store,
     Trees,
 )
+from .packing import Packing
 from .place import of_shapes
 from .program import Buffers, Program, Weight, close
 from .rebuild import sizes_of
@@ -68,14 +69,11 @@ class Templates(Protocol):
     narrow_weights: bool
     literal_sizes: bool
 
-    def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
-        """Panel width of a packed matmul operand, 0 if it is to stay unpacked."""
+    def matmul_packing(self, n: Size, dtype: DType) -> Packing | None:
+        """How a constant operand of n columns is packed, None if it is to stay as it is."""
 
-    def conv_nr(self, body_facts: Mapping[str, Any]) -> int:
-        """Panel width of packed convolution weights; 0 for depthwise."""
-
-    def conv_winograd(self, body_facts: Mapping[str, Any]) -> bool:
-        """Whether a convolution that is not depthwise is to multiply transformed tiles."""
+    def conv_packing(self, body_facts: Mapping[str, Any]) -> Packing:
+        """How the weights of a convolution are packed that is not depthwise."""
 
 
 class Accelerator(Protocol):
@@ -498,19 +496,19 @@ class _Lowering:
             m = Symbol("m", 0, rows)
             lead = (*batch, m)
             a_expr = at(a, batch, m, k)
-        nr = 0
+        packing: Packing | None = None
         widened = acc.is_integer and a.dtype.is_integer and b.dtype.is_integer and not self.templates.narrow_weights
         if shared and b.node in self.static and (acc == a.dtype == b.dtype or widened):
-            nr = self.templates.matmul_nr(n_size, k_size, acc)
+            packing = self.templates.matmul_packing(n_size, acc)
             b = b.cast(acc)
-        if nr:
-            panels = -(-_int(n_size) // nr)
-            buffer = self.bufs.constant(Weight(b, "matmul", nr), panels * nr * _int(k_size))
+        if packing is not None:
+            size = packing.elements((_int(k_size), _int(n_size)))
+            buffer = self.bufs.constant(Weight(b, packing), size)
             b_expr: Expr = Load(self.param(buffer), 0, b.dtype)
         else:
             b_expr = self.at(b, (*(0,) * (b.rank - 2), k, n)) if shared else at(b, batch, k, n)
         epilogue = self.epilogue(out, (*lead, n))
-        return Matmul(batch, m, n, k, a_expr, b_expr, bool(nr), acc, epilogue, nr)
+        return Matmul(batch, m, n, k, a_expr, b_expr, acc, epilogue, packing)
 
     def conv(self, node: Node) -> Conv:
         x, w = node.inputs
@@ -520,24 +518,20 @@ class _Lowering:
         groups, acc = attrs["groups"], attrs["acc"].compute
         depthwise = groups == oc and ic == 1
         facts = {**attrs, "ic": ic, "oc": oc, "taps": tuple(taps), "out": out.shape[1:-1], "dtype": acc}
-        nr = 0 if depthwise else self.templates.conv_nr(facts)
-        panels = -(-(oc // groups) // nr) * nr if nr else 1
-        winograd = not depthwise and self.templates.conv_winograd(facts)
-        size = prod(taps) * oc if depthwise else groups * panels * (16 if winograd else prod(taps)) * ic
+        packing = Packing("taps") if depthwise else self.templates.conv_packing(facts)
         if w.dtype != acc and not self.templates.narrow_weights:
             w = w.cast(acc)
-        weight = Weight(w, "depthwise" if depthwise else "winograd" if winograd else "conv", nr, groups)
         n = Symbol("n", 0, x.shape[0])
         spatial = tuple(Symbol(f"x{i}", 0, d) for i, d in enumerate(x.shape[1:-1]))
         channel = Symbol("ic", 0, x.shape[-1])
         position = tuple(Symbol(f"y{i}", 0, d) for i, d in enumerate(out.shape[1:-1]))
         c = Symbol("c", 0, out.shape[-1])
         x_expr = self.at(x, (n, *spatial, channel))
-        w_param = self.param(self.bufs.constant(weight, size))
+        w_param = self.param(self.bufs.constant(Weight(w, packing), packing.elements((*taps, ic, oc))))
         epilogue = self.epilogue(out, (n, *position, c))
         return Conv(
             n, spatial, channel, position, c, tuple(taps), attrs["strides"], attrs["dilations"], attrs["pads_low"],
-            groups, x_expr, w_param, acc, epilogue, nr, winograd,
+            groups, x_expr, w_param, acc, epilogue, packing,
         )  # fmt: skip
 
     def attention(self, node: Node) -> Attention:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 from ..graph.conditions import Condition, Requirement
 from ..graph.index import count
-from ..graph.ir import Graph, Node, Value
+from ..graph.ir import Array, Graph, Node, Value
 from ..passes.fuse import Group
 from ..scalar.dim import LEAST, Dim, Size, Symbol, lower_bound, symbols
 from ..scalar.dtype import DType
 from ..scalar.expr import Load
 from . import choices
 from .ir import Bind, Body, Branch, Kernel, Launch, Loop, LoopNest, Param, Stage, Step, Store
+from .packing import Packing
 from .rebuild import map_sizes, rebuild
 from .schedule import schedule
 
@@ -28,15 +28,14 @@ ALIGNMENT = 64  # bytes: a cache line, and a vector register of 512 bits
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the artifact: the value, and how it is laid out.
-
-    packing: "" as it is, "matmul" in panels of nr columns, "conv" in panels per group, "winograd" the same,
-    transformed, "depthwise" taps by channels."""
+    """A constant in the artifact: the value, and how it is laid out, if not as it is."""
 
     value: Value
-    packing: str = ""
-    nr: int = 0
-    groups: int = 1
+    packing: Packing | None = None
+
+    def laid_out(self, array: Array) -> Array:
+        """The value's elements as kernels read them."""
+        return array if self.packing is None else self.packing.pack(array)
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Buffers:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.number: dict[Value, int] = {}
-        self.weight: dict[tuple[Any, ...], int] = {}
+        self.weight: dict[Weight, int] = {}
         self.made: set[Value] = set()  # values that some kernel writes
 
     def inner(self) -> Buffers:
@@ -169,14 +168,13 @@ class Buffers:
                 known.popitem()
 
     def constant(self, weight: Weight, size: Size | None = None) -> int:
-        key = (weight.value, weight.packing, weight.nr, weight.groups)
-        if key not in self.weight:
+        if weight not in self.weight:
             value = weight.value
             self.program.weights.append(weight)
             number, size = len(self.program.weights) - 1, count(value.shape) if size is None else size
             self.program.buffers.append(Buffer("weight", number, value.dtype, size, name=_name(value)))
-            self.weight[key] = len(self.program.buffers) - 1
-        return self.weight[key]
+            self.weight[weight] = len(self.program.buffers) - 1
+        return self.weight[weight]
 
 
 def every_step(steps: Sequence[Step]) -> Iterator[Step]:

@@ -35,7 +35,7 @@ def verify(kernel: Kernel, where: str = "kernel") -> None:
     loops = [s for v in values.values() for s in (v if isinstance(v, tuple) else (v,)) if isinstance(s, Symbol)]
     known |= frozenset(loops)
     for name, value in values.items():
-        if isinstance(value, Expr) and not (name == "b" and values.get("packed")):  # packed: names a buffer, no index
+        if isinstance(value, Expr) and not (name == "b" and values.get("packing")):  # packed: names a buffer, no index
             checker.expression(value, known, name, [])
         elif isinstance(value, Store):
             checker.store(value, known, name)

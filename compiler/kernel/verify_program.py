@@ -13,7 +13,8 @@ from ..graph.ir import RANDOM
 from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
 from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Expr, Load, walk
-from .ir import Bind, Body, Branch, Check, Copy, Kernel, Launch, Loop, Stage, Step, Store
+from .ir import Bind, Body, Branch, Check, Conv, Copy, Kernel, Launch, Loop, Matmul, Stage, Step, Store
+from .packing import READ_ON_DEVICE, READ_ON_HOST
 from .program import Program
 from .verify import check, verify
 
@@ -22,10 +23,10 @@ def verify_program(program: Program) -> None:
     """Raises AssertionError unless all holds:
 
     every kernel is well formed; buffers that a step names are there, in the memory (the host's or the accelerator's) in
-    which it works, with the dtypes and sizes that it takes; what it reads was written before, there, on every way that
-    leads to it, and not since in the other memory; the symbols that it mentions have values by then; what decides the
-    course of a run are scalars of the host; copies are between a buffer and its twin; in the end every output is on the
-    host.
+    which it works, with the dtypes and sizes that it takes, and weights packed as it reads them; what it reads was
+    written before, there, on every way that leads to it, and not since in the other memory; the symbols that it
+    mentions have values by then; what decides the course of a run are scalars of the host; copies are between a buffer
+    and its twin; in the end every output is on the host.
     """
     checker = _ProgramChecker(program)
     checker.walk(program.steps)
@@ -125,11 +126,28 @@ class _ProgramChecker:
             check(same, where, f"gives a buffer of {found.dtype} for a parameter of {param.dtype}")
             text = f"gives buffer {number} of {found.size} elements for a parameter of {needed}"
             check(bool(known_le(needed, found.size)), where, text)
+        self.packed(launch, where)
         for number in _read(kernel):
             self.reads(launch.buffers[number], device, where)
         for number, param in zip(launch.buffers, kernel.params):
             if param.written:
                 self.writes(number, device, where)
+
+    def packed(self, launch: Launch, where: str) -> None:
+        """Its packed weights are there as it reads them, and are those of the side on which it runs."""
+        body, side = launch.kernel.body, "accelerator" if launch.device else "host"
+        if not isinstance(body, (Conv, Matmul)) or body.packing is None:
+            return
+        packing = body.packing
+        read = READ_ON_DEVICE if launch.device else READ_ON_HOST
+        check(packing.form in read, where, f"weights packed as {packing}, which the {side} does not read")
+        number = body.w if isinstance(body, Conv) else next(e.buffer for e in walk(body.b) if isinstance(e, Load))
+        buffer = self.program.buffers[launch.buffers[number]]
+        found = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
+        check(found == packing, where, f"reads weights packed as {found} as {packing}")
+        if isinstance(body, Conv) and not launch.device:
+            same = buffer.dtype == body.acc
+            check(same, where, f"weights of {buffer.dtype} on the host, which reads them as {body.acc}")
 
     def copy(self, step: Copy) -> None:
         """After a loop without iterations there may be nothing in the source: then there is nothing in the target."""

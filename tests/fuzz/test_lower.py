@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.artifact import constant_array
-from intaglio.compiler.codegen.c.kernels import CTemplates, pack
+from intaglio.compiler.codegen.c.kernels import CTemplates
 from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Array, Graph
 from intaglio.compiler.kernel import interp
@@ -41,7 +41,7 @@ def run_program(program: Program, feeds: Sequence[Array]) -> list[Array]:
             buffers.append(memory[at : at + size * b.dtype.itemsize].view(b.dtype.to_numpy()))
         elif b.kind == "weight":
             weight = program.weights[b.number]
-            buffers.append(np.ascontiguousarray(pack(weight, constant_array(weight.value))).reshape(-1))
+            buffers.append(np.ascontiguousarray(weight.laid_out(constant_array(weight.value))).reshape(-1))
         else:
             buffers.append(np.ascontiguousarray((feeds if b.kind == "input" else outputs)[b.number]).reshape(-1))
     for launch in program.launches:

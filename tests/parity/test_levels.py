@@ -49,5 +49,5 @@ def test_below_the_highest_level_convolutions_are_exact() -> None:
         "taps": (3, 3), "strides": (1, 1), "dilations": (1, 1), "groups": 1, "ic": 128, "oc": 128, "out": (28, 28),
         "dtype": F32,
     }  # fmt: skip
-    assert CTemplates(target()).conv_winograd(facts)
-    assert not CTemplates(target(), approximate=False).conv_winograd(facts)
+    assert CTemplates(target()).conv_packing(facts).form == "winograd"
+    assert CTemplates(target(), approximate=False).conv_packing(facts).form == "panels"

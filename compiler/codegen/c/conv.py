@@ -1,6 +1,6 @@
-"""kernel.ir.Conv -> C: picks the template, dense (and grouped), Winograd or depthwise, and packs weights.
+"""kernel.ir.Conv -> C: picks the template, dense (and grouped), Winograd or depthwise.
 
-In: a Kernel whose body is a Conv, a Target. Out: C source; `Size`s in the kernel's own symbols; packed numpy arrays.
+In: a Kernel whose body is a Conv, a Target. Out: C source; `Size`s in the kernel's own symbols.
 """
 
 from __future__ import annotations
@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from ...kernel.ir import Conv, Kernel
 from ...scalar.dim import Size
@@ -20,6 +17,7 @@ from . import conv_dense, conv_depthwise, conv_winograd, gemm
 
 # Fewer channels make short products; fewer pixels too few rows for weights that are 16/9 of their size to be worth it.
 _WINOGRAD_CHANNELS, _WINOGRAD_PIXELS = 32, 49
+_MODULES: dict[str, ModuleType] = {"panels": conv_dense, "winograd": conv_winograd, "taps": conv_depthwise}
 
 
 def choose_nr(facts: Mapping[str, Any], target: Target) -> int:
@@ -46,14 +44,6 @@ def choose_winograd(facts: Mapping[str, Any], target: Target) -> bool:
     return height * width >= _WINOGRAD_PIXELS and covered <= 1.4 * height * width
 
 
-def pack_conv(array: npt.NDArray[Any], groups: int, nr: int) -> npt.NDArray[Any]:
-    """Weights [*taps, C / groups, OC] -> [groups, ceil(OC / groups / nr), taps, C / groups, nr], filled with zeros."""
-    *taps, in_c, out_c = array.shape
-    by_group = np.moveaxis(array.reshape(-1, groups, out_c // groups), 1, 0)
-    panels = gemm.pack_panels(by_group, nr)
-    return panels.reshape(groups, panels.shape[1], int(np.prod(taps)), in_c, nr)
-
-
 def tasks(body: Conv, target: Target) -> Size:
     """The number of tasks, in the kernel's sizes."""
     size: Size = _module(body).tasks(body, target)
@@ -74,7 +64,4 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
 
 
 def _module(body: Conv) -> ModuleType:
-    """Depthwise (one input and one output channel in each group) is what lowering gives no panel width."""
-    if body.winograd:
-        return conv_winograd
-    return conv_dense if body.nr else conv_depthwise
+    return _MODULES[body.packing.form]

@@ -106,7 +106,7 @@ def _cache_lines(size: Size) -> Size:
 
 
 def _blocking(body: Conv, target: Target) -> _Blocking:
-    tile = tile_of(body.nr, body.acc, target)
+    tile = tile_of(body.packing.nr, body.acc, target)
     panels = ceil_div(floor_div(extent(body.c), body.groups), tile.nr)
     *outer, out_w = (extent(s) for s in (body.n, *body.out))
     if _needs_patch(body):

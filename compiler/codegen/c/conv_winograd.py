@@ -1,4 +1,4 @@
-"""3x3 kernel.ir.Conv with `winograd` -> the context of templates/c/winograd.c.j2, its tasks and scratch, its weights.
+"""3x3 kernel.ir.Conv with transformed weights -> the context of templates/c/winograd.c.j2, its tasks and scratch.
 
 F(2x2, 3x3) multiplies 2.25 times less than the definition, and rounds no worse in practice, since its sums are shorter.
 Unlike the definition it spreads infinities and NaNs of the input over the whole of each 2x2 tile of the output that
@@ -8,10 +8,6 @@ they reach.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from ...kernel.ir import Conv, Kernel
 from ...scalar.dim import Size, ceil_div, dim_max
@@ -19,12 +15,11 @@ from ...target import Target
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
-from .gemm import Tile, element_type, extent, pack_panels, tile_of
+from .gemm import Tile, element_type, extent, tile_of
 from .holes import Holes
 
 _BLOCK_TILES = 24  # at most, before balancing: rows of each of the 16 products of a task
 _PANELS_PER_TASK = 2  # that repay the transformation of the input
-_G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +28,6 @@ class _Blocking:
     tile_blocks: Size
     block_tiles: Size
     panels: Size
-
-
-def pack(array: npt.NDArray[Any], nr: int) -> npt.NDArray[Any]:
-    """Weights [3, 3, C, OC] -> transformed [ceil(OC / nr), 16, C, nr], filled with zeros; computed in f64."""
-    _, _, in_c, out_c = array.shape
-    transformed = np.einsum("ia,abco,jb->ijco", _G, array.astype(np.float64), _G).astype(array.dtype)
-    panels = pack_panels(transformed.reshape(16 * in_c, out_c), nr)
-    return panels.reshape(-1, 16, in_c, nr)
 
 
 def tasks(body: Conv, target: Target) -> Size:
@@ -88,7 +75,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
 
 
 def _blocking(body: Conv, target: Target) -> _Blocking:
-    tile = tile_of(body.nr, body.acc, target)
+    tile = tile_of(body.packing.nr, body.acc, target)
     height, width = (extent(s) for s in body.out)
     tiles = extent(body.n) * ceil_div(height, 2) * ceil_div(width, 2)
     tile_blocks = ceil_div(tiles, _BLOCK_TILES)

@@ -1,6 +1,6 @@
-"""What the matmul and convolution templates share: register tiles, panels of weights, and the printing of their holes.
+"""What the matmul and convolution templates share: register tiles, and the printing of their holes.
 
-In: element type, number of columns, `Target`. Out: a `Tile`, packed arrays, lines of C. Never knows a graph or a model.
+In: element type, number of columns, `Target`. Out: a `Tile`, lines of C. Never knows a graph or a model.
 
 A tile of MR rows by NR columns of the result stays in registers while all of K streams by: NR / lanes vectors of B are
 loaded for each k, and MR elements of A broadcast. NR and MR are the only tuned numbers, and only `choose_nr` weighs
@@ -10,10 +10,6 @@ them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from ...scalar.dim import Size, Symbol
 from ...scalar.dtype import DType
@@ -101,12 +97,3 @@ def transpose_steps(lanes: int) -> list[dict[str, int | str]]:
         steps.append({"size": size, "low": ", ".join(map(str, low)), "high": ", ".join(map(str, high))})
         size *= 2
     return steps
-
-
-def pack_panels(array: npt.NDArray[Any], nr: int) -> npt.NDArray[Any]:
-    """[..., K, N] -> contiguous [..., ceil(N / nr), K, nr], the last panel filled with zeros."""
-    *batch, depth, columns = array.shape
-    panels = -(-columns // nr)
-    padded = np.zeros((*batch, depth, panels * nr), array.dtype)
-    padded[..., :columns] = array
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(*batch, depth, panels, nr), -2, -3))

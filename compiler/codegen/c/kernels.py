@@ -1,8 +1,8 @@
 """The C back end: what each kind of kernel body becomes.
 
-In: kernels and weights of a lowered program, and a Target. Out: C sources, the task and scratch counts that the
-program's walk needs, and weights laid out as the templates read them. Each body kind has a module of its own with
-`source`, `tasks` and `scratch_bytes`; this table is the only place that lists them.
+In: kernels of a lowered program, and a Target. Out: C sources, and the task and scratch counts that the program's walk
+needs. Each body kind has a module of its own with `source`, `tasks` and `scratch_bytes`; this table is the only place
+that lists them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from ...graph.ir import Array
 from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Trees
-from ...kernel.program import Weight
+from ...kernel.packing import Packing
 from ...scalar.dim import Size
 from ...scalar.dtype import DType
 from ...target import Target
-from . import attention, conv, conv_winograd, loopnest, matmul, nms, nonzero, recurrent, sort, trees
+from . import attention, conv, loopnest, matmul, nms, nonzero, recurrent, sort, trees
 from .build import Source
 from .gemm import choose_nr
 
@@ -57,19 +54,6 @@ def scratch_bytes(kernel: Kernel, target: Target) -> Size:
     return size
 
 
-def pack(weight: Weight, array: Array) -> Array:
-    """A weight's array in the layout that its kernel reads."""
-    if weight.packing == "matmul":
-        return matmul.pack_b(array.reshape(array.shape[-2:]), weight.nr)
-    if weight.packing == "conv":
-        return conv.pack_conv(array, weight.groups, weight.nr)
-    if weight.packing == "winograd":
-        return conv_winograd.pack(array, weight.nr)
-    if weight.packing == "depthwise":
-        return np.ascontiguousarray(array.reshape(-1, array.shape[-1]))
-    return array
-
-
 class CTemplates:
     """Answers lowering's questions for a CPU target (`kernel.lower.Templates`).
 
@@ -82,11 +66,10 @@ class CTemplates:
         self.target = target
         self.approximate = approximate
 
-    def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
-        return choose_nr(n, dtype, self.target)
+    def matmul_packing(self, n: Size, dtype: DType) -> Packing | None:
+        return Packing("panels", choose_nr(n, dtype, self.target))
 
-    def conv_nr(self, body_facts: Mapping[str, Any]) -> int:
-        return conv.choose_nr(body_facts, self.target)
-
-    def conv_winograd(self, body_facts: Mapping[str, Any]) -> bool:
-        return self.approximate and conv.choose_winograd(body_facts, self.target)
+    def conv_packing(self, body_facts: Mapping[str, Any]) -> Packing:
+        winograd = self.approximate and conv.choose_winograd(body_facts, self.target)
+        nr = conv.choose_nr(body_facts, self.target)
+        return Packing("winograd" if winograd else "panels", nr, body_facts["groups"])

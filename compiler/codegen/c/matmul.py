@@ -1,4 +1,4 @@
-"""kernel.ir.Matmul -> the context of templates/c/matmul.c.j2, its tasks and scratch, and the packing of constant B.
+"""kernel.ir.Matmul -> the context of templates/c/matmul.c.j2, its tasks and scratch.
 
 In: a Kernel whose body is a Matmul, a Target. Out: C source; `Size`s in the kernel's own symbols.
 
@@ -11,9 +11,6 @@ A is read in place where it is a plain load with unit stride in k, else evaluate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy.typing as npt
 
 from ...kernel.ir import Kernel, Matmul
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, linear_in, prod, symbols
@@ -21,7 +18,7 @@ from ...scalar.expr import Call, Expr, Load, rewrite, walk
 from ...target import Target
 from ..render import render
 from .expr import ctype
-from .gemm import Tile, choose_nr, element_type, extent, pack_panels, tile_of, transpose_steps
+from .gemm import Tile, choose_nr, element_type, extent, tile_of, transpose_steps
 from .holes import Holes
 
 _PANEL, _COLUMN = Symbol("panel"), Symbol("column")  # n // NR and n % NR, which the template has at hand
@@ -57,11 +54,6 @@ def scratch_bytes(body: Matmul, target: Target) -> Size:
     return a + b
 
 
-def pack_b(array: npt.NDArray[Any], nr: int) -> npt.NDArray[Any]:
-    """Constant B [..., K, N] -> panels [..., ceil(N / nr), K, nr] filled with zeros."""
-    return pack_panels(array, nr)
-
-
 def source(kernel: Kernel, name: str, target: Target) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
@@ -70,7 +62,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     names = {body.m: "m", body.n: "n", body.k: "k", _PANEL: "panel", _COLUMN: "column"}
     holes = Holes(kernel, names | {s: f"batch{i}" for i, s in enumerate(body.batch)})
     a_statements, a_value = holes.value(_as_acc(body.a, body))
-    b_statements, b_value = holes.value(_as_acc(_b_in_panel(body, cut.tile.nr) if body.packed else body.b, body))
+    b_statements, b_value = holes.value(_as_acc(_b_in_panel(body, cut.tile.nr) if body.packing else body.b, body))
     return render(
         "c/matmul.c.j2",
         **holes.frame(name),
@@ -108,7 +100,7 @@ def _as_acc(value: Expr, body: Matmul) -> Expr:
 
 def _blocking(body: Matmul, target: Target) -> _Blocking:
     rows, columns = extent(body.m), extent(body.n)
-    tile = tile_of(body.nr or choose_nr(columns, body.acc, target), body.acc, target)
+    tile = tile_of(body.packing.nr if body.packing else choose_nr(columns, body.acc, target), body.acc, target)
     in_place = in_place_a(body)
     if isinstance(rows, int):
         tile = tile.at_most(rows)
@@ -141,7 +133,7 @@ def _a_row(body: Matmul, holes: Holes) -> dict[str, str] | None:
 
 
 def _panel_in_place(body: Matmul) -> bool:
-    return body.packed and _plain_load(body.b, body) is not None
+    return body.packing is not None and _plain_load(body.b, body) is not None
 
 
 def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
@@ -166,7 +158,7 @@ def _b_in_panel(body: Matmul, nr: int) -> Expr:
 
 def _b_lines(body: Matmul, along: Symbol, across: Symbol) -> tuple[Load, Size, Size] | None:
     """B in memory as lines with unit stride in `along`: its load, the index where both are 0, the distance of lines."""
-    load = None if body.packed else _plain_load(body.b, body)
+    load = None if body.packing else _plain_load(body.b, body)
     line = load and linear_in(load.index, along)
     lines = linear_in(line[1], across) if line and line[0] == 1 else None
     if load is None or lines is None or across in symbols(lines[0]):

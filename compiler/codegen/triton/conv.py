@@ -1,6 +1,6 @@
 """kernel.ir.Conv -> the context of templates/triton/conv.py.j2: a product of matrices read where they are.
 
-In: a Kernel whose body is a Conv, its weights packed in one panel for each group. Out: Triton source, and the number of
+In: a Kernel whose body is a Conv, its weights group by group. Out: Triton source, and the number of
 programs in the kernel's sizes.
 
 A block of K lies within one tap, so that a row of it has one position in the input; where a tap has so few channels
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ...errors import Unsupported
 from ...kernel.ir import Conv, Kernel
+from ...kernel.packing import READ_ON_DEVICE
 from ...scalar.dim import Size, Symbol, ceil_div, floor_div, known_le, mod, prod, upper_bound
 from ...scalar.dtype import DType
 from ...scalar.expr import Expr, Load
@@ -39,9 +40,9 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
     body = kernel.body
     assert isinstance(body, Conv)
-    if body.winograd:
-        raise Unsupported("transformed weights in Triton")
-    out, depthwise = printer(kernel), not body.nr
+    if body.packing.form not in READ_ON_DEVICE:
+        raise Unsupported(f"weights packed as {body.packing} in Triton")
+    out, depthwise = printer(kernel), _is_depthwise(body)
     count, in_c, pixels, columns = prod(body.taps), _channels(body), _pixels(body), _columns(body)
     group: Size = _GROUP if _groups(body) > 1 else 0
     x: Expr = body.x
@@ -95,9 +96,13 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     )  # fmt: skip
 
 
+def _is_depthwise(body: Conv) -> bool:
+    return body.packing.form == "taps"
+
+
 def _groups(body: Conv) -> int:
     """How many products there are; a depthwise convolution is one of another form."""
-    return body.groups if body.nr else 1
+    return 1 if _is_depthwise(body) else body.groups
 
 
 def _pixels(body: Conv) -> Size:
@@ -105,12 +110,12 @@ def _pixels(body: Conv) -> Size:
 
 
 def _columns(body: Conv) -> Size:
-    return body.nr or extent(body.c)
+    return extent(body.c) if _is_depthwise(body) else body.packing.nr
 
 
 def _channels(body: Conv) -> Size:
     """Input channels of a group."""
-    return floor_div(extent(body.channel), body.groups) if body.nr else 1
+    return 1 if _is_depthwise(body) else floor_div(extent(body.channel), body.groups)
 
 
 def _flat(body: Conv) -> bool:
@@ -120,7 +125,7 @@ def _flat(body: Conv) -> bool:
 
 
 def _blocks(body: Conv, factor: DType) -> Blocks:
-    if not body.nr:
+    if _is_depthwise(body):
         return Blocks("outer", _PIXELS, tile_length(_columns(body), _DEPTHWISE_COLUMNS), 1, 4, 2)
     depth = _channels(body) * (prod(body.taps) if _flat(body) else 1)
     sizes = _pixels(body), _columns(body), depth, body.groups

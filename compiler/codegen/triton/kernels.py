@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import Unsupported
 from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nonzero, Recurrent, Sort
+from ...kernel.packing import Packing
 from ...scalar.dim import Size
 from ...scalar.dtype import DType
 from . import attention, conv, loopnest, matmul, nonzero, recurrent, sort
@@ -50,16 +51,14 @@ def tasks(kernel: Kernel) -> Size:
 
 class TritonTemplates:
     """Answers lowering's questions for a GPU (`kernel.lower.Templates`): weights lie as the graph has them, those of
-    convolutions in one panel for each group."""
+    convolutions group by group."""
 
     narrow_weights = True
     literal_sizes = True  # tiles are chosen by them, and accesses are known to be aligned
 
-    def matmul_nr(self, n: Size, k: Size, dtype: DType) -> int:
-        return 0
+    def matmul_packing(self, n: Size, dtype: DType) -> Packing | None:
+        return None
 
-    def conv_nr(self, body_facts: Mapping[str, Any]) -> int:
-        return int(body_facts["oc"]) // int(body_facts["groups"])
-
-    def conv_winograd(self, body_facts: Mapping[str, Any]) -> bool:
-        return False
+    def conv_packing(self, body_facts: Mapping[str, Any]) -> Packing:
+        groups = body_facts["groups"]
+        return Packing("whole", body_facts["oc"] // groups, groups)

@@ -25,7 +25,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
     body = kernel.body
     assert isinstance(body, Matmul)
-    if body.packed:
+    if body.packing:
         raise Unsupported("packed operands in Triton")
     out, blocks = printer(kernel), _blocks(body)
     a, b = gemm.factors(body.a, body.b, body.acc)

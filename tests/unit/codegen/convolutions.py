@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from intaglio.compiler.kernel.ir import Conv, Kernel, Param, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F32, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
@@ -70,8 +71,8 @@ class Problem:
         assert (error <= self.tolerance).all(), f"error {error.max()} at {np.argwhere(error > self.tolerance)[:3]}"
 
 
-def problem(case: Case, nr: int) -> Problem:
-    """A filled case with random numbers; nr: width of panels of its weights."""
+def problem(case: Case, packing: Packing) -> Problem:
+    """A filled case with random numbers."""
     acc, channels, out_channels = case.dtype, case.groups * case.in_c, case.groups * case.out_c
     x = random((case.batch, *case.spatial, channels), case.x_type or acc)
     w, bias = random((*case.taps, case.in_c, out_channels), case.w_type or acc), random((out_channels,), acc)
@@ -85,7 +86,7 @@ def problem(case: Case, nr: int) -> Problem:
     tolerance = (case.in_c * np.prod(case.taps) + 4) * unit * magnitude
     if case.winograd:  # a result is a sum over all of the tile around it
         tolerance = np.full_like(tolerance, 4 * tolerance.max())
-    return Problem(*kernel(case, nr), [x, w, scale, bias, residual], exact, tolerance)
+    return Problem(*kernel(case, packing), [x, w, scale, bias, residual], exact, tolerance)
 
 
 def _linear(index: Sequence[Size], shape: Sequence[Size]) -> Size:
@@ -95,7 +96,7 @@ def _linear(index: Sequence[Size], shape: Sequence[Size]) -> Size:
     return flat
 
 
-def kernel(case: Case, nr: int) -> tuple[Kernel, list[int]]:
+def kernel(case: Case, packing: Packing) -> tuple[Kernel, list[int]]:
     """The kernel of a filled case, and its sizes; buffers: x, packed weights, scale, bias, residual, y."""
     values: list[int] = []
     formal: list[Symbol] = []
@@ -122,7 +123,7 @@ def kernel(case: Case, nr: int) -> tuple[Kernel, list[int]]:
     pads = tuple(low for low, _ in case.pads)
     body = Conv(
         n, spatial, channel, position, c, case.taps, case.strides, case.dilations, pads, case.groups,
-        x, 1, acc, (Stage(result, Store(5, at)),), nr, case.winograd,
+        x, 1, acc, (Stage(result, Store(5, at)),), packing,
     )  # fmt: skip
     types = (x_type, case.w_type or acc, acc, acc, acc, acc)
     params = tuple(Param(d, 1, i == 5) for i, d in enumerate(types))

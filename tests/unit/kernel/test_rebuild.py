@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from intaglio.compiler.kernel.ir import Body, Conv, Param, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.kernel.program import close
 from intaglio.compiler.kernel.rebuild import map_sizes, sizes_of
 from intaglio.compiler.scalar.dim import Size, Symbol
@@ -55,8 +56,7 @@ def test_a_new_body() -> None:
 
 # Fields that hold an integer which is no size: which of them, it says what is compiled, or where a parameter is.
 PLAIN = {
-    "Matmul": {"nr"},
-    "Conv": {"taps", "strides", "dilations", "groups", "w", "nr"},
+    "Conv": {"taps", "strides", "dilations", "groups", "w"},
     "Recurrent": {"xw", "r", "rb", "peephole", "h0", "c0", "lengths", "y", "yh", "yc"},
     "Trees": {"roots", "nodes", "weights", "owners", "relations"},
 }
@@ -73,10 +73,11 @@ def test_plain_integers_are_no_parameters_of_a_closed_kernel() -> None:
     n, x, y, ic, c = (Symbol(name, 0, extent) for name, extent in zip(["n", "x", "y", "ic", "c"], (1, 40, 50, 60, 70)))
     body = Conv(
         n, (x,), ic, (y,), c, (17,), (18,), (19,), (20,), 21, Load(0, ic, F32), 1, F32,
-        (Stage(Acc(F32), Store(2, c)),), 22,
+        (Stage(Acc(F32), Store(2, c)),), Packing("panels", 22, 21),
     )  # fmt: skip
     launch = close(body, (Param(F32, 1, False),) * 3, (0, 1, 2), ())
     assert launch.sizes == (40, 60, 50, 70, 20)
     closed = launch.kernel.body
     assert isinstance(closed, Conv)
-    assert (closed.taps, closed.strides, closed.dilations, closed.groups, closed.nr) == ((17,), (18,), (19,), 21, 22)
+    assert (closed.taps, closed.strides, closed.dilations, closed.groups) == ((17,), (18,), (19,), 21)
+    assert closed.packing == Packing("panels", 22, 21)

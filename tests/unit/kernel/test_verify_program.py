@@ -7,16 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
+import onnx.numpy_helper
 import onnx.parser
 import pytest
 
 from intaglio.compiler.driver import lower_model
-from intaglio.compiler.kernel.ir import Bind, Branch, Check, Copy, Launch, Loop, Step
+from intaglio.compiler.kernel.ir import Bind, Branch, Check, Conv, Copy, Launch, Loop, Matmul, Step
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.kernel.program import Program, every_step
 from intaglio.compiler.kernel.verify_program import verify_program
 from intaglio.compiler.options import Options
 from intaglio.compiler.scalar.dim import Symbol
-from intaglio.compiler.scalar.dtype import F64
+from intaglio.compiler.scalar.dtype import F16, F64
 
 T = TypeVar("T", bound=Step)
 MODEL = """
@@ -203,6 +206,82 @@ def test_broken_on_two_sides(name: str) -> None:
     with pytest.raises(AssertionError) as raised:
         verify_program(made)
     assert re.search(message, str(raised.value)), str(raised.value)
+
+
+PRODUCTS = """
+<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[1, 16, 9, 9] x, float[5, 24] a) => (float[1, 20, 7, 7] y, float[5, 20] c) { y = Conv (x, w)
+    c = MatMul (a, b) }
+"""
+
+
+def products(target: str) -> Program:
+    """A convolution and a product of matrices with constants."""
+    model = onnx.parser.parse_model(PRODUCTS)
+    for name, shape in (("w", (20, 16, 3, 3)), ("b", (24, 20))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    made = lower_model(model.SerializeToString(), Options(target=target)).program
+    assert made is not None
+    verify_program(made)
+    return made
+
+
+def repacked(body: type[Conv] | type[Matmul], packing: Packing | None, of_weight: bool) -> Callable[[Program], None]:
+    """Another packing in a kernel, and in its weight as well."""
+
+    def apply(p: Program) -> None:
+        old = next(s for s in p.launches if isinstance(s.kernel.body, body))
+        assert isinstance(old.kernel.body, (Conv, Matmul))
+        new = replace(old.kernel, body=replace(old.kernel.body, packing=packing))
+        p.steps = rebuilt(p.steps, old, replace(old, kernel=new))
+        (weight,) = (p.buffers[b] for b in old.buffers if p.buffers[b].kind == "weight")
+        if of_weight:
+            p.weights[weight.number] = replace(p.weights[weight.number], packing=packing)
+
+    return apply
+
+
+def narrowed(p: Program) -> None:
+    """Weights of a convolution that are stored in 16 bits."""
+    old = next(s for s in p.launches if isinstance(s.kernel.body, Conv))
+    (at,) = (i for i, b in enumerate(old.buffers) if p.buffers[b].kind == "weight")
+    p.buffers[old.buffers[at]] = replace(p.buffers[old.buffers[at]], dtype=F16)
+    params = tuple(replace(x, dtype=F16) if i == at else x for i, x in enumerate(old.kernel.params))
+    p.steps = rebuilt(p.steps, old, replace(old, kernel=replace(old.kernel, params=params)))
+
+
+WHOLE, PANELS = Packing("whole", 20), Packing("panels", 32)
+PACKED: dict[str, tuple[str, Callable[[Program], None], str]] = {
+    "conv: the device's on the host": (
+        "x86-64-v4", repacked(Conv, WHOLE, True), "packed as whole of 20, which the host does not read"),
+    "conv: the host's on the device": (
+        "gpu:interpreter", repacked(Conv, PANELS, True), "packed as panels of 32, which the accelerator does not read"),
+    "conv: transformed on the device": (
+        "gpu:interpreter", repacked(Conv, Packing("winograd", 32), True), "which the accelerator does not read"),
+    "matmul: the host's on the device": (
+        "gpu:interpreter", repacked(Matmul, PANELS, True), "which the accelerator does not read"),
+    "conv: others than the weight's": (
+        "x86-64-v4", repacked(Conv, Packing("panels", 16), False), "packed as panels of 32 as panels of 16"),
+    "matmul: others than the weight's": (
+        "x86-64-v4", repacked(Matmul, Packing("panels", 16), False), "packed as panels of 32 as panels of 16"),
+    "conv: narrow on the host": ("x86-64-v4", narrowed, "weights of f16 on the host, which reads them as f32"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_broken_packings(name: str) -> None:
+    target, change, message = PACKED[name]
+    made = products(target)
+    change(made)
+    with pytest.raises(AssertionError) as raised:
+        verify_program(made)
+    assert message in str(raised.value)
+
+
+def test_narrow_weights_on_the_device() -> None:
+    made = products("gpu:interpreter")
+    narrowed(made)
+    verify_program(made)
 
 
 def test_what_the_other_memory_has_written_is_stale() -> None:

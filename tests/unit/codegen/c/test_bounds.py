@@ -25,6 +25,7 @@ import unit.codegen.nonzeros as nonzeros
 import unit.codegen.recurrences as recurrences
 import unit.codegen.sorts as sorts
 from native import COMPILERS, FLAGS
+from unit.codegen.c import test_conv as convolution_tests
 from unit.codegen.c import test_matmul as matmuls
 from unit.codegen.c import test_nms as suppressions
 from unit.codegen.c import test_trees as ensembles
@@ -32,7 +33,6 @@ from unit.codegen.c import test_trees as ensembles
 from intaglio.compiler.codegen.c import (
     attention,
     conv,
-    conv_winograd,
     gemm,
     loopnest,
     matmul,
@@ -46,6 +46,7 @@ from intaglio.compiler.frontend.ops.tree_records import records_of
 from intaglio.compiler.graph.ops.trees import leaves
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F16, F32, F64, I32, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
@@ -249,16 +250,16 @@ PRODUCTS = [{}, {"m": 2}, {"n": 64}, {"acc": F64}, {"acc": I32}, {"a_type": F16,
 @pytest.mark.parametrize("how", PRODUCTS, ids=str)
 def test_matmul(a: str, b: str, how: dict[str, Any], compiled: Compile) -> None:
     case = replace(matmuls.Case(13, 70, 29, 1 if b == "packed" else 2, a, b), **how)
-    nr = gemm.choose_nr(case.n, case.acc, target()) if b == "packed" else 0
-    kernel = matmuls._kernel(case, nr)
+    packing = Packing("panels", gemm.choose_nr(case.n, case.acc, target())) if b == "packed" else None
+    kernel = matmuls._kernel(case, packing)
     sizes = [case.batch, case.m, case.n, case.k]
     values = dict(zip(kernel.sizes, sizes))
     arrays = [matmuls._random((evaluate(p.size, values),), p.dtype) for p in kernel.params]
     uses = [0, 1, *([2] if a == "scaled" else []), 3, 4, 5]
-    if b == "packed":
-        if case.b_type and case.n % nr:  # panels are read in place, to their ends, but where they are converted
+    if packing:
+        if case.b_type and case.n % packing.nr:  # panels are read in place, to their ends, but where they are converted
             uses.remove(1)
-        arrays[1] = matmul.pack_b(arrays[1].reshape(case.k, case.n), nr)
+        arrays[1] = packing.pack(arrays[1].reshape(case.k, case.n))
     check(Problem(matmul, kernel, arrays, sizes, uses), compiled)
 
 
@@ -277,17 +278,10 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name: str, compiled: Compile) -> None:
     case = CONVOLUTIONS[name].filled()
-    facts = {"oc": case.groups * case.out_c, "groups": case.groups, "dtype": case.x_type or case.dtype}
-    nr = 0 if case.depthwise else conv.choose_nr(facts, target())
-    made = convolutions.problem(case, nr)
+    packing = convolution_tests.packing_of(case, target())
+    made = convolutions.problem(case, packing)
     x, w, *others = made.buffers
-    if case.winograd:
-        w = conv_winograd.pack(w, nr)
-    elif case.depthwise:
-        w = np.ascontiguousarray(w.reshape(-1, w.shape[-1]))
-    else:
-        w = conv.pack_conv(w, case.groups, nr)
-    arrays = [x, w, *others, convolutions.random(made.exact.shape, case.dtype)]
+    arrays = [x, packing.pack(w), *others, convolutions.random(made.exact.shape, case.dtype)]
     one, ones = np.zeros(x.shape), np.ones(made.buffers[1].shape)
     one.reshape(-1)[-1] = 1
     reached = convolutions._exact(case, one, ones).any()  # with strides, no tap may meet the last pixel

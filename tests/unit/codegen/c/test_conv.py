@@ -10,12 +10,21 @@ import numpy as np
 import pytest
 from unit.codegen.convolutions import SHAPES, Array, Case, problem, random
 
-from intaglio.compiler.codegen.c import conv, conv_winograd
+from intaglio.compiler.codegen.c import conv
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I32, DType
-from intaglio.compiler.target import target
+from intaglio.compiler.target import Target, target
 
 Compile = Callable[..., Any]
+
+
+def packing_of(case: Case, cpu: Target) -> Packing:
+    """How lowering packs the weights, but that the case says whether they are transformed."""
+    if case.depthwise:
+        return Packing("taps")
+    facts = {"oc": case.groups * case.out_c, "groups": case.groups, "dtype": case.x_type or case.dtype}
+    return Packing("winograd" if case.winograd else "panels", conv.choose_nr(facts, cpu), case.groups)
 
 
 def _run(
@@ -23,21 +32,14 @@ def _run(
 ) -> list[Array]:
     """The results for each number of runs, after a comparison with the exact one."""
     case = case.filled()
-    facts = {"oc": case.groups * case.out_c, "groups": case.groups, "dtype": case.x_type or case.dtype}
-    nr = 0 if case.depthwise else conv.choose_nr(facts, target(cpu))
-    made = problem(case, nr)
+    packing = packing_of(case, target(cpu))
+    made = problem(case, packing)
     x, w, *others = made.buffers
-    if case.winograd:
-        packed = conv_winograd.pack(w, nr)
-    elif case.depthwise:
-        packed = np.ascontiguousarray(w.reshape(-1, w.shape[-1]))
-    else:
-        packed = conv.pack_conv(w, case.groups, nr)
     compiled = compile_kernel(conv, made.kernel, cpu, compiler)
     results = []
     for split in splits:
         y = random(made.exact.shape, case.dtype)
-        compiled([x, packed, *others, y], made.sizes, split)
+        compiled([x, packing.pack(w), *others, y], made.sizes, split)
         made.check(y)
         results.append(y)
     return results
@@ -122,12 +124,3 @@ def test_winograd_is_chosen_for_large_products() -> None:
         {"taps": (3, 1)}, {"strides": (2, 2)}, {"dilations": (2, 2)}, {"groups": 2}, {"ic": 3}, {"out": (3, 3)},
     ]  # fmt: skip
     assert not any(chosen(**changed) for changed in others)
-
-
-def test_weights_are_packed_by_group() -> None:
-    w = random((2, 3, 4, 10), F32)  # two groups of five output channels
-    packed = conv.pack_conv(w, 2, 4)
-    assert packed.shape == (2, 2, 6, 4, 4)
-    assert packed[1, 0, 5, 2, 3] == w[1, 2, 2, 8]
-    assert packed[0, 1, 1, 3, 0] == w[0, 1, 3, 4]
-    assert (packed[:, 1, :, :, 1:] == 0).all()

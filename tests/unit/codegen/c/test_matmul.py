@@ -11,6 +11,7 @@ import pytest
 
 from intaglio.compiler.codegen.c import gemm, matmul
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
@@ -46,7 +47,7 @@ def _cast(value: Expr, dtype: DType) -> Expr:
     return value if value.dtype == dtype else Call("cast", (value,), dtype)
 
 
-def _kernel(case: Case, nr: int) -> Kernel:
+def _kernel(case: Case, packing: Packing | None) -> Kernel:
     extents = [Symbol(name) for name in ("B", "M", "N", "K")]
     shape: Sequence[Size] = extents if case.symbolic else (case.batch, case.m, case.n, case.k)
     batch, rows, columns, depth = shape
@@ -60,7 +61,7 @@ def _kernel(case: Case, nr: int) -> Kernel:
     value_b = _cast(Load(1, at_b, b_type), acc)
     at_c = (b * rows + m) * columns + n
     result = Call("max", (Acc(acc) + Load(3, n, acc) + Load(4, at_c, acc), Const(0, acc)), acc)
-    body = Matmul((b,), m, n, k, value_a, value_b, case.b == "packed", acc, (Stage(result, Store(5, at_c)),), nr)
+    body = Matmul((b,), m, n, k, value_a, value_b, acc, (Stage(result, Store(5, at_c)),), packing)
     params = (
         Param(a_type, batch * rows * depth, False),
         Param(b_type, batch * depth * columns, False),
@@ -86,11 +87,11 @@ def _run(case: Case, compile_kernel: Compile, splits: Sequence[int] = (1,)) -> t
     a = _random((case.batch, case.m, case.k), case.a_type or acc)
     b = _random((1 if case.b == "packed" else case.batch, case.k, case.n), case.b_type or acc)
     scale, bias, residual = _random((case.k,), acc), _random((case.n,), acc), _random((case.batch, case.m, case.n), acc)
-    nr = gemm.choose_nr(case.n, acc, target(case.target)) if case.b == "packed" else 0
-    compiled = compile_kernel(matmul, _kernel(case, nr), case.target, case.compiler)
+    packing = Packing("panels", gemm.choose_nr(case.n, acc, target(case.target))) if case.b == "packed" else None
+    compiled = compile_kernel(matmul, _kernel(case, packing), case.target, case.compiler)
     stored_a = np.ascontiguousarray(np.swapaxes(a, 1, 2)) if case.a == "columns" else a
     stored_b = {
-        "packed": lambda: matmul.pack_b(b[0], nr),
+        "packed": lambda: packing and packing.pack(b[0]),
         "rows": lambda: b,
         "columns": lambda: np.ascontiguousarray(np.swapaxes(b, 1, 2)),
     }[case.b]()
@@ -175,14 +176,6 @@ def test_same_bits_for_any_split(compile_kernel: Compile) -> None:
     results, _, _ = _run(case, compile_kernel, [1, 2, 3, 7])
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
-
-
-def test_panels_are_padded_with_zeros() -> None:
-    array = _random((5, 7), F32)
-    panels = matmul.pack_b(array, 4)
-    assert panels.shape == (2, 5, 4)
-    np.testing.assert_array_equal(np.concatenate(list(panels), axis=1)[:, :7], array)
-    assert (panels[1, :, 3] == 0).all()
 
 
 def test_panel_width_wastes_few_columns() -> None:

@@ -5,36 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from unit.codegen.convolutions import SHAPES, Case, problem, random
 
-from intaglio.compiler.codegen.c.conv import pack_conv
 from intaglio.compiler.codegen.triton import kernels
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I8, I32, DType
 
 Run = Callable[..., None]
 
 
-def _nr(case: Case) -> int:
+def _packing(case: Case) -> Packing:
     facts = {"oc": case.groups * case.out_c, "groups": case.groups}
-    return 0 if case.depthwise else kernels.TritonTemplates().conv_nr(facts)
+    return Packing("taps") if case.depthwise else kernels.TritonTemplates().conv_packing(facts)
 
 
 def _run(case: Case, run_triton: Run) -> None:
     case = case.filled()
-    nr = _nr(case)
-    made = problem(case, nr)
+    packing = _packing(case)
+    made = problem(case, packing)
     x, w, *others = made.buffers
-    packed = pack_conv(w, case.groups, nr) if nr else np.ascontiguousarray(w.reshape(-1, w.shape[-1]))
     y = random(made.exact.shape, case.dtype)
-    run_triton(made.kernel, [x, packed, *others, y], made.sizes)
+    run_triton(made.kernel, [x, packing.pack(w), *others, y], made.sizes)
     made.check(y)
 
 
 def _text(case: Case, allow_tf32: bool = False) -> str:
     case = case.filled()
-    return kernels.source(problem(case, _nr(case)).kernel, "kernel", allow_tf32).text
+    return kernels.source(problem(case, _packing(case)).kernel, "kernel", allow_tf32).text
 
 
 _SLOW = ("many pixels", "depthwise long", "depthwise 7x7")  # thousands of steps of an interpreter

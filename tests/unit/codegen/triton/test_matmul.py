@@ -12,6 +12,7 @@ import pytest
 from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, Let, Matmul, Param, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol, mod
 from intaglio.compiler.scalar.dtype import BF16, BOOL, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Index, Load, Local
@@ -43,7 +44,7 @@ def _cast(value: Expr, dtype: DType) -> Expr:
     return value if value.dtype == dtype else Call("cast", (value,), dtype)
 
 
-def _kernel(case: Case, packed: bool = False) -> Kernel:
+def _kernel(case: Case, packing: Packing | None = None) -> Kernel:
     rank = len(case.batch)
     formal = [Symbol(name) for name in (*(f"B{i}" for i in range(rank)), "M", "N", "K")]
     shape: Sequence[Size] = formal if case.symbolic else (*case.batch, case.m, case.n, case.k)
@@ -75,7 +76,7 @@ def _kernel(case: Case, packed: bool = False) -> Kernel:
         Stage(Local(0, 0, acc), Store(5, at)),
         Stage(Local(0, 0, acc) * Load(8, row, acc), Store(6, at), lets=(Let(row, Load(7, mod(m, 4), I64)),)),
     )
-    body = Matmul(batch, m, n, k, a, _cast(Load(1, at_b, b_type), acc), packed, acc, epilogue)
+    body = Matmul(batch, m, n, k, a, _cast(Load(1, at_b, b_type), acc), acc, epilogue, packing)
     types = (a_type, b_type, acc, acc, acc, acc, a_type, I64, acc)
     params = tuple(Param(d, 1, i in (5, 6)) for i, d in enumerate(types))
     return Kernel(params, tuple(formal) if case.symbolic else (), body)
@@ -170,4 +171,4 @@ def test_whole_blocks_have_no_masks() -> None:
 
 def test_packed_operands_are_refused() -> None:
     with pytest.raises(Unsupported, match="packed operands in Triton"):
-        kernels.source(_kernel(Case(4, 4, 4), packed=True), "kernel")
+        kernels.source(_kernel(Case(4, 4, 4), Packing("panels", 16)), "kernel")

@@ -1,0 +1,65 @@
+"""Where each element of weights lies in each layout, by what the layout is said to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from intaglio.compiler.kernel.packing import READ_ON_DEVICE, READ_ON_HOST, Packing
+
+SHAPES = [(7, 10), (2, 3, 4, 10), (1, 1, 5, 16), (4, 0), (0, 4)]
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("nr", [1, 4, 16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_panels(shape: tuple[int, ...], nr: int, groups: int) -> None:
+    w = RNG.standard_normal(shape).astype(np.float32)
+    packing, columns = Packing("panels", nr, groups), shape[-1] // groups
+    packed, depth = packing.pack(w), int(np.prod(shape[:-1]))
+    assert packed.size == packing.elements(shape) and packed.flags.c_contiguous
+    packed, plain = packed.reshape(groups, -(-columns // nr), depth, nr), w.reshape(depth, groups, columns)
+    for (g, panel, k, lane), value in np.ndenumerate(packed):
+        column = panel * nr + lane
+        assert value == (plain[k, g, column] if column < columns else 0)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_whole(shape: tuple[int, ...], groups: int) -> None:
+    w = RNG.standard_normal(shape).astype(np.float32)
+    packing, columns = Packing("whole", shape[-1] // groups, groups), shape[-1] // groups
+    packed, depth = packing.pack(w), int(np.prod(shape[:-1]))
+    assert packed.shape == (groups, depth, columns) and packed.flags.c_contiguous
+    assert packed.size == packing.elements(shape)
+    for g in range(groups):
+        np.testing.assert_array_equal(packed[g], w.reshape(depth, shape[-1])[:, g * columns : (g + 1) * columns])
+
+
+def test_taps() -> None:
+    w = RNG.standard_normal((3, 5, 1, 24)).astype(np.float16)
+    packed = Packing("taps").pack(w)
+    np.testing.assert_array_equal(packed, w.reshape(15, 24))
+    assert packed.size == Packing("taps").elements(w.shape)
+
+
+def test_winograd() -> None:
+    """The product of transformed tiles is the convolution of the tile."""
+    w, tile = RNG.standard_normal((3, 3, 5, 10)), RNG.standard_normal((4, 4, 5))
+    packing = Packing("winograd", 4)
+    packed = packing.pack(w)
+    assert packed.shape == (3, 16, 5, 4) and packed.size == packing.elements(w.shape)
+    assert (packed[2, :, :, 2:] == 0).all()
+    by_column = np.moveaxis(packed, 0, 2).reshape(16, 5, 12)[..., :10]
+    b = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    a = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+    products = np.einsum("tc,tcn->tn", np.einsum("ia,abc,jb->ijc", b, tile, b).reshape(16, 5), by_column)
+    got = np.einsum("ia,abn,jb->ijn", a, products.reshape(4, 4, 10), a)
+    windows = np.lib.stride_tricks.sliding_window_view(tile, (3, 3), (0, 1))
+    np.testing.assert_allclose(got, np.einsum("yxcab,abcn->yxn", windows, w), rtol=1e-12, atol=1e-12)
+
+
+def test_every_layout_has_a_reader() -> None:
+    assert {"panels", "winograd", "whole", "taps"} == READ_ON_HOST | READ_ON_DEVICE
+    assert [str(Packing("panels", 32, 2)), str(Packing("taps"))] == ["panels of 32 in 2 groups", "taps"]
