@@ -34,7 +34,7 @@ from .kernel.text import print_program
 from .kernel.verify_program import verify_program
 from .options import Options
 from .passes import PASSES, at_level
-from .target import Gpu, Target, targets
+from .target import Gpu, Target, ensure_buildable, targets
 
 T = TypeVar("T")
 Progress = Callable[..., None]  # (stage) at the start of each stage, (stage, done, total) within long ones
@@ -126,7 +126,10 @@ def write_optimized(model: str | bytes, options: Options, path: str, external: s
 def compile_model(
     model: str | bytes, options: Options, directory: Path, progress: Progress = silent
 ) -> Compilation:
-    """Compiles a model (a path or the bytes of an ONNX file) and writes the artifact into the empty `directory`."""
+    """Compiles a model (a path or the bytes of an ONNX file) and writes the artifact into the empty `directory`.
+
+    Raises what `lower_model` does, and InvalidArgument for a CPU of another architecture."""
+    ensure_buildable(targets(options.target)[0])
     unit = lower_model(model, options, progress)
     assert unit.model and unit.program and unit.sources
     objects = cache.objects(directory)

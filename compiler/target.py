@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..runtime.cpus import architecture
 from ..runtime.errors import InvalidArgument
 
 
@@ -23,7 +24,8 @@ class Target:
 
     name: as in `--target`; vector_bytes: width of the widest vectors; registers: vector registers there are;
     fma: fused multiply-add; flags: what adds all that to a C compiler set to the baseline of the architecture (the
-    default of gcc and clang; `zig cc` must be told -mcpu=x86_64); features: the optional instruction sets.
+    default of gcc and clang; `zig cc` must be told -mcpu=x86_64); features: the optional instruction sets;
+    architecture: as in runtime/cpus.py, "" for that of any compiler.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Target:
     fma: bool
     flags: tuple[str, ...]
     features: tuple[str, ...] = ()
+    architecture: str = "x86_64"
 
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one vector."""
@@ -61,8 +64,8 @@ _NAMED = {
     "x86-64-v3": Target("x86-64-v3", 32, 16, True, _flags(_V3_ALL, 32)),
     "x86-64-v4": Target("x86-64-v4", 64, 32, True, _flags(_V4_ALL, 64)),
     # Plain C for any CPU of the compiler's own architecture; 16-byte vectors exist or are emulated everywhere.
-    "generic": Target("generic", 16, 16, False, ()),
-    "aarch64": Target("aarch64", 16, 32, True, ()),
+    "generic": Target("generic", 16, 16, False, (), architecture=""),
+    "aarch64": Target("aarch64", 16, 32, True, (), architecture="aarch64"),
 }
 NAMES = ("native", *_NAMED)
 
@@ -114,6 +117,16 @@ def target(name: str = "native") -> Target:
             f"unknown target '{name}'; choose one of: native, {', '.join(_NAMED)}; or a GPU, such as cuda:sm_90"
         )
     return _NAMED[name]
+
+
+def ensure_buildable(target: Target) -> None:
+    """Raises InvalidArgument for a CPU of another architecture than this machine's, for which compilers make code."""
+    here = architecture()
+    if target.architecture not in ("", here):
+        raise InvalidArgument(
+            f"the target '{target.name}' is of the architecture {target.architecture}, and this machine is {here}: "
+            "compile the model on a machine of the target's architecture"
+        )
 
 
 @lru_cache

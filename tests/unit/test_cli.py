@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 import intaglio
 from intaglio.compiler import cli, doctor, progress
+from intaglio.runtime import cpus
 
 DATA = Path(__file__).parents[1] / "data"
 MLP = DATA / "mlp.onnx"  # input[batch, 64] -> output[batch, 10]
@@ -87,6 +88,15 @@ def test_compile_for_an_older_cpu(ok: Run, tmp_path: Path) -> None:
     ok("compile", MLP, "-o", tmp_path / "v2.intaglio", "--target", "x86-64-v2")
     described = json.loads(ok("inspect", tmp_path / "v2.intaglio", "--json"))
     assert "avx" not in described["features"] and "ssse3" in described["features"]
+
+
+@pytest.mark.parametrize("how", [[], ["--emit", "c"]], ids=str)
+def test_a_target_of_another_architecture(how: list[str], fails: Run, tmp_path: Path) -> None:
+    """No code of this machine's is written in its name."""
+    foreign = "x86-64-v2" if cpus.architecture() == "aarch64" else "aarch64"
+    said = fails("compile", MLP, "-o", tmp_path / "model", "--target", foreign, *how)
+    assert f"the target '{foreign}' is of the architecture" in said and cpus.architecture() in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_target_is_forgotten_after_the_command(ok: Run, tmp_path: Path) -> None:

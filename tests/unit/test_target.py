@@ -49,3 +49,20 @@ def test_native_adds_features_beyond_the_level(native) -> None:  # type: ignore[
     cpu = native(_V4 | {"avx512_vnni"})
     assert cpu.features == ("avx512vnni",) and "-mavx512vnni" in cpu.flags
     assert "-mavx512vnni" not in target("x86-64-v4").flags
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64"])
+def test_code_is_for_the_architecture_of_this_machine(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "architecture", lambda: machine)
+    for name in targets.NAMES[1:]:
+        wanted = {"generic": machine, "aarch64": "aarch64"}.get(name, "x86_64")
+        if wanted == machine:
+            targets.ensure_buildable(target(name))
+        else:
+            message = f"'{name}' is of the architecture {wanted}, and this machine is {machine}"
+            with pytest.raises(InvalidArgument, match=message):
+                targets.ensure_buildable(target(name))
+
+
+def test_native_is_of_this_machine() -> None:
+    targets.ensure_buildable(target("native"))
