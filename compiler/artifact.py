@@ -21,8 +21,8 @@ from .codegen.c.program import Sources
 from .codegen.triton.build import Binary
 from .codegen.triton.program import DeviceKernel
 from .frontend.inference import declared_outputs
-from .frontend.interface import PART, overridable, sizes_of, values, worded, zipped
-from .frontend.load import Model, Type
+from .frontend.interface import overridable, sizes_of, values, worded, zipped
+from .frontend.load import PART, Model, Type
 from .graph.conditions import Condition, Requirement
 from .graph.interp import evaluate
 from .graph.ir import Array, Graph, Value

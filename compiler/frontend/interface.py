@@ -11,9 +11,8 @@ from typing import Any
 
 from ...runtime.errors import InvalidArgument
 from ..scalar.dtype import from_numpy
-from .load import UNKNOWN, Array, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
+from .load import PART, UNKNOWN, Array, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 
-PART = "\x1f"  # in no name that a person gives
 # The attribute for labels that are numbers.
 _CLASSIFIERS = {
     ("ai.onnx.ml", "TreeEnsembleClassifier"): "classlabels_int64s",

@@ -26,6 +26,7 @@ from . import ort_format
 from .external import ExternalFiles
 
 Array = npt.NDArray[Any]
+PART = "\x1f"  # in the names of the tensors that a sequence consists of (interface.py), in no other
 MAX_ELEMENTS = 1 << 40  # of one tensor: more is an attack or an accident
 MAX_DENSE = 1 << 31  # bytes of a sparse initializer that is expanded
 
@@ -59,7 +60,7 @@ class Tensor:
     def __init__(self, proto: onnx.TensorProto, files: ExternalFiles) -> None:
         self.proto: onnx.TensorProto | None = proto
         self._files = files
-        self.name = _name(proto.name)
+        self.name = _value(proto.name)
         self.dtype = dtype_of(proto.data_type)
         self.shape: tuple[int, ...] = tuple(proto.dims)
 
@@ -76,7 +77,7 @@ class SparseTensor:
     def __init__(self, proto: onnx.SparseTensorProto, files: ExternalFiles) -> None:
         self._values = Tensor(proto.values, files)
         self._indices = Tensor(proto.indices, files)
-        self.name = _name(proto.values.name)
+        self.name = _value(proto.values.name)
         self.dtype = self._values.dtype
         self.shape: tuple[int, ...] = tuple(proto.dims)
 
@@ -179,7 +180,8 @@ def load_model(
 
     folder: where the external data lies (default: beside the model; the current folder for bytes).
     files: external data given in memory, by location.
-    Raises NoSuchFile, InvalidProtobuf, InvalidArgument (no graph inside), Fail (malformed contents).
+    Raises NoSuchFile, InvalidProtobuf, InvalidArgument (no graph inside), Fail (malformed contents, reserved
+    names).
     """
     if isinstance(source, bytes):
         return _parse(source, ExternalFiles(Path(folder or "."), None, files or {}), None)
@@ -268,13 +270,13 @@ def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
         t.name: t for t in (Tensor(t, files) for t in proto.initializer)
     }
     initializers.update((t.name, t) for t in (SparseTensor(t, files) for t in proto.sparse_initializer))
-    inputs = {_name(v.name): type_of(v.type) for v in proto.input}
+    inputs = {_value(v.name): type_of(v.type) for v in proto.input}
     return GraphDef(
         name=_name(proto.name),
         nodes=_lifted([_node(n, files) for n in proto.node], inputs, initializers),
         inputs=inputs,
-        outputs={_name(v.name): type_of(v.type) for v in proto.output},
-        types={_name(v.name): type_of(v.type) for v in proto.value_info},
+        outputs={_value(v.name): type_of(v.type) for v in proto.output},
+        types={_value(v.name): type_of(v.type) for v in proto.value_info},
         initializers=initializers,
         denotations={
             _name(v.name): tuple(_name(d.denotation) for d in v.type.tensor_type.shape.dim) for v in proto.input
@@ -298,8 +300,8 @@ def _function(proto: onnx.FunctionProto, files: ExternalFiles) -> FunctionDef:
     return FunctionDef(
         name=_name(proto.name),
         domain=domain_of(_name(proto.domain)),
-        inputs=[_name(n) for n in proto.input],
-        outputs=[_name(n) for n in proto.output],
+        inputs=[_value(n) for n in proto.input],
+        outputs=[_value(n) for n in proto.output],
         attrs=[_name(n) for n in (*proto.attribute, *(a.name for a in proto.attribute_proto))],
         defaults={_name(a.name): _attribute(a, files) for a in proto.attribute_proto},
         nodes=[_node(n, files) for n in proto.node],
@@ -318,8 +320,8 @@ def _node(proto: onnx.NodeProto, files: ExternalFiles) -> NodeDef:
         op=_name(proto.op_type),
         domain=domain_of(_name(proto.domain)),
         name=_name(proto.name),
-        inputs=[_name(n) for n in proto.input],
-        outputs=[_name(n) for n in proto.output],
+        inputs=[_value(n) for n in proto.input],
+        outputs=[_value(n) for n in proto.output],
         attrs=attrs,
         refs=refs,
         overload=_name(proto.overload),
@@ -386,6 +388,14 @@ def _shape(proto: onnx.TensorShapeProto) -> tuple[int | str | None, ...]:
 def _name(read: str | bytes) -> str:
     """A string field: protobuf hands out bytes where they are no UTF-8, which onnxruntime accepts too."""
     return read if isinstance(read, str) else read.decode("utf-8", "backslashreplace")
+
+
+def _value(read: str | bytes) -> str:
+    """The name of a value. Raises Fail for one that the parts of a sequence could have."""
+    name = _name(read)
+    if PART in name:
+        raise Fail(f"the name {name!r} of a value has the character {PART!r}, which is reserved")
+    return name
 
 
 def text(data: bytes) -> str:
