@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
-from ..graph.conditions import Condition
+from ..graph.conditions import Condition, Requirement
 from ..graph.ir import RANDOM
 from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
 from ..scalar.dtype import BOOL, I64, DType
@@ -22,13 +22,14 @@ from .verify import check, verify
 def verify_program(program: Program) -> None:
     """Raises AssertionError unless all holds:
 
-    every kernel is well formed; buffers that a step names are there, in the memory (the host's or the accelerator's) in
-    which it works, with the dtypes and sizes that it takes, and weights packed as it reads them; what it reads was
-    written before, there, on every way that leads to it, and not since in the other memory; the symbols that it
-    mentions have values by then; what decides the course of a run are scalars of the host; copies are between a buffer
-    and its twin; in the end every output is on the host.
+    every kernel is well formed; every buffer is of something that there is; buffers that a step names are there, in the
+    memory (the host's or the accelerator's) in which it works, with the dtypes and sizes that it takes, and weights
+    packed as it reads them; what it reads was written before, there, on every way that leads to it, and not since in
+    the other memory; the symbols that it mentions have values by then; what decides the course of a run are scalars of
+    the host; copies are between a buffer and its twin; in the end every output is on the host.
     """
     checker = _ProgramChecker(program)
+    checker.buffers()
     checker.walk(program.steps)
     for number, buffer in enumerate(program.buffers):
         if buffer.kind == "output":
@@ -53,6 +54,22 @@ class _ProgramChecker:
         self.current |= {n for n, b in enumerate(self.program.buffers) if b.kind in ("input", "weight")}
 
     # -- buffers -----------------------------------------------------------------------------------------------------
+
+    def buffers(self) -> None:
+        """Each is of an input, an output or a weight that there is; copies for the accelerator are of the host's."""
+        program, graph = self.program, self.program.graph
+        counts = {"input": len(graph.inputs), "output": len(graph.outputs), "weight": len(program.weights)}
+        for number, buffer in enumerate(program.buffers):
+            where = f"buffer {number}"
+            check(buffer.kind in (*counts, "arena"), where, f"is of no kind that there is, {buffer.kind!r}")
+            if buffer.kind in counts:
+                there = 0 <= buffer.number < counts[buffer.kind]
+                check(there, where, f"there is no {buffer.kind} {buffer.number}")
+            is_copy = buffer.twin is not None
+            check(buffer.device == is_copy, where, "the accelerator's are copies, the host's are none")
+            if buffer.twin is not None:
+                known = 0 <= buffer.twin < len(program.buffers) and not program.buffers[buffer.twin].device
+                check(known, where, f"is a copy of {buffer.twin}, which is no buffer of the host")
 
     def buffer(self, number: int, device: bool, where: str) -> None:
         """There is one of that number, in that memory; weights lie in both."""
@@ -117,6 +134,7 @@ class _ProgramChecker:
         check(len(launch.buffers) == len(kernel.params), where, "gives another number of buffers")
         check(len(launch.sizes) == len(kernel.sizes), where, "gives another number of sizes")
         self.sizes(launch.sizes, where)
+        self.faults(launch, where)
         actual = dict(zip(kernel.sizes, launch.sizes))
         for number, param in zip(launch.buffers, kernel.params):
             self.buffer(number, device, where)
@@ -132,6 +150,13 @@ class _ProgramChecker:
         for number, param in zip(launch.buffers, kernel.params):
             if param.written:
                 self.writes(number, device, where)
+
+    def faults(self, launch: Launch, where: str) -> None:
+        """Each that the kernel tells apart is a check of data."""
+        check(len(launch.faults) == launch.kernel.faults, where, "gives another number of faults")
+        for number in launch.faults:
+            found = self.program.checks[number] if 0 <= number < len(self.program.checks) else None
+            check(isinstance(found, Requirement), where, f"{number} is no check of data")
 
     def packed(self, launch: Launch, where: str) -> None:
         """Its packed weights are there as it reads them, and are those of the side on which it runs."""

@@ -13,13 +13,14 @@ import onnx.parser
 import pytest
 
 from intaglio.compiler.driver import lower_model
+from intaglio.compiler.graph.conditions import Condition, Requirement
 from intaglio.compiler.kernel.ir import Bind, Branch, Check, Conv, Copy, Launch, Loop, Matmul, Step
 from intaglio.compiler.kernel.packing import Packing
-from intaglio.compiler.kernel.program import Program, every_step
+from intaglio.compiler.kernel.program import Buffer, Program, every_step
 from intaglio.compiler.kernel.verify_program import verify_program
 from intaglio.compiler.options import Options
 from intaglio.compiler.scalar.dim import Symbol
-from intaglio.compiler.scalar.dtype import F16, F64
+from intaglio.compiler.scalar.dtype import BOOL, F16, F64, I64, DType
 
 T = TypeVar("T", bound=Step)
 MODEL = """
@@ -83,7 +84,7 @@ def changed(kind: type[T], change: Callable[[Program, T], Step | list[Step]]) ->
     return apply
 
 
-def resized(number: Callable[[Program], int], **facts: Any) -> Callable[[Program], None]:
+def resized(number: Callable[[Program], int], /, **facts: Any) -> Callable[[Program], None]:
     def apply(p: Program) -> None:
         p.buffers[number(p)] = replace(p.buffers[number(p)], **facts)
 
@@ -114,7 +115,14 @@ def kind_of(kind: str) -> Callable[[Program], int]:
     return lambda p: next(i for i, b in enumerate(p.buffers) if b.kind == kind)
 
 
+def fresh(p: Program, dtype: DType) -> int:
+    """A scalar that nothing writes."""
+    p.buffers.append(Buffer("arena", len(p.buffers), dtype, 1))
+    return len(p.buffers) - 1
+
+
 UNKNOWN = Symbol("unknown")
+OF_DATA = Requirement("text", "node")
 BROKEN: dict[str, tuple[Callable[[Program], None], str]] = {
     "launch: no such buffer": (
         changed(Launch, lambda p, s: replace(s, buffers=(999, *s.buffers[1:]))), "there is no buffer 999"),
@@ -136,6 +144,34 @@ BROKEN: dict[str, tuple[Callable[[Program], None], str]] = {
     "bind: no such buffer": (changed(Bind, lambda p, s: replace(s, buffer=-5)), "there is no buffer -5"),
     "bind: twice": (changed(Bind, lambda p, s: [s, s]), "it has a value already"),
     "bind: left out": (changed(Bind, lambda p, s: []), "symbols without values"),
+    "check: of data": (
+        changed(Launch, lambda p, s: [s, Check(p.check(OF_DATA))]), "is of data: kernels tell that"),
+    "check: of what is not known": (
+        changed(Launch, lambda p, s: [Check(p.check(Condition(UNKNOWN, 1, "text"))), s]),
+        "unknown has symbols without"),
+    "launch: another number of faults": (
+        changed(Launch, lambda p, s: replace(s, faults=(0,))), "another number of faults"),
+    "launch: no such fault": (
+        changed(Launch, lambda p, s: replace(s, kernel=replace(s.kernel, faults=1), faults=(99,))),
+        "99 is no check of data"),
+    "launch: a fault that is of sizes": (
+        changed(Launch, lambda p, s: replace(
+            s, kernel=replace(s.kernel, faults=1), faults=(p.check(Condition(1, 1, "text")),))),
+        "is no check of data"),
+    "launch: the size of its buffer": (
+        resized(output_of_begin, size=UNKNOWN), "the size of buffer .* unknown has symbols without"),
+    "buffer: of no kind": (resized(output_of_begin, kind="register"), "is of no kind that there is, 'register'"),
+    "buffer: no such weight": (resized(kind_of("weight"), number=99), "there is no weight 99"),
+    "buffer: no such output": (resized(kind_of("output"), number=-1), "there is no output -1"),
+    "buffer: the accelerator's of its own": (resized(output_of_begin, device=True), "the accelerator's are copies"),
+    "bind: reads too early": (
+        changed(Bind, lambda p, s: replace(s, buffer=fresh(p, I64))), "reads buffer .*, which has no contents"),
+    "branch: reads too early": (
+        changed(Branch, lambda p, s: replace(s, condition=fresh(p, BOOL))), "reads buffer .*, which has no contents"),
+    "loop: reads too early": (
+        changed(Loop, lambda p, s: replace(s, condition=fresh(p, BOOL))), "reads buffer .*, which has no contents"),
+    "loop: in itself": (
+        changed(Loop, lambda p, s: replace(s, body=(replace(s, body=()), *s.body))), "it has a value already"),
     "check: none": (changed(Launch, lambda p, s: [s, Check(99)]), "there is no such condition"),
     "branch: no bool": (
         changed(Branch, lambda p, s: replace(s, condition=output_of_begin(p))), "no bool scalar"),
@@ -177,11 +213,25 @@ def twins(p: Program) -> dict[int, int]:
     return {b.twin: i for i, b in enumerate(p.buffers) if b.twin is not None}
 
 
+def scalar(p: Program, dtype: DType) -> int:
+    """A scalar in the accelerator's memory."""
+    p.buffers.append(Buffer("arena", len(p.buffers), dtype, 1, device=True, twin=fresh(p, dtype)))
+    return len(p.buffers) - 1
+
+
 def twin(p: Program) -> int:
     return one(p.steps, Copy).target
 
 
 ON_DEVICE: dict[str, tuple[Callable[[Program], None], str]] = {
+    "buffer: a copy of a copy": (lambda p: resized(twin, twin=twin(p))(p), "which is no buffer of the host"),
+    "buffer: a copy of nothing": (resized(twin, twin=None), "the accelerator's are copies"),
+    "bind: of the accelerator's": (
+        changed(Bind, lambda p, s: replace(s, buffer=scalar(p, I64))), "is not in the memory of the host"),
+    "branch: by one of the accelerator's": (
+        changed(Branch, lambda p, s: replace(s, condition=scalar(p, BOOL))), "is not in the memory of the host"),
+    "loop: while one of the accelerator's": (
+        changed(Loop, lambda p, s: replace(s, condition=scalar(p, BOOL))), "is not in the memory of the host"),
     "copy: left out": (changed(Copy, lambda p, s: []), "which has no contents there"),
     "copy: no such buffer": (changed(Copy, lambda p, s: replace(s, source=999)), "there is no buffer 999"),
     "copy: of nothing": (
