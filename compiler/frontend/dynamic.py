@@ -19,6 +19,11 @@ FAR = 1 << 40  # more than any dim
 MAX_CASES = 10  # axes of the tensor times axes given
 
 
+def near(x: Size) -> Size:
+    """x within [-FAR, FAR], which a bound or a step has no reason to leave: sums with it do not overflow."""
+    return dim_max(dim_min(x, FAR), -FAR)
+
+
 def negative(x: Size) -> Size:
     """1 where x < 0, else 0; |x| must be below FAR."""
     known = known_le(0, x)

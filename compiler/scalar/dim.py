@@ -379,7 +379,8 @@ def substitute(x: Size, values: Mapping[Symbol, Size]) -> Size:
 
 
 def evaluate(x: Size, values: Mapping[Symbol, int]) -> int:
-    """The value of `x`. KeyError names a symbol that `values` lacks; ZeroDivisionError on `// 0`."""
+    """The value of `x` in 64 bits, whose sums and products wrap around, as programs compute it. KeyError names a symbol
+    that `values` lacks; ZeroDivisionError on `// 0`."""
     if isinstance(x, int):
         return x
     total = 0
@@ -398,7 +399,7 @@ def evaluate(x: Size, values: Mapping[Symbol, int]) -> int:
             elif isinstance(atom, Max):
                 c *= max(evaluate(y, values) for y in atom.args)
         total += c
-    return total
+    return (total + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def linear_in(x: Size, symbol: Symbol) -> tuple[Size, Size] | None:

@@ -18,7 +18,7 @@ import intaglio
 from parity.cases import CONSTANT, FIXED, SYMBOLIC, Case, difference, onnxruntimes, ours
 
 Array = np.ndarray[Any, Any]
-KINDS = [(FIXED, CONSTANT), (SYMBOLIC, CONSTANT), (SYMBOLIC, FIXED)]  # of the data, of what says how
+KINDS = [(FIXED, CONSTANT), (FIXED, FIXED), (SYMBOLIC, CONSTANT), (SYMBOLIC, FIXED)]  # of the data, of what says how
 FAR = [2**63 - 1, -(2**63), -(2**63) + 1, 2**40, -(2**40), 100, -100]
 
 

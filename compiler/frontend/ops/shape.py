@@ -283,7 +283,7 @@ def sliced(
         dim = x.shape[a]
         if step == 0:
             raise ValueError("a step is 0")
-        step = max(min(step, dynamic.FAR), -dynamic.FAR)  # no dim is so large
+        step = max(min(step, dynamic.FAR), -dynamic.FAR)
         if step > 0:
             first, last = dynamic.bound(start, 0, dim, dim), dynamic.bound(end, 0, dim, dim)
             size = ceil_div(last - first, step)
@@ -309,9 +309,9 @@ def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, step
         other = 1 - sum(hit, start=0)
         if other == 1:
             continue
-        first = sum((m * v for m, v in zip(hit, begin)), start=0)
-        last = sum((m * v for m, v in zip(hit, end)), start=0) + other * x.shape[axis]
-        x = dynamic.strided(x, axis, first, last, sum((m * v for m, v in zip(hit, stride)), start=0) + other)
+        given = (sum((m * dynamic.near(v) for m, v in zip(hit, of)), start=0) for of in (begin, end, stride))
+        first, last, step = given
+        x = dynamic.strided(x, axis, first, last + other * x.shape[axis], step + other)
     return x
 
 
