@@ -212,13 +212,9 @@ def _scaled(size: Size, scale: float) -> Size:
 
 
 def _axes(
-    x: Value, scales: Value | None, sizes: Value | None, axes: Sequence[int] | None, policy: str
+    x: Value, scales: Value | None, out: Sequence[Size] | None, where: Sequence[int], policy: str
 ) -> list[_Axis]:
-    where = [x.axis(a) for a in axes] if axes is not None else list(range(x.rank))
-    if sizes is not None:
-        out = shape_arg(sizes, "sizes")
-        if len(out) != len(where):
-            raise ValueError(f"{len(out)} sizes for {len(where)} axes")
+    if out is not None:
         if policy == "stretch":
             return [_Axis(a, x.shape[a], o, None) for a, o in zip(where, out)]
         dims = [x.shape[a] for a in where]
@@ -264,11 +260,15 @@ def resize(
         raise ValueError(f"there is no mode '{mode}'")
     if scales is not None and scales.shape == (0,):
         scales = None
-    if sizes is not None:
-        for axis, size in zip(axes if axes is not None else range(x.rank), shape_arg(sizes, "sizes")):
-            some, wanted = dim_min(x.shape[x.axis(axis)], 1), dim_min(size, 1)
+    where = [x.axis(a) for a in axes] if axes is not None else list(range(x.rank))
+    out = shape_arg(sizes, "sizes") if sizes is not None else None
+    if out is not None:
+        if len(out) != len(where):
+            raise ValueError(f"{len(out)} sizes for {len(where)} axes")
+        for axis, size in zip(where, out):
+            some, wanted = dim_min(x.shape[axis], 1), dim_min(size, 1)
             x = demanded(x, dim_min(some, wanted), wanted, f"axis {axis} has no elements to be resized")
-    resized = _axes(x, scales, sizes, axes, keep_aspect_ratio_policy)
+    resized = _axes(x, scales, out, where, keep_aspect_ratio_policy)
     crop = coordinate_transformation_mode == "tf_crop_and_resize"
     if crop:
         ends = _ends(roi, len(resized))
