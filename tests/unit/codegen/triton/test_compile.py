@@ -26,7 +26,7 @@ from intaglio.compiler.scalar.expr import Const, Expr, Load
 from intaglio.compiler.target import targets
 
 N = Symbol("n")
-SOME = [DTYPES[n] for n in ("f32", "f64", "bf16", "i8", "u16", "bool")]
+SOME = [DTYPES[n] for n in ("f32", "bf16", "i8")]
 DTYPES_FOR = {"cuda:sm_90": CASTABLE, "cuda:sm_80": SOME, "cuda:sm_100": SOME, "hip:gfx942": SOME}
 
 

@@ -75,8 +75,9 @@ def test_hopper(assemble: Assemble, check_resources: Callable[..., None]) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", [80, 100, "gfx942"])
 def test_other_gpus(arch: int | str, assemble: Assemble, check_resources: Callable[..., None]) -> None:
-    attention = {name: _ON_TENSOR_CORES[name] for name in ("f16 64", "bf16 128", "tf32 64")}
-    check_resources(assemble(arch, attention | _OTHERS | _RECURRENT), _RECURRENT)
+    some = ("f16 64", "bf16 128", "tf32 64", "f32 64", "f64 64", "sort of f16", "lstm", "gru of bf16")
+    everything = _ON_TENSOR_CORES | _OTHERS | _RECURRENT
+    check_resources(assemble(arch, {name: everything[name] for name in some}), _RECURRENT)
 
 
 @pytest.mark.slow
