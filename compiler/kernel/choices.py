@@ -8,6 +8,7 @@ SUM_ROWS = 256  # numbers of a column
 TRANSPOSE_TILE = 32  # side of the square tiles of a transpose: one tile of f32 stays in L1
 SHORT_AXIS = 16  # an innermost axis up to this long takes the next one in with it
 SIZE_LITERAL = 16  # in template kernels, integers above this are parameters, so that layers share one object
+ALIKE = 16  # kernels that differ in numbers alone, up to which each has a text of its own
 SHAPE_ELEMENTS = 64  # integers in buffers up to this long are taken for shapes, and computed by the host
 TREE_ROWS = 16, 256  # rows of a task that walks trees: as few as read them in one go, and as many as are worth a claim
 TREE_STEPS = 1 << 14  # nodes that those rows come by, as far as there are so many

@@ -56,6 +56,7 @@ from .place import of_shapes
 from .program import Buffers, Program, Weight, close
 from .rebuild import sizes_of
 from .schedule import schedule
+from .share import share
 from .walk import Walk
 
 
@@ -117,7 +118,7 @@ def lower(
         refusal = of_shapes(launch) or accelerator.refusal(launch)
         return replace(launch, device=refusal is None, refusal=refusal or "")
 
-    program.steps = Walk(graph, bufs, of_group, on_side).run(program.conditions)
+    program.steps = share(Walk(graph, bufs, of_group, on_side).run(program.conditions))
     given, known = set(program.symbols()), set(program.conditions)
     program.conditions += [c for c in demanded if c not in known and c.symbols <= given]
     return program

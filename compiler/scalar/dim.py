@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from operator import index
@@ -400,6 +400,13 @@ def evaluate(x: Size, values: Mapping[Symbol, int]) -> int:
                 c *= max(evaluate(y, values) for y in atom.args)
         total += c
     return (total + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def part_of(x: Size, among: Collection[Symbol]) -> Size:
+    """The sum of those terms of `x` that consist of nothing else than these symbols, its integer included."""
+    if isinstance(x, int):
+        return x
+    return _build({m: c for c, m in x.terms if all(s in among for atom in m for s in symbols(atom))})
 
 
 def linear_in(x: Size, symbol: Symbol) -> tuple[Size, Size] | None:

@@ -1,0 +1,142 @@
+"""Kernels that differ in numbers alone are made one, where there are many of them.
+
+In: steps. Out: the same steps, in which constants, and where in a buffer a part begins, are parameters of loop nests
+that are equal otherwise: the parts of a wide Concat or Split, outputs that differ in a constant. Each different kernel
+is compiled by itself, which takes longer than everything else here. Where there are few, they keep their numbers, of
+which a compiler makes use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..scalar.dim import LEAST, Size, Symbol, part_of, substitute
+from ..scalar.dtype import F32, F64, I32, I64, DType
+from ..scalar.expr import Call, Const, Expr, Index, Load, rewrite
+from . import choices
+from .ir import Branch, Kernel, Launch, Loop, LoopNest, Step, Store
+from .program import every_step
+
+Number = Const | Size  # a constant, or the part of an index that does not depend on loops
+Change = Callable[[Number], Any]  # what is in its place: an expression for a constant, a size for a part
+Shared = tuple[Kernel, tuple[Size, ...]]  # the kernel instead, and its further sizes in terms of those that it had
+
+
+def share(steps: Sequence[Step]) -> list[Step]:
+    """The steps with as few different kernels as that takes."""
+    launches = [step for step in every_step(steps) if isinstance(step, Launch) and not step.device]
+    kernels = dict.fromkeys(x.kernel for x in launches if isinstance(x.kernel.body, LoopNest))
+    families: dict[tuple[Kernel, int], dict[Kernel, list[Number]]] = {}
+    for kernel in kernels if len(kernels) > choices.ALIKE else ():
+        numbers: list[Number] = []
+        pattern = _with_numbers(kernel, partial(_left_out, numbers))
+        families.setdefault((pattern, len(numbers)), {})[kernel] = numbers
+    shared: dict[Kernel, Shared] = {}
+    for family in families.values():
+        if len(family) > choices.ALIKE:
+            shared |= _as_one(family)
+    return _replaced(steps, shared)
+
+
+def _as_one(family: dict[Kernel, list[Number]]) -> dict[Kernel, Shared]:
+    varying = [place for place, numbers in enumerate(zip(*family.values())) if len(set(map(_value, numbers))) > 1]
+    found = {}
+    for kernel, numbers in family.items():
+        formal = {p: Symbol(f"p{len(kernel.sizes) + i}", LEAST, None) for i, p in enumerate(varying)}
+        places = iter(range(len(numbers)))
+
+        def parameter(number: Number, formal: dict[int, Symbol] = formal, places: Any = places) -> Any:
+            symbol = formal.get(next(places))
+            if symbol is None:
+                return number
+            return _read(symbol, number.dtype) if isinstance(number, Const) else symbol
+
+        one = _with_numbers(kernel, parameter)
+        sizes = (*kernel.sizes, *formal.values())
+        found[kernel] = replace(one, sizes=sizes), tuple(_value(numbers[p]) for p in varying)
+    return found
+
+
+def _replaced(steps: Sequence[Step], shared: dict[Kernel, Shared]) -> list[Step]:
+    out: list[Step] = []
+    for step in steps:
+        if isinstance(step, Launch) and step.kernel in shared and not step.device:
+            kernel, more = shared[step.kernel]
+            actual = dict(zip(step.kernel.sizes, step.sizes))
+            step = replace(step, kernel=kernel, sizes=(*step.sizes, *(substitute(size, actual) for size in more)))
+        elif isinstance(step, Branch):
+            step = replace(
+                step, then=tuple(_replaced(step.then, shared)), otherwise=tuple(_replaced(step.otherwise, shared))
+            )
+        elif isinstance(step, Loop):
+            step = replace(step, body=tuple(_replaced(step.body, shared)))
+        out.append(step)
+    return out
+
+
+def _with_numbers(kernel: Kernel, change: Change) -> Kernel:
+    """The kernel with `change` applied to its numbers, in an order that its form decides."""
+    sizes = frozenset(kernel.sizes)
+
+    def of(item: Any) -> Any:
+        if isinstance(item, Expr):
+            return rewrite(item, of_expression)
+        if isinstance(item, Store):
+            return replace(item, index=moved(item.index))
+        if isinstance(item, tuple):
+            return tuple(map(of, item))
+        if is_dataclass(item) and not isinstance(item, (type, DType)):
+            return replace(item, **{f.name: of(getattr(item, f.name)) for f in fields(item)})
+        return item
+
+    def of_expression(e: Expr) -> Expr | None:
+        if isinstance(e, Const) and _is_readable(e):
+            made: Expr = change(e)
+            return made
+        if isinstance(e, Load):
+            return Load(e.buffer, moved(e.index), e.dtype, e.mask, e.other)
+        return None
+
+    def moved(index: Size) -> Size:
+        start = part_of(index, sizes)
+        changed: Size = change(start)
+        return index - start + changed
+
+    return replace(kernel, body=of(kernel.body))
+
+
+def _left_out(numbers: list[Number], number: Number) -> Const | int:
+    numbers.append(number)
+    return Const(0, number.dtype) if isinstance(number, Const) else 0
+
+
+def _is_readable(constant: Const) -> bool:
+    """Whether a parameter of 64 bits holds the constant."""
+    if constant.dtype in (F32, F64):
+        return True
+    return not constant.dtype.is_float and -(1 << 63) <= int(constant.value) < 1 << 63
+
+
+def _value(number: Number) -> Size:
+    """What a parameter for it is: the number, or the bits of a float."""
+    if not isinstance(number, Const):
+        return number
+    if number.dtype == F32:
+        return int(np.array(number.value, np.float32).view(np.int32))
+    if number.dtype == F64:
+        return int(np.array(number.value, np.float64).view(np.int64))
+    return int(number.value)
+
+
+def _read(symbol: Symbol, dtype: DType) -> Expr:
+    """The constant of which the symbol is the value."""
+    if dtype == F64:
+        return Call("bitcast", (Index(symbol),), F64)
+    if dtype == F32:
+        return Call("bitcast", (Call("cast", (Index(symbol),), I32),), F32)
+    return Index(symbol) if dtype == I64 else Call("cast", (Index(symbol),), dtype)
