@@ -106,8 +106,8 @@ def power(node: Node) -> Value | None:
         return x * x
     if exponent == 3:
         return x * x * x
-    if exponent == 0.5:
-        return x.sqrt()
+    if exponent == 0.5:  # which is +0 for -0, and inf for -inf
+        return x.map("eq", -math.inf).select(math.inf, x.sqrt().map("abs"))
     if exponent == -1:
         return 1.0 / x
     return x if exponent == 1 else None
