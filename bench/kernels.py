@@ -21,12 +21,15 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from intaglio.compiler.codegen.c import build, conv, gemm, matmul
+from intaglio.compiler.codegen.c import build, conv, matmul
 from intaglio.compiler.kernel.ir import Conv, Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol, evaluate
 from intaglio.compiler.scalar.dtype import F32
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
+from intaglio.compiler.schedule import default
+from intaglio.compiler.schedule import matmul as matmul_schedule
+from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import target
 from intaglio.compiler.toolchain import find
 
@@ -150,7 +153,7 @@ Work = tuple[ModuleType, Kernel, list[int], list[Array]]
 def _matmul(shape: Product) -> Work:
     rows, columns, depth = (Symbol(name, 1) for name in ("M", "N", "K"))
     m, n, k = Symbol("m", 0, rows), Symbol("n", 0, columns), Symbol("k", 0, depth)
-    packing = None if shape.b_rows else Packing("panels", gemm.choose_nr(shape.n, F32, target()))
+    packing = None if shape.b_rows else matmul_schedule.packing(shape.n, F32, target())
     a_load = Load(0, m * depth + k, F32)
     b_load = Load(1, k * columns + n if shape.b_rows else 0, F32)
     body = Matmul((), m, n, k, a_load, b_load, F32, _bias_relu(m * columns + n, n), packing)
@@ -171,7 +174,7 @@ def _conv(shape: Convolution) -> Work:
     at = ((n * sizes["out"] + y0) * sizes["out"] + y1) * sizes["out_c"] + c
     packing = Packing("taps")
     if shape.out_c:
-        nr = conv.choose_nr({"oc": shape.out_c, "groups": 1, "dtype": F32}, target())
+        nr = choose_nr(shape.out_c, F32, target())
         packing = Packing("winograd" if shape.winograd else "panels", nr)
     taps, pads = (shape.taps, shape.taps), (shape.taps // 2 if shape.taps % 2 else 0,) * 2
     strides, epilogue = (shape.stride, shape.stride), _bias_relu(at, c)
@@ -212,10 +215,11 @@ def _aligned(array: Array) -> Array:
 def _compiled(module: ModuleType, kernel: Kernel, sizes: Sequence[int], arrays: Sequence[Array]) -> Callable[[], None]:
     """All tasks of the kernel on these arrays, as a function."""
     cpu, values = target(), dict(zip(kernel.sizes, sizes, strict=True))
+    schedule = default(kernel.body, cpu)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source, compiled, library = folder / "kernel.c", folder / "kernel.o", folder / "kernel.so"
-        source.write_text(module.source(kernel, "kernel", cpu))
+        source.write_text(module.source(kernel, "kernel", schedule))
         toolchain = find(folder)
         flags = [*toolchain.compile_flags(cpu.flags), "-fvisibility=default"]
         for command in (
@@ -225,8 +229,8 @@ def _compiled(module: ModuleType, kernel: Kernel, sizes: Sequence[int], arrays: 
             subprocess.run(command, env=toolchain.environ(), check=True)
         function = ctypes.CDLL(str(library)).kernel
     function.restype = None
-    tasks = evaluate(module.tasks(kernel.body, cpu), values)
-    scratch = _aligned(np.zeros(evaluate(module.scratch_bytes(kernel.body, cpu), values) // 4 + 1, np.float32))
+    tasks = evaluate(module.tasks(kernel.body, schedule), values)
+    scratch = _aligned(np.zeros(evaluate(module.scratch_bytes(kernel.body, schedule), values) // 4 + 1, np.float32))
     buffers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
     p = (ctypes.c_int64 * len(sizes))(*sizes)
     arguments = (buffers, p, ctypes.c_int64(0), ctypes.c_int64(tasks), ctypes.c_void_p(scratch.ctypes.data))

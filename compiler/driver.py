@@ -34,13 +34,15 @@ from .kernel.text import print_program
 from .kernel.verify_program import verify_program
 from .options import Options
 from .passes import PASSES, at_level
+from .schedule import Schedules, choose, print_schedules
 from .target import Gpu, Target, ensure_buildable, targets
 
 T = TypeVar("T")
 Progress = Callable[..., None]  # (stage) at the start of each stage, (stage, done, total) within long ones
 
 STAGES = (
-    "load", "import", *(name for name, _ in PASSES), "lower", "place", "memory", "print", "build", "gpu", "package",
+    "load", "import", *(name for name, _ in PASSES), "lower", "place", "schedule", "memory", "print", "build", "gpu",
+    "package",
 )  # fmt: skip
 
 
@@ -58,6 +60,7 @@ class Compilation:
     demanded: list[Condition] = field(default_factory=list)  # by the model as it was imported
     program: Program | None = None
     device: Device | None = None  # where there are gpus
+    schedules: Schedules = field(default_factory=dict)  # of kernels on the host
     arenas: tuple[memory.Arena, memory.Arena] | None = None
     sources: Sources | None = None
     device_code: DeviceCode | None = None
@@ -101,8 +104,10 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit.program = unit.stage("lower", lower.lower, unit.graph, templates, unit.demanded, unit.device)
     if unit.device:
         unit.program = unit.stage("place", place.place, unit.program)
+    unit.schedules = unit.stage("schedule", choose, unit.program, unit.target)
+    unit.dump("schedule", lambda: print_schedules(unit.schedules))
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
-    unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.target, _on_device(unit))
+    unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.schedules, _on_device(unit))
     return unit
 
 

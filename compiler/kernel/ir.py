@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..scalar.dim import Size, Symbol
-from ..scalar.dtype import BOOL, DType
+from ..scalar.dtype import BOOL, F32, F64, DType
 from ..scalar.expr import Acc, Expr, Index
 from .packing import Packing
 
@@ -152,6 +152,11 @@ class Attention:
     causal: Size | None
     epilogue: tuple[Stage, ...]
     zero_rows: bool = False
+
+    @property
+    def acc(self) -> DType:
+        """The type in which scores and sums are computed."""
+        return F64 if self.q.dtype == F64 else F32
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ LAYERS = {
     "passes": {"scalar", "graph"},
     "frontend": {"scalar", "graph", "errors"},
     "kernel": {"scalar", "graph", "passes"},
-    "codegen": {"scalar", "graph", "kernel", "target", "toolchain", "options", "processes", "errors"},
+    "schedule": {"scalar", "kernel", "target"},
+    "codegen": {"scalar", "graph", "kernel", "schedule", "target", "toolchain", "options", "processes", "errors"},
     "errors": set[str](),
     "options": set[str](),
     "processes": set[str](),
@@ -40,6 +41,7 @@ RUNTIME_OF = {
     "graph": set[str](),
     "passes": set[str](),
     "kernel": set[str](),
+    "schedule": set[str](),
     "frontend": {"errors", "external"},
     "errors": {"errors"},
     "codegen": {"errors"},
@@ -54,6 +56,7 @@ THIRD_PARTY = {
     "graph": {"numpy", "ml_dtypes"},
     "passes": {"numpy"},
     "kernel": {"numpy"},
+    "schedule": set[str](),
     "frontend": {"numpy", "ml_dtypes", "onnx", "google", "flatbuffers"},
     "codegen": {"numpy", "jinja2", "triton"},  # triton in worker.py alone, a program of its own
 }

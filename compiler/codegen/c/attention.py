@@ -1,10 +1,9 @@
 """kernel.ir.Attention -> the context of templates/c/attention.c.j2, its tasks and scratch.
 
-In: a Kernel whose body is an Attention, a Target. Out: C source; `Size`s in the kernel's own symbols.
+In: a Kernel whose body is an Attention, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 
-One task is a panel of queries of one batch point, so a result does not depend on the split. k and v are read in place
-where they are plain loads of the computing type, affine in their two symbols with any strides; else each task evaluates
-the block of keys it works on into scratch.
+k and v are read in place where they are plain loads of the computing type, affine in their two symbols with any
+strides; else each task evaluates the block of keys it works on into scratch.
 """
 
 from __future__ import annotations
@@ -13,27 +12,25 @@ import math
 from dataclasses import dataclass
 
 from ...kernel.ir import Attention, Kernel
+from ...kernel.operands import plain_load
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, known_lt, linear_in, prod, symbols
-from ...scalar.dtype import F32, F64, DType
+from ...scalar.dtype import DType
 from ...scalar.expr import Expr, Index, Load, Local, walk
-from ...target import Target
+from ...schedule.attention import AttentionSchedule
 from ..render import render
 from .expr import literal
-from .gemm import element_type, extent
+from .gemm import element_type, extent, transpose_steps
 from .holes import Holes, narrowed
 
-# Keys in a block, at most. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
-_KEYS = 64
 
-
-def tasks(body: Attention, target: Target) -> Size:
+def tasks(body: Attention, schedule: AttentionSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
-    return prod(extent(s) for s in body.batch) * _panels(body, target)
+    return prod(extent(s) for s in body.batch) * _panels(body, schedule)
 
 
-def scratch_bytes(body: Attention, target: Target) -> Size:
+def scratch_bytes(body: Attention, schedule: AttentionSchedule) -> Size:
     """Bytes of scratch a thread needs, in the order of the pointers in the template."""
-    tile, acc = _tile(body, target), _acc(body)
+    tile, acc = schedule, body.acc
     q_columns, v_columns = _whole(extent(body.d), tile), _whole(extent(body.dv), tile)
     score_rows = -(-tile.keys // tile.lanes) * tile.lanes
     elements = (q_columns + score_rows + v_columns + 3) * tile.panel + tile.lanes * _row_stride(body, tile)
@@ -44,11 +41,11 @@ def scratch_bytes(body: Attention, target: Target) -> Size:
     return elements * acc.itemsize
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, schedule: AttentionSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Attention)
-    tile, acc = _tile(body, target), _acc(body)
+    tile, acc = schedule, body.acc
     loops = {body.m: "m", body.n: "n", body.d: "d", body.dv: "dv"}
     holes = Holes(kernel, loops | {s: f"batch{i}" for i, s in enumerate(body.batch)})
     q_statements, q_value = holes.value(narrowed(body.q, acc))
@@ -65,7 +62,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         rows=tile.rows,
         keys=tile.keys,
         few=_few(body, tile),
-        transpose_steps=_transpose_steps(tile.lanes),
+        transpose_steps=transpose_steps(tile.lanes),
         M=holes.size(extent(body.m)),
         N=holes.size(extent(body.n)),
         D=holes.size(extent(body.d)),
@@ -73,7 +70,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         q_columns=holes.size(_whole(extent(body.d), tile)),
         v_columns=holes.size(_whole(extent(body.dv), tile)),
         row_stride=holes.size(_row_stride(body, tile)),
-        panels=holes.size(_panels(body, target)),
+        panels=holes.size(_panels(body, schedule)),
         batch=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.batch)],
         scale=literal(body.scale, acc)[0],
         causal=None if body.causal is None else holes.size(body.causal),
@@ -94,24 +91,6 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tile:
-    """The register tile: `rows` keys (or columns of v) by `vectors` vectors of `lanes` queries."""
-
-    rows: int
-    vectors: int
-    lanes: int
-
-    @property
-    def panel(self) -> int:
-        return self.vectors * self.lanes
-
-    @property
-    def keys(self) -> int:
-        """Keys in a block: whole tiles."""
-        return _KEYS // self.rows * self.rows
-
-
-@dataclass(frozen=True, slots=True)
 class _Place:
     """Where an operand is read in place: element (n, column) is at start + n * stride + column * step."""
 
@@ -120,40 +99,30 @@ class _Place:
     step: Size
 
 
-def _acc(body: Attention) -> DType:
-    return F64 if body.q.dtype == F64 else F32
-
-
-def _tile(body: Attention, target: Target) -> _Tile:
-    rows, vectors = (8, 3) if target.registers >= 32 else (6, 2)  # sums in all registers but a few
-    return _Tile(rows, vectors, target.lanes(_acc(body).itemsize))
-
-
-def _panels(body: Attention, target: Target) -> Size:
-    tile = _tile(body, target)
+def _panels(body: Attention, tile: AttentionSchedule) -> Size:
     return ceil_div(ceil_div(extent(body.m), tile.lanes), tile.vectors)
 
 
-def _whole(columns: Size, tile: _Tile) -> Size:
+def _whole(columns: Size, tile: AttentionSchedule) -> Size:
     """`columns` rounded up to whole transpositions and tiles."""
     block = math.lcm(tile.lanes, tile.rows)
     return ceil_div(columns, block) * block
 
 
-def _row_stride(body: Attention, tile: _Tile) -> Size:
+def _row_stride(body: Attention, tile: AttentionSchedule) -> Size:
     return dim_max(_whole(extent(body.d), tile), _whole(extent(body.dv), tile), _whole(tile.keys, tile))
 
 
-def _few(body: Attention, tile: _Tile) -> int:
+def _few(body: Attention, tile: AttentionSchedule) -> int:
     """Up to how many queries work row by row rather than in panels; 0 where there are never so few."""
-    few = max(tile.lanes // 8, 1)
-    return 0 if known_lt(few, extent(body.m)) else few
+    return 0 if known_lt(tile.few, extent(body.m)) else tile.few
 
 
 def _place(operand: Expr, row: Symbol, column: Symbol, acc: DType) -> _Place | None:
-    if not isinstance(operand, Load) or operand.mask is not None or operand.dtype != acc:
+    load = plain_load(operand, acc)
+    if load is None:
         return None
-    along_row = linear_in(operand.index, column)
+    along_row = linear_in(load.index, column)
     down = along_row and linear_in(along_row[1], row)
     if along_row is None or down is None or {row, column} & (symbols(along_row[0]) | symbols(down[0])):
         return None
@@ -175,15 +144,3 @@ def _printed(place: _Place | None, operand: Expr, holes: Holes) -> dict[str, str
 def _mentions(value: Expr, symbol: Symbol) -> bool:
     indices = (e.index if isinstance(e, (Load, Local)) else e.size if isinstance(e, Index) else 0 for e in walk(value))
     return any(symbol in symbols(index) for index in indices)
-
-
-def _transpose_steps(lanes: int) -> list[dict[str, int | str]]:
-    """For each block size, which lanes of (a, b) the new a and b consist of."""
-    steps: list[dict[str, int | str]] = []
-    size = 1
-    while size < lanes:
-        low = [lanes + lane - size if lane & size else lane for lane in range(lanes)]
-        high = [lanes + lane if lane & size else lane + size for lane in range(lanes)]
-        steps.append({"size": size, "low": ", ".join(map(str, low)), "high": ", ".join(map(str, high))})
-        size *= 2
-    return steps

@@ -6,53 +6,44 @@ channels that the run of one tap is short, the input of a block of output rows i
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel
+from ...kernel.operands import PlainInput
 from ...scalar.dim import Size, ceil_div, dim_max, floor_div, known_eq, prod
-from ...target import Target
+from ...schedule.conv import DenseSchedule
 from ..render import render
-from .conv_input import X_NAMES, Y_NAMES, PlainInput, input_as_acc, plain_input, spread, symbol_names
+from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
-from .gemm import Tile, element_type, extent, tile_of
+from .gemm import element_type, extent
 from .holes import Holes
-
-_BLOCK_PIXELS = 96  # at most, before balancing: some 50 microseconds of work for one panel
-_TABLE_POINTERS = 1 << 14  # at most about that many: many taps mean small blocks
-_PATCH_PIXELS = 224  # of a block of rows with a patch: more, as neighbouring patches overlap
-_PATCH_PANELS = 4  # that repay each patch
-_FEW_CHANNELS = 16  # up to here a row of taps makes a better run than one tap
 
 
 @dataclass(frozen=True, slots=True)
 class _Blocking:
     """How the result is cut into tasks: blocks of pixels by panels; block_h: rows of a block with a patch."""
 
-    tile: Tile
-    patch: bool
     row_blocks: Size
     block_pixels: Size
     block_h: Size
     panels: Size
-    panels_per_task: int
 
 
-def tasks(body: Conv, target: Target) -> Size:
+def tasks(body: Conv, schedule: DenseSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
-    cut = _blocking(body, target)
-    return cut.row_blocks * body.groups * ceil_div(cut.panels, cut.panels_per_task)
+    cut = _blocking(body, schedule)
+    return cut.row_blocks * body.groups * ceil_div(cut.panels, schedule.panels_per_task)
 
 
-def scratch_bytes(body: Conv, target: Target) -> Size:
+def scratch_bytes(body: Conv, schedule: DenseSchedule) -> Size:
     """Bytes of scratch a thread needs: the table of pointers, then the patch, or zeros and where pixels start."""
-    cut, size, in_c = _blocking(body, target), body.acc.itemsize, floor_div(extent(body.channel), body.groups)
-    pitch = ceil_div(cut.block_pixels, cut.tile.mr) * cut.tile.mr
+    cut, size, in_c = _blocking(body, schedule), body.acc.itemsize, floor_div(extent(body.channel), body.groups)
+    pitch = ceil_div(cut.block_pixels, schedule.tile.mr) * schedule.tile.mr
     runs = prod(body.taps)
-    if cut.patch and body.dilations[-1] == 1:  # a row of taps is one
+    if schedule.patch and body.dilations[-1] == 1:  # a row of taps is one
         runs = prod(body.taps[:-1])
     table = _cache_lines(runs * pitch * 8)
-    if not cut.patch:
+    if not schedule.patch:
         return table + _cache_lines(in_c * size) + pitch * 20
     (td, th, tw), (dd, dh, dw) = spread(body.taps, 1), spread(body.dilations, 1)
     _, sh, sw = spread(body.strides, 1)
@@ -61,18 +52,18 @@ def scratch_bytes(body: Conv, target: Target) -> Size:
     return table + patch_rows * patch_w * in_c * size
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, schedule: DenseSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Conv)
-    cut, plain, holes = _blocking(body, target), plain_input(body), Holes(kernel, symbol_names(body))
+    cut, plain, holes = _blocking(body, schedule), plain_input(body), Holes(kernel, symbol_names(body))
     x_statements, x_value = holes.value(input_as_acc(body))
     return render(
         "c/conv.c.j2",
         **holes.frame(name),
         elem=element_type(body.acc),
         acc_type=ctype(body.acc),
-        tile=cut.tile,
+        tile=schedule.tile,
         taps=spread(body.taps, 1),
         strides=spread(body.strides, 1),
         dilations=spread(body.dilations, 1),
@@ -86,8 +77,8 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         row_blocks=holes.size(cut.row_blocks),
         block_pixels=holes.size(cut.block_pixels),
         block_h=holes.size(cut.block_h),
-        panels_per_task=cut.panels_per_task,
-        patch=cut.patch,
+        panels_per_task=schedule.panels_per_task,
+        patch=schedule.patch,
         x=X_NAMES,
         y=Y_NAMES,
         x_statements=x_statements,
@@ -105,27 +96,19 @@ def _cache_lines(size: Size) -> Size:
     return ceil_div(size, 64) * 64
 
 
-def _blocking(body: Conv, target: Target) -> _Blocking:
-    tile = tile_of(body.packing.nr, body.acc, target)
+def _blocking(body: Conv, schedule: DenseSchedule) -> _Blocking:
+    tile = schedule.tile
     panels = ceil_div(floor_div(extent(body.c), body.groups), tile.nr)
     *outer, out_w = (extent(s) for s in (body.n, *body.out))
-    if _needs_patch(body):
-        block_h = dim_max(_PATCH_PIXELS // out_w, 1)
+    if schedule.patch:
+        block_h = dim_max(schedule.block_pixels // out_w, 1)
         out_h = outer.pop() if len(outer) > 1 else 1
         row_blocks = prod(outer) * ceil_div(out_h, block_h)
-        return _Blocking(tile, True, row_blocks, block_h * out_w, block_h, panels, _PATCH_PANELS)
+        return _Blocking(row_blocks, block_h * out_w, block_h, panels)
     pixels = prod(outer) * out_w
-    limit = max(tile.mr, min(_BLOCK_PIXELS, _TABLE_POINTERS // math.prod(body.taps)))
-    row_blocks = ceil_div(pixels, limit)
+    row_blocks = ceil_div(pixels, schedule.block_pixels)
     block_pixels = tile.mr * ceil_div(pixels, tile.mr * dim_max(row_blocks, 1))  # balanced
-    return _Blocking(tile, False, row_blocks, block_pixels, 1, panels, 1)
-
-
-def _needs_patch(body: Conv) -> bool:
-    if plain_input(body) is None:
-        return True
-    in_c = floor_div(extent(body.channel), body.groups)
-    return isinstance(in_c, int) and in_c <= _FEW_CHANNELS and body.taps[-1] > 1 and body.dilations[-1] == 1
+    return _Blocking(row_blocks, block_pixels, 1, panels)
 
 
 def _x_row(body: Conv, plain: PlainInput | None, holes: Holes) -> dict[str, str] | None:

@@ -12,18 +12,12 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel
 from ...scalar.dim import Size, ceil_div, dim_max, prod
-from ...target import Target
+from ...schedule.conv import DepthwiseSchedule
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
 from .gemm import element_type, extent
 from .holes import Holes
-
-_BLOCK_H = 14  # output rows of a task at most, before balancing; neighbouring blocks read (taps - stride) rows twice
-_VECTORS_PER_TASK = 2
-_PIXELS = 7  # in a tile: rows of images are often multiples of it
-_FEW_PIXELS = 3  # in the tile for what is left of a row
-_UNROLLED_TAPS = 16  # in a row at most; their weights and a tile are to stay in registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +27,38 @@ class _Blocking:
     channel_blocks: Size
 
 
-def tasks(body: Conv, target: Target) -> Size:
+def tasks(body: Conv, schedule: DepthwiseSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
-    cut = _blocking(body, target)
+    cut = _blocking(body, schedule)
     outer = [extent(s) for s in (body.n, *body.out)]
     return prod(outer[:-2] if len(outer) > 2 else outer[:1]) * cut.row_blocks * cut.channel_blocks
 
 
-def scratch_bytes(body: Conv, target: Target) -> Size:
+def scratch_bytes(body: Conv, schedule: DepthwiseSchedule) -> Size:
     """Bytes of scratch a thread needs: a patch of the input for one vector of channels, and its weights."""
-    cut = _blocking(body, target)
+    cut = _blocking(body, schedule)
     (td, th, tw), (dd, dh, dw) = spread(body.taps, 1), spread(body.dilations, 1)
     _, sh, sw = spread(body.strides, 1)
     patch_w = (extent(body.out[-1]) - 1) * sw + (tw - 1) * dw + 1
     patch_rows = ((td - 1) * dd + 1) * ((cut.block_h - 1) * sh + (th - 1) * dh + 1)
-    return (patch_rows * patch_w + math.prod(body.taps)) * target.vector_bytes
+    return (patch_rows * patch_w + math.prod(body.taps)) * schedule.lanes * body.acc.itemsize
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Conv)
-    cut, plain, holes = _blocking(body, target), plain_input(body), Holes(kernel, symbol_names(body))
+    cut, plain, holes = _blocking(body, schedule), plain_input(body), Holes(kernel, symbol_names(body))
     x_statements, x_value = holes.value(input_as_acc(body))
     return render(
         "c/depthwise.c.j2",
         **holes.frame(name),
         elem=element_type(body.acc),
         acc_type=ctype(body.acc),
-        lanes=target.lanes(body.acc.itemsize),
-        pixels=_PIXELS,
-        few_pixels=_FEW_PIXELS,
-        unroll_taps=body.taps[-1] <= _UNROLLED_TAPS,
+        lanes=schedule.lanes,
+        pixels=schedule.pixels,
+        few_pixels=schedule.few_pixels,
+        unroll_taps=schedule.unrolled,
         taps=spread(body.taps, 1),
         strides=spread(body.strides, 1),
         dilations=spread(body.dilations, 1),
@@ -74,7 +68,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         channels=holes.size(extent(body.channel)),
         row_blocks=holes.size(cut.row_blocks),
         block_h=holes.size(cut.block_h),
-        vectors_per_task=_VECTORS_PER_TASK,
+        vectors_per_task=schedule.vectors_per_task,
         x=X_NAMES,
         y=Y_NAMES,
         plain=plain
@@ -90,8 +84,8 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     )
 
 
-def _blocking(body: Conv, target: Target) -> _Blocking:
+def _blocking(body: Conv, schedule: DepthwiseSchedule) -> _Blocking:
     out_h = extent(body.out[-2]) if len(body.out) > 1 else 1
-    row_blocks = ceil_div(out_h, _BLOCK_H)
-    vectors = ceil_div(extent(body.channel), target.lanes(body.acc.itemsize))
-    return _Blocking(row_blocks, ceil_div(out_h, dim_max(row_blocks, 1)), ceil_div(vectors, _VECTORS_PER_TASK))
+    row_blocks = ceil_div(out_h, schedule.block_rows)
+    vectors = ceil_div(extent(body.channel), schedule.lanes)
+    return _Blocking(row_blocks, ceil_div(out_h, dim_max(row_blocks, 1)), ceil_div(vectors, schedule.vectors_per_task))

@@ -6,28 +6,16 @@ Templates are written for three spatial axes (d, h, w); bodies of one or two get
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeVar
 
 from ...kernel.ir import Conv
-from ...scalar.dim import Size, Symbol, linear_in
-from ...scalar.expr import Call, Expr, Load
+from ...kernel.operands import PlainInput, conv_input
+from ...scalar.dim import Symbol
+from ...scalar.expr import Call, Expr
 
 T = TypeVar("T")
 X_NAMES, Y_NAMES = ("xd", "xh", "xw"), ("yd", "yh", "yw")  # C names of the positions in the input and the output
-
-
-@dataclass(frozen=True, slots=True)
-class PlainInput:
-    """An input that is read in place: x = params[buffer][start + position . strides + channel].
-
-    start: index at the position that the symbols n, spatial and channel name, affine in them; strides: of the
-    axes d, h, w.
-    """
-
-    buffer: int
-    start: Size
-    strides: tuple[Size, ...]
 
 
 def spread(values: Sequence[T], fill: T) -> tuple[T, ...]:
@@ -48,18 +36,6 @@ def input_as_acc(body: Conv) -> Expr:
 
 
 def plain_input(body: Conv) -> PlainInput | None:
-    """Where the input can be read in place: a plain, affine load of the accumulator's type, unit stride in channels."""
-    load = body.x
-    if not isinstance(load, Load) or load.mask is not None or load.dtype != body.acc:
-        return None
-    strides: list[Size] = []
-    rest: Size = load.index
-    for symbol in (*body.spatial, body.channel, body.n):
-        parts = linear_in(rest, symbol)
-        if parts is None:
-            return None
-        strides.append(parts[0])
-        rest = parts[1]
-    if strides[len(body.spatial)] != 1:
-        return None
-    return PlainInput(load.buffer, load.index, spread(strides[: len(body.spatial)], 0))
+    """The input that can be read in place, with strides of the axes d, h, w."""
+    plain = conv_input(body)
+    return plain and replace(plain, strides=spread(plain.strides, 0))

@@ -11,50 +11,46 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel
 from ...scalar.dim import Size, ceil_div, dim_max
-from ...target import Target
+from ...schedule.conv import WinogradSchedule
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
-from .gemm import Tile, element_type, extent, tile_of
+from .gemm import element_type, extent
 from .holes import Holes
-
-_BLOCK_TILES = 24  # at most, before balancing: rows of each of the 16 products of a task
-_PANELS_PER_TASK = 2  # that repay the transformation of the input
 
 
 @dataclass(frozen=True, slots=True)
 class _Blocking:
-    tile: Tile
     tile_blocks: Size
     block_tiles: Size
     panels: Size
 
 
-def tasks(body: Conv, target: Target) -> Size:
+def tasks(body: Conv, schedule: WinogradSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
-    cut = _blocking(body, target)
-    return cut.tile_blocks * ceil_div(cut.panels, _PANELS_PER_TASK)
+    cut = _blocking(body, schedule)
+    return cut.tile_blocks * ceil_div(cut.panels, schedule.panels_per_task)
 
 
-def scratch_bytes(body: Conv, target: Target) -> Size:
+def scratch_bytes(body: Conv, schedule: WinogradSchedule) -> Size:
     """Bytes of scratch a thread needs: transformed tiles, products, zeros, one tile of a computed input."""
-    cut, in_c = _blocking(body, target), extent(body.channel)
+    cut, in_c = _blocking(body, schedule), extent(body.channel)
     pixels = 0 if plain_input(body) else 16 * in_c
-    return (16 * cut.block_tiles * (in_c + cut.tile.nr) + in_c + pixels) * body.acc.itemsize
+    return (16 * cut.block_tiles * (in_c + schedule.tile.nr) + in_c + pixels) * body.acc.itemsize
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, schedule: WinogradSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Conv)
-    cut, plain, holes = _blocking(body, target), plain_input(body), Holes(kernel, symbol_names(body))
+    cut, plain, holes = _blocking(body, schedule), plain_input(body), Holes(kernel, symbol_names(body))
     x_statements, x_value = holes.value(input_as_acc(body))
     return render(
         "c/winograd.c.j2",
         **holes.frame(name),
         elem=element_type(body.acc),
         acc_type=ctype(body.acc),
-        tile=cut.tile,
+        tile=schedule.tile,
         pads=[holes.size(s) for s in spread(body.pads, 0)],
         batch=holes.size(extent(body.n)),
         input=[holes.size(s) for s in spread([extent(s) for s in body.spatial], 1)],
@@ -63,7 +59,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         out_c=holes.size(extent(body.c)),
         tile_blocks=holes.size(cut.tile_blocks),
         block_tiles=holes.size(cut.block_tiles),
-        panels_per_task=_PANELS_PER_TASK,
+        panels_per_task=schedule.panels_per_task,
         x=X_NAMES,
         y=Y_NAMES,
         plain=plain and {"buffer": holes.buffer(plain.buffer), "start": holes.size(plain.start)},
@@ -74,10 +70,10 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     )
 
 
-def _blocking(body: Conv, target: Target) -> _Blocking:
-    tile = tile_of(body.packing.nr, body.acc, target)
+def _blocking(body: Conv, schedule: WinogradSchedule) -> _Blocking:
+    tile = schedule.tile
     height, width = (extent(s) for s in body.out)
     tiles = extent(body.n) * ceil_div(height, 2) * ceil_div(width, 2)
-    tile_blocks = ceil_div(tiles, _BLOCK_TILES)
+    tile_blocks = ceil_div(tiles, schedule.block_tiles)
     block_tiles = tile.mr * ceil_div(tiles, tile.mr * dim_max(tile_blocks, 1))  # balanced
-    return _Blocking(tile, tile_blocks, block_tiles, ceil_div(extent(body.c), tile.nr))
+    return _Blocking(tile_blocks, block_tiles, ceil_div(extent(body.c), tile.nr))

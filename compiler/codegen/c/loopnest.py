@@ -29,7 +29,6 @@ from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, ceil_div, dim_min, known_le, prod, substitute, symbols, upper_bound
 from ...scalar.dtype import BOOL, F32, I32, I64, DType
 from ...scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
-from ...target import Target
 from ..render import render
 from . import access
 from .expr import PRIMARY, Scope, Text, ctype, element_at, literal, value_type
@@ -64,17 +63,17 @@ class Blocks:
     after: list[Item] = field(default_factory=list)
 
 
-def tasks(body: LoopNest, target: Target | None = None) -> Size:
+def tasks(body: LoopNest, _: None = None) -> Size:
     """The number of tasks: points of the outer domain."""
     return prod(_extent(s) for s in schedule.scans(body).outer)
 
 
-def scratch_bytes(body: LoopNest, target: Target | None = None) -> Size:
+def scratch_bytes(body: LoopNest, _: None = None) -> Size:
     """Bytes of scratch a thread needs, for the rows that stages keep for later ones."""
     return _rows(schedule.scans(body))[1]
 
 
-def source(kernel: Kernel, name: str, target: Target | None = None) -> str:
+def source(kernel: Kernel, name: str, _: None = None) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, LoopNest)

@@ -14,7 +14,6 @@ from ...kernel.ir import Kernel, Nms, Stage
 from ...scalar.dim import Size, prod
 from ...scalar.dtype import I64
 from ...scalar.expr import Acc, Expr, Index
-from ...target import Target
 from ..render import render
 from .gemm import extent
 from .holes import Holes
@@ -30,18 +29,18 @@ class _Values(NamedTuple):
     values: list[str]
 
 
-def tasks(body: Nms, target: Target) -> Size:
+def tasks(body: Nms, _: None = None) -> Size:
     """The number of tasks, in the kernel's sizes."""
     return prod(extent(s) for s in body.outer)
 
 
-def scratch_bytes(body: Nms, target: Target) -> Size:
+def scratch_bytes(body: Nms, _: None = None) -> Size:
     """Bytes of scratch a thread needs: items of boxes and room for sorting them, and what is taken."""
     kept = _KEPT * body.score.dtype.itemsize
     return 2 * item_bytes(body.score.dtype) * extent(body.i) + kept * extent(body.j)
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, _: None = None) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Nms)
@@ -56,7 +55,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         **ordering(body.score.dtype, descending=True),
         N=holes.size(extent(body.i)),
         most=holes.size(extent(body.j)),
-        scratch_bytes=holes.size(scratch_bytes(body, target)),
+        scratch_bytes=holes.size(scratch_bytes(body)),
         outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
         limits=printed([body.overlap, *([] if body.least is None else [body.least])]),
         has_least=body.least is not None,

@@ -19,7 +19,7 @@ from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
 from ...kernel.schedule import scans
 from ...scalar.dim import Size, Symbol, dim_max, prod, substitute
-from ...target import Target
+from ...schedule import Schedules
 from ..render import render
 from . import kernels
 from .build import Source
@@ -57,10 +57,10 @@ class OnDevice:
 
 
 def generate(
-    program: Program, arenas: tuple[Arena, Arena], target: Target, device: Mapping[Kernel, OnDevice] | None = None
+    program: Program, arenas: tuple[Arena, Arena], schedules: Schedules, device: Mapping[Kernel, OnDevice] | None = None
 ) -> Sources:
     """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
-    printer = _Program(program, arenas, target, device or {})
+    printer = _Program(program, arenas, schedules, device or {})
     steps, parts = _in_parts(printer.steps(program.steps, _Touched()))
     given, bound = len(program.symbols()), len(printer.regions)
     source = render(
@@ -166,11 +166,11 @@ class _Program:
     """
 
     def __init__(
-        self, program: Program, arenas: tuple[Arena, Arena], target: Target, device: Mapping[Kernel, OnDevice]
+        self, program: Program, arenas: tuple[Arena, Arena], schedules: Schedules, device: Mapping[Kernel, OnDevice]
     ) -> None:
         self.program = program
         self.arenas = arenas
-        self.target = target
+        self.schedules = schedules
         self.device = device
         self.weights = program.weight_offsets()
         self.regions = numbered(program.bound())
@@ -216,7 +216,7 @@ class _Program:
     def note(self, launch: Launch) -> None:
         """Prints the kernel of a launch, and notes the scratch memory that it needs."""
         if launch.kernel not in self.kernels:
-            self.kernels[launch.kernel] = kernels.source(launch.kernel, self.target)
+            self.kernels[launch.kernel] = kernels.source(launch.kernel, self.schedules[launch.kernel])
         need = self.needs_of(launch).scratch
         if need != 0:
             self.scratch[region_of(need, self.regions)][self.text(need)] = None
@@ -224,8 +224,9 @@ class _Program:
     def needs_of(self, launch: Launch) -> _Needs:
         kernel, key = launch.kernel, (launch.kernel, launch.sizes)
         if key not in self.needs:
+            schedule = self.schedules[kernel]
             formal = (
-                kernels.tasks(kernel, self.target), _grain(kernel), kernels.scratch_bytes(kernel, self.target),
+                kernels.tasks(kernel, schedule), _grain(kernel), kernels.scratch_bytes(kernel, schedule),
                 cost.flops(kernel.body),
             )  # fmt: skip
             actual = dict(zip(kernel.sizes, launch.sizes))

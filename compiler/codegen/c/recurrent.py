@@ -1,19 +1,14 @@
 """kernel.ir.Recurrent -> the context of templates/c/recurrent.c.j2, its tasks and scratch.
 
-In: a Kernel whose body is a Recurrent, a Target. Out: C source; `Size`s in the kernel's own symbols.
-
-One task is one direction of a block of sequences over all of time, so a result does not depend on the split. Steps
-depend on each other: there is nothing else to share among threads.
+In: a Kernel whose body is a Recurrent, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...kernel.ir import Kernel, Recurrent
 from ...scalar.dim import Size, ceil_div
 from ...scalar.expr import Expr, Var
-from ...target import Target
+from ...schedule.recurrent import RecurrentSchedule
 from ..render import render
 from .expr import ctype, literal
 from .gemm import element_type
@@ -22,37 +17,23 @@ from .holes import Holes, narrowed
 _GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class _Tile:
-    """Register tiles for a number of rows: widths, in vectors, are tried from wide to narrow; the last is 1."""
-
-    rows: int
-    widths: tuple[int, ...]
-
-
-# As many sums as hide the latency of additions. Four rows make up for streaming the weights from the second-level
-# cache; more would leave fewer tasks.
-_TILES_OF_32_REGISTERS = (_Tile(1, (8, 4, 1)), _Tile(2, (8, 4, 1)), _Tile(4, (4, 1)))
-_TILES_OF_16_REGISTERS = (_Tile(1, (8, 4, 1)), _Tile(2, (4, 1)), _Tile(4, (2, 1)))
-
-
-def tasks(body: Recurrent, target: Target) -> Size:
+def tasks(body: Recurrent, schedule: RecurrentSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
-    return len(body.activations) * _blocks(body, target)
+    return len(body.activations) * _blocks(body, schedule)
 
 
-def scratch_bytes(body: Recurrent, target: Target) -> Size:
+def scratch_bytes(body: Recurrent, schedule: RecurrentSchedule) -> Size:
     """Bytes of scratch a thread needs, in the order of the pointers in the template."""
     acc = body.dtype.compute
     states = 1 + (body.kind in ("lstm", "gru"))
     if body.dtype != acc:
         states = 2
-    row = states * _state_stride(body, target) + _gates_stride(body, target)
+    row = states * _state_stride(body, schedule) + _gates_stride(body, schedule)
     weights = body.hidden * _GATES[body.kind] * body.hidden if body.dtype != acc else 0
-    return (_tiles(body, target)[-1].rows * row + weights) * acc.itemsize
+    return (schedule.rows * row + weights) * acc.itemsize
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, schedule: RecurrentSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Recurrent)
@@ -77,8 +58,8 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         narrow_storage=body.dtype != acc,
         widen=function(narrowed(Var("x", body.dtype), acc))["value"],
         narrow=function(narrowed(Var("x", acc), body.dtype))["value"],
-        lanes=target.lanes(acc.itemsize),
-        tiles=_tiles(body, target),
+        lanes=schedule.lanes,
+        tiles=schedule.tiles,
         kind=body.kind,
         gates=_GATES[body.kind],
         directions=len(body.activations),
@@ -89,9 +70,9 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         T=holes.size(body.time),
         B=holes.size(body.batch),
         H=holes.size(body.hidden),
-        blocks=holes.size(_blocks(body, target)),
-        state_stride=holes.size(_state_stride(body, target)),
-        gates_stride=holes.size(_gates_stride(body, target)),
+        blocks=holes.size(_blocks(body, schedule)),
+        state_stride=holes.size(_state_stride(body, schedule)),
+        gates_stride=holes.size(_gates_stride(body, schedule)),
         xw=buffer(body.xw),
         r=buffer(body.r),
         rb=buffer(body.rb),
@@ -105,27 +86,16 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
     )
 
 
-def _tiles(body: Recurrent, target: Target) -> tuple[_Tile, ...]:
-    """Without those for more rows than there are."""
-    tiles: tuple[_Tile, ...] = _TILES_OF_32_REGISTERS if target.registers >= 32 else _TILES_OF_16_REGISTERS
-    if isinstance(body.batch, int):
-        enough = next((i for i, tile in enumerate(tiles) if tile.rows >= body.batch), len(tiles) - 1)
-        tiles = tiles[: enough + 1]
-    return tiles
+def _blocks(body: Recurrent, schedule: RecurrentSchedule) -> Size:
+    return ceil_div(body.batch, schedule.rows)
 
 
-def _blocks(body: Recurrent, target: Target) -> Size:
-    return ceil_div(body.batch, _tiles(body, target)[-1].rows)
+def _state_stride(body: Recurrent, schedule: RecurrentSchedule) -> Size:
+    return ceil_div(body.hidden, schedule.lanes) * schedule.lanes
 
 
-def _state_stride(body: Recurrent, target: Target) -> Size:
-    lanes = target.lanes(body.dtype.compute.itemsize)
-    return ceil_div(body.hidden, lanes) * lanes
-
-
-def _gates_stride(body: Recurrent, target: Target) -> Size:
-    lanes = target.lanes(body.dtype.compute.itemsize)
-    return ceil_div(_GATES[body.kind] * body.hidden, lanes) * lanes
+def _gates_stride(body: Recurrent, schedule: RecurrentSchedule) -> Size:
+    return ceil_div(_GATES[body.kind] * body.hidden, schedule.lanes) * schedule.lanes
 
 
 def _peepholes(buffer: str) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, dim_min, prod
 from ...scalar.dtype import DType
-from ...target import Target
 from ..render import render
 from .expr import value_type
 from .gemm import extent
@@ -20,17 +19,17 @@ from .holes import Holes, narrowed
 _SLACK = 64  # room beyond 2 K for few and short rows: sorting so many is cheap
 
 
-def tasks(body: Sort, target: Target) -> Size:
+def tasks(body: Sort, _: None = None) -> Size:
     """The number of tasks, in the kernel's sizes."""
     return prod(extent(s) for s in body.outer)
 
 
-def scratch_bytes(body: Sort, target: Target) -> Size:
+def scratch_bytes(body: Sort, _: None = None) -> Size:
     """Bytes of scratch a thread needs: the items, and room for merging them; of tuples, where others begin, too."""
     return _capacity(body) * (2 * item_bytes(body.x.dtype) + (body.column is not None))
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, _: None = None) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Sort)
@@ -46,7 +45,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         K=holes.size(extent(body.j)),
         columns=holes.size(extent(body.column)) if body.column is not None else "",
         capacity=holes.size(_capacity(body)),
-        scratch_bytes=holes.size(scratch_bytes(body, target)),
+        scratch_bytes=holes.size(scratch_bytes(body)),
         outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
         faults=[f"fault{i}" for i in range(kernel.faults)],
         statements=statements,

@@ -11,7 +11,6 @@ from ...graph.ops.trees import COLUMN, EQUAL, GREATER, LESS, MISSING, NEUTRAL, R
 from ...kernel.ir import Kernel, Trees
 from ...scalar.dim import Size, ceil_div
 from ...scalar.dtype import F64
-from ...target import Target
 from ..render import render
 from .expr import literal
 from .gemm import extent
@@ -22,17 +21,17 @@ _OPERATORS = {
 }  # fmt: skip
 
 
-def tasks(body: Trees, target: Target) -> Size:
+def tasks(body: Trees, _: None = None) -> Size:
     """The number of tasks, in the kernel's sizes."""
     return extent(body.part) * ceil_div(extent(body.row), body.rows)
 
 
-def scratch_bytes(body: Trees, target: Target) -> Size:
+def scratch_bytes(body: Trees, _: None = None) -> Size:
     """Bytes of scratch a thread needs: the sums of a block of rows."""
     return body.rows * extent(body.target) * F64.itemsize
 
 
-def source(kernel: Kernel, name: str, target: Target) -> str:
+def source(kernel: Kernel, name: str, _: None = None) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Trees)
@@ -58,7 +57,7 @@ def source(kernel: Kernel, name: str, target: Target) -> str:
         trees=holes.size(body.trees),
         columns=holes.size(body.columns),
         rows=holes.size(body.rows),
-        scratch_bytes=holes.size(scratch_bytes(body, target)),
+        scratch_bytes=holes.size(scratch_bytes(body)),
         statements=statements,
         x=x,
         roots=holes.buffer(body.roots),

@@ -25,7 +25,8 @@ import pytest
 from intaglio.compiler.codegen.c.build import TEMPLATES
 from intaglio.compiler.kernel.ir import Kernel
 from intaglio.compiler.scalar.dim import evaluate
-from intaglio.compiler.target import Target, target
+from intaglio.compiler.schedule import Schedule, default
+from intaglio.compiler.target import target
 
 _FLAGS = [
     "-std=c11", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
@@ -51,13 +52,13 @@ class Compiled:
     function: Any
     module: ModuleType
     kernel: Kernel
-    target: Target
+    schedule: Schedule | None
 
     def __call__(self, arrays: Sequence[np.ndarray[Any, Any]], sizes: Sequence[int] = (), split: int = 1) -> None:
         """Runs all tasks, in `split` runs of about as many, last ones first."""
         values = dict(zip(self.kernel.sizes, sizes, strict=True))
-        tasks = evaluate(self.module.tasks(self.kernel.body, self.target), values)
-        needed = evaluate(self.module.scratch_bytes(self.kernel.body, self.target), values)
+        tasks = evaluate(self.module.tasks(self.kernel.body, self.schedule), values)
+        needed = evaluate(self.module.scratch_bytes(self.kernel.body, self.schedule), values)
         memory = np.full(needed + 64 + _GUARD, 0xFF, np.uint8)  # NaNs, so that nothing relies on zeros
         scratch = memory[-memory.ctypes.data % 64 :]
         buf = (ctypes.c_void_p * max(len(arrays), 1))(*(a.ctypes.data for a in arrays))
@@ -70,15 +71,17 @@ class Compiled:
 
 @pytest.fixture(scope="session")
 def compile_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compiled]:
-    """compile_kernel(module, kernel, target="native", compiler="gcc", optimise="-O3") -> Compiled."""
+    """compile_kernel(module, kernel, target="native", compiler="gcc", optimise="-O3", schedule=default) -> Compiled."""
     folder: Path = tmp_path_factory.mktemp("kernels")
     libraries: dict[tuple[str, ...], ctypes.CDLL] = {}
 
     def compile_kernel(
-        module: ModuleType, kernel: Kernel, target_name: str = "native", compiler: str = "gcc", optimise: str = "-O3"
-    ) -> Compiled:
+        module: ModuleType, kernel: Kernel, target_name: str = "native", compiler: str = "gcc", optimise: str = "-O3",
+        schedule: Schedule | None = None,
+    ) -> Compiled:  # fmt: skip
         cpu = target(target_name)
-        key = (module.source(kernel, "kernel", cpu), target_name, compiler, optimise)
+        schedule = schedule or default(kernel.body, cpu)
+        key = (module.source(kernel, "kernel", schedule), target_name, compiler, optimise)
         if key not in libraries:
             if compiler not in COMPILERS:
                 pytest.skip(f"there is no {compiler} here")
@@ -89,6 +92,6 @@ def compile_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Co
             libraries[key] = ctypes.CDLL(f"{stem}.so")
         function = libraries[key].kernel
         function.restype = None
-        return Compiled(function, module, kernel, cpu)
+        return Compiled(function, module, kernel, schedule)
 
     return compile_kernel

@@ -33,7 +33,6 @@ from unit.codegen.c import test_trees as ensembles
 from intaglio.compiler.codegen.c import (
     attention,
     conv,
-    gemm,
     loopnest,
     matmul,
     nms,
@@ -46,10 +45,11 @@ from intaglio.compiler.frontend.ops.tree_records import records_of
 from intaglio.compiler.graph.ops.trees import leaves
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
-from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F16, F32, F64, I32, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
+from intaglio.compiler.schedule import default
+from intaglio.compiler.schedule import matmul as matmul_schedule
 from intaglio.compiler.target import target
 
 Array = np.ndarray[Any, Any]
@@ -76,10 +76,11 @@ class Checked:
 
     def __call__(self, extents: Sequence[int] | None = None, less_scratch: int = 0) -> tuple[str, int, int] | None:
         """Runs all tasks; what was outside: the pointer's name, index and extent. extents: of the buffers."""
-        p, cpu = self.problem, target()
+        p = self.problem
+        schedule = default(p.kernel.body, target())
         values = dict(zip(p.kernel.sizes, p.sizes, strict=True))
-        tasks = evaluate(p.module.tasks(p.kernel.body, cpu), values)
-        needed = evaluate(p.module.scratch_bytes(p.kernel.body, cpu), values)
+        tasks = evaluate(p.module.tasks(p.kernel.body, schedule), values)
+        needed = evaluate(p.module.scratch_bytes(p.kernel.body, schedule), values)
         memory = np.full(needed + 128, 0xFF, np.uint8)
         scratch = memory.ctypes.data + -memory.ctypes.data % 64
         told = [a.size for a in p.arrays] if extents is None else extents
@@ -96,7 +97,7 @@ class Checked:
     def scratch_bytes(self) -> int:
         p = self.problem
         values = dict(zip(p.kernel.sizes, p.sizes, strict=True))
-        return evaluate(p.module.scratch_bytes(p.kernel.body, target()), values)
+        return evaluate(p.module.scratch_bytes(p.kernel.body, default(p.kernel.body, target())), values)
 
 
 Compile = Callable[..., Checked]
@@ -107,7 +108,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     folder, libraries = tmp_path_factory.mktemp("checked"), {}
 
     def compile(problem: Problem, compiler: str = "gcc") -> Checked:
-        text = problem.module.source(problem.kernel, "kernel", target())
+        text = problem.module.source(problem.kernel, "kernel", default(problem.kernel.body, target()))
         key = text, compiler
         if key not in libraries:
             stem = folder / f"kernel{len(libraries)}"
@@ -250,7 +251,7 @@ PRODUCTS = [{}, {"m": 2}, {"n": 64}, {"acc": F64}, {"acc": I32}, {"a_type": F16,
 @pytest.mark.parametrize("how", PRODUCTS, ids=str)
 def test_matmul(a: str, b: str, how: dict[str, Any], compiled: Compile) -> None:
     case = replace(matmuls.Case(13, 70, 29, 1 if b == "packed" else 2, a, b), **how)
-    packing = Packing("panels", gemm.choose_nr(case.n, case.acc, target())) if b == "packed" else None
+    packing = matmul_schedule.packing(case.n, case.acc, target()) if b == "packed" else None
     kernel = matmuls._kernel(case, packing)
     sizes = [case.batch, case.m, case.n, case.k]
     values = dict(zip(kernel.sizes, sizes))
@@ -362,7 +363,7 @@ def test_trees(name: str, compiled: Compile) -> None:
 def test_without_checks_nothing_is_left_of_them(tmp_path: Path) -> None:
     """The text that is compiled has the accesses alone."""
     kernel, _ = attentions.kernel_of(attentions.CASES[0])
-    (tmp_path / "kernel.c").write_text(attention.source(kernel, "kernel", target()))
+    (tmp_path / "kernel.c").write_text(attention.source(kernel, "kernel", default(kernel.body, target())))
     command = [*COMPILERS["gcc"], *FLAGS, "-E", "-P", "kernel.c"]
     plain = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert "extent" not in plain and "intaglio" not in plain

@@ -14,6 +14,7 @@ from intaglio.compiler.codegen.c import conv
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I32, DType
+from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import Target, target
 
 Compile = Callable[..., Any]
@@ -23,8 +24,8 @@ def packing_of(case: Case, cpu: Target) -> Packing:
     """How lowering packs the weights, but that the case says whether they are transformed."""
     if case.depthwise:
         return Packing("taps")
-    facts = {"oc": case.groups * case.out_c, "groups": case.groups, "dtype": case.x_type or case.dtype}
-    return Packing("winograd" if case.winograd else "panels", conv.choose_nr(facts, cpu), case.groups)
+    nr = choose_nr(case.out_c, (case.x_type or case.dtype).compute, cpu)
+    return Packing("winograd" if case.winograd else "panels", nr, case.groups)
 
 
 def _run(

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intaglio.compiler.codegen.c import gemm, matmul
+from intaglio.compiler.codegen.c import matmul
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
+from intaglio.compiler.schedule import matmul as schedule
 from intaglio.compiler.target import target
 
 Array = np.ndarray[Any, Any]
@@ -87,7 +88,7 @@ def _run(case: Case, compile_kernel: Compile, splits: Sequence[int] = (1,)) -> t
     a = _random((case.batch, case.m, case.k), case.a_type or acc)
     b = _random((1 if case.b == "packed" else case.batch, case.k, case.n), case.b_type or acc)
     scale, bias, residual = _random((case.k,), acc), _random((case.n,), acc), _random((case.batch, case.m, case.n), acc)
-    packing = Packing("panels", gemm.choose_nr(case.n, acc, target(case.target))) if case.b == "packed" else None
+    packing = schedule.packing(case.n, acc, target(case.target)) if case.b == "packed" else None
     compiled = compile_kernel(matmul, _kernel(case, packing), case.target, case.compiler)
     stored_a = np.ascontiguousarray(np.swapaxes(a, 1, 2)) if case.a == "columns" else a
     stored_b = {
@@ -176,10 +177,3 @@ def test_same_bits_for_any_split(compile_kernel: Compile) -> None:
     results, _, _ = _run(case, compile_kernel, [1, 2, 3, 7])
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
-
-
-def test_panel_width_wastes_few_columns() -> None:
-    cpu = target("x86-64-v4")
-    assert [gemm.choose_nr(n, F32, cpu) for n in (10, 32, 48, 64, 96, 768)] == [16, 32, 48, 64, 48, 64]
-    assert gemm.choose_nr(Symbol("n"), F32, cpu) == 64
-    assert gemm.choose_nr(64, F64, cpu) == 32

@@ -1,0 +1,61 @@
+"""How the operands of products lie in memory: facts of a body that schedules and printers share.
+
+In: a body. Out: where an operand can be read in place; None where it has to be evaluated into scratch first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..scalar.dim import Size, linear_in
+from ..scalar.dtype import DType
+from ..scalar.expr import Expr, Load
+from .ir import Conv, Matmul
+
+
+@dataclass(frozen=True, slots=True)
+class PlainInput:
+    """A convolution's input that is read in place: x = params[buffer][start + position . strides + channel].
+
+    start: index at the position that the symbols n, spatial and channel name, affine in them; strides: of the spatial
+    axes.
+    """
+
+    buffer: int
+    start: Size
+    strides: tuple[Size, ...]
+
+
+def plain_load(value: Expr, dtype: DType) -> Load | None:
+    """A value that is an element of memory of that type, wherever it is asked for."""
+    return value if isinstance(value, Load) and value.mask is None and value.dtype == dtype else None
+
+
+def matmul_rows(body: Matmul) -> Size | None:
+    """Index of A's element (m, k = 0) where A's rows can be read in place: a plain load with unit stride in k."""
+    load = plain_load(body.a, body.acc)
+    parts = load and linear_in(load.index, body.k)
+    return parts[1] if parts and parts[0] == 1 else None
+
+
+def panels_in_place(body: Matmul) -> bool:
+    """Whether B's panels are read where they are: packed, and of the accumulator's type."""
+    return body.packing is not None and plain_load(body.b, body.acc) is not None
+
+
+def conv_input(body: Conv) -> PlainInput | None:
+    """Where the input can be read in place: a plain, affine load of the accumulator's type, unit stride in channels."""
+    load = plain_load(body.x, body.acc)
+    if load is None:
+        return None
+    strides: list[Size] = []
+    rest: Size = load.index
+    for symbol in (*body.spatial, body.channel, body.n):
+        parts = linear_in(rest, symbol)
+        if parts is None:
+            return None
+        strides.append(parts[0])
+        rest = parts[1]
+    if strides[len(body.spatial)] != 1:
+        return None
+    return PlainInput(load.buffer, load.index, tuple(strides[: len(body.spatial)]))

@@ -1,0 +1,61 @@
+"""Schedules of kernel.ir.Attention on a CPU.
+
+One task is a panel of queries of one batch point, so a result does not depend on the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ..kernel.ir import Attention
+from ..target import Target
+
+# Keys in a block, at most. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
+_KEYS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionSchedule:
+    """The register tile: `rows` keys (or columns of v) by `vectors` vectors of `lanes` queries.
+
+    keys: of a block, whole tiles; few: up to how many queries work row by row rather than in panels."""
+
+    rows: int
+    vectors: int
+    lanes: int
+    keys: int
+    few: int
+
+    @property
+    def panel(self) -> int:
+        """Queries of a task."""
+        return self.vectors * self.lanes
+
+
+def default(body: Attention, target: Target) -> AttentionSchedule:
+    """By rules that need no measurement."""
+    rows, vectors = (8, 3) if target.registers >= 32 else (6, 2)  # sums in all registers but a few
+    lanes = target.lanes(body.acc.itemsize)
+    return AttentionSchedule(rows, vectors, lanes, _KEYS // rows * rows, max(lanes // 8, 1))
+
+
+def legal(body: Attention, schedule: AttentionSchedule, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    if schedule.lanes != target.lanes(body.acc.itemsize):
+        return f"a vector has {target.lanes(body.acc.itemsize)} elements, not {schedule.lanes}"
+    if min(schedule.rows, schedule.vectors, schedule.keys) < 1 or schedule.keys % schedule.rows or schedule.few < 0:
+        return "blocks of keys are whole tiles"
+    needed = schedule.rows * schedule.vectors + schedule.vectors + 1
+    return f"needs {needed} registers of {target.registers}" if needed > target.registers else None
+
+
+def space(body: Attention, target: Target) -> Iterator[AttentionSchedule]:
+    """What can be tried, the most promising first."""
+    first = default(body, target)
+    made = [first] + [
+        replace(first, rows=rows, vectors=vectors, keys=keys // rows * rows)
+        for rows, vectors in ((first.rows, first.vectors), (4, 4), (6, 4), (12, 2), (6, 2), (4, 2), (8, 1))
+        for keys in (_KEYS, 32, 128)
+    ]
+    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)

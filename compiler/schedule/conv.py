@@ -1,0 +1,174 @@
+"""Schedules of kernel.ir.Conv on a CPU: dense and grouped ones over tables of pointers, Winograd's, depthwise ones.
+
+Which of these it is, the packing of the weights says; a result does not depend on how it is cut into tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..kernel.ir import Conv
+from ..kernel.operands import conv_input
+from ..kernel.packing import Packing
+from ..scalar.dim import floor_div
+from ..scalar.dtype import DType
+from ..target import Target
+from . import tile as tiles
+from .tile import Tile
+
+_BLOCK_PIXELS = 96  # before balancing: some 50 microseconds of work for one panel
+_TABLE_POINTERS = 1 << 14  # at most about that many: many taps mean small blocks
+_PATCH_PIXELS = 224  # of a block of rows with a patch: more, as neighbouring patches overlap
+_PATCH_PANELS = 4  # that repay each patch
+_FEW_CHANNELS = 16  # up to here a row of taps makes a better run than one tap
+_BLOCK_TILES = 24  # before balancing: rows of each of the 16 products of a task
+_PANELS_OF_TILES = 2  # that repay the transformation of the input
+_BLOCK_ROWS = 14  # before balancing; neighbouring blocks read (taps - stride) rows twice
+_VECTORS_PER_TASK = 2
+_PIXELS = 7  # in a tile: rows of images are often multiples of it
+_FEW_PIXELS = 3  # in the tile for what is left of a row
+_UNROLLED_TAPS = 16  # in a row at most; their weights and a tile are to stay in registers
+# Fewer channels make short products; fewer pixels too few rows for weights that are 16/9 of their size to be worth it.
+_WINOGRAD_CHANNELS, _WINOGRAD_PIXELS = 32, 49
+_WINOGRAD_SURPLUS = 1.4  # what tiles may cover, in sizes of the output
+
+
+@dataclass(frozen=True, slots=True)
+class DenseSchedule:
+    """A product over a table of pointers to the input.
+
+    tile: the micro-kernels. patch: whether the input of a block of output rows is first copied, padded. block_pixels:
+    of a task at most, before all blocks are made of one size; panels_per_task: panels of channels that it computes."""
+
+    tile: Tile
+    patch: bool
+    block_pixels: int
+    panels_per_task: int
+
+
+@dataclass(frozen=True, slots=True)
+class WinogradSchedule:
+    """F(2x2, 3x3). tile: the micro-kernels. block_tiles: of 2x2 outputs, of a task at most; panels_per_task: panels of
+    channels for which a task transforms its input once."""
+
+    tile: Tile
+    block_tiles: int
+    panels_per_task: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepthwiseSchedule:
+    """Vectors of `lanes` channels, tap by tap.
+
+    block_rows: output rows of a task at most; vectors_per_task: vectors of channels that it computes, all rows of one
+    before the next; pixels, few_pixels: of a register tile, and of that for the end of a row; unrolled: whether the
+    taps of a row are."""
+
+    lanes: int
+    block_rows: int
+    vectors_per_task: int
+    pixels: int
+    few_pixels: int
+    unrolled: bool
+
+
+ConvSchedule = DenseSchedule | WinogradSchedule | DepthwiseSchedule
+
+
+def packing(facts: Mapping[str, Any], target: Target, approximate: bool) -> Packing:
+    """How the weights of a convolution that is not depthwise are packed, and so how it is computed.
+
+    facts: oc, ic, groups, taps, strides, dilations, dtype (of the input), out (its sizes). approximate: Winograd's
+    algorithm is allowed. It is faster where products are large enough to repay the transformations, and tiles cover
+    little beyond the output.
+    """
+    dtype: DType = facts["dtype"]
+    nr = tiles.choose_nr(facts["oc"] // facts["groups"], dtype.compute, target)
+    winograd = approximate and _is_winograds(facts, target.lanes(dtype.compute.itemsize))
+    return Packing("winograd" if winograd else "panels", nr, facts["groups"])
+
+
+def _is_winograds(facts: Mapping[str, Any], lanes: int) -> bool:
+    if tuple(facts["taps"]) != (3, 3) or {*facts["strides"], *facts["dilations"], facts["groups"]} != {1}:
+        return False
+    if not facts["dtype"].is_float or facts["ic"] % lanes or min(facts["ic"], facts["oc"]) < _WINOGRAD_CHANNELS:
+        return False
+    height, width = facts["out"]
+    if not (isinstance(height, int) and isinstance(width, int)):
+        return True
+    covered = 4 * -(-height // 2) * -(-width // 2)
+    return height * width >= _WINOGRAD_PIXELS and covered <= _WINOGRAD_SURPLUS * height * width
+
+
+def default(body: Conv, target: Target) -> ConvSchedule:
+    """By rules that need no measurement."""
+    if body.packing.form == "taps":
+        lanes = target.lanes(body.acc.itemsize)
+        unrolled = body.taps[-1] <= _UNROLLED_TAPS
+        return DepthwiseSchedule(lanes, _BLOCK_ROWS, _VECTORS_PER_TASK, _PIXELS, _FEW_PIXELS, unrolled)
+    tile = tiles.tile_of(body.packing.nr, body.acc, target)
+    if body.packing.form == "winograd":
+        return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
+    if _wants_patch(body):
+        return DenseSchedule(tile, True, _PATCH_PIXELS, _PATCH_PANELS)
+    return DenseSchedule(tile, False, max(tile.mr, min(_BLOCK_PIXELS, _TABLE_POINTERS // math.prod(body.taps))), 1)
+
+
+def _wants_patch(body: Conv) -> bool:
+    if conv_input(body) is None:
+        return True
+    assert body.channel.extent is not None
+    in_c = floor_div(body.channel.extent, body.groups)
+    return isinstance(in_c, int) and in_c <= _FEW_CHANNELS and body.taps[-1] > 1 and body.dilations[-1] == 1
+
+
+def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    if isinstance(schedule, DepthwiseSchedule):
+        if body.packing.form != "taps":
+            return "the convolution is not depthwise"
+        numbers = (schedule.block_rows, schedule.vectors_per_task, schedule.pixels, schedule.few_pixels)
+        if schedule.pixels + 1 > target.registers:
+            return f"{schedule.pixels} sums need more than {target.registers} registers"
+        return "all numbers are at least 1" if min(numbers) < 1 or schedule.few_pixels > schedule.pixels else None
+    if body.packing.form != ("winograd" if isinstance(schedule, WinogradSchedule) else "panels"):
+        return f"the weights are packed for {body.packing.form}"
+    if body.packing.nr != schedule.tile.nr:
+        return f"the weights are packed in panels of {body.packing.nr} channels, not of {schedule.tile.nr}"
+    if isinstance(schedule, DenseSchedule) and not schedule.patch and conv_input(body) is None:
+        return "an input that is computed needs a patch"
+    block = schedule.block_pixels if isinstance(schedule, DenseSchedule) else schedule.block_tiles
+    if min(block, schedule.panels_per_task) < 1:
+        return "a task has at least a pixel and a panel"
+    return tiles.refusal(schedule.tile, body.acc, target)
+
+
+def space(body: Conv, target: Target) -> Iterator[ConvSchedule]:
+    """What can be tried, the most promising first."""
+    first = default(body, target)
+    made: list[ConvSchedule] = [first]
+    if isinstance(first, DepthwiseSchedule):
+        made += [
+            replace(first, block_rows=rows, vectors_per_task=vectors, pixels=pixels, unrolled=unrolled)
+            for pixels in (_PIXELS, 4, 12)
+            for rows in (_BLOCK_ROWS, 7, 28)
+            for vectors in (1, 2, 4)
+            for unrolled in {first.unrolled, False}
+        ]
+    elif isinstance(first, WinogradSchedule):
+        made += [
+            replace(first, block_tiles=block, panels_per_task=panels)
+            for block in (_BLOCK_TILES, 12, 48)
+            for panels in (1, 2, 4)
+        ]
+    else:
+        made += [
+            replace(first, patch=patch, block_pixels=block, panels_per_task=panels)
+            for patch in (first.patch, not first.patch)
+            for block in (first.block_pixels, first.block_pixels // 2, first.block_pixels * 2)
+            for panels in (1, 2, 4)
+        ]
+    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)

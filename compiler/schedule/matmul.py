@@ -1,0 +1,78 @@
+"""Schedules of kernel.ir.Matmul on a CPU.
+
+One task computes a block of rows by some panels of NR columns over all of K, so a result does not depend on the split.
+The numbers aim at tasks of some 10 to 200 microseconds whose part of A fits the second-level cache. K is not blocked:
+with tiles of few rows the panel may come from the third level without loss (measured up to K = 11008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..kernel.ir import Matmul
+from ..kernel.operands import matmul_rows, panels_in_place
+from ..kernel.packing import Packing
+from ..scalar.dim import Size
+from ..scalar.dtype import DType
+from ..target import Target
+from . import tile as tiles
+from .tile import Tile
+
+_BLOCK_ROWS = 96  # before balancing; each block reads its panels from the second-level cache again
+_BLOCK_ROWS_OF_PACKING = 384  # where B is packed at run time, which each block does again
+_BLOCK_ROWS_OF_COPY = 48  # where A is evaluated into scratch: [block_rows][K] should stay in the second-level cache
+_BLOCK_ROWS_OF_BOTH = 192  # where both are true
+_PANELS_PER_COPY = 4  # then the evaluation is repaid by this many panels
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulSchedule:
+    """tile: the micro-kernels. block_rows: of a task at most, before all blocks are made of one size; panels_per_task:
+    panels of columns that a task computes."""
+
+    tile: Tile
+    block_rows: int
+    panels_per_task: int
+
+
+def packing(columns: Size, dtype: DType, target: Target) -> Packing:
+    """How a constant B of that many columns is packed."""
+    return Packing("panels", tiles.choose_nr(columns, dtype, target))
+
+
+def default(body: Matmul, target: Target) -> MatmulSchedule:
+    """By rules that need no measurement."""
+    rows, columns = body.m.extent, body.n.extent
+    assert rows is not None and columns is not None
+    nr = body.packing.nr if body.packing is not None else tiles.choose_nr(columns, body.acc, target)
+    tile = tiles.tile_of(nr, body.acc, target)
+    if isinstance(rows, int):
+        tile = tile.at_most(rows)
+    if matmul_rows(body) is not None:
+        return MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
+    block_rows = _BLOCK_ROWS_OF_COPY if panels_in_place(body) else _BLOCK_ROWS_OF_BOTH
+    return MatmulSchedule(tile, block_rows, _PANELS_PER_COPY)
+
+
+def legal(body: Matmul, schedule: MatmulSchedule, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    if body.packing is not None and body.packing.nr != schedule.tile.nr:
+        return f"B is packed in panels of {body.packing.nr} columns, not of {schedule.tile.nr}"
+    if schedule.block_rows < 1 or schedule.panels_per_task < 1:
+        return "a task has at least a row and a panel"
+    return tiles.refusal(schedule.tile, body.acc, target)
+
+
+def space(body: Matmul, target: Target) -> Iterator[MatmulSchedule]:
+    """What can be tried, the most promising first."""
+    first = default(body, target)
+    yield first
+    rows = body.m.extent
+    for tile in tiles.tiles(body.acc, target):
+        for block_rows in (first.block_rows, first.block_rows // 2, first.block_rows * 2):
+            for panels in (1, 2, 4):
+                made = MatmulSchedule(tile.at_most(rows) if isinstance(rows, int) else tile, block_rows, panels)
+                if made != first and legal(body, made, target) is None:
+                    yield made
+
