@@ -16,6 +16,7 @@ from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.text import print_program
 from intaglio.compiler.scalar.dim import Symbol, symbols
 from intaglio.compiler.scalar.dtype import BOOL, F32, I64
+from intaglio.compiler.schedule import choose
 from intaglio.compiler.target import target
 
 B, N, INDEX = Symbol("b"), Symbol("n"), Symbol("i", 0, 7)
@@ -48,7 +49,7 @@ def test_memory_that_depends_on_data_is_a_region_of_its_own() -> None:
     arena = both[0]
     assert len(arena.sizes) == 2
     assert not symbols(arena.sizes[0]) & {N} and symbols(arena.sizes[1]) == {N}
-    source = generate(program, both, target()).program[0].text
+    source = generate(program, both, choose(program, target())).program[0].text
     assert "intaglio_reserve" in source and "intaglio_output" in source
     assert "out[4] = -1;" in source
     assert source.index("intaglio_output") < source.index("w->blocks[1].at")
@@ -83,7 +84,7 @@ def test_what_a_loop_reads_outlives_it() -> None:
 
 def test_each_iteration_ends_at_a_barrier() -> None:
     program = loop_program()
-    source = generate(program, arenas(program), target()).program[0].text
+    source = generate(program, arenas(program), choose(program, target())).program[0].text
     body = source[source.index("for (d[") :]
     body = body[: body.index("*(int64_t *)(")]
     assert body.rstrip().endswith("if (intaglio_barrier(w)) return 1;\n    }")

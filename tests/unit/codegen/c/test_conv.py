@@ -14,6 +14,7 @@ from intaglio.compiler.codegen.c import conv
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I32, DType
+from intaglio.compiler.schedule.conv import packing
 from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import Target, target
 
@@ -117,8 +118,9 @@ def test_winograd_elsewhere(compile_kernel: Compile) -> None:
 
 def test_winograd_is_chosen_for_large_products() -> None:
     def chosen(**changed: Any) -> bool:
-        facts = {"taps": (3, 3), "strides": (1, 1), "dilations": (1, 1), "groups": 1, "dtype": F32}
-        return conv.choose_winograd({**facts, "ic": 64, "oc": 64, "out": (14, 14), **changed}, target("x86-64-v4"))
+        facts: dict[str, Any] = {"taps": (3, 3), "strides": (1, 1), "dilations": (1, 1), "groups": 1, "dtype": F32}
+        facts |= {"ic": 64, "oc": 64, "out": (14, 14), **changed}
+        return packing(facts, target("x86-64-v4"), approximate=True).form == "winograd"
 
     assert chosen() and chosen(out=(Symbol("h"), 14))
     others: list[dict[str, Any]] = [

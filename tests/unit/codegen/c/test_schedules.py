@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ TARGETS = ("x86-64-v3", "native")
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("name", TARGETS)
 def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
-    cpu = target(name)
+    cpu, case = target(name), replace(case, target=name)
     packing = schedule.matmul.packing(case.n, case.acc, cpu) if case.b == "packed" else None
     kernel = matmuls._kernel(case, packing)
     tried = 0
