@@ -15,6 +15,7 @@ from unit.codegen.convolutions import Case, problem
 from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
@@ -35,12 +36,13 @@ def _matmul(a_type: DType, b_type: DType, acc: DType, *shape: int | None) -> Ker
     types = (a_type, b_type, acc, a_type, a_type)
     params = tuple(Param(d, 1, i == 4) for i, d in enumerate(types))
     formal = tuple(s for s in actual if isinstance(s, Symbol))
-    return Kernel(params, formal, Matmul((), m, n, k, a, b, False, acc, (Stage(result, Store(4, at)),)))
+    return Kernel(params, formal, Matmul((), m, n, k, a, b, acc, (Stage(result, Store(4, at)),)))
 
 
 def _conv(case: Case) -> Kernel:
     case = case.filled()
-    return problem(case, 0 if case.depthwise else case.out_c).kernel
+    packing = Packing("taps") if case.depthwise else Packing("whole", case.out_c, case.groups)
+    return problem(case, packing).kernel
 
 
 _LAYER = Case((28, 28), 128, 128, (3, 3), batch=4, symbolic=False)
