@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.artifact import MANIFEST, WEIGHTS
-from .codegen.c.build import TEMPLATES, Source, part
+from .codegen.c.build import TEMPLATES
 from .driver import Compilation
 from .target import Target
 from .toolchain import Toolchain
@@ -34,16 +34,14 @@ def write_c(unit: Compilation, artifact: Path, folder: Path) -> None:
         if path.exists():
             shutil.copy(path, folder)
     script = folder / "build.sh"
-    script.write_text(_HEAD + _commands([part("pool"), *unit.sources.files], unit.target))
+    script.write_text(_HEAD + _commands(["pool", *(s.name for s in unit.sources.files)], unit.target))
     script.chmod(0o755)
 
 
-def _commands(sources: Sequence[Source], target: Target) -> str:
+def _commands(names: Sequence[str], target: Target) -> str:
     """What the build stage runs, for any C compiler that $CC names."""
     compiler = Toolchain("cc", ("cc",), "")
     flags = compiler.compile_flags(target.flags)
-    commands = [
-        compiler.compile(Path(f"{s.name}.c"), Path(f"{s.name}.o"), (*flags, *s.flags), Path(".")) for s in sources
-    ]
-    commands.append(compiler.link([Path(f"{s.name}.o") for s in sources], Path("model.so")))
+    commands = [compiler.compile(Path(f"{n}.c"), Path(f"{n}.o"), flags, Path(".")) for n in names]
+    commands.append(compiler.link([Path(f"{n}.o") for n in names], Path("model.so")))
     return "".join(f'"${{CC:-cc}}" {shlex.join(command[1:])}\n' for command in commands)

@@ -31,12 +31,10 @@ Progress = Callable[[int, int], None]  # how many of how many sources are done
 
 @dataclass(frozen=True)
 class Source:
-    """A C file. name: a C identifier; used for messages and the names of kept files. flags: of the compiler, beside
-    those that all files have."""
+    """A C file. name: a C identifier; used for messages and the names of kept files."""
 
     name: str
     text: str
-    flags: tuple[str, ...] = ()
 
 
 def build(
@@ -99,7 +97,6 @@ def _compile_one(source: Source, path: Path, toolchain: Toolchain, flags: Sequen
     file = running.folder / f"{path.stem}.c"
     result = running.folder / f"{path.stem}.o"
     file.write_text(source.text, encoding="utf-8")
-    flags = (*flags, *source.flags)
     failed, message = _run(toolchain.compile(file, result, flags, TEMPLATES), toolchain, running)
     if failed:
         kept = Path(tempfile.mkdtemp(prefix="intaglio-failed-"), f"{source.name}.c")
@@ -130,7 +127,6 @@ def _excerpt(message: str, lines: int = 12) -> str:
 
 
 def _key(source: Source, flags: Sequence[str], toolchain: Toolchain) -> str:
-    flags = (*flags, *source.flags)
     parts = (toolchain.identity, " ".join(flags), _headers() if "#include \"" in source.text else "", source.text)
     return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:40]
 

@@ -29,7 +29,6 @@ from .reals import Reals
 
 GRAIN_FLOPS = 16384  # operations from which on a claim of tasks is worth its atomic
 PART = 256  # steps in one C file
-_FLAGS = ("-O1",)  # the walk has no loops of its own over elements: more would cost half of a build, and save nothing
 WORK_OF_ONE_THREAD = 400_000  # a model with less work runs on the calling thread: waking another costs more
 
 
@@ -81,11 +80,10 @@ def generate(
         blocks=len(printer.blocks),
         words=printer.words,
     )
-    files = [Source("program", source, _FLAGS)]
+    files = [Source("program", source)]
     for name, inside in parts.items():
         prelude = Prelude(printer.printer.functions)
-        part = render("c/part.c.j2", name=name, prelude=prelude, steps=inside, **_called(inside))
-        files.append(Source(name, part, _FLAGS))
+        files.append(Source(name, render("c/part.c.j2", name=name, prelude=prelude, steps=inside, **_called(inside))))
     return Sources(tuple(files), tuple(printer.kernels.values()), tuple(printer.names))
 
 
