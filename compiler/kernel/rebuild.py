@@ -29,10 +29,15 @@ def _map(item: Any, change: SizeMap) -> Any:
         return change(item)
     if isinstance(item, Expr):
         return map_expr(item, change)
+    return map_parts(item, lambda part: _map(part, change))
+
+
+def map_parts(item: Any, change: Callable[[Any], Any]) -> Any:
+    """A tuple, or what holds sizes or expressions in its fields, with `change` applied to these."""
     if isinstance(item, tuple):
-        return tuple(_map(i, change) for i in item)
+        return tuple(map(change, item))
     if is_dataclass(item) and not isinstance(item, type):
-        return replace(item, **{name: _map(getattr(item, name), change) for name in _with_sizes(type(item))})
+        return replace(item, **{name: change(getattr(item, name)) for name in _with_sizes(type(item))})
     return item
 
 

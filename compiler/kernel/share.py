@@ -9,7 +9,7 @@ which a compiler makes use.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..scalar.expr import Call, Const, Expr, Index, Load, rewrite
 from . import choices
 from .ir import Branch, Kernel, Launch, Loop, LoopNest, Step, Store
 from .program import every_step
+from .rebuild import map_parts
 
 Number = Const | Size  # a constant, or the part of an index that does not depend on loops
 Change = Callable[[Number], Any]  # what is in its place: an expression for a constant, a size for a part
@@ -40,26 +41,27 @@ def share(steps: Sequence[Step]) -> list[Step]:
     for family in families.values():
         if len(family) > choices.ALIKE:
             shared |= _as_one(family)
-    return _replaced(steps, shared)
+    return _replaced(steps, shared) if shared else list(steps)
 
 
 def _as_one(family: dict[Kernel, list[Number]]) -> dict[Kernel, Shared]:
+    """For each of a family its kernel with parameters, which is the same one for almost all. Each is made of itself: a
+    number that stands at two places of a kernel is one, and may stand at two others in the next."""
     varying = [place for place, numbers in enumerate(zip(*family.values())) if len(set(map(_value, numbers))) > 1]
-    found = {}
-    for kernel, numbers in family.items():
-        formal = {p: Symbol(f"p{len(kernel.sizes) + i}", LEAST, None) for i, p in enumerate(varying)}
-        places = iter(range(len(numbers)))
+    return {kernel: _parametrised(kernel, numbers, varying) for kernel, numbers in family.items()}
 
-        def parameter(number: Number, formal: dict[int, Symbol] = formal, places: Any = places) -> Any:
-            symbol = formal.get(next(places))
-            if symbol is None:
-                return number
-            return _read(symbol, number.dtype) if isinstance(number, Const) else symbol
 
-        one = _with_numbers(kernel, parameter)
-        sizes = (*kernel.sizes, *formal.values())
-        found[kernel] = replace(one, sizes=sizes), tuple(_value(numbers[p]) for p in varying)
-    return found
+def _parametrised(kernel: Kernel, numbers: list[Number], varying: Sequence[int]) -> Shared:
+    """The kernel whose numbers at the `varying` places are parameters."""
+    instead: list[Any] = [*numbers]
+    formal: list[Symbol] = []
+    for place in varying:
+        symbol, number = Symbol(f"p{len(kernel.sizes) + len(formal)}", LEAST, None), numbers[place]
+        instead[place] = _read(symbol, number.dtype) if isinstance(number, Const) else symbol
+        formal.append(symbol)
+    following = iter(instead)
+    one = _with_numbers(kernel, lambda _: next(following))
+    return replace(one, sizes=(*kernel.sizes, *formal)), tuple(_value(numbers[p]) for p in varying)
 
 
 def _replaced(steps: Sequence[Step], shared: dict[Kernel, Shared]) -> list[Step]:
@@ -88,11 +90,7 @@ def _with_numbers(kernel: Kernel, change: Change) -> Kernel:
             return rewrite(item, of_expression)
         if isinstance(item, Store):
             return replace(item, index=moved(item.index))
-        if isinstance(item, tuple):
-            return tuple(map(of, item))
-        if is_dataclass(item) and not isinstance(item, (type, DType)):
-            return replace(item, **{f.name: of(getattr(item, f.name)) for f in fields(item)})
-        return item
+        return map_parts(item, of)
 
     def of_expression(e: Expr) -> Expr | None:
         if isinstance(e, Const) and _is_readable(e):
