@@ -10,8 +10,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TypeAlias
 
-from ..kernel.ir import Attention, Body, Conv, Kernel, Launch, Matmul, Recurrent
-from ..kernel.program import Program, every_step
+from ..kernel.ir import Attention, Body, Conv, Kernel, Matmul, Recurrent
+from ..kernel.program import Program
 from ..target import Target
 from . import attention, conv, matmul, recurrent
 from .attention import AttentionSchedule
@@ -34,8 +34,8 @@ def default(body: Body, target: Target) -> Schedule | None:
 
 def choose(program: Program, target: Target) -> Schedules:
     """A schedule for each kernel that runs on the host."""
-    launches = [step for step in every_step(program.steps) if isinstance(step, Launch) and not step.device]
-    return {kernel: default(kernel.body, target) for kernel in dict.fromkeys(x.kernel for x in launches)}
+    kernels = dict.fromkeys(launch.kernel for launch in program.launches if not launch.device)
+    return {kernel: default(kernel.body, target) for kernel in kernels}
 
 
 def print_schedules(schedules: Schedules) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..kernel.ir import Attention
 from ..target import Target
+from .tile import too_many
 
 # Keys in a block, at most. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
 _KEYS = 64
@@ -46,8 +47,7 @@ def legal(body: Attention, schedule: AttentionSchedule, target: Target) -> str |
         return f"a vector has {target.lanes(body.acc.itemsize)} elements, not {schedule.lanes}"
     if min(schedule.rows, schedule.vectors, schedule.keys) < 1 or schedule.keys % schedule.rows or schedule.few < 0:
         return "blocks of keys are whole tiles"
-    needed = schedule.rows * schedule.vectors + schedule.vectors + 1
-    return f"needs {needed} registers of {target.registers}" if needed > target.registers else None
+    return too_many(schedule.rows, schedule.vectors, target)
 
 
 def space(body: Attention, target: Target) -> Iterator[AttentionSchedule]:

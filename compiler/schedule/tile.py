@@ -84,5 +84,10 @@ def refusal(tile: Tile, acc: DType, target: Target) -> str | None:
         return f"a vector has {target.lanes(acc.itemsize)} elements of {acc}, not {tile.lanes}"
     if not tile.rows or list(tile.rows) != sorted(set(tile.rows)) or tile.rows[0] < 1 or tile.vectors < 1:
         return f"row counts {tile.rows} by {tile.vectors} vectors are no tile"
-    needed = tile.mr * tile.vectors + tile.vectors + 1
+    return too_many(tile.mr, tile.vectors, target)
+
+
+def too_many(rows: int, vectors: int, target: Target) -> str | None:
+    """Why a tile of `rows` by `vectors` sums does not fit the registers, beside a row of operands and one element."""
+    needed = rows * vectors + vectors + 1
     return f"needs {needed} registers of {target.registers}" if needed > target.registers else None

@@ -23,14 +23,14 @@ from .gemm import element_type, extent, transpose_steps
 from .holes import Holes, narrowed
 
 
-def tasks(body: Attention, schedule: AttentionSchedule) -> Size:
+def tasks(body: Attention, tile: AttentionSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
-    return prod(extent(s) for s in body.batch) * _panels(body, schedule)
+    return prod(extent(s) for s in body.batch) * _panels(body, tile)
 
 
-def scratch_bytes(body: Attention, schedule: AttentionSchedule) -> Size:
+def scratch_bytes(body: Attention, tile: AttentionSchedule) -> Size:
     """Bytes of scratch a thread needs, in the order of the pointers in the template."""
-    tile, acc = schedule, body.acc
+    acc = body.acc
     q_columns, v_columns = _whole(extent(body.d), tile), _whole(extent(body.dv), tile)
     score_rows = -(-tile.keys // tile.lanes) * tile.lanes
     elements = (q_columns + score_rows + v_columns + 3) * tile.panel + tile.lanes * _row_stride(body, tile)
@@ -41,11 +41,11 @@ def scratch_bytes(body: Attention, schedule: AttentionSchedule) -> Size:
     return elements * acc.itemsize
 
 
-def source(kernel: Kernel, name: str, schedule: AttentionSchedule) -> str:
+def source(kernel: Kernel, name: str, tile: AttentionSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Attention)
-    tile, acc = schedule, body.acc
+    acc = body.acc
     loops = {body.m: "m", body.n: "n", body.d: "d", body.dv: "dv"}
     holes = Holes(kernel, loops | {s: f"batch{i}" for i, s in enumerate(body.batch)})
     q_statements, q_value = holes.value(narrowed(body.q, acc))
@@ -70,7 +70,7 @@ def source(kernel: Kernel, name: str, schedule: AttentionSchedule) -> str:
         q_columns=holes.size(_whole(extent(body.d), tile)),
         v_columns=holes.size(_whole(extent(body.dv), tile)),
         row_stride=holes.size(_row_stride(body, tile)),
-        panels=holes.size(_panels(body, schedule)),
+        panels=holes.size(_panels(body, tile)),
         batch=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.batch)],
         scale=literal(body.scale, acc)[0],
         causal=None if body.causal is None else holes.size(body.causal),

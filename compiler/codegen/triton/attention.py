@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Attention, Kernel
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, floor_div, known_eq, known_lt, prod, upper_bound
-from ...scalar.dtype import F32, F64, DType
+from ...scalar.dtype import F32, DType
 from ...scalar.expr import Call, Const, Expr, Load
 from ..render import render
 from .expr import Value, as_type, literal, value_type
@@ -58,7 +58,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits."""
     body = kernel.body
     assert isinstance(body, Attention)
-    sizes, acc = _tile(body, allow_tf32), _acc(body)
+    sizes, acc = _tile(body, allow_tf32), body.acc
     q_value, k_value = _factors(acc, body.q, body.k)
     (v_value,) = _factors(acc, body.v)
     first = Symbol("first")
@@ -116,10 +116,6 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
     return Source(text, arguments(kernel), sizes.warps, sizes.stages)
 
 
-def _acc(body: Attention) -> DType:
-    return F64 if body.q.dtype == F64 else F32
-
-
 def _factors(acc: DType, *values: Expr) -> list[Expr]:
     """The values as factors of products: as they are loaded, where that is in one 16-bit type, else in that of sums."""
     loaded = [e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in values]
@@ -144,7 +140,7 @@ def _is_wide(symbol: Symbol) -> bool:
 
 def _tile(body: Attention, allow_tf32: bool = False) -> _Tile:
     """The number of queries does not depend on allow_tf32."""
-    acc = _acc(body)
+    acc = body.acc
     factors = [*_factors(acc, body.q, body.k), *_factors(acc, body.v)]
     kind = "16 bits" if all(e.dtype.bits == 16 for e in factors) else "tf32" if allow_tf32 and acc == F32 else acc.name
     d, dv = (_SPLIT if _is_wide(s) else max(tile_length(extent(s), _WIDEST), _LEAST) for s in (body.d, body.dv))

@@ -15,14 +15,14 @@ from intaglio.compiler.scalar.dtype import F16, F32, F64, I8, I32, DType
 Run = Callable[..., None]
 
 
-def _packing(case: Case) -> Packing:
+def packing_of(case: Case) -> Packing:
     facts = {"oc": case.groups * case.out_c, "groups": case.groups}
     return Packing("taps") if case.depthwise else kernels.TritonTemplates().conv_packing(facts)
 
 
 def _run(case: Case, run_triton: Run) -> None:
     case = case.filled()
-    packing = _packing(case)
+    packing = packing_of(case)
     made = problem(case, packing)
     x, w, *others = made.buffers
     y = random(made.exact.shape, case.dtype)
@@ -32,7 +32,7 @@ def _run(case: Case, run_triton: Run) -> None:
 
 def _text(case: Case, allow_tf32: bool = False) -> str:
     case = case.filled()
-    return kernels.source(problem(case, _packing(case)).kernel, "kernel", allow_tf32).text
+    return kernels.source(problem(case, packing_of(case)).kernel, "kernel", allow_tf32).text
 
 
 _SLOW = ("many pixels", "depthwise long", "depthwise 7x7")  # thousands of steps of an interpreter

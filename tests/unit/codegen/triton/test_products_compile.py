@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from unit.codegen.convolutions import Case, problem
+from unit.codegen.triton.test_conv import packing_of
 
 from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
-from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
@@ -41,8 +41,7 @@ def _matmul(a_type: DType, b_type: DType, acc: DType, *shape: int | None) -> Ker
 
 def _conv(case: Case) -> Kernel:
     case = case.filled()
-    packing = Packing("taps") if case.depthwise else Packing("whole", case.out_c, case.groups)
-    return problem(case, packing).kernel
+    return problem(case, packing_of(case)).kernel
 
 
 _LAYER = Case((28, 28), 128, 128, (3, 3), batch=4, symbolic=False)
