@@ -296,23 +296,26 @@ class Fuser:
     def attach_epilogues(self) -> None:
         """Merges a pointwise group into the last anchor that it reads one-to-one, where it is the only reader."""
         by_root = {g.root: g for g in self.groups if g.anchor is not None and g.anchor.op.name in EPILOGUE}
+        read: dict[Group, list[Value]] = {}  # of these roots, by each group, the last ones first
+        for root in sorted(by_root, key=lambda v: -self.position[v.node]):
+            for group in dict.fromkeys(g for g, _ in self.demands.get(root, [])):
+                read.setdefault(group, []).append(root)
         stay = self.must_stay()
-        for group in list(self.groups):
+        merged: set[Group] = set()
+        for group in self.groups:
             if group.anchor is not None or group.reduces:
                 continue
-            for node in sorted(by_root, key=lambda v: -self.position[v.node]):
-                reads = self.demands.get(node, [])
-                if not any(g is group for g, _ in reads):
-                    continue
-                refusal = self._no_epilogue(node, group, stay)
+            for root in read.get(group, []):
+                refusal = self._no_epilogue(root, group, stay)
                 if refusal:
-                    group.reasons.append(Reason(node, refusal))
+                    group.reasons.append(Reason(root, refusal))
                     continue
-                anchor = by_root.pop(node)
-                self.groups.remove(anchor)
-                group.anchor = node.node
+                anchor = by_root[root]
+                merged.add(anchor)
+                group.anchor = root.node
                 group.reasons = anchor.reasons + group.reasons
                 break
+        self.groups = [g for g in self.groups if g not in merged]
 
     def must_stay(self) -> set[Value]:
         """Values read as operands of anchors, or as outputs: they need their buffer even if a group reads them too."""

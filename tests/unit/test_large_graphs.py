@@ -1,9 +1,13 @@
 """Large and deep graphs: no stage goes down a graph, or the formula of a size, by Python's stack, and what is printed
-stays in proportion to the graph. The time that it takes is measured by `python -m bench scaling`."""
+stays in proportion to the graph, as does what is done. The time that it takes is measured by `python -m bench scaling`.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.helper import make_node
 
 import intaglio
+from bench.scaling import FORMS
 from intaglio.compiler.driver import lower_model
 from intaglio.compiler.options import Options
 
@@ -118,6 +123,36 @@ def test_what_is_printed_is_in_proportion(kind: str) -> None:
     unit = lower_model(model(nodes), Options())
     assert unit.sources is not None
     assert sum(len(source.text) for source in unit.sources.files) < 4000 * len(nodes) + 80_000
+
+
+def calls(data: bytes) -> Counter[CodeType]:
+    """How often each Python function is called, and each generator resumed, while a model is lowered."""
+    count: Counter[CodeType] = Counter()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            count[frame.f_code] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        lower_model(data, Options())
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize(
+    "form, size", [("reductions", 100), ("products", 120), ("convolutions", 120), ("transformer", 4)]
+)
+def test_what_is_done_is_in_proportion(form: str, size: int) -> None:
+    """No function is called eight times as often for four times as many layers; for each pair it were sixteen times."""
+    make = FORMS[form][0]
+    lower_model(make(size), Options())  # what is remembered of sizes afterwards
+    few, many = calls(make(size)), calls(make(4 * size))
+    nodes = 30 * size if form == "transformer" else size
+    over = {code: (few[code], n) for code, n in many.items() if n > 8 * few[code] + 30 * nodes}
+    assert not over
 
 
 @pytest.mark.parametrize("kind", ["pointwise", "doubled", "at two places", "slices", "a sum of many", "a loop's body"])
