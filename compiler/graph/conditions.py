@@ -11,24 +11,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..scalar.dim import LONG, Dim, Size, Symbol, known_eq, known_le, known_lt, lower_bound, symbols
 
 if TYPE_CHECKING:
     from .ir import Graph, Node
 
+Part: TypeAlias = "Size | tuple[Size, ...] | str"  # of a text
 
 @dataclass(frozen=True)
 class Condition:
-    """left == right, or left == 1 where `or_one`; at_most: left <= right instead. text: what is wrong if not.
+    """left == right, or left == 1 where `or_one`; at_most: left <= right instead. wrong, about: what is wrong if not,
+    as `str.format` takes it; most conditions are provable, and their texts never made.
 
     of: a number of elements; where there are none, nothing is demanded. origin: the ONNX node that asks for it, ""
     where that is unknown."""
 
     left: Size
     right: Size
-    text: str
+    wrong: str
+    about: tuple[Part, ...] = ()
     or_one: bool = False
     at_most: bool = False
     of: Size = 1
@@ -41,6 +44,11 @@ class Condition:
     def __str__(self) -> str:
         relation = "<=" if self.at_most else "== 1 or ==" if self.or_one else "=="
         return f"{self.left} {relation} {self.right}" + ("" if self.of == 1 else f" unless {self.of} <= 0")
+
+    @property
+    def text(self) -> str:
+        parts = (p if isinstance(p, str) else brief(*p) if isinstance(p, tuple) else brief(p) for p in self.about)
+        return self.wrong.format(*parts)
 
     @property
     def holds(self) -> bool | None:
@@ -71,29 +79,29 @@ class Requirement:
     origin: str = ""
 
 
-def equal(left: Size, right: Size, text: str) -> Iterator[Condition]:
+def equal(left: Size, right: Size, wrong: str, *about: Part) -> Iterator[Condition]:
     """Two sizes are the same."""
     if left != right:
-        yield Condition(left, right, text)
+        yield Condition(left, right, wrong, about)
 
 
-def equals(lefts: Sequence[Size], rights: Sequence[Size], text: str) -> Iterator[Condition]:
-    """Two shapes of one rank are the same; `text` is followed by the sizes that differ."""
+def equals(lefts: Sequence[Size], rights: Sequence[Size], wrong: str, *about: Part) -> Iterator[Condition]:
+    """Two shapes of one rank are the same; the text is followed by the sizes that differ."""
     for left, right in zip(lefts, rights, strict=True):
-        if left != right:
-            yield from equal(left, right, f"{text}: sizes {brief(left)} and {brief(right)} differ")
+        yield from equal(left, right, wrong + ": sizes {} and {} differ", *about, left, right)
 
 
-def at_most(left: Size, right: Size, text: str, of: Size = 1) -> Iterator[Condition]:
+def at_most(left: Size, right: Size, wrong: str, *about: Part, of: Size = 1) -> Iterator[Condition]:
     """left <= right, where there are any elements `of` something."""
-    yield Condition(left, right, text, at_most=True, of=of)
+    if not (isinstance(left, int) and isinstance(right, int) and left <= right):
+        yield Condition(left, right, wrong, about, at_most=True, of=of)
 
 
 def broadcasts(dims: Sequence[Size], target: Sequence[Size]) -> Iterator[Condition]:
     """A shape broadcasts to `target`, aligned right: each of its sizes is 1 or the target's."""
     for d, t in zip(reversed(dims), reversed(target)):
         if d not in (t, 1):
-            yield Condition(d, t, f"dimensions {brief(d, t)} do not broadcast", or_one=True)
+            yield Condition(d, t, "dimensions {} do not broadcast", ((d, t),), or_one=True)
 
 
 def brief(*sizes: Size) -> str:
@@ -110,7 +118,7 @@ def conditions(graph: Graph) -> list[Condition]:
         for c in demands(node):
             if not c.holds:
                 named = replace(c, origin=node.origin[0] if node.origin else "")
-                found.setdefault(replace(c, text="", origin=""), named)
+                found.setdefault(replace(c, wrong="", about=(), origin=""), named)
     return list(found.values())
 
 
@@ -120,7 +128,7 @@ def demands(node: Node) -> Iterator[Condition]:
     for v in node.outputs:
         for d in v.shape:
             if isinstance(d, Dim) and _may_be_negative(d):
-                yield from at_most(0, d, f"a dimension {brief(d)} is negative")
+                yield from at_most(0, d, "a dimension {} is negative", d)
 
 
 def _may_be_negative(d: Dim) -> bool:

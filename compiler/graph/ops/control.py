@@ -27,9 +27,9 @@ def _check_fits(name: str, given: Sequence[Value], wanted: Sequence[Value]) -> N
         check(a.dtype == b.dtype and a.rank == b.rank, f"{name}: {a} where {b} is wanted")
 
 
-def _demand_fit(given: Sequence[Value], wanted: Sequence[Value], text: str) -> Iterator[Condition]:
+def _demand_fit(given: Sequence[Value], wanted: Sequence[Value], wrong: str) -> Iterator[Condition]:
     for a, b in zip(given, wanted):
-        yield from equals(a.shape, b.shape, text)
+        yield from equals(a.shape, b.shape, wrong)
 
 
 def _infer_branch(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:

@@ -10,7 +10,7 @@ import numpy as np
 from ...scalar import prims
 from ...scalar.dim import Size, prod
 from ...scalar.dtype import BOOL, I64
-from ..conditions import Condition, at_most, brief, broadcasts, equals
+from ..conditions import Condition, at_most, broadcasts, equals
 from ..ir import Array, Node, Signature, Value, dtype_of
 from ..tensor import broadcast_shapes
 from .common import Attrs, Shape, check, check_axes, check_count, register
@@ -37,7 +37,7 @@ def _demand_indices(x: Value, indices: Sequence[Value], axes: Sequence[int], nam
     for v in indices:
         yield from broadcasts(v.shape, common)
     for axis in axes:
-        yield from at_most(1, x.shape[axis], f"{name} an axis of no elements", of=prod(common))
+        yield from at_most(1, x.shape[axis], name + " an axis of no elements", of=prod(common))
 
 
 def _infer_gather(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -135,7 +135,7 @@ def _infer_sort(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
 def _demand_sort(node: Node) -> Iterator[Condition]:
     size, k = node.inputs[0].shape[node.attrs["axis"]], node.attrs["k"]
-    yield from at_most(k, size, f"the first {brief(k)} of {brief(size)} elements")
+    yield from at_most(k, size, "the first {} of {} elements", k, size)
 
 
 def _evaluate_sort(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:

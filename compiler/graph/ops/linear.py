@@ -9,7 +9,7 @@ import numpy as np
 
 from ...scalar.dim import mod, prod
 from ...scalar.dtype import DType
-from ..conditions import Condition, at_most, brief, broadcasts, equal, equals
+from ..conditions import Condition, at_most, broadcasts, equal, equals
 from ..ir import Array, Node, Signature, Value, dtype_of
 from ..tensor import broadcast_shapes
 from .common import Attrs, check, check_count, register
@@ -33,7 +33,7 @@ def _infer_matmul(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
 def _demand_matmul(node: Node) -> Iterator[Condition]:
     a, b = node.inputs
-    yield from equals(a.shape[-1:], b.shape[-2:-1], f"MatMul dimension mismatch, {list(a.shape)} and {list(b.shape)}")
+    yield from equals(a.shape[-1:], b.shape[-2:-1], "MatMul dimension mismatch, {} and {}", a.shape, b.shape)
     for v in node.inputs:
         yield from broadcasts(v.shape[:-2], node.outputs[0].shape[:-2])
 
@@ -71,13 +71,11 @@ def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
 def _demand_conv(node: Node) -> Iterator[Condition]:
     (x, w), (out,), groups = node.inputs, node.outputs, node.attrs["groups"]
-    sizes = f"C: {x.shape[-1]} kernel channels: {w.shape[-2]} group: {groups}"
-    yield from equal(
-        x.shape[-1], w.shape[-2] * groups, f"Input channels C is not equal to kernel channels * group. {sizes}"
-    )
-    yield from equal(mod(w.shape[-1], groups), 0, f"{w.shape[-1]} output channels in {groups} groups")
+    wrong = "Input channels C is not equal to kernel channels * group. C: {} kernel channels: {} group: {}"
+    yield from equal(x.shape[-1], w.shape[-2] * groups, wrong, x.shape[-1], w.shape[-2], groups)
+    yield from equal(mod(w.shape[-1], groups), 0, "{} output channels in {} groups", w.shape[-1], groups)
     for d, taps, size in zip(x.shape[1:-1], w.shape, out.shape[1:-1]):
-        yield from at_most(0, size, f"a filter of {brief(taps)} taps on an axis of {brief(d)}")
+        yield from at_most(0, size, "a filter of {} taps on an axis of {}", taps, d)
 
 
 def _evaluate_conv(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:

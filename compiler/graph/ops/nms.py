@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ...scalar.dtype import I64
-from ..conditions import Condition, at_most, brief, equals
+from ..conditions import Condition, at_most, equals
 from ..ir import Array, Node, Signature, Value
 from .common import Attrs, check, check_count, register
 
@@ -35,7 +35,7 @@ def _demand_nms(node: Node) -> Iterator[Condition]:
     boxes, scores = node.inputs[:2]
     batch, _, count = scores.shape
     yield from equals(boxes.shape, (batch, count, 4), "boxes, and what their scores want")
-    yield from at_most(node.attrs["most"], count, f"{brief(node.attrs['most'])} of {brief(count)} boxes")
+    yield from at_most(node.attrs["most"], count, "{} of {} boxes", node.attrs["most"], count)
 
 
 def _evaluate_nms(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:

@@ -65,7 +65,7 @@ def _operands(inputs: Sequence[Value], attrs: Attrs) -> Iterator[tuple[str, Valu
 
 def _demand_recurrent(node: Node) -> Iterator[Condition]:
     for name, value, shape in _operands(node.inputs, node.attrs):
-        yield from equals(value.shape, shape, f"{name} of a recurrent layer")
+        yield from equals(value.shape, shape, "{} of a recurrent layer", name)
 
 
 def apply(expression: Expr, x: Array) -> Array:

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...scalar.dtype import F32, F64, I32, I64, U32, U64
-from ..conditions import Condition, at_most, brief
+from ..conditions import Condition, at_most
 from ..ir import Array, Node, Signature, Value
 from .common import Attrs, check, check_count, register
 
@@ -54,7 +54,7 @@ def _infer_trees(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 def _demand_trees(node: Node) -> Iterator[Condition]:
     x = node.inputs[0]
     columns = node.attrs["columns"]
-    yield from at_most(columns, x.shape[1], f"trees read {columns} features of {brief(x.shape[1])}")
+    yield from at_most(columns, x.shape[1], "trees read {} features of {}", columns, x.shape[1])
 
 
 def _evaluate_trees(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:

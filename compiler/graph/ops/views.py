@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from ...scalar.dim import Size, floor_div, prod
-from ..conditions import Condition, at_most, brief, broadcasts, equal, equals
+from ..conditions import Condition, at_most, broadcasts, equal, equals
 from ..ir import Array, Node, Signature, Value
 from .common import Attrs, agreed, check, check_axes, check_count, register
 
@@ -23,8 +23,8 @@ def _demand_reshape(node: Node) -> Iterator[Condition]:
     (x,), shape = node.inputs, node.attrs["shape"]
     before, after = prod(x.shape), prod(shape)
     if before != after:
-        text = f"The input tensor of shape {brief(*x.shape)} has no shape {brief(*shape)}: another number of elements"
-        yield from equal(before, after, text)
+        wrong = "The input tensor of shape {} has no shape {}: another number of elements"
+        yield from equal(before, after, wrong, x.shape, shape)
 
 
 def _evaluate_reshape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -77,7 +77,7 @@ def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature
 
 
 def _demand_ensure_shape(node: Node) -> Iterator[Condition]:
-    yield from equals(node.inputs[0].shape, node.attrs["shape"], node.attrs["text"])
+    yield from equals(node.inputs[0].shape, node.attrs["shape"], "{}", node.attrs["text"])
 
 
 def _evaluate_ensure_shape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -109,9 +109,9 @@ def _demand_slice(node: Node) -> Iterator[Condition]:
         if (start, size, step) != (0, d, 1):
             last = start + (size - 1) * step
             least, most = (start, last) if step > 0 else (last, start)
-            yield from at_most(0, size, f"the size {brief(size)} of a slice is negative")
-            yield from at_most(0, least, f"a slice begins at {brief(least)}, outside of [0, {brief(d)})", of=size)
-            yield from at_most(most, d - 1, f"a slice ends at {brief(most)}, outside of [0, {brief(d)})", of=size)
+            yield from at_most(0, size, "the size {} of a slice is negative", size)
+            yield from at_most(0, least, "a slice begins at {}, outside of [0, {})", least, d, of=size)
+            yield from at_most(most, d - 1, "a slice ends at {}, outside of [0, {})", most, d, of=size)
 
 
 def _evaluate_slice(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -135,7 +135,7 @@ def _infer_pad(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
 def _demand_pad(node: Node) -> Iterator[Condition]:
     for amount in (*node.attrs["low"], *node.attrs["high"]):
-        yield from at_most(0, amount, f"the amount {brief(amount)} of a pad is negative")
+        yield from at_most(0, amount, "the amount {} of a pad is negative", amount)
 
 
 def _evaluate_pad(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -185,7 +185,7 @@ def _evaluate_window(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
 def _demand_window(node: Node) -> Iterator[Condition]:
     (x,), (out,), attrs = node.inputs, node.outputs, node.attrs
     for axis, size in zip(attrs["axes"], attrs["sizes"]):
-        yield from at_most(0, out.shape[axis], f"a window of {size} on an axis of {brief(x.shape[axis])}")
+        yield from at_most(0, out.shape[axis], "a window of {} on an axis of {}", size, x.shape[axis])
 
 
 register(
@@ -213,8 +213,8 @@ def _demand_concat(node: Node) -> Iterator[Condition]:
     axis, first = node.attrs["axis"], node.inputs[0]
     for v in node.inputs[1:]:
         for i, (d, wanted) in enumerate(zip(v.shape, first.shape)):
-            if i != axis and wanted != d:
-                yield from equal(wanted, d, f"parts of a Concat: sizes {brief(wanted)} and {brief(d)} differ")
+            if i != axis:
+                yield from equal(wanted, d, "parts of a Concat: sizes {} and {} differ", wanted, d)
 
 
 def _evaluate_concat(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
