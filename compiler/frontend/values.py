@@ -282,8 +282,7 @@ def demanded(x: Value, size: Size, wanted: Size, text: str) -> Value:
     Raises ValueError where they cannot be."""
     if size == wanted:
         return x
-    one = x.unsqueeze(0).ensure_shape(size - wanted + 1, *x.shape, text=text)
-    return one.narrow(0, 0, 1).squeeze(0)
+    return x.emit("ensure_shape", [x], shape=x.shape, sizes=((size, wanted),), text=text)[0]
 
 
 def scalar(number: float | bool, dtype: DType) -> Value:

@@ -120,6 +120,11 @@ def _broadcast(node: Node, axes: Axes) -> list[Value] | None:
     return [permute(broadcast(_only(node), _ordered(shape, full)), full)]
 
 
+def _ensure_shape(node: Node, axes: Axes) -> list[Value] | None:
+    attrs = {**node.attrs, "shape": tuple(_ordered(node.attrs["shape"], axes))}
+    return [permute(make("ensure_shape", [_only(node)], **attrs)[0], axes)]
+
+
 def _dropped(axes: Axes, gone: Sequence[int]) -> Axes:
     """The permute that is left of `axes` (of the result) when axes `gone` of the result are dropped."""
     kept = [a for i, a in enumerate(axes) if i not in gone]
@@ -236,6 +241,7 @@ _RULES = {
     "pad": _pad,
     "window": _window,
     "broadcast": _broadcast,
+    "ensure_shape": _ensure_shape,
     "reduce": _reduce,
     "argreduce": _argreduce,
     "scan": _along_axis,

@@ -69,7 +69,8 @@ register("broadcast", _infer_broadcast, _evaluate_broadcast, "shape", symbolic=T
 
 
 def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """ensure_shape(x; shape, text): x, which has this shape: `text` says what is wrong where it has not."""
+    """ensure_shape(x; shape, [sizes], text): x, which has this shape, and each pair of `sizes` is of equal ones: `text`
+    says what is wrong where that is not so."""
     check_count("ensure_shape", inputs, 1)
     x, shape = inputs[0], tuple(attrs["shape"])
     check(x.rank == len(shape), f"{attrs['text']}: {x.shape} where {shape} is wanted")
@@ -77,7 +78,8 @@ def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature
 
 
 def _demand_ensure_shape(node: Node) -> Iterator[Condition]:
-    yield from equals(node.inputs[0].shape, node.attrs["shape"], "{}", node.attrs["text"])
+    found, wanted = zip(*zip(node.inputs[0].shape, node.attrs["shape"]), *node.attrs.get("sizes", ()))
+    yield from equals(found, wanted, "{}", node.attrs["text"])
 
 
 def _evaluate_ensure_shape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -85,7 +87,7 @@ def _evaluate_ensure_shape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]
 
 
 register(
-    "ensure_shape", _infer_ensure_shape, _evaluate_ensure_shape, "shape text", symbolic=True,
+    "ensure_shape", _infer_ensure_shape, _evaluate_ensure_shape, "shape sizes text", symbolic=True,
     demands=_demand_ensure_shape,
 )  # fmt: skip
 

@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx.helper import make_node
 
+from intaglio.compiler.driver import lower_model
 from intaglio.compiler.graph.ir import Value, constant, input_value, make
+from intaglio.compiler.options import Options
 from intaglio.compiler.passes import layout, simplify
 from intaglio.compiler.passes.layout import blocks
 from intaglio.compiler.scalar.dim import Symbol
@@ -97,3 +101,42 @@ def test_merged_heads_stay(check: Any, ops: Any) -> None:
 )
 def test_blocks(source: Any, target: Any, expected: Any) -> None:
     assert blocks(source, target) == expected
+
+
+BETWEEN = {
+    "nothing": [],
+    "Relu": [make_node("Relu", ["v"], ["v"])],
+    "MaxPool": [make_node("MaxPool", ["v"], ["v"], kernel_shape=[2, 2])],
+    "AveragePool": [make_node("AveragePool", ["v"], ["v"], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)],
+    "ConvTranspose": [make_node("ConvTranspose", ["v", "weights"], ["v"], strides=[2, 2], output_padding=[1, 1])],
+    "Resize": [make_node("Resize", ["v", "", "scales"], ["v"], mode="linear")],
+    "Pad": [make_node("Pad", ["v", "pads"], ["v"])],
+    "Split": [make_node("Split", ["v"], ["v", "other"], axis=2, num_outputs=2)],
+    "Expand": [make_node("Expand", ["v", "ones"], ["v"])],
+    "InstanceNormalization": [make_node("InstanceNormalization", ["v", "four", "four"], ["v"])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("op", BETWEEN)
+def test_sizes_that_are_not_known_cost_no_permutes(op: str) -> None:
+    """What operators demand of them does not stand in the way: one permute at the entry, and one at the exit."""
+    between = [make_node("Conv", ["x", "weights"], ["v"]), *BETWEEN[op], make_node("Conv", ["v", "weights"], ["v"])]
+    nodes: list[NodeProto] = []
+    for i, node in enumerate(between):  # each node's "v" is a value of its own
+        named = {"v": f"v{i}"}
+        nodes.append(make_node(node.op_type, [named.get(n, n) for n in node.input], []))
+        nodes[-1].attribute.extend(node.attribute)
+        nodes[-1].output.extend(f"v{i + 1}" if n == "v" else n for n in node.output)
+    constants = {
+        "weights": np.ones((4, 4, 3, 3), np.float32), "scales": np.float32([1, 1, 2, 2]), "ones": np.int64([1] * 4),
+        "pads": np.int64([0, 0, 1, 2, 0, 0, 2, 1]), "four": np.ones(4, np.float32),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4, "h", "w"])],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    lowered = lower_model(model.SerializeToString(), Options())
+    assert lowered.graph is not None
+    assert layout.permutes(lowered.graph) == {"permute -> conv": 1, "permute -> output": 1}
