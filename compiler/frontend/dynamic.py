@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..errors import Unsupported
 from ..graph.ir import Value
 from ..scalar import prims
-from ..scalar.dim import Size, ceil_div, dim_eq, dim_max, dim_min, known_le, mod, prod
+from ..scalar.dim import LEAST, Size, ceil_div, dim_eq, dim_max, dim_min, known_le, mod, prod, symbols
 from ..scalar.dtype import I64
 from .values import demanded, scalar
 
@@ -24,10 +24,19 @@ def near(x: Size) -> Size:
     return dim_max(dim_min(x, FAR), -FAR)
 
 
+def summable(x: Value, *given: Size) -> Value:
+    """x, which demands that no two of the given numbers have a difference that overflows; dims are never so large."""
+    most = (1 << 62) - 1
+    for v in given:
+        if isinstance(v, int) or any(s.lower <= LEAST for s in symbols(v)):
+            x = demanded(x, dim_max(dim_min(v, most), -most), v, "a number is so large that differences overflow")
+    return x
+
+
 def negative(x: Size) -> Size:
-    """1 where x < 0, else 0; |x| must be below FAR."""
+    """1 where x < 0, else 0."""
     known = known_le(0, x)
-    return -(x // FAR) if known is None else 0 if known else 1
+    return -dim_max(dim_min(x, 0), -1) if known is None else 0 if known else 1
 
 
 def bound(index: Size, low: Size, high: Size, dim: Size) -> Size:

@@ -24,8 +24,8 @@ class Reals:
         self.done: dict[Dim, str] = {}
 
     def fits(self, size: Size) -> str:
-        """C text of whether memory of that many bytes can be."""
-        return f"{self.text(size)} < {LARGEST}"
+        """C text of whether memory of that many bytes can be; sums of negative numbers wrap around, too."""
+        return f"__builtin_fabs({self.text(size)}) < {LARGEST}"
 
     def text(self, size: Size) -> str:
         if isinstance(size, int):

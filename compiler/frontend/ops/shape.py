@@ -424,8 +424,9 @@ def range_(start: Value, limit: Value, delta: Value, *, stash_type: int = 1) -> 
     size: Size
     if start.dtype.is_integer:
         first, last, step = (shape_arg(v, "range")[0] for v in (start, limit, delta))
-        if isinstance(step, int) and step == 0:
-            raise ValueError("delta is 0")
+        start = demanded(start, dim_min(dim_max(step, -step), 1), 1, "delta in Range operator can not be zero")
+        if not isinstance(last - first, int):
+            start = dynamic.summable(start, first, last)
         down = dynamic.negative(step)
         up_size, down_size = ceil_div(last - first, dim_max(step, 1)), ceil_div(first - last, dim_max(-step, 1))
         size = (1 - down) * up_size + down * down_size

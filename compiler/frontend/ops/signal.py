@@ -45,6 +45,7 @@ def transformed(x: Value, axis: int, length: Size | None, inverse: bool, oneside
     dtype, x, dim = x.dtype, x.cast(F64), x.shape[axis]
     if length is None:
         length = 2 * (dim - 1) if inverse and onesided else dim
+    x = demanded(x, dim_min(length, 1), 1, "the length of a Fourier transform must be greater than zero")
     half = length // 2 + 1
     x = _fitted(x, axis, half if inverse and onesided else length)
     if x.shape[-1] not in (1, 2):
@@ -106,6 +107,7 @@ def stft(
 ) -> Value:  # fmt: skip
     """signal [B, L, 1 or 2] -> [B, frames, frequencies, 2]."""
     step = shape_arg(frame_step, "frame_step")[0]
+    signal = demanded(signal, dim_min(step, 1), 1, "frame_step must be greater than zero")
     length = signal.shape[1]
     if frame_length is not None:
         length = shape_arg(frame_length, "frame_length")[0]
