@@ -57,7 +57,7 @@ NOT_BY_REFERENCE = {
 }  # fmt: skip
 
 # What the judges compute in float32 in part, also of float64.
-COARSE = frozenset({"Attention", "Erf", "Gelu", "GridSample", "GroupNormalization", "HardSwish"})
+COARSE = frozenset({"Attention", "Erf", "Gelu", "GridSample", "GroupNormalization", "HardSwish", "Resize"})
 
 # Operations that compute with numbers around 1 whatever comes out.
 AROUND_ONE = frozenset({"RNN", "LSTM", "GRU", "HannWindow", "HammingWindow", "BlackmanWindow"})
