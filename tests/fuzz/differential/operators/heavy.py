@@ -72,6 +72,8 @@ def _windows(w: World, spatial: list[int]) -> dict[str, object]:
         made["dilations"] = [2 if 2 * (k - 1) + 1 <= d else 1 for k, d in zip(kernel, spatial)]
     if w.chance(0.15) and "dilations" not in made:
         made["auto_pad"] = w.rng.choice(("SAME_UPPER", "SAME_LOWER", "VALID"))
+        if "strides" in made:  # with larger ones onnxruntime pads by negative amounts
+            made["strides"] = [w.rng.randint(1, k) for k in kernel]
     elif w.chance(0.5):
         made["pads"] = [w.rng.randint(0, k - 1) for _ in range(2) for k in kernel]
     return made
