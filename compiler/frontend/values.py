@@ -186,7 +186,7 @@ def demand(v: Value, name: str = "") -> None:
             elif i == 0:
                 content = known_content(node, [parts.get(v) if v.content is None else v.content for v in node.inputs])
             if content is None and (data := fold(out)) is not None:
-                content = np.array(data.tolist(), object)
+                content = np.array(data.tolist(), object).reshape(data.shape)
             if name and out.dtype.is_integer:
                 content = _bound_elements(out, name, content)
             if content is not None:

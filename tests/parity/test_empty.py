@@ -102,3 +102,20 @@ def test_nothing_of_a_named_size() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     (got,) = intaglio.InferenceSession(model).run(None, {"x": np.zeros((3, 0), np.int64)})
     np.testing.assert_array_equal(got, np.arange(4))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int8, bool])
+@pytest.mark.parametrize("shape", [(0,), (0, 1), (3, 0), (0, 1, 0), (2, 0, 3), (1, 1, 1, 0)])
+def test_where_a_constant_of_nothing_is_set(
+    shape: tuple[int, ...], dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of places is known when the model is compiled."""
+    monkeypatch.setenv("INTAGLIO_VERIFY", "1")
+    for before in ("Identity", "Cast", "Transpose"):
+        attrs = {"to": TensorProto.INT64} if before == "Cast" else {}
+        nodes = [helper.make_node(before, ["x"], ["v"], **attrs), helper.make_node("NonZero", ["v"], ["y"])]
+        constants = [numpy_helper.from_array(np.zeros(shape, dtype), "x")]
+        graph = helper.make_graph(nodes, "g", [], [onnx_info("y", "NonZero")], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+        (got,) = intaglio.InferenceSession(model).run(None, {})
+        assert got.shape == (len(shape), 0) and got.dtype == np.int64

@@ -158,7 +158,8 @@ OPS = [
 
 @pytest.mark.parametrize("kind", [FIXED, SYMBOLIC])
 @pytest.mark.parametrize("of", OPS, ids=lambda of: of.op)
-def test_numbers_at_the_limits(of: Of, kind: str) -> None:
+def test_numbers_at_the_limits(of: Of, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTAGLIO_VERIFY", "2")
     rng = random.Random(0)
     given: list[Any] = [np.zeros(d, np.int64) if isinstance(d, tuple) else d for d in of.drawn]
     drawn = [i for i, d in enumerate(of.drawn) if isinstance(d, tuple)]
