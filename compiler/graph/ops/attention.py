@@ -23,12 +23,12 @@ def _infer_attention(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     q, k, v = inputs[:3]
     check(min(q.rank, k.rank, v.rank) >= 2, "attention of less than two axes")
     same = q.dtype == k.dtype == v.dtype
-    check(same and q.dtype.is_float, f"attention of {q.dtype}, {k.dtype} and {v.dtype}")
+    check(same and q.dtype.is_float, "attention of {}, {} and {}", q.dtype, k.dtype, v.dtype)
     batch = broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     if len(inputs) == 4:
         mask = inputs[3]
-        check(mask.dtype == F32, f"attention: a mask of {mask.dtype}")
-        check(mask.rank <= len(batch) + 2, f"attention: mask {mask.shape} of more axes than the scores")
+        check(mask.dtype == F32, "attention: a mask of {}", mask.dtype)
+        check(mask.rank <= len(batch) + 2, "attention: mask {} of more axes than the scores", mask.shape)
     return [((*batch, q.shape[-2], v.shape[-1]), q.dtype)]
 
 

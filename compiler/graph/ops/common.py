@@ -28,23 +28,25 @@ def register(
     OPS[name] = Op(name, infer, evaluate, symbolic, frozenset(attrs.split()), demands)
 
 
-def check(condition: bool, text: str) -> None:
-    """Raises ValueError with `text` unless the condition holds."""
+def check(condition: bool, wrong: str, *about: object) -> None:
+    """Raises ValueError unless the condition holds. wrong, about: its text, as `str.format` takes it; formulas of sizes
+    are long, and few checks fail."""
     if not condition:
-        raise ValueError(text)
+        raise ValueError(wrong.format(*about) if about else wrong)
 
 
 def check_count(name: str, inputs: Sequence[Value], least: int, most: int | None = None) -> None:
     most = least if most is None else most
-    wanted = f"{least}" if least == most else f"{least} to {most}"
-    check(least <= len(inputs) <= most, f"{name} takes {wanted} inputs, not {len(inputs)}")
+    if not least <= len(inputs) <= most:
+        wanted = f"{least}" if least == most else f"{least} to {most}"
+        raise ValueError(f"{name} takes {wanted} inputs, not {len(inputs)}")
 
 
 def check_axes(name: str, axes: Sequence[int], rank: int, ascending: bool = True) -> None:
     """Distinct axes in [0, rank), in ascending order if so asked."""
-    check(all(0 <= a < rank for a in axes), f"{name}: axes {tuple(axes)} are out of range for rank {rank}")
-    check(len(set(axes)) == len(axes), f"{name}: axes {tuple(axes)} repeat")
-    check(not ascending or list(axes) == sorted(axes), f"{name}: axes {tuple(axes)} do not ascend")
+    check(all(0 <= a < rank for a in axes), "{}: axes {} are out of range for rank {}", name, tuple(axes), rank)
+    check(len(set(axes)) == len(axes), "{}: axes {} repeat", name, tuple(axes))
+    check(not ascending or list(axes) == sorted(axes), "{}: axes {} do not ascend", name, tuple(axes))
 
 
 def agreed(a: Size, b: Size) -> Size:

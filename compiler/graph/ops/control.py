@@ -18,13 +18,14 @@ from .common import Attrs, agreed, check, register
 
 
 def _check_condition(name: str, inputs: Sequence[Value]) -> None:
-    check(bool(inputs) and (inputs[0].dtype, inputs[0].shape) == (BOOL, ()), f"{name}: the condition is no bool scalar")
+    fits = bool(inputs) and (inputs[0].dtype, inputs[0].shape) == (BOOL, ())
+    check(fits, "{}: the condition is no bool scalar", name)
 
 
 def _check_fits(name: str, given: Sequence[Value], wanted: Sequence[Value]) -> None:
-    check(len(given) == len(wanted), f"{name}: {len(given)} values where {len(wanted)} are wanted")
+    check(len(given) == len(wanted), "{}: {} values where {} are wanted", name, len(given), len(wanted))
     for a, b in zip(given, wanted):
-        check(a.dtype == b.dtype and a.rank == b.rank, f"{name}: {a} where {b} is wanted")
+        check(a.dtype == b.dtype and a.rank == b.rank, "{}: {} where {} is wanted", name, a, b)
 
 
 def _demand_fit(given: Sequence[Value], wanted: Sequence[Value], wrong: str) -> Iterator[Condition]:

@@ -24,10 +24,10 @@ def gathered_shape(x: Sequence[Size], index: Sequence[Size], axes: Sequence[int]
 
 
 def _check_indices(name: str, x: Value, indices: Sequence[Value], axes: Sequence[int]) -> Shape:
-    check(len(indices) == len(axes) > 0, f"{name}: {len(indices)} indices for {len(axes)} axes")
+    check(len(indices) == len(axes) > 0, "{}: {} indices for {} axes", name, len(indices), len(axes))
     check_axes(name, axes, x.rank)
     for v in indices:
-        check(v.dtype.is_integer, f"{name}: an index of {v.dtype}")
+        check(v.dtype.is_integer, "{}: an index of {}", name, v.dtype)
     return broadcast_shapes(*(v.shape for v in indices))
 
 
@@ -85,11 +85,11 @@ def _infer_scatter(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check(len(inputs) >= 2, "scatter takes a value and updates")
     x, updates, *indices = inputs
     index = _check_indices("scatter", x, indices, attrs["axes"])
-    check(updates.dtype == x.dtype, f"scatter of {updates.dtype} into {x.dtype}")
+    check(updates.dtype == x.dtype, "scatter of {} into {}", updates.dtype, x.dtype)
     wanted = gathered_shape(x.shape, index, attrs["axes"])
-    check(updates.rank == len(wanted), f"scatter: updates {updates.shape} where {wanted} is wanted")
+    check(updates.rank == len(wanted), "scatter: updates {} where {} is wanted", updates.shape, wanted)
     combine = attrs["combine"]
-    check(combine is None or combine in prims.TABLE, f"scatter: there is no primitive '{combine}'")
+    check(combine is None or combine in prims.TABLE, "scatter: there is no primitive '{}'", combine)
     return [(x.shape, x.dtype)]
 
 
@@ -157,7 +157,7 @@ def _infer_sort_rows(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     ones first, and whether each differs from the one before it; stable, ascending; NaN is the largest, and equal to
     itself."""
     check_count("sort_rows", inputs, 1)
-    check(inputs[0].rank == 2, f"sort_rows of rank {inputs[0].rank}")
+    check(inputs[0].rank == 2, "sort_rows of rank {}", inputs[0].rank)
     rows = inputs[0].shape[:1]
     return [(rows, I64), (rows, BOOL)]
 
@@ -180,7 +180,7 @@ def _infer_nonzero(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     Behind the first `count`, places may be anything."""
     check_count("nonzero", inputs, 1)
     mask = inputs[0]
-    check(mask.rank == 1 and mask.dtype == BOOL, f"nonzero of {mask.dtype}{list(mask.shape)}")
+    check(mask.rank == 1 and mask.dtype == BOOL, "nonzero of {}{}", mask.dtype, list(mask.shape))
     return [(mask.shape, I64), ((), I64)]
 
 

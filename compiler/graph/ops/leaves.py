@@ -51,7 +51,7 @@ def _infer_iota(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """iota(; shape, axis, dtype): the index along `axis`."""
     check_count("iota", inputs, 0)
     check_axes("iota", [attrs["axis"]], len(attrs["shape"]))
-    check(attrs["dtype"].kind in "fiu", f"iota is not defined for {attrs['dtype']}")
+    check(attrs["dtype"].kind in "fiu", "iota is not defined for {}", attrs["dtype"])
     return [(tuple(attrs["shape"]), attrs["dtype"])]
 
 

@@ -18,15 +18,15 @@ from .views import window_size
 
 def _check_types(name: str, a: DType, b: DType, acc: DType) -> None:
     both_integers = a.is_integer and b.is_integer
-    check(a == b or both_integers, f"{name} of {a} and {b}")
-    check(a.kind in "fiu" and acc.kind in "fi" + a.kind, f"{name} of {a} accumulated in {acc}")
+    check(a == b or both_integers, "{} of {} and {}", name, a, b)
+    check(a.kind in "fiu" and acc.kind in "fi" + a.kind, "{} of {} accumulated in {}", name, a, acc)
 
 
 def _infer_matmul(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """matmul(a[..., M, K], b[..., K, N]; acc) -> [..., M, N] of dtype `acc`; leading axes broadcast."""
     check_count("matmul", inputs, 2)
     a, b = inputs
-    check(a.rank >= 2 and b.rank >= 2, f"matmul of ranks {a.rank} and {b.rank}")
+    check(a.rank >= 2 and b.rank >= 2, "matmul of ranks {} and {}", a.rank, b.rank)
     _check_types("matmul", a.dtype, b.dtype, attrs["acc"])
     return [((*broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), attrs["acc"])]
 
@@ -56,11 +56,11 @@ def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check_count("conv", inputs, 2)
     x, w = inputs
     rank, groups, acc = x.rank - 2, attrs["groups"], attrs.get("acc", x.dtype)
-    check(rank >= 0 and w.rank == x.rank, f"conv of {x} with weights {w}")
+    check(rank >= 0 and w.rank == x.rank, "conv of {} with weights {}", x, w)
     lengths = {len(attrs[k]) for k in ("strides", "dilations", "pads_low", "pads_high")}
-    check(lengths == {rank}, f"conv: strides, dilations and pads are not of length {rank}")
+    check(lengths == {rank}, "conv: strides, dilations and pads are not of length {}", rank)
     check(all(s >= 1 for s in (*attrs["strides"], *attrs["dilations"])), "conv: a stride or dilation below 1")
-    check(groups >= 1, f"conv in {groups} groups")
+    check(groups >= 1, "conv in {} groups", groups)
     _check_types("conv", x.dtype, w.dtype, acc)
     spatial = []
     for i in range(rank):

@@ -21,12 +21,12 @@ def _infer_nms(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     `counts` of a row, places may be anything."""
     check_count("nms", inputs, 3, 4)
     boxes, scores, *limits = inputs
-    check(boxes.rank == scores.rank == 3, f"nms of boxes {boxes.shape} and scores {scores.shape}")
-    check(boxes.dtype.is_float and boxes.dtype == boxes.dtype.compute, f"nms of boxes of {boxes.dtype}")
+    check(boxes.rank == scores.rank == 3, "nms of boxes {} and scores {}", boxes.shape, scores.shape)
+    check(boxes.dtype.is_float and boxes.dtype == boxes.dtype.compute, "nms of boxes of {}", boxes.dtype)
     for each in (scores, *limits):
-        check(each.dtype == boxes.dtype, f"nms of boxes of {boxes.dtype} with {each.dtype}")
+        check(each.dtype == boxes.dtype, "nms of boxes of {} with {}", boxes.dtype, each.dtype)
     for limit in limits:
-        check(limit.rank == 0, f"nms: a limit of shape {limit.shape}")
+        check(limit.rank == 0, "nms: a limit of shape {}", limit.shape)
     rows = scores.shape[:2]
     return [((*rows, attrs["most"]), I64), (rows, I64)]
 

@@ -27,16 +27,16 @@ def _infer_recurrent(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     [D, B, H]. Gates in ONNX's order: iofc, zrh. activations: per direction (f, g[, h]), each an expression of
     Var("x"). Beyond its length a sequence's y is 0."""
     kind, direction, has = attrs["kind"], attrs["direction"], attrs["has"]
-    check(kind in GATES, f"recurrent: unknown kind '{kind}'")
-    check(direction in DIRECTIONS, f"recurrent: unknown direction '{direction}'")
-    check(has == tuple(o for o in OPTIONAL if o in has), f"recurrent: {has} is not in the order {OPTIONAL}")
-    check(len(inputs) == 2 + len(has), f"recurrent takes {2 + len(has)} inputs, not {len(inputs)}")
+    check(kind in GATES, "recurrent: unknown kind '{}'", kind)
+    check(direction in DIRECTIONS, "recurrent: unknown direction '{}'", direction)
+    check(has == tuple(o for o in OPTIONAL if o in has), "recurrent: {} is not in the order {}", has, OPTIONAL)
+    check(len(inputs) == 2 + len(has), "recurrent takes {} inputs, not {}", 2 + len(has), len(inputs))
     xw, r = inputs[:2]
-    check(xw.rank == 5 and r.rank == 4, f"recurrent: xw {xw.shape} and r {r.shape} are not of rank 5 and 4")
+    check(xw.rank == 5 and r.rank == 4, "recurrent: xw {} and r {} are not of rank 5 and 4", xw.shape, r.shape)
     for name, value, shape in _operands(inputs, attrs):
-        check(value.rank == len(shape), f"recurrent: {name} is {value.shape} where {shape} is wanted")
+        check(value.rank == len(shape), "recurrent: {} is {} where {} is wanted", name, value.shape, shape)
         dtype = I64 if name == "lengths" else xw.dtype
-        check(value.dtype == dtype, f"recurrent: {name} is {value.dtype} where {dtype} is wanted")
+        check(value.dtype == dtype, "recurrent: {} is {} where {} is wanted", name, value.dtype, dtype)
     time, batch, _, _, hidden = xw.shape
     directions = DIRECTIONS[direction]
     check(len(attrs["activations"]) == directions, "recurrent: not one tuple of activations per direction")

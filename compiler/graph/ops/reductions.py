@@ -19,7 +19,7 @@ from .common import Attrs, check, check_axes, check_count, register, without
 
 def _check_kind(name: str, kind: str, dtype: DType) -> None:
     prim = prims.TABLE.get(kind)
-    check(prim is not None and prim.identity is not None, f"{name}: '{kind}' does not combine values")
+    check(prim is not None and prim.identity is not None, "{}: '{}' does not combine values", name, kind)
     prims.infer(kind, [dtype, dtype])
 
 
@@ -66,7 +66,7 @@ def _infer_argreduce(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check_count("argreduce", inputs, 1)
     x = inputs[0]
     check_axes("argreduce", [attrs["axis"]], x.rank)
-    check(attrs["kind"] in ("max", "min"), f"argreduce: unknown kind '{attrs['kind']}'")
+    check(attrs["kind"] in ("max", "min"), "argreduce: unknown kind '{}'", attrs["kind"])
     return [(without(x.shape, [attrs["axis"]]), I64)]
 
 

@@ -41,13 +41,13 @@ def _infer_trees(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     where the relations do not say so. columns: how many of x are read. steps: nodes on the way of a row, about."""
     check_count("trees", inputs, 3, 5)
     x, roots, nodes, *rest = inputs
-    check(x.rank == 2 and x.dtype.is_float, f"trees for x {x.dtype}{list(x.shape)}")
-    check(roots.rank == 1 and roots.dtype == I64, f"trees with roots {roots.dtype}{list(roots.shape)}")
-    check(nodes.rank == 2 and nodes.dtype in (U32, U64), f"trees of {nodes.dtype}{list(nodes.shape)}")
+    check(x.rank == 2 and x.dtype.is_float, "trees for x {}{}", x.dtype, list(x.shape))
+    check(roots.rank == 1 and roots.dtype == I64, "trees with roots {}{}", roots.dtype, list(roots.shape))
+    check(nodes.rank == 2 and nodes.dtype in (U32, U64), "trees of {}{}", nodes.dtype, list(nodes.shape))
     check(x.dtype != F64 or nodes.dtype == U64, "trees of f32 for x of f64")
     for value, dtypes in zip(rest, ((F32, F64), (I32,))):
-        check(value.rank == 1 and value.dtype in dtypes, f"trees with weights {value.dtype}{list(value.shape)}")
-    check(attrs["kind"] in NEUTRAL, f"trees combined by {attrs['kind']}")
+        check(value.rank == 1 and value.dtype in dtypes, "trees with weights {}{}", value.dtype, list(value.shape))
+    check(attrs["kind"] in NEUTRAL, "trees combined by {}", attrs["kind"])
     return [((attrs["parts"], x.shape[0], attrs["targets"]), F64)]
 
 

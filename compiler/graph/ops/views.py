@@ -38,7 +38,7 @@ def _infer_permute(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """permute(x; axes): axis i of the result is axis axes[i] of x."""
     check_count("permute", inputs, 1)
     x, axes = inputs[0], attrs["axes"]
-    check(sorted(axes) == list(range(x.rank)), f"permute: {axes} is no permutation of {x.rank} axes")
+    check(sorted(axes) == list(range(x.rank)), "permute: {} is no permutation of {} axes", axes, x.rank)
     return [(tuple(x.shape[a] for a in axes), x.dtype)]
 
 
@@ -53,7 +53,7 @@ def _infer_broadcast(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """broadcast(x; shape): numpy's broadcast_to."""
     check_count("broadcast", inputs, 1)
     x, shape = inputs[0], tuple(attrs["shape"])
-    check(x.rank <= len(shape), f"broadcast from rank {x.rank} to rank {len(shape)}")
+    check(x.rank <= len(shape), "broadcast from rank {} to rank {}", x.rank, len(shape))
     return [(shape, x.dtype)]
 
 
@@ -73,7 +73,7 @@ def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature
     says what is wrong where that is not so."""
     check_count("ensure_shape", inputs, 1)
     x, shape = inputs[0], tuple(attrs["shape"])
-    check(x.rank == len(shape), f"{attrs['text']}: {x.shape} where {shape} is wanted")
+    check(x.rank == len(shape), "{}: {} where {} is wanted", attrs["text"], x.shape, shape)
     return [(shape, x.dtype)]
 
 
@@ -97,11 +97,11 @@ def _infer_slice(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     check_count("slice", inputs, 1)
     x, starts, sizes, steps = inputs[0], attrs["starts"], attrs["sizes"], attrs["steps"]
     lengths = {len(starts), len(sizes), len(steps)}
-    check(lengths == {x.rank}, f"slice: not one start, size and step per axis of {x}")
+    check(lengths == {x.rank}, "slice: not one start, size and step per axis of {}", x)
     for d, start, size, step in zip(x.shape, starts, sizes, steps):
         if (start, size, step) == (0, d, 1):
             continue
-        check(isinstance(step, int) and step != 0, f"slice: the step {step} is not a constant other than 0")
+        check(isinstance(step, int) and step != 0, "slice: the step {} is not a constant other than 0", step)
     return [(tuple(sizes), x.dtype)]
 
 
@@ -131,7 +131,7 @@ def _infer_pad(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """pad(x; low, high, value): `value` around x; amounts are not negative."""
     check_count("pad", inputs, 1)
     x, low, high = inputs[0], attrs["low"], attrs["high"]
-    check(len(low) == len(high) == x.rank, f"pad: not one amount per axis of {x}")
+    check(len(low) == len(high) == x.rank, "pad: not one amount per axis of {}", x)
     return [(tuple(lo + d + hi for lo, d, hi in zip(low, x.shape, high)), x.dtype)]
 
 
@@ -201,7 +201,7 @@ def _infer_concat(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     axis, first = attrs["axis"], inputs[0]
     check_axes("concat", [axis], first.rank)
     for v in inputs:
-        check(v.rank == first.rank and v.dtype == first.dtype, f"concat of {first} and {v}")
+        check(v.rank == first.rank and v.dtype == first.dtype, "concat of {} and {}", first, v)
     shape = [
         sum((v.shape[i] for v in inputs[1:]), first.shape[i])
         if i == axis
