@@ -25,7 +25,7 @@ import numpy.typing as npt
 from ..scalar.convert import held
 from ..scalar.dim import Dim, Size, Symbol, known_lt, prod, symbols
 from ..scalar.dtype import DType, from_numpy
-from .conditions import Condition, demands
+from .conditions import Condition, brief, demands
 from .tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -91,7 +91,7 @@ class Value(Tensor):
         return data
 
     def __repr__(self) -> str:
-        return f"<{self.op} {self.dtype}[{', '.join(map(str, self.shape))}]>"
+        return f"<{self.op} {self.dtype}[{', '.join(map(brief, self.shape))}]>"
 
 
 @dataclass(eq=False, slots=True)

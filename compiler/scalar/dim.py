@@ -962,7 +962,7 @@ def _nonneg(x: Size, positive: frozenset[Atom], *mentioned: Size) -> bool:
     low, high = _interval(x)
     if low is not None and low >= 0:
         return True
-    if isinstance(x, int) or (high is not None and high < 0):
+    if isinstance(x, int) or (high is not None and high < 0) or x.length > LONG:
         return False
     return _prove(x, positive.union(*(_positive_in_scope(y) for y in mentioned)))
 

@@ -19,12 +19,17 @@ from onnx.helper import make_node
 import intaglio
 from bench.scaling import FORMS
 from intaglio.compiler.driver import lower_model
+from intaglio.compiler.frontend.importer import import_model
+from intaglio.compiler.frontend.load import load_model
+from intaglio.compiler.graph.conditions import conditions
 from intaglio.compiler.options import Options
+from intaglio.compiler.passes import PASSES
+from intaglio.compiler.scalar.dim import Dim
 
 Nodes = list[NodeProto]
 DEEP = 1500  # Python's stack ends at 1000
 CONSTANTS = {
-    "one": np.array([1]), "far": np.array([1 << 40]), "zero": np.array([0]),
+    "one": np.array([1]), "last": np.array([-10]), "far": np.array([1 << 40]), "zero": np.array([0]),
     "half": np.float32(0.5), "rows": np.array([8, -1]), "flat": np.array([-1]),
 }  # fmt: skip
 POINTWISE = ("Tanh", "Sigmoid", "Neg", "Abs", "Sqrt")
@@ -108,6 +113,13 @@ GRAPHS: dict[str, Callable[[], Nodes]] = {
 }  # fmt: skip
 
 
+# A sequence that grows by its last rows again and again: each size is made of all those before it.
+GROWING = chain(
+    lambda i, a, b: [make_node("Slice", [a, "last", "far"], [f"s{i}"]), make_node("Concat", [f"s{i}", a], [b], axis=0)],
+    20,
+)
+
+
 def model(nodes: Sequence[NodeProto], dtype: int = TensorProto.FLOAT) -> bytes:
     constants = CONSTANTS | {"back": np.array([-(1 << 40)]), "w": np.eye(8, dtype=np.float32), "trips": np.array(3)}
     graph = helper.make_graph(
@@ -153,6 +165,22 @@ def test_what_is_done_is_in_proportion(form: str, size: int) -> None:
     nodes = 30 * size if form == "transformer" else size
     over = {code: (few[code], n) for code, n in many.items() if n > 8 * few[code] + 30 * nodes}
     assert not over
+
+
+@pytest.mark.parametrize("kind", [*GRAPHS, "growing"])
+def test_no_text_of_a_size_is_written_where_nothing_is_wrong(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of sizes may be exponentially longer than the graph."""
+
+    def text(size: Dim) -> str:
+        raise AssertionError("a text is written")
+
+    read = load_model(model(GROWING if kind == "growing" else GRAPHS[kind]()))
+    monkeypatch.setattr(Dim, "__str__", text)
+    monkeypatch.setattr(Dim, "__repr__", text)
+    graph = import_model(read)
+    conditions(graph)
+    for _, rewrite in PASSES:
+        graph = rewrite(graph)
 
 
 @pytest.mark.parametrize("kind", ["pointwise", "doubled", "at two places", "slices", "a sum of many", "a loop's body"])
