@@ -12,9 +12,11 @@ import contextlib
 import io
 import json
 import os
+import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     arguments = _parser().parse_args(argv)
     try:
-        with _targeting(getattr(arguments, "target", None)):
+        with _ended_by_signals(), _targeting(getattr(arguments, "target", None)):
             return int(arguments.command(arguments))
     except KeyboardInterrupt:
         return 130
@@ -211,6 +213,28 @@ def doctor_command(arguments: argparse.Namespace) -> int:
 
 
 # ---- What they share -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does, with the shell's exit code: no compiler and no file is left.
+
+    Not where the one who started the command has them ignored, as nohup does, or handles them."""
+
+    def end(received: int, _: object) -> NoReturn:
+        raise SystemExit(128 + received)
+
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        there = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        ours = [each for each in there if signal.getsignal(each) is signal.SIG_DFL]
+    for each in ours:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -31,13 +31,14 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def compiling(folder: Path) -> subprocess.Popen[str]:
-    """A process that compiles, with a compiler that takes a minute and has begun."""
+def compiling(folder: Path, *command: str | Path) -> subprocess.Popen[str]:
+    """A process that compiles, with a compiler that takes a minute and has begun. command: other arguments of Python
+    than those of a program that makes a session."""
     compiler = folder / "cc"
     compiler.write_text(f"#!/bin/sh\n{script(folder)}\n")
     compiler.chmod(0o755)
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, MLP], text=True, stderr=subprocess.PIPE, start_new_session=True,
+        [sys.executable, *(command or ("-c", PROGRAM, MLP))], text=True, stderr=subprocess.PIPE, start_new_session=True,
         env={**os.environ, "INTAGLIO_CC": str(compiler)},
     )  # fmt: skip
     until(lambda: pids(folder) != [] and process.poll() is None, 30)
@@ -115,6 +116,17 @@ def test_ended_while_compiling(folders: Path, number: signal.Signals) -> None:
     for pid in pids(folders):
         if alive(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_command_ended_while_compiling(folders: Path, number: signal.Signals) -> None:
+    """It leaves neither processes nor files, and says nothing."""
+    process = compiling(folders, "-m", "intaglio", "compile", MLP, "-o", folders / "mlp.intaglio")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number and "Traceback" not in said
+    until(lambda: not any(map(alive, pids(folders))), 30)
+    assert [*left(folders), *folders.glob("*.intaglio")] == []
 
 
 def test_interrupted_while_running() -> None:
