@@ -16,7 +16,6 @@ from ..runtime import cache
 from . import optimized, toolchain
 from .artifact import DeviceCode, write_artifact
 from .codegen.c.build import build, part
-from .codegen.c.kernels import CTemplates
 from .codegen.c.program import OnDevice, Sources, generate
 from .codegen.triton import build as triton_build
 from .codegen.triton.program import Device
@@ -34,7 +33,7 @@ from .kernel.text import print_program
 from .kernel.verify_program import verify_program
 from .options import Options
 from .passes import PASSES, at_level
-from .schedule import Schedules, choose, print_schedules
+from .schedule import schedule
 from .target import Gpu, Target, ensure_buildable, targets
 
 T = TypeVar("T")
@@ -60,7 +59,6 @@ class Compilation:
     demanded: list[Condition] = field(default_factory=list)  # by the model as it was imported
     program: Program | None = None
     device: Device | None = None  # where there are gpus
-    schedules: Schedules = field(default_factory=dict)  # of kernels on the host
     arenas: tuple[memory.Arena, memory.Arena] | None = None
     sources: Sources | None = None
     device_code: DeviceCode | None = None
@@ -100,14 +98,13 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)
     unit.device = Device(options.allow_tf32) if unit.gpus else None
-    templates = CTemplates(unit.target, approximate=options.level >= 99)
-    unit.program = unit.stage("lower", lower.lower, unit.graph, templates, unit.demanded, unit.device)
+    unit.program = unit.stage("lower", lower.lower, unit.graph, unit.demanded, unit.device)
     if unit.device:
         unit.program = unit.stage("place", place.place, unit.program)
-    unit.schedules = unit.stage("schedule", choose, unit.program, unit.target)
-    unit.dump("schedule", lambda: print_schedules(unit.schedules))
+    approximate = options.level >= 99
+    unit.program = unit.stage("schedule", schedule, unit.program, unit.target, approximate, unit.device)
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
-    unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.schedules, _on_device(unit))
+    unit.sources = unit.stage("print", generate, unit.program, unit.arenas, _on_device(unit))
     return unit
 
 

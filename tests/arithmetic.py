@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from intaglio.compiler.graph.interp import evaluate
 from intaglio.compiler.graph.ir import Array, Graph, Value, constant, input_value
-from intaglio.compiler.kernel.ir import Kernel
+from intaglio.compiler.kernel.ir import Kernel, Launch
 from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dtype import DTYPES, F16, F32, I64, DType
 
 Run = Callable[[Kernel, Sequence[Array], Sequence[int]], None]
+Arrange = Callable[[Launch], Launch]  # decides how one is executed
 KINDS = [p.name for p in prims.TABLE.values() if p.identity is not None]
 TYPES = [DTYPES[n] for n in ("f16", "bf16", "f8e4m3fn", "f8e5m2fnuz", "f32", "i8", "u16", "i64", "bool")]
 
 
-def run_kernels(graph: Graph, feeds: Sequence[Array], run: Run, templates: Any) -> list[Array]:
+def run_kernels(graph: Graph, feeds: Sequence[Array], run: Run, arrange: Arrange) -> list[Array]:
     """The outputs of a graph whose sizes are numbers, by its kernels, one after the other."""
-    program = lower(graph, templates)
+    program = lower(graph)
     results = [np.zeros([int(d) for d in v.shape], v.dtype.to_numpy()) for v in graph.outputs]  # type: ignore[arg-type]
     buffers: list[Array] = []
     for b in program.buffers:
@@ -31,7 +31,7 @@ def run_kernels(graph: Graph, feeds: Sequence[Array], run: Run, templates: Any) 
             buffers.append(np.ascontiguousarray(program.weights[b.number].value.data))
         else:
             buffers.append((feeds if b.kind == "input" else results)[b.number])
-    for launch in program.launches:
+    for launch in map(arrange, program.launches):
         run(launch.kernel, [buffers[b].reshape(-1) for b in launch.buffers], [int(s) for s in launch.sizes])  # type: ignore[arg-type]
     return results
 
@@ -53,12 +53,12 @@ def numbers(dtype: DType, *shape: int) -> Array:
     return rng.integers(low, 3 if dtype.kind != "b" else 2, shape).astype(dtype.to_numpy())
 
 
-def check_combinations(dtype: DType, run: Run, templates: Any) -> None:
+def check_combinations(dtype: DType, run: Run, arrange: Arrange) -> None:
     x, updates = input_value("x", (4, 3), dtype), input_value("u", (5, 3), dtype)
     kinds = [k for k in KINDS if dtype.kind in prims.TABLE[k].kinds]
     graph = Graph([x, updates], [v for k in kinds for v in combinations(k, x, updates)])
     feeds = [numbers(dtype, 4, 3), numbers(dtype, 5, 3)]
-    got = run_kernels(graph, feeds, run, templates)
+    got = run_kernels(graph, feeds, run, arrange)
     for value, a, b in zip(graph.outputs, got, evaluate(graph, feeds), strict=True):
         np.testing.assert_array_equal(
             a.astype(np.float64), b.astype(np.float64), f"{value.node.op.name} {dict(value.node.attrs)}"
@@ -81,10 +81,10 @@ def chains(dtype: DType) -> Graph:
     return Graph([x, y], made)
 
 
-def check_chains(dtype: DType, run: Run, templates: Any) -> None:
+def check_chains(dtype: DType, run: Run, arrange: Arrange) -> None:
     graph = chains(dtype)
     rng = np.random.default_rng(0)
     feeds = [rng.uniform(-4, 4, [int(d) for d in v.shape]).astype(dtype.to_numpy()) for v in graph.inputs]  # type: ignore[arg-type]
-    got = run_kernels(graph, feeds, run, templates)
+    got = run_kernels(graph, feeds, run, arrange)
     for i, (a, b) in enumerate(zip(got, evaluate(graph, feeds), strict=True)):
         np.testing.assert_array_equal(a.astype(np.float64), b.astype(np.float64), f"chain {i}")

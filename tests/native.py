@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import numpy as np
 
 from intaglio.compiler.codegen.c import loopnest
 from intaglio.compiler.codegen.c.build import TEMPLATES
-from intaglio.compiler.kernel.ir import Kernel
+from intaglio.compiler.kernel.ir import Kernel, LoopNest
 from intaglio.compiler.scalar.dim import evaluate
+from intaglio.compiler.schedule.loopnest import LoopNestSchedule, scans
 
+HOW = LoopNestSchedule()
 FLAGS = [
     "-std=c11", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math",
     "-ffp-contract=fast", "-w", f"-I{TEMPLATES}",
@@ -59,13 +62,15 @@ def launcher(
     compiler: str = "gcc",
     level: str = "-O3",
 ) -> Callable[..., None]:
-    """A function (begin, end) that runs tasks of a LoopNest kernel on the arrays; all of them by default."""
-    body = kernel.body
-    function = library(loopnest.source(kernel, "kernel"), compiler, level).kernel
+    """A function (begin, end) that runs tasks of a LoopNest kernel on the arrays; all of them by default. Scans across
+    rows go in blocks, as the host's do."""
+    assert isinstance(kernel.body, LoopNest)
+    body = scans(kernel.body, HOW)
+    function = library(loopnest.source(replace(kernel, body=body), "kernel", HOW), compiler, level).kernel
     function.restype = None
     values = dict(zip(kernel.sizes, sizes))
-    count = evaluate(loopnest.tasks(body), values)
-    scratch = np.empty(evaluate(loopnest.scratch_bytes(body), values) + 64, np.uint8)
+    count = evaluate(loopnest.tasks(body, HOW), values)
+    scratch = np.empty(evaluate(loopnest.scratch_bytes(body, HOW), values) + 64, np.uint8)
     start = -scratch.ctypes.data % 64
     buf = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
     p = (ctypes.c_int64 * max(len(sizes), 1))(*sizes)

@@ -267,7 +267,7 @@ class Trees:
 
     x: expression at `place`, a position in the rows of `columns` numbers. Buffers (parameter numbers; -1 where absent):
     roots, nodes, weights, owners, and their meaning with `relations` and `missing`, are those of graph/ops/trees.py.
-    steps: nodes on the way of a row, about. rows: those of a task. epilogue: stages without inner axes, in terms of
+    steps: nodes on the way of a row, about. epilogue: stages without inner axes, in terms of
     part, row, target and Acc().
     """
 
@@ -286,7 +286,6 @@ class Trees:
     missing: bool
     trees: Size
     steps: Size
-    rows: Size
     epilogue: tuple[Stage, ...]
 
 
@@ -297,6 +296,7 @@ Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort | Nonzero | Nms |
 class Kernel:
     """One unit of launching: `sizes` are the formal integer parameters, `params` the formal buffers of `body`.
 
+    As it is lowered, a kernel's sizes are the model's symbols themselves; `schedule/close.py` generalises them.
     faults: how many things it may find wrong with data (`Require`)."""
 
     params: tuple[Param, ...]
@@ -305,12 +305,18 @@ class Kernel:
     faults: int = 0
 
 
+class Schedule:
+    """How the host executes a kernel: of each kind of body what `compiler/schedule/` defines."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes.
 
     device: whether it runs on the accelerator; refusal: else why not, where there is one (`place.py`). faults: the
-    program's check for each of the kernel's."""
+    program's check for each of the kernel's. schedule: what was chosen, None where there is nothing to choose."""
 
     kernel: Kernel
     buffers: tuple[int, ...]
@@ -319,6 +325,7 @@ class Launch:
     device: bool = False
     refusal: str = ""
     faults: tuple[int, ...] = ()
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,15 @@
 
 In: a graph. Out: a `Program`: buffers and steps (`walk.py`). A group of `passes.fuse` is lowered by asking for its root
 at a symbolic index; each operation answers with an expression over its inputs at indices of their own.
-Reductions (and rows worth keeping) become stages on the way. Nothing here knows a target: what depends on one (how
-weights are packed, which template takes what) is asked of `templates`. Where there is an accelerator, a group is
-lowered for it first, and again for the host where the accelerator refuses the kernel: each side has its packing.
+Reductions (and rows worth keeping) become stages on the way. Nothing here knows a target, or how a kernel is executed
+(`compiler/schedule/`). Where there is an accelerator, a group is lowered for it first, and again for the host where the
+accelerator refuses the kernel: each side reads weights in its own way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..graph.conditions import Condition, Requirement
@@ -32,7 +32,6 @@ from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults
 from ..scalar.expr import Index as IndexExpr
 from ..scalar.prims import TABLE
-from . import choices
 from .ir import (
     FAULTS,
     Attention,
@@ -53,46 +52,43 @@ from .ir import (
 )
 from .packing import Packing
 from .place import of_shapes
-from .program import Buffers, Program, Weight, close
+from .program import Buffers, Program, Weight, make_launch
 from .rebuild import sizes_of
-from .schedule import schedule
-from .share import share
 from .walk import Walk
 
 
-class Templates(Protocol):
-    """What lowering asks of a target: how its packed weights lie.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How a side reads constant operands.
 
-    narrow_weights: whether those of convolutions keep their type where sums are computed in a wider one.
-    literal_sizes: whether kernels are made for the sizes that are known, or shared by layers of other sizes.
+    packed: whether those of matrix products are packed, or read where and as they are. narrow: whether packed ones keep
+    their type where sums are computed in a wider one.
     """
 
-    narrow_weights: bool
-    literal_sizes: bool
+    packed: bool
+    narrow: bool
 
-    def matmul_packing(self, n: Size, dtype: DType) -> Packing | None:
-        """How a constant operand of n columns is packed, None if it is to stay as it is."""
 
-    def conv_packing(self, body_facts: Mapping[str, Any]) -> Packing:
-        """How the weights of a convolution are packed that is not depthwise."""
+HOST_WEIGHTS = Weights(packed=True, narrow=False)
+_PLAIN = Packing("plain")
 
 
 class Accelerator(Protocol):
-    """What lowering asks of one: its templates, and what it can run."""
+    """What lowering asks of one: how it reads weights, and what it can run."""
 
-    templates: Templates
+    weights: Weights
 
     def refusal(self, launch: Launch) -> str | None:
         """Why it cannot run a launch; None where it can."""
 
 
 def lower(
-    graph: Graph, templates: Templates, demanded: Sequence[Condition] = (), accelerator: Accelerator | None = None
+    graph: Graph, demanded: Sequence[Condition] = (), accelerator: Accelerator | None = None
 ) -> Program:
     """Fuses and lowers a graph. Raises Unlowered, naming the nodes, for operations that no kernel computes.
 
-    templates: those of the host. demanded: conditions to be checked beside those of the graph itself, as far as they
-    are known before a run. accelerator: what launches run on unless it refuses them."""
+    demanded: conditions to be checked beside those of the graph itself, as far as they are known before a run.
+    accelerator: what launches run on unless it refuses them."""
     graph = distinct_outputs(graph)
     program = Program(graph, placed=accelerator is None)
     bufs = Buffers(program)
@@ -104,13 +100,13 @@ def lower(
 
     def of_group(group: Group, bufs: Buffers, static: set[Node]) -> Launch:
         if accelerator is None:
-            return _Lowering(group, bufs, static, templates).run()
+            return _Lowering(group, bufs, static, HOST_WEIGHTS).run()
         mark = bufs.mark()
-        launch = on_side(_Lowering(group, bufs, static, accelerator.templates).run())
+        launch = on_side(_Lowering(group, bufs, static, accelerator.weights).run())
         if launch.device:
             return launch
         bufs.undo(mark)
-        return replace(_Lowering(group, bufs, static, templates).run(), refusal=launch.refusal)
+        return replace(_Lowering(group, bufs, static, HOST_WEIGHTS).run(), refusal=launch.refusal)
 
     def on_side(launch: Launch) -> Launch:
         if accelerator is None:
@@ -118,7 +114,7 @@ def lower(
         refusal = of_shapes(launch) or accelerator.refusal(launch)
         return replace(launch, device=refusal is None, refusal=refusal or "")
 
-    program.steps = share(Walk(graph, bufs, of_group, on_side).run(program.conditions))
+    program.steps = Walk(graph, bufs, of_group, on_side).run(program.conditions)
     given, known = set(program.symbols()), set(program.conditions)
     program.conditions += [c for c in demanded if c not in known and c.symbols <= given]
     return program
@@ -138,11 +134,11 @@ class _Lowering:
     The rules of operations ask for their inputs by `yield`, since groups are deeper than Python's stack: `at` answers.
     """
 
-    def __init__(self, group: Group, bufs: Buffers, static: set[Node], templates: Templates) -> None:
+    def __init__(self, group: Group, bufs: Buffers, static: set[Node], weights: Weights) -> None:
         self.group = group
         self.bufs = bufs
         self.static = static
-        self.templates = templates
+        self.weights = weights
         self.inside = set(group.nodes) - ({group.anchor} if group.anchor else set())
         self.params: list[Param] = []
         self.buffers: list[int] = []
@@ -160,10 +156,9 @@ class _Lowering:
         rule: Callable[[Node], Body] = _ANCHORS[anchor.op.name].__get__(self) if anchor else self.loop_nest
         body = rule(anchor)  # type: ignore[arg-type]
         origin = tuple(dict.fromkeys(o for n in reversed(self.group.nodes) for o in n.origin if o))
-        indices, literal = self.bufs.program.indices, self.templates.literal_sizes
-        launch = close(body, tuple(self.params), tuple(self.buffers), origin, indices, literal)
+        made = make_launch(body, tuple(self.params), tuple(self.buffers), origin, self.bufs.program.indices)
         faults = tuple(self.bufs.program.check(r) for r in self.required)
-        return replace(launch, kernel=replace(launch.kernel, faults=len(faults)), faults=faults)
+        return replace(made, kernel=replace(made.kernel, faults=len(faults)), faults=faults)
 
     # -- parameters and names ----------------------------------------------------------------------------------------
 
@@ -421,7 +416,7 @@ class _Lowering:
         outer = group.domain if group.outer is None else tuple(s for s in group.domain if s in group.outer)
         inner = tuple(s for s in group.domain if s not in outer)
         self.final(group.domain, inner)
-        return schedule(LoopNest(outer, tuple(self.stages)))
+        return LoopNest(outer, tuple(self.stages))
 
     def scan(self, node: Node) -> LoopNest:
         """Running combinations; exclusive ones start from the identity and leave out the last element."""
@@ -444,7 +439,7 @@ class _Lowering:
         i = self.symbol("k", dim_max(n - skip, 0))
         store = Store(target, linear(place(i + skip), x.shape))
         self.stage(value=self.at(x, place(i)), store=store, axes=(i,), scan=kind)
-        return schedule(LoopNest(outer, tuple(self.stages)))
+        return LoopNest(outer, tuple(self.stages))
 
     def scatter(self, node: Node) -> LoopNest:
         """Copies the data, then writes the updates in order; one task, since updates may meet."""
@@ -498,14 +493,10 @@ class _Lowering:
             lead = (*batch, m)
             a_expr = at(a, batch, m, k)
         packing: Packing | None = None
-        widened = acc.is_integer and a.dtype.is_integer and b.dtype.is_integer and not self.templates.narrow_weights
-        if shared and b.node in self.static and (acc == a.dtype == b.dtype or widened):
-            packing = self.templates.matmul_packing(n_size, acc)
-            b = b.cast(acc)
-        if packing is not None:
-            size = packing.elements((_int(k_size), _int(n_size)))
-            buffer = self.bufs.constant(Weight(b, packing), size)
-            b_expr: Expr = Load(self.param(buffer), 0, b.dtype)
+        widened = acc.is_integer and a.dtype.is_integer and b.dtype.is_integer
+        if self.weights.packed and shared and b.node in self.static and (acc == a.dtype == b.dtype or widened):
+            packing = _PLAIN
+            b_expr: Expr = Load(self.param(self.bufs.constant(Weight(b.cast(acc), packing))), 0, acc)
         else:
             b_expr = self.at(b, (*(0,) * (b.rank - 2), k, n)) if shared else at(b, batch, k, n)
         epilogue = self.epilogue(out, (*lead, n))
@@ -517,22 +508,19 @@ class _Lowering:
         attrs = node.attrs
         *taps, ic, oc = (_int(d) for d in w.shape)
         groups, acc = attrs["groups"], attrs["acc"].compute
-        depthwise = groups == oc and ic == 1
-        facts = {**attrs, "ic": ic, "oc": oc, "taps": tuple(taps), "out": out.shape[1:-1], "dtype": acc}
-        packing = Packing("taps") if depthwise else self.templates.conv_packing(facts)
-        if w.dtype != acc and not self.templates.narrow_weights:
+        if w.dtype != acc and not self.weights.narrow:
             w = w.cast(acc)
         n = Symbol("n", 0, x.shape[0])
         spatial = tuple(Symbol(f"x{i}", 0, d) for i, d in enumerate(x.shape[1:-1]))
-        channel = Symbol("ic", 0, x.shape[-1])
+        channel = Symbol("ic", 0, ic * groups)
         position = tuple(Symbol(f"y{i}", 0, d) for i, d in enumerate(out.shape[1:-1]))
-        c = Symbol("c", 0, out.shape[-1])
+        c = Symbol("c", 0, oc)
         x_expr = self.at(x, (n, *spatial, channel))
-        w_param = self.param(self.bufs.constant(Weight(w, packing), packing.elements((*taps, ic, oc))))
+        w_param = self.param(self.bufs.constant(Weight(w, _PLAIN)))
         epilogue = self.epilogue(out, (n, *position, c))
         return Conv(
             n, spatial, channel, position, c, tuple(taps), attrs["strides"], attrs["dilations"], attrs["pads_low"],
-            groups, x_expr, w_param, acc, epilogue, packing,
+            groups, x_expr, w_param, acc, epilogue, _PLAIN,
         )  # fmt: skip
 
     def attention(self, node: Node) -> Attention:
@@ -629,13 +617,11 @@ class _Lowering:
         place = Symbol("place", 0, count(x.shape))
         load = Load(self.buffer(x), place, x.dtype)
         nodes, weights, owners = [*map(self.buffer, tables), -1, -1][:3]
-        least, most = choices.TREE_ROWS
-        rows = max(least, min(most, choices.TREE_STEPS // attrs["steps"]))
         return Trees(
             part, row, target, place, node.inputs[0].shape[1], load if x.dtype == x.dtype.compute else
             Call("cast", (load,), x.dtype.compute), self.buffer(roots), nodes, weights, owners, attrs["kind"],
             attrs["relations"], attrs["missing"], roots.shape[0], attrs["steps"],
-            max(1, min(rows, choices.TREE_SUMS // attrs["targets"])), self.epilogue(out, (part, row, target)),
+            self.epilogue(out, (part, row, target)),
         )  # fmt: skip
 
 

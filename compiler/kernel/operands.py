@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..scalar.dim import Size, linear_in
+from ..scalar.dim import Size, floor_div, linear_in
 from ..scalar.dtype import DType
-from ..scalar.expr import Expr, Load
-from .ir import Conv, Matmul
+from ..scalar.expr import Expr, Load, walk
+from .ir import Body, Conv, Matmul
+from .packing import Packing
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,29 @@ class PlainInput:
     buffer: int
     start: Size
     strides: tuple[Size, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedOperand:
+    """Constant weights of a product: the number of the parameter, their shape as `Packing` takes it, and how they are
+    packed."""
+
+    param: int
+    shape: tuple[Size, ...]
+    packing: Packing
+
+
+def packed_operand(body: Body) -> PackedOperand | None:
+    """The weights of a product that are packed, or can be."""
+    if isinstance(body, Conv):
+        assert body.channel.extent is not None and body.c.extent is not None
+        in_c = floor_div(body.channel.extent, body.groups)
+        return PackedOperand(body.w, (*body.taps, in_c, body.c.extent), body.packing)
+    if isinstance(body, Matmul) and body.packing is not None:
+        assert body.k.extent is not None and body.n.extent is not None
+        (number,) = {e.buffer for e in walk(body.b) if isinstance(e, Load)}
+        return PackedOperand(number, (body.k.extent, body.n.extent), body.packing)
+    return None
 
 
 def plain_load(value: Expr, dtype: DType) -> Load | None:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Form = Literal["panels", "winograd", "whole", "taps"]
+Form = Literal["plain", "panels", "winograd", "whole", "taps"]
 
+# As kernels are lowered weights are plain; how a side packs them is a matter of the schedule.
 READ_ON_HOST: frozenset[Form] = frozenset({"panels", "winograd", "taps"})
 READ_ON_DEVICE: frozenset[Form] = frozenset({"whole", "taps"})
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])  # of F(2x2, 3x3), for weights
@@ -26,6 +27,7 @@ _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])  # of F
 class Packing:
     """A layout of the weights [K, N] of a product, or [*taps, C / groups, N] of a convolution (K = taps, C / groups).
 
+    "plain": [K][N], as they are;
     "panels": [groups][ceil(N / groups / nr)][K][nr], zero-filled: panels of nr columns;
     "winograd": [ceil(N / nr)][16][C][nr], zero-filled, transformed for F(2x2, 3x3);
     "whole": [groups][K][nr], nr being all of the N / groups columns;
@@ -37,7 +39,7 @@ class Packing:
     groups: int = 1
 
     def __str__(self) -> str:
-        width = f" of {self.nr}" if self.form != "taps" else ""
+        width = f" of {self.nr}" if self.form not in ("plain", "taps") else ""
         return f"{self.form}{width}{f' in {self.groups} groups' if self.groups > 1 else ''}"
 
     def elements(self, shape: Sequence[int]) -> int:
@@ -53,7 +55,7 @@ class Packing:
         """Weights in this layout, contiguous."""
         *outer, columns = array.shape
         depth = math.prod(outer)
-        if self.form == "taps":
+        if self.form in ("plain", "taps"):
             return np.ascontiguousarray(array.reshape(depth, columns))
         if self.form == "winograd":
             return _transformed(array, self.nr)

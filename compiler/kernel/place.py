@@ -14,18 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..scalar.dim import upper_bound
-from . import choices
 from .ir import Bind, Branch, Copy, Launch, Loop, Step
 from .program import Program, every_step
 
 HOST, DEVICE = False, True
+_SHAPE_ELEMENTS = 64  # integers in buffers up to this long are taken for shapes, and computed by the host
 
 
 def of_shapes(launch: Launch) -> str | None:
     """Why a launch is a matter of the host, where it computes shapes."""
     for param in launch.kernel.params:
         bound = upper_bound(param.size)
-        if param.dtype.is_float or bound is None or bound > choices.SHAPE_ELEMENTS:
+        if param.dtype.is_float or bound is None or bound > _SHAPE_ELEMENTS:
             return None
     return "integers of a few elements, as of shapes"
 

@@ -1,27 +1,25 @@
 """Programs: a model as steps over buffers, and how one is put together.
 
-In: values of graphs, and bodies of kernels. Out: numbered buffers, and launches of kernels that are closed over formal
-sizes. It knows neither operations nor targets.
+In: values of graphs, and bodies of kernels. Out: numbered buffers, and launches. It knows neither operations nor
+targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ..graph.conditions import Condition, Requirement
 from ..graph.index import count
 from ..graph.ir import Array, Graph, Node, Value
 from ..passes.fuse import Group
-from ..scalar.dim import LEAST, Dim, Size, Symbol, lower_bound, symbols
+from ..scalar.dim import Size, Symbol, symbols
 from ..scalar.dtype import DType
 from ..scalar.expr import Load
-from . import choices
 from .ir import Bind, Body, Branch, Kernel, Launch, Loop, LoopNest, Param, Stage, Step, Store
 from .packing import Packing
-from .rebuild import map_sizes, rebuild
-from .schedule import schedule
+from .rebuild import sizes_of
 
 ALIGNMENT = 64  # bytes: a cache line, and a vector register of 512 bits
 
@@ -68,7 +66,8 @@ class Program:
 
     groups: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
     checks: on what becomes known during one, and on data. indices: the symbols that number the iterations of loops.
-    placed: whether the buffers of launches that run on an accelerator are there (`place.py`).
+    placed: whether the buffers of launches that run on an accelerator are there (`place.py`). scheduled: whether it is
+    decided how kernels are executed (`compiler/schedule/`).
     """
 
     graph: Graph
@@ -81,6 +80,7 @@ class Program:
     indices: set[Symbol] = field(default_factory=set)
     numbers: dict[Condition | Requirement, int] = field(default_factory=dict)  # of checks
     placed: bool = True
+    scheduled: bool = False
 
     def check(self, wanted: Condition | Requirement) -> int:
         """The number of a check, made on first use."""
@@ -167,11 +167,11 @@ class Buffers:
             while len(known) > length:  # in the order in which they were made
                 known.popitem()
 
-    def constant(self, weight: Weight, size: Size | None = None) -> int:
+    def constant(self, weight: Weight) -> int:
         if weight not in self.weight:
             value = weight.value
             self.program.weights.append(weight)
-            number, size = len(self.program.weights) - 1, count(value.shape) if size is None else size
+            number, size = len(self.program.weights) - 1, count(value.shape)
             self.program.buffers.append(Buffer("weight", number, value.dtype, size, name=_name(value)))
             self.weight[weight] = len(self.program.buffers) - 1
         return self.weight[weight]
@@ -188,81 +188,51 @@ def every_step(steps: Sequence[Step]) -> Iterator[Step]:
             yield from every_step(step.body)
 
 
+def map_launches(steps: Sequence[Step], change: Callable[[Launch], Launch]) -> list[Step]:
+    """The steps with `change` applied to all launches, in their order."""
+    out: list[Step] = []
+    for step in steps:
+        if isinstance(step, Launch):
+            step = change(step)
+        elif isinstance(step, Branch):
+            then, otherwise = (tuple(map_launches(side, change)) for side in (step.then, step.otherwise))
+            step = replace(step, then=then, otherwise=otherwise)
+        elif isinstance(step, Loop):
+            step = replace(step, body=tuple(map_launches(step.body, change)))
+        out.append(step)
+    return out
+
+
 def copy(program: Program, source: int, target: int, origin: tuple[str, ...], row: Size = 0) -> Launch:
     """Copies one buffer to another; row: to which part of a target that holds several of them."""
     described = program.buffers[source]
     o = Symbol("o0", 0, described.size)
     stage = Stage(Load(0, o, described.dtype), Store(1, row * described.size + o))
     params = (Param(described.dtype, described.size, False), Param(described.dtype, program.buffers[target].size, True))
-    return close(schedule(LoopNest((o,), (stage,))), params, (source, target), origin, program.indices)
+    return make_launch(LoopNest((o,), (stage,)), params, (source, target), origin, program.indices)
 
 
-# -- closing a kernel ------------------------------------------------------------------------------------------------
-
-
-def close(
+def make_launch(
     body: Body,
     params: tuple[Param, ...],
     buffers: tuple[int, ...],
     origin: tuple[str, ...],
-    free: Collection[Symbol] = (),
-    literal: bool = False,
+    indices: Collection[Symbol] = (),
 ) -> Launch:
-    """Makes the body a function of formal sizes: model symbols become p0, p1, ..., and so do, in template kernels and
-    unless they are to be `literal`, long constants: equal kernels of different layers are then equal objects. So does
-    what is worked out from numbers that may be anything, as it may be less than they are."""
-    kernel, sizes = _closed(body, params, frozenset(free), literal)
-    return Launch(kernel, buffers, sizes, origin)
+    """A launch of a kernel whose sizes are the model's symbols themselves. indices: those that number iterations."""
+    free = _free_symbols(body, params, frozenset(indices))
+    return Launch(Kernel(params, free, body), buffers, free, origin)
 
 
 @lru_cache(1 << 10)  # layers are often alike
-def _closed(
-    body: Body, params: tuple[Param, ...], free: frozenset[Symbol], literal: bool
-) -> tuple[Kernel, tuple[Size, ...]]:
-    """The kernel that `close` makes, and the actual sizes of its formal ones."""
-    formal: dict[Size, Symbol] = {}
-    generalise = not isinstance(body, LoopNest) and not literal
-
-    def parameter(actual: Size, lower: int) -> Symbol:
-        if actual not in formal:
-            formal[actual] = Symbol(f"p{len(formal)}", lower, None)
-        return formal[actual]
-
-    bound: dict[Symbol, Symbol] = {}
-    seen: dict[Size, Size] = {}  # sizes are graphs: what several share is changed once
-
-    def change(size: Size) -> Size:
-        if isinstance(size, int):
-            if generalise and abs(size) > choices.SIZE_LITERAL:
-                return parameter(abs(size), 1) * (1 if size > 0 else -1)
-            return size
-        if isinstance(size, Symbol):
-            if size.extent is None or size in free:
-                return parameter(size, size.lower or 0)
-            if size not in bound:
-                bound[size] = Symbol(size.name, size.lower, change(size.extent))
-            return bound[size]
-        if size not in seen:
-            fixed = all(s.extent is None or s in free for s in symbols(size))
-            whole = fixed and (_is_heavy(size) or any(s.lower == LEAST for s in symbols(size)))
-            low = lower_bound(size) if whole else None
-            seen[size] = parameter(size, LEAST if low is None else low) if whole else rebuild(size, change)
-        return seen[size]
-
-    closed = map_sizes(body, change)
-    params = map_sizes(params, change)
-    return Kernel(params, tuple(formal.values()), closed), tuple(formal)
+def _free_symbols(body: Body, params: tuple[Param, ...], indices: frozenset[Symbol]) -> tuple[Symbol, ...]:
+    found = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
+    return tuple(s for s in found if s.extent is None or s in indices)
 
 
 def _name(value: Value) -> str:
     """The name of the ONNX value, else of the nodes that it comes from."""
     return value.name or ", ".join(value.node.origin)
-
-
-def _is_heavy(size: Dim) -> bool:
-    """Whether a size is better worked out once for a kernel than over and over in it."""
-    atoms = [a for _, m in size.terms for a in m if not isinstance(a, Symbol)]
-    return len(atoms) > 3 or any(a.rank > 4 for a in atoms)
 
 
 def _int(size: Size) -> int:

@@ -8,8 +8,10 @@ from itertools import count
 
 from ..scalar.dim import Symbol
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var
-from .ir import Bind, Branch, Check, Copy, Kernel, Launch, LoopNest, Stage, Step
+from .ir import Bind, Branch, Check, Copy, Kernel, Launch, LoopNest, Schedule, Stage, Step
 from .program import Program
+
+Known = dict[tuple[Kernel, Schedule | None], int]
 
 
 def print_program(program: Program) -> str:
@@ -21,8 +23,8 @@ def print_program(program: Program) -> str:
     return "\n".join([*lines, *_steps(program.steps, program, {}, count())]) + "\n"
 
 
-def _steps(steps: Sequence[Step], program: Program, known: dict[Kernel, int], numbers: Iterator[int]) -> list[str]:
-    """known: the numbers of kernels that are printed already; numbers: of launches."""
+def _steps(steps: Sequence[Step], program: Program, known: Known, numbers: Iterator[int]) -> list[str]:
+    """known: the numbers of kernels, each with its schedule, that are printed already; numbers: of launches."""
     lines: list[str] = []
 
     def inside(steps: Sequence[Step]) -> list[str]:
@@ -30,14 +32,15 @@ def _steps(steps: Sequence[Step], program: Program, known: dict[Kernel, int], nu
 
     for step in steps:
         if isinstance(step, Launch):
-            new = step.kernel not in known
-            number = known.setdefault(step.kernel, len(known))
+            new = (step.kernel, step.schedule) not in known
+            number = known.setdefault((step.kernel, step.schedule), len(known))
             buffers, sizes = ", ".join(f"%{b}" for b in step.buffers), ", ".join(map(str, step.sizes))
             where = " on the device" if step.device else ""
             call = f"kernel {number} ({buffers}) [{sizes}]"
             lines.append(f"step {next(numbers)}{where}: {call}  # {', '.join(step.origin)}")
             if new:
                 lines += print_kernel(step.kernel).split("\n")
+                lines += [f"    {step.schedule}"] if step.schedule else []
         elif isinstance(step, Copy):
             lines.append(f"copy %{step.target} = %{step.source}  # {', '.join(step.origin)}")
         elif isinstance(step, Bind):

@@ -13,7 +13,8 @@ from ..graph.ir import RANDOM
 from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
 from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Expr, Load, walk
-from .ir import Bind, Body, Branch, Check, Conv, Copy, Kernel, Launch, Loop, Matmul, Stage, Step, Store
+from .ir import Bind, Body, Branch, Check, Conv, Copy, Kernel, Launch, Loop, Stage, Step, Store
+from .operands import packed_operand
 from .packing import READ_ON_DEVICE, READ_ON_HOST
 from .program import Program
 from .verify import check, verify
@@ -161,13 +162,13 @@ class _ProgramChecker:
     def packed(self, launch: Launch, where: str) -> None:
         """Its packed weights are there as it reads them, and are those of the side on which it runs."""
         body, side = launch.kernel.body, "accelerator" if launch.device else "host"
-        if not isinstance(body, (Conv, Matmul)) or body.packing is None:
+        operand = packed_operand(body)
+        if operand is None:
             return
-        packing = body.packing
-        read = READ_ON_DEVICE if launch.device else READ_ON_HOST
+        packing = operand.packing
+        read = (READ_ON_DEVICE if launch.device else READ_ON_HOST) if self.program.scheduled else {"plain"}
         check(packing.form in read, where, f"weights packed as {packing}, which the {side} does not read")
-        number = body.w if isinstance(body, Conv) else next(e.buffer for e in walk(body.b) if isinstance(e, Load))
-        buffer = self.program.buffers[launch.buffers[number]]
+        buffer = self.program.buffers[launch.buffers[operand.param]]
         found = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
         check(found == packing, where, f"reads weights packed as {found} as {packing}")
         if isinstance(body, Conv) and not launch.device:

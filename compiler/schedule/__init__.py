@@ -1,28 +1,78 @@
-"""How kernels are executed on a CPU: for each kind of body that has a choice, a schedule, which is a value.
+"""How kernels are executed: of each launch on the host a schedule, which is a value.
 
-In: bodies, and a Target. Out: schedules. `default` follows rules that need no measurement, `legal` says why a body
-cannot be computed in some way, and `space` lists what can be tried. Printers read nothing else: kernel source is a pure
-function of a kernel and its schedule, and so are the numbers of tasks and of scratch bytes.
+In: a lowered program, and a Target. Out: the program with packed weights, loops in order, and kernels that are closed
+over formal sizes. Each kind of body has a module with its schedule, a frozen dataclass: `default` follows rules that
+need no measurement, `legal` says why a body cannot be computed in some way, and `space` lists what can be tried. A kind
+that is not in the table has nothing to choose. Printers read nothing else: kernel source is a pure function of a kernel
+and its schedule, and so are the numbers of tasks and of scratch bytes.
+
+Fields of a schedule whose type is `Size` are its dynamic part: like sizes they may become parameters of the kernel, so
+that schedules which differ in them alone share an object.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
-from typing import TypeAlias
+from typing import Protocol
 
-from ..kernel.ir import Attention, Body, Conv, Kernel, Matmul, Recurrent
-from ..kernel.program import Program
+from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Recurrent, Schedule, Sort, Trees
+from ..kernel.program import Program, map_launches
 from ..target import Target
-from . import attention, conv, matmul, recurrent
-from .attention import AttentionSchedule
-from .conv import ConvSchedule
-from .matmul import MatmulSchedule
-from .recurrent import RecurrentSchedule
+from . import attention, conv, loopnest, matmul, recurrent, sort, trees
+from .close import close
+from .pack import Packer, packed
+from .share import share
 
-Schedule: TypeAlias = MatmulSchedule | ConvSchedule | AttentionSchedule | RecurrentSchedule
-Schedules: TypeAlias = dict[Kernel, Schedule | None]  # None: there is nothing to choose
+_MODULES: dict[type, ModuleType] = {
+    Attention: attention,
+    Conv: conv,
+    LoopNest: loopnest,
+    Matmul: matmul,
+    Recurrent: recurrent,
+    Sort: sort,
+    Trees: trees,
+}
 
-_MODULES: dict[type, ModuleType] = {Attention: attention, Conv: conv, Matmul: matmul, Recurrent: recurrent}
+
+class Arranger(Protocol):
+    """What scheduling asks of an accelerator."""
+
+    def arranged(self, launch: Launch) -> Launch:
+        """The launch as it runs there, closed."""
+
+
+def schedule(
+    program: Program, target: Target, approximate: bool = True, accelerator: Arranger | None = None
+) -> Program:
+    """Decides how each launch is executed. Changes the program, and returns it.
+
+    approximate: algorithms that round differently, and spread an infinity to neighbours, are allowed (Winograd)."""
+    packer = Packer(program)
+
+    def of(launch: Launch) -> Launch:
+        if launch.device:
+            assert accelerator is not None
+            return packer.place(accelerator.arranged(launch))
+        return packer.place(close(on_host(launch, target, approximate)))
+
+    program.steps = share(map_launches(program.steps, of))
+    program.scheduled = True
+    return program
+
+
+def on_host(launch: Launch, target: Target, approximate: bool = True) -> Launch:
+    """The launch with what is chosen by default, before it is closed."""
+    body = launch.kernel.body
+    if isinstance(body, LoopNest):
+        how = loopnest.default(body, target)
+        return replace(launch, kernel=replace(launch.kernel, body=loopnest.arranged(body, how)), schedule=how)
+    if isinstance(body, Conv):
+        launch = packed(launch, conv.packing(body, target, approximate))
+    elif isinstance(body, Matmul) and body.packing is not None:
+        assert body.n.extent is not None
+        launch = packed(launch, matmul.packing(body.n.extent, body.acc, target))
+    return replace(launch, schedule=default(launch.kernel.body, target))
 
 
 def default(body: Body, target: Target) -> Schedule | None:
@@ -30,14 +80,3 @@ def default(body: Body, target: Target) -> Schedule | None:
     module = _MODULES.get(type(body))
     made: Schedule | None = module.default(body, target) if module else None
     return made
-
-
-def choose(program: Program, target: Target) -> Schedules:
-    """A schedule for each kernel that runs on the host."""
-    kernels = dict.fromkeys(launch.kernel for launch in program.launches if not launch.device)
-    return {kernel: default(kernel.body, target) for kernel in kernels}
-
-
-def print_schedules(schedules: Schedules) -> str:
-    """A schedule in each line, of the kernels on the host in the order in which programs have them."""
-    return "".join(f"{type(kernel.body).__name__}: {schedule}\n" for kernel, schedule in schedules.items() if schedule)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..kernel.ir import Attention
+from ..kernel.ir import Attention, Schedule
 from ..target import Target
 from .tile import too_many
 
@@ -17,7 +17,7 @@ _KEYS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionSchedule:
+class AttentionSchedule(Schedule):
     """The register tile: `rows` keys (or columns of v) by `vectors` vectors of `lanes` queries.
 
     keys: of a block, whole tiles; few: up to how many queries work row by row rather than in panels."""

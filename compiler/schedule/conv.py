@@ -6,15 +6,13 @@ Which of these it is, the packing of the weights says; a result does not depend 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from ..kernel.ir import Conv
-from ..kernel.operands import conv_input
+from ..kernel.ir import Conv, Schedule
+from ..kernel.operands import conv_input, packed_operand
 from ..kernel.packing import Packing
 from ..scalar.dim import floor_div
-from ..scalar.dtype import DType
 from ..target import Target
 from . import tile as tiles
 from .tile import Tile
@@ -37,7 +35,7 @@ _WINOGRAD_SURPLUS = 1.4  # what tiles may cover, in sizes of the output
 
 
 @dataclass(frozen=True, slots=True)
-class DenseSchedule:
+class DenseSchedule(Schedule):
     """A product over a table of pointers to the input.
 
     tile: the micro-kernels. patch: whether the input of a block of output rows is first copied, padded. block_pixels:
@@ -50,7 +48,7 @@ class DenseSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class WinogradSchedule:
+class WinogradSchedule(Schedule):
     """F(2x2, 3x3). tile: the micro-kernels. block_tiles: of 2x2 outputs, of a task at most; panels_per_task: panels of
     channels for which a task transforms its input once."""
 
@@ -60,7 +58,7 @@ class WinogradSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class DepthwiseSchedule:
+class DepthwiseSchedule(Schedule):
     """Vectors of `lanes` channels, tap by tap.
 
     block_rows: output rows of a task at most; vectors_per_task: vectors of channels that it computes, all rows of one
@@ -78,25 +76,36 @@ class DepthwiseSchedule:
 ConvSchedule = DenseSchedule | WinogradSchedule | DepthwiseSchedule
 
 
-def packing(facts: Mapping[str, Any], target: Target, approximate: bool) -> Packing:
-    """How the weights of a convolution that is not depthwise are packed, and so how it is computed.
+def packing(body: Conv, target: Target, approximate: bool) -> Packing:
+    """How the weights are packed, and so how the convolution is computed.
 
-    facts: oc, ic, groups, taps, strides, dilations, dtype (of the input), out (its sizes). approximate: Winograd's
-    algorithm is allowed. It is faster where products are large enough to repay the transformations, and tiles cover
-    little beyond the output.
+    approximate: Winograd's algorithm is allowed. It is faster where products are large enough to repay the
+    transformations, and tiles cover little beyond the output.
     """
-    dtype: DType = facts["dtype"]
-    nr = tiles.choose_nr(facts["oc"] // facts["groups"], dtype.compute, target)
-    winograd = approximate and _is_winograds(facts, target.lanes(dtype.compute.itemsize))
-    return Packing("winograd" if winograd else "panels", nr, facts["groups"])
+    in_c, out_c = channels(body)
+    if (in_c, out_c) == (1, body.groups):
+        return Packing("taps")
+    winograd = approximate and _is_winograds(body, target.lanes(body.acc.itemsize))
+    nr = tiles.choose_nr(out_c // body.groups, body.acc, target)
+    return Packing("winograd" if winograd else "panels", nr, body.groups)
 
 
-def _is_winograds(facts: Mapping[str, Any], lanes: int) -> bool:
-    if tuple(facts["taps"]) != (3, 3) or {*facts["strides"], *facts["dilations"], facts["groups"]} != {1}:
+def channels(body: Conv) -> tuple[int, int]:
+    """Of the weights, as they are lowered: input channels in a group, and output channels in all."""
+    operand = packed_operand(body)
+    assert operand is not None
+    *_, in_c, out_c = operand.shape
+    assert isinstance(in_c, int) and isinstance(out_c, int)
+    return in_c, out_c
+
+
+def _is_winograds(body: Conv, lanes: int) -> bool:
+    if body.taps != (3, 3) or {*body.strides, *body.dilations, body.groups} != {1}:
         return False
-    if not facts["dtype"].is_float or facts["ic"] % lanes or min(facts["ic"], facts["oc"]) < _WINOGRAD_CHANNELS:
+    in_c, out_c = channels(body)
+    if not body.acc.is_float or in_c % lanes or min(in_c, out_c) < _WINOGRAD_CHANNELS:
         return False
-    height, width = facts["out"]
+    height, width = (s.extent for s in body.out)
     if not (isinstance(height, int) and isinstance(width, int)):
         return True
     covered = 4 * -(-height // 2) * -(-width // 2)

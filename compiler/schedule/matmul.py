@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..kernel.ir import Matmul
+from ..kernel.ir import Matmul, Schedule
 from ..kernel.operands import matmul_rows, panels_in_place
 from ..kernel.packing import Packing
 from ..scalar.dim import Size
@@ -27,7 +27,7 @@ _PANELS_PER_COPY = 4  # then the evaluation is repaid by this many panels
 
 
 @dataclass(frozen=True, slots=True)
-class MatmulSchedule:
+class MatmulSchedule(Schedule):
     """tile: the micro-kernels. block_rows: of a task at most, before all blocks are made of one size; panels_per_task:
     panels of columns that a task computes."""
 
@@ -36,9 +36,9 @@ class MatmulSchedule:
     panels_per_task: int
 
 
-def packing(columns: Size, dtype: DType, target: Target) -> Packing:
+def packing(columns: Size, acc: DType, target: Target) -> Packing:
     """How a constant B of that many columns is packed."""
-    return Packing("panels", tiles.choose_nr(columns, dtype, target))
+    return Packing("panels", tiles.choose_nr(columns, acc, target))
 
 
 def default(body: Matmul, target: Target) -> MatmulSchedule:

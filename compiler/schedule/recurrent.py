@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..kernel.ir import Recurrent
+from ..kernel.ir import Recurrent, Schedule
 from ..target import Target
 
 
@@ -27,7 +27,7 @@ _TILES_OF_16_REGISTERS = (Tile(1, (8, 4, 1)), Tile(2, (4, 1)), Tile(4, (2, 1)))
 
 
 @dataclass(frozen=True, slots=True)
-class RecurrentSchedule:
+class RecurrentSchedule(Schedule):
     """tiles: by numbers of sequences, ascending; a task has as many as the last. A vector has `lanes` elements."""
 
     tiles: tuple[Tile, ...]

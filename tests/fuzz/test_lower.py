@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.artifact import constant_array
-from intaglio.compiler.codegen.c.kernels import CTemplates
 from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Array, Graph
 from intaglio.compiler.kernel import interp
@@ -21,6 +20,7 @@ from intaglio.compiler.kernel.memory import plan
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.scalar import dim
+from intaglio.compiler.schedule import schedule
 from intaglio.compiler.target import target
 
 from .test_graph import SEEDS, B, S, World
@@ -69,7 +69,7 @@ def test_kernels_compute_what_the_graph_means(seed: int) -> None:
         optimised = rewrite(optimised)
     for name, subject in (("as written", graph), ("optimised", optimised)):
         try:
-            program = lower(subject, CTemplates(target()))
+            program = schedule(lower(subject), target())
             for feeds, wanted in runs:
                 for a, b in zip(run_program(program, feeds), wanted, strict=True):
                     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 import intaglio
 from bench.inputs import model_inputs
-from intaglio.compiler.codegen.c.kernels import CTemplates
 from intaglio.compiler.driver import lower_model
-from intaglio.compiler.kernel.ir import Attention
+from intaglio.compiler.kernel.ir import Attention, Conv
 from intaglio.compiler.options import Options
-from intaglio.compiler.scalar.dtype import F32
-from intaglio.compiler.target import target
 
 DATA = Path(__file__).parents[1] / "data"
 LEVELS = ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_LAYOUT"]
@@ -44,10 +42,14 @@ def test_what_levels_leave_out() -> None:
     assert not any(isinstance(b, Attention) for b in bodies("vit", 1))
 
 
-def test_below_the_highest_level_convolutions_are_exact() -> None:
-    facts = {
-        "taps": (3, 3), "strides": (1, 1), "dilations": (1, 1), "groups": 1, "ic": 128, "oc": 128, "out": (28, 28),
-        "dtype": F32,
-    }  # fmt: skip
-    assert CTemplates(target()).conv_packing(facts).form == "winograd"
-    assert CTemplates(target(), approximate=False).conv_packing(facts).form == "panels"
+@pytest.mark.parametrize("level, form", [(99, "winograd"), (2, "panels")])
+def test_below_the_highest_level_convolutions_are_exact(level: int, form: str) -> None:
+    made = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> agraph (float[1, 64, 28, 28] x) => (float[1, 64, 26, 26] y)
+        <float[64, 64, 3, 3] w> { y = Conv (x, w) }"""
+    )
+    w = np.random.default_rng().standard_normal((64, 64, 3, 3)).astype(np.float32)
+    made.graph.initializer.append(onnx.numpy_helper.from_array(w, "w"))
+    program = lower_model(made.SerializeToString(), Options(level=level)).program
+    assert program is not None
+    assert form in [body.packing.form for body in (x.kernel.body for x in program.launches) if isinstance(body, Conv)]

@@ -56,7 +56,7 @@ THIRD_PARTY = {
     "graph": {"numpy", "ml_dtypes"},
     "passes": {"numpy"},
     "kernel": {"numpy"},
-    "schedule": set[str](),
+    "schedule": {"numpy"},
     "frontend": {"numpy", "ml_dtypes", "onnx", "google", "flatbuffers"},
     "codegen": {"numpy", "jinja2", "triton"},  # triton in worker.py alone, a program of its own
 }

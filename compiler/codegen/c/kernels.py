@@ -8,18 +8,23 @@ the only place that lists them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
-from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Trees
-from ...kernel.packing import Packing
+from ...kernel.ir import (
+    Attention,
+    Conv,
+    Kernel,
+    LoopNest,
+    Matmul,
+    Nms,
+    Nonzero,
+    Recurrent,
+    Schedule,
+    Sort,
+    Trees,
+)
 from ...scalar.dim import Size
-from ...scalar.dtype import DType
-from ...schedule import Schedule
-from ...schedule import conv as conv_schedule
-from ...schedule import matmul as matmul_schedule
-from ...target import Target
+from ...schedule.loopnest import LoopNestSchedule
 from . import attention, conv, loopnest, matmul, nms, nonzero, recurrent, sort, trees
 from .build import Source
 
@@ -56,20 +61,9 @@ def scratch_bytes(kernel: Kernel, schedule: Schedule | None) -> Size:
     return size
 
 
-class CTemplates:
-    """Answers lowering's questions for a CPU target (`kernel.lower.Templates`).
-
-    approximate: algorithms that round differently, and spread an infinity to neighbours, are allowed (Winograd)."""
-
-    narrow_weights = False
-    literal_sizes = False
-
-    def __init__(self, target: Target, approximate: bool = True) -> None:
-        self.target = target
-        self.approximate = approximate
-
-    def matmul_packing(self, n: Size, dtype: DType) -> Packing | None:
-        return matmul_schedule.packing(n, dtype, self.target)
-
-    def conv_packing(self, body_facts: Mapping[str, Any]) -> Packing:
-        return conv_schedule.packing(body_facts, self.target, self.approximate)
+def grain(kernel: Kernel, schedule: Schedule | None) -> Size:
+    """Neighbouring tasks claimed at once, in the kernel's formal sizes: those of templates are of a size themselves."""
+    if not isinstance(kernel.body, LoopNest):
+        return 1
+    assert isinstance(schedule, LoopNestSchedule)
+    return loopnest.grain(kernel.body, schedule)

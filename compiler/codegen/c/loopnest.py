@@ -23,18 +23,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from ...kernel import choices, schedule
+from ...kernel import cost
 from ...kernel.ir import Kernel, LoopNest, Stage, Store
 from ...scalar import prims
-from ...scalar.dim import Min, Size, Symbol, ceil_div, dim_min, known_le, prod, substitute, symbols, upper_bound
+from ...scalar.dim import (
+    Min,
+    Size,
+    Symbol,
+    ceil_div,
+    dim_max,
+    dim_min,
+    known_le,
+    prod,
+    substitute,
+    symbols,
+    upper_bound,
+)
 from ...scalar.dtype import BOOL, F32, I32, I64, DType
 from ...scalar.expr import Call, Const, Expr, Load, Local, Var, rewrite, walk
+from ...schedule.loopnest import LoopNestSchedule
 from ..render import render
 from . import access
 from .expr import PRIMARY, Scope, Text, ctype, element_at, literal, value_type
 from .holes import Holes, narrowed
 
-COLUMNS = 64  # accumulators of a block of columns: four vectors of f32 with AVX-512
 _ALIGNMENT = 64
 
 
@@ -63,21 +75,24 @@ class Blocks:
     after: list[Item] = field(default_factory=list)
 
 
-def tasks(body: LoopNest, _: None = None) -> Size:
+def tasks(body: LoopNest, schedule: LoopNestSchedule) -> Size:
     """The number of tasks: points of the outer domain."""
-    return prod(_extent(s) for s in schedule.scans(body).outer)
+    return prod(_extent(s) for s in body.outer)
 
 
-def scratch_bytes(body: LoopNest, _: None = None) -> Size:
+def scratch_bytes(body: LoopNest, schedule: LoopNestSchedule) -> Size:
     """Bytes of scratch a thread needs, for the rows that stages keep for later ones."""
-    return _rows(schedule.scans(body))[1]
+    return _rows(body)[1]
 
 
-def source(kernel: Kernel, name: str, _: None = None) -> str:
+def grain(body: LoopNest, schedule: LoopNestSchedule) -> Size:
+    """How many neighbouring tasks are claimed at once."""
+    return dim_max(1, schedule.grain // dim_max(1, cost.inner_flops(body)))
+
+
+def source(kernel: Kernel, name: str, schedule: LoopNestSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
-    body = kernel.body
-    assert isinstance(body, LoopNest)
-    return render("c/loopnest.c.j2", name=name, **_Printer(kernel, schedule.scans(body)).context())
+    return render("c/loopnest.c.j2", name=name, **_Printer(kernel, schedule).context())
 
 
 def _extent(symbol: Symbol) -> Size:
@@ -138,8 +153,11 @@ _OPENMP = {
 class _Printer:
     """State of printing one kernel: the names of rows and loop variables."""
 
-    def __init__(self, kernel: Kernel, body: LoopNest):
+    def __init__(self, kernel: Kernel, schedule: LoopNestSchedule):
+        body = kernel.body
+        assert isinstance(body, LoopNest)
         self.body = body
+        self.schedule = schedule
         self.holes = Holes(kernel)
         self.printer = self.holes.printer
         self.printer.local = self._local
@@ -196,7 +214,7 @@ class _Printer:
 
     def _pointwise(self, slot: int, stage: Stage) -> list[Item]:
         """A loop per axis; of a scan, the last one carries the accumulator."""
-        if stage.scan is not None and _has_columns(stage):
+        if stage.scan is not None and _has_columns(stage, self.schedule.scanned):
             return self._scanned_columns(slot, stage)
         stage, tiles = self._tiled(stage)
         scope = self._scope(stage, stage.axes)
@@ -240,8 +258,9 @@ class _Printer:
         """
         if len(stage.axes) != 2 or stage.scan is not None:
             return stage, []
-        rows, columns = (upper_bound(_extent(s)) or COLUMNS + 1 for s in stage.axes)
-        if rows > COLUMNS or columns > COLUMNS:
+        most = self.schedule.columns
+        rows, columns = (upper_bound(_extent(s)) or most + 1 for s in stage.axes)
+        if rows > most or columns > most:
             return stage, []
         along, across = stage.axes
         items: list[Item] = []
@@ -279,7 +298,8 @@ class _Printer:
             acc, declared = self._accumulator(kind, dtype)
         pragma = f"omp simd reduction({_OPENMP[kind]}:{acc})" if contiguous else ""
         combine = self._combine(kind, acc, text, value.dtype)
-        result, blocks, last = (acc, PRIMARY), _blocks(stage, choices.SUM_BLOCK if contiguous else choices.SUM_ROWS), []
+        at_once = self.schedule.sums if contiguous else self.schedule.sums_of_rows
+        result, blocks, last = (acc, PRIMARY), _blocks(stage, at_once), []
         before: list[Item] = [declared]
         if blocks is not None:
             total = self.printer.temporary(), self.printer.temporary()
@@ -300,7 +320,8 @@ class _Printer:
         scope = self._scope(stage, (*stage.axes[:-1], *stage.reduce_axes, last))
         column = self.printer.symbols[last]
         most = upper_bound(_extent(last))
-        blocked = most is None or most > COLUMNS
+        width = self.schedule.columns
+        blocked = most is None or most > width
         whole = self.printer.size(_extent(last))
         acc, start, end = self.printer.temporary(), f"{column}b" if blocked else "0", f"{column}e"
         place = f"{column} - {start}" if blocked else column
@@ -314,8 +335,8 @@ class _Printer:
         combine = over_columns([*scope.lines[-1], self._combine(kind, element, text, dtype)], simd)
         cleared = over_columns([f"{element} = {literal(_identity(kind, dtype), dtype)[0]};"], "omp simd")
         result, before = element, list[Item]([cleared])
-        count = COLUMNS if blocked else max(most or 1, 1)
-        sums = _blocks(stage, choices.SUM_ROWS)
+        count = width if blocked else max(most or 1, 1)
+        sums = _blocks(stage, self.schedule.sums_of_rows)
         if sums is not None:
             names = self.printer.temporary(), self.printer.temporary()
             total = element_at(names[0], place), element_at(names[1], place)
@@ -326,14 +347,14 @@ class _Printer:
         stored = self._assign(slot, stage, self._narrowed((result, PRIMARY), stage))
         least = self.holes.functions.integer("min") if blocked else ""
         block: list[Item] = [
-            f"const int64_t {end} = " + (f"{least}({start} + {COLUMNS}, {whole});" if blocked else f"{whole};"),
+            f"const int64_t {end} = " + (f"{least}({start} + {width}, {whole});" if blocked else f"{whole};"),
             _array(dtype, acc, count),
             *before,
             *self._nest(stage.reduce_axes, scope, [combine], depth=depth, blocks=sums),
             over_columns([stored], "omp simd" if access.is_contiguous_store(stage, last) else ""),
         ]
         if blocked:
-            block = [Loop(start, whole, block, step=f"{start} += {COLUMNS}")]
+            block = [Loop(start, whole, block, step=f"{start} += {width}")]
         return [*scope.lines[0], *self._nest(stage.axes[:-1], scope, block)]
 
     # -- parts -------------------------------------------------------------------------------------------------------
@@ -418,12 +439,12 @@ class _Printer:
         return f"{element_at(f's{slot}', self.printer.size(position))} = {text[0]};"
 
 
-def _has_columns(stage: Stage) -> bool:
-    """Whether the axis before the scanned one is a block of neighbours in memory."""
+def _has_columns(stage: Stage, most: int) -> bool:
+    """Whether the axis before the scanned one is a block of neighbours in memory, of at most so many."""
     if len(stage.axes) < 2:
         return False
-    most = upper_bound(_extent(stage.axes[-2]))
-    return most is not None and most <= choices.SCAN_BLOCK and access.is_contiguous(stage, stage.axes[-2])
+    bound = upper_bound(_extent(stage.axes[-2]))
+    return bound is not None and bound <= most and access.is_contiguous(stage, stage.axes[-2])
 
 
 def _array(dtype: DType, name: str, count: int) -> str:

@@ -1,6 +1,6 @@
 """The program around the kernels: program.c, which walks the model's steps.
 
-In: a lowered program with its memory plan. Out: the C source of `intaglio_plan` and `intaglio_run` (runtime_abi.h), and
+In: a scheduled program, its memory plan. Out: the C source of `intaglio_plan` and `intaglio_run` (runtime_abi.h), and
 the sources of the kernels that it calls, each once. Sizes are printed as C over `d[]`, the values of the model's
 symbols.
 """
@@ -14,12 +14,10 @@ from typing import Any
 
 from ...graph.conditions import Condition
 from ...kernel import cost
-from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, LoopNest, Step
+from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, Schedule, Step
 from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
-from ...kernel.schedule import scans
-from ...scalar.dim import Size, Symbol, dim_max, prod, substitute
-from ...schedule import Schedules
+from ...scalar.dim import Size, Symbol, prod, substitute
 from ..render import render
 from . import kernels
 from .build import Source
@@ -27,7 +25,6 @@ from .expr import PRIMARY, Printer
 from .holes import Prelude
 from .reals import Reals
 
-GRAIN_FLOPS = 16384  # operations from which on a claim of tasks is worth its atomic
 PART = 256  # steps in one C file
 WORK_OF_ONE_THREAD = 400_000  # a model with less work runs on the calling thread: waking another costs more
 
@@ -56,10 +53,10 @@ class OnDevice:
 
 
 def generate(
-    program: Program, arenas: tuple[Arena, Arena], schedules: Schedules, device: Mapping[Kernel, OnDevice] | None = None
+    program: Program, arenas: tuple[Arena, Arena], device: Mapping[Kernel, OnDevice] | None = None
 ) -> Sources:
     """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
-    printer = _Program(program, arenas, schedules, device or {})
+    printer = _Program(program, arenas, device or {})
     steps, parts = _in_parts(printer.steps(program.steps, _Touched()))
     given, bound = len(program.symbols()), len(printer.regions)
     source = render(
@@ -163,20 +160,17 @@ class _Program:
     words: the most arguments that a kernel takes.
     """
 
-    def __init__(
-        self, program: Program, arenas: tuple[Arena, Arena], schedules: Schedules, device: Mapping[Kernel, OnDevice]
-    ) -> None:
+    def __init__(self, program: Program, arenas: tuple[Arena, Arena], device: Mapping[Kernel, OnDevice]) -> None:
         self.program = program
         self.arenas = arenas
-        self.schedules = schedules
         self.device = device
         self.weights = program.weight_offsets()
         self.regions = numbered(program.bound())
         self.number = {s: i for i, s in enumerate([*program.symbols(), *self.regions])}
         self.printer = Printer(symbols={s: f"d[{i}]" for s, i in self.number.items()}, array="d")
         self.reals = Reals(self.printer.functions, self.printer.symbols, "d")
-        self.kernels: dict[Kernel, Source] = {}
-        self.needs: dict[tuple[Kernel, tuple[Size, ...]], _Needs] = {}  # layers are often alike
+        self.kernels: dict[tuple[Kernel, Schedule | None], Source] = {}
+        self.needs: dict[tuple[Kernel, Schedule | None, tuple[Size, ...]], _Needs] = {}  # layers are often alike
         self.names: list[str] = []
         self.works: list[str] = []
         self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
@@ -213,18 +207,19 @@ class _Program:
 
     def note(self, launch: Launch) -> None:
         """Prints the kernel of a launch, and notes the scratch memory that it needs."""
-        if launch.kernel not in self.kernels:
-            self.kernels[launch.kernel] = kernels.source(launch.kernel, self.schedules[launch.kernel])
+        scheduled = (launch.kernel, launch.schedule)
+        if scheduled not in self.kernels:
+            self.kernels[scheduled] = kernels.source(*scheduled)
         need = self.needs_of(launch).scratch
         if need != 0:
             self.scratch[region_of(need, self.regions)][self.text(need)] = None
 
     def needs_of(self, launch: Launch) -> _Needs:
-        kernel, key = launch.kernel, (launch.kernel, launch.sizes)
+        kernel, how = launch.kernel, launch.schedule
+        key = (kernel, how, launch.sizes)
         if key not in self.needs:
-            schedule = self.schedules[kernel]
             formal = (
-                kernels.tasks(kernel, schedule), _grain(kernel), kernels.scratch_bytes(kernel, schedule),
+                kernels.tasks(kernel, how), kernels.grain(kernel, how), kernels.scratch_bytes(kernel, how),
                 cost.flops(kernel.body),
             )  # fmt: skip
             actual = dict(zip(kernel.sizes, launch.sizes))
@@ -282,8 +277,7 @@ class _Program:
         return out
 
     def launch(self, launch: Launch) -> dict[str, object]:
-        kernel = launch.kernel
-        name = self.kernels[kernel].name
+        name = self.kernels[launch.kernel, launch.schedule].name
         needs = self.needs_of(launch)
         region = region_of(needs.scratch, self.regions)
         self.works.append(self.work(launch))
@@ -410,10 +404,3 @@ class _Program:
         if buffer.kind == "arena":
             return ("arena", buffer.device, self.arenas[buffer.device].slot[number])
         return (buffer.kind, buffer.number)
-
-
-def _grain(kernel: Kernel) -> Size:
-    """Neighbouring tasks claimed at once: template kernels size their tasks themselves."""
-    if not isinstance(kernel.body, LoopNest):
-        return 1
-    return dim_max(1, GRAIN_FLOPS // dim_max(1, cost.inner_flops(scans(kernel.body))))

@@ -1,6 +1,6 @@
 """kernel.ir.Sort -> the context of templates/c/sort.c.j2, its tasks and scratch; and that of order.h.j2, for others.
 
-In: a Kernel whose body is a Sort, a Target. Out: C source; `Size`s in the kernel's own symbols.
+In: a Kernel whose body is a Sort, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 
 One task is one row, of less than 2**32 elements. Values are not moved: the kernel sorts indices, then evaluates the
 row's expression again at those it returns.
@@ -11,25 +11,24 @@ from __future__ import annotations
 from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, dim_min, prod
 from ...scalar.dtype import DType
+from ...schedule.sort import SortSchedule
 from ..render import render
 from .expr import value_type
 from .gemm import extent
 from .holes import Holes, narrowed
 
-_SLACK = 64  # room beyond 2 K for few and short rows: sorting so many is cheap
 
-
-def tasks(body: Sort, _: None = None) -> Size:
+def tasks(body: Sort, schedule: SortSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
     return prod(extent(s) for s in body.outer)
 
 
-def scratch_bytes(body: Sort, _: None = None) -> Size:
+def scratch_bytes(body: Sort, schedule: SortSchedule) -> Size:
     """Bytes of scratch a thread needs: the items, and room for merging them; of tuples, where others begin, too."""
-    return _capacity(body) * (2 * item_bytes(body.x.dtype) + (body.column is not None))
+    return _capacity(body, schedule) * (2 * item_bytes(body.x.dtype) + (body.column is not None))
 
 
-def source(kernel: Kernel, name: str, _: None = None) -> str:
+def source(kernel: Kernel, name: str, schedule: SortSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Sort)
@@ -44,8 +43,8 @@ def source(kernel: Kernel, name: str, _: None = None) -> str:
         N=holes.size(extent(body.i)),
         K=holes.size(extent(body.j)),
         columns=holes.size(extent(body.column)) if body.column is not None else "",
-        capacity=holes.size(_capacity(body)),
-        scratch_bytes=holes.size(scratch_bytes(body)),
+        capacity=holes.size(_capacity(body, schedule)),
+        scratch_bytes=holes.size(scratch_bytes(body, schedule)),
         outer=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.outer)],
         faults=[f"fault{i}" for i in range(kernel.faults)],
         statements=statements,
@@ -71,5 +70,5 @@ def item_bytes(dtype: DType) -> int:
     return 16 if dtype.compute.bits == 64 else 8
 
 
-def _capacity(body: Sort) -> Size:
-    return dim_min(extent(body.i), 2 * extent(body.j) + _SLACK)
+def _capacity(body: Sort, schedule: SortSchedule) -> Size:
+    return dim_min(extent(body.i), 2 * extent(body.j) + schedule.spare)

@@ -1,6 +1,6 @@
 """kernel.ir.Trees -> the context of templates/c/trees.c.j2, its tasks and scratch.
 
-In: a Kernel whose body is a Trees, a Target. Out: C source; `Size`s in the kernel's own symbols.
+In: a Kernel whose body is a Trees, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 
 One task is a block of rows and the trees of one part: a result does not depend on how tasks are shared out.
 """
@@ -11,6 +11,7 @@ from ...graph.ops.trees import COLUMN, EQUAL, GREATER, LESS, MISSING, NEUTRAL, R
 from ...kernel.ir import Kernel, Trees
 from ...scalar.dim import Size, ceil_div
 from ...scalar.dtype import F64
+from ...schedule.trees import TreesSchedule
 from ..render import render
 from .expr import literal
 from .gemm import extent
@@ -21,17 +22,17 @@ _OPERATORS = {
 }  # fmt: skip
 
 
-def tasks(body: Trees, _: None = None) -> Size:
+def tasks(body: Trees, schedule: TreesSchedule) -> Size:
     """The number of tasks, in the kernel's sizes."""
-    return extent(body.part) * ceil_div(extent(body.row), body.rows)
+    return extent(body.part) * ceil_div(extent(body.row), schedule.rows)
 
 
-def scratch_bytes(body: Trees, _: None = None) -> Size:
+def scratch_bytes(body: Trees, schedule: TreesSchedule) -> Size:
     """Bytes of scratch a thread needs: the sums of a block of rows."""
-    return body.rows * extent(body.target) * F64.itemsize
+    return schedule.rows * extent(body.target) * F64.itemsize
 
 
-def source(kernel: Kernel, name: str, _: None = None) -> str:
+def source(kernel: Kernel, name: str, schedule: TreesSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     body = kernel.body
     assert isinstance(body, Trees)
@@ -56,8 +57,8 @@ def source(kernel: Kernel, name: str, _: None = None) -> str:
         targets=holes.size(extent(body.target)),
         trees=holes.size(body.trees),
         columns=holes.size(body.columns),
-        rows=holes.size(body.rows),
-        scratch_bytes=holes.size(scratch_bytes(body)),
+        rows=holes.size(schedule.rows),
+        scratch_bytes=holes.size(scratch_bytes(body, schedule)),
         statements=statements,
         x=x,
         roots=holes.buffer(body.roots),

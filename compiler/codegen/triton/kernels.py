@@ -6,15 +6,18 @@ has a module of its own with `source` and `tasks`; this table is the only place 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
-from typing import Any
 
 from ...errors import Unsupported
-from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nonzero, Recurrent, Sort
+from ...kernel.ir import Attention, Conv, Kernel, Launch, LoopNest, Matmul, Nonzero, Recurrent, Sort
+from ...kernel.lower import Weights
 from ...kernel.packing import Packing
 from ...scalar.dim import Size
-from ...scalar.dtype import DType
+from ...schedule import loopnest as loopnest_schedule
+from ...schedule.close import close
+from ...schedule.conv import channels
+from ...schedule.pack import packed
 from . import attention, conv, loopnest, matmul, nonzero, recurrent, sort
 from .tiles import Source
 
@@ -27,6 +30,7 @@ _MODULES: dict[type, ModuleType] = {
     Recurrent: recurrent,
     Sort: sort,
 }
+WEIGHTS = Weights(packed=False, narrow=True)
 _PRODUCTS = (Attention, Conv, Matmul, Recurrent)  # bodies that have products
 
 
@@ -49,16 +53,16 @@ def tasks(kernel: Kernel) -> Size:
     return size
 
 
-class TritonTemplates:
-    """Answers lowering's questions for a GPU (`kernel.lower.Templates`): weights lie as the graph has them, those of
-    convolutions group by group."""
-
-    narrow_weights = True
-    literal_sizes = True  # tiles are chosen by them, and accesses are known to be aligned
-
-    def matmul_packing(self, n: Size, dtype: DType) -> Packing | None:
-        return None
-
-    def conv_packing(self, body_facts: Mapping[str, Any]) -> Packing:
-        groups = body_facts["groups"]
-        return Packing("whole", body_facts["oc"] // groups, groups)
+def arranged(launch: Launch) -> Launch:
+    """The launch as it is translated: weights of convolutions lie group by group, and kernels are made for the sizes
+    that are known: tiles are chosen by them, and accesses are known to be aligned."""
+    body = launch.kernel.body
+    if isinstance(body, LoopNest):
+        nest = loopnest_schedule.arranged(body, loopnest_schedule.ON_DEVICE)
+        launch = replace(launch, kernel=replace(launch.kernel, body=nest))
+    elif isinstance(body, Conv):
+        in_c, out_c = channels(body)
+        groups = body.groups
+        taps = (in_c, out_c) == (1, groups)
+        launch = packed(launch, Packing("taps") if taps else Packing("whole", out_c // groups, groups))
+    return close(launch, literal=True)

@@ -23,11 +23,11 @@ from ...errors import Unsupported
 from ...graph.index import delinear
 from ...kernel.ir import Kernel, Let, LoopNest, Stage
 from ...kernel.rebuild import map_expr, map_sizes, sizes_of
-from ...kernel.schedule import demote
 from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, known_eq, linear_in, prod, substitute, symbols, upper_bound
 from ...scalar.dtype import BOOL, I32, DType
 from ...scalar.expr import Call, Const, Expr, Index, Load, Local, rewrite, walk
+from ...schedule.loopnest import demote
 from ..render import render
 from .expr import NONE, Value, as_type, literal
 from .tiles import TILE, Source, arguments, extent, parameters, printer, tile_length, tiles, warps_of

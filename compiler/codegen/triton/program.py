@@ -36,15 +36,20 @@ class Device:
     """The kernels of one model (`kernel.lower.Accelerator`). allow_tf32: matrix products of f32 may round their
     operands to 10 bits."""
 
-    templates = kernels.TritonTemplates()
+    weights = kernels.WEIGHTS
 
     def __init__(self, allow_tf32: bool = False) -> None:
         self.allow_tf32 = allow_tf32
         self.kernels: dict[Kernel, DeviceKernel] = {}
         self._refused: dict[Kernel, str] = {}
 
+    def arranged(self, launch: Launch) -> Launch:
+        """The launch as it runs on the device; its kernel is among `kernels` unless it was refused."""
+        return kernels.arranged(launch)
+
     def refusal(self, launch: Launch) -> str | None:
         """Why a launch cannot run on the device; None where it can, and its kernel is then among `kernels`."""
+        launch = self.arranged(launch)
         kernel = launch.kernel
         if _computes_with(kernel, {s for s, size in zip(kernel.sizes, launch.sizes) if _may_be_anything(size)}):
             return "computes with a number that may be anything: those of the device have 32 bits"

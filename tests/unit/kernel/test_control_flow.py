@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 
-from intaglio.compiler.codegen.c.kernels import CTemplates
 from intaglio.compiler.codegen.c.program import generate
 from intaglio.compiler.graph.ir import Graph, constant, input_value, make, size_value
 from intaglio.compiler.kernel.ir import Bind, Branch, Check, Launch, Loop
@@ -16,14 +15,14 @@ from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.text import print_program
 from intaglio.compiler.scalar.dim import Symbol, symbols
 from intaglio.compiler.scalar.dtype import BOOL, F32, I64
-from intaglio.compiler.schedule import choose
+from intaglio.compiler.schedule import schedule
 from intaglio.compiler.target import target
 
 B, N, INDEX = Symbol("b"), Symbol("n"), Symbol("i", 0, 7)
 
 
 def lowered(graph: Graph) -> Program:
-    return lower(graph, CTemplates(target()))
+    return schedule(lower(graph), target())
 
 
 def test_a_size_is_bound_behind_its_value_and_before_its_use() -> None:
@@ -49,7 +48,7 @@ def test_memory_that_depends_on_data_is_a_region_of_its_own() -> None:
     arena = both[0]
     assert len(arena.sizes) == 2
     assert not symbols(arena.sizes[0]) & {N} and symbols(arena.sizes[1]) == {N}
-    source = generate(program, both, choose(program, target())).program[0].text
+    source = generate(program, both).program[0].text
     assert "intaglio_reserve" in source and "intaglio_output" in source
     assert "out[4] = -1;" in source
     assert source.index("intaglio_output") < source.index("w->blocks[1].at")
@@ -84,7 +83,7 @@ def test_what_a_loop_reads_outlives_it() -> None:
 
 def test_each_iteration_ends_at_a_barrier() -> None:
     program = loop_program()
-    source = generate(program, arenas(program), choose(program, target())).program[0].text
+    source = generate(program, arenas(program)).program[0].text
     body = source[source.index("for (d[") :]
     body = body[: body.index("*(int64_t *)(")]
     assert body.rstrip().endswith("if (intaglio_barrier(w)) return 1;\n    }")

@@ -9,11 +9,12 @@ import pytest
 
 from intaglio.compiler.kernel.ir import Body, Conv, Param, Stage, Store
 from intaglio.compiler.kernel.packing import Packing
-from intaglio.compiler.kernel.program import close
+from intaglio.compiler.kernel.program import make_launch
 from intaglio.compiler.kernel.rebuild import map_sizes, sizes_of
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F32
 from intaglio.compiler.scalar.expr import Acc, Load
+from intaglio.compiler.schedule.close import close
 
 N = Symbol("n", 0, 100)
 
@@ -75,7 +76,7 @@ def test_plain_integers_are_no_parameters_of_a_closed_kernel() -> None:
         n, (x,), ic, (y,), c, (17,), (18,), (19,), (20,), 21, Load(0, ic, F32), 1, F32,
         (Stage(Acc(F32), Store(2, c)),), Packing("panels", 22, 21),
     )  # fmt: skip
-    launch = close(body, (Param(F32, 1, False),) * 3, (0, 1, 2), ())
+    launch = close(make_launch(body, (Param(F32, 1, False),) * 3, (0, 1, 2), ()))
     assert launch.sizes == (40, 60, 50, 70, 20)
     closed = launch.kernel.body
     assert isinstance(closed, Conv)

@@ -14,6 +14,8 @@ from intaglio.compiler.kernel.ir import Attention, Conv, Matmul
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32, F64
+from intaglio.compiler.schedule.attention import AttentionSchedule
+from intaglio.compiler.schedule.matmul import MatmulSchedule
 from intaglio.compiler.schedule.tile import Tile, choose_nr, refusal, tiles
 from intaglio.compiler.target import target
 
@@ -46,13 +48,13 @@ def test_panel_width_wastes_few_columns() -> None:
 
 
 def test_defaults() -> None:
-    assert schedule.default(product(), V4) == schedule.MatmulSchedule(Tile((1, 2, 3, 4, 5, 6), 4, 16), 96, 1)
+    assert schedule.default(product(), V4) == MatmulSchedule(Tile((1, 2, 3, 4, 5, 6), 4, 16), 96, 1)
     scaled = schedule.default(product(a="scaled"), V4)
-    assert scaled == schedule.MatmulSchedule(Tile((1, 2, 3, 4, 5, 6), 4, 16), 48, 4)
+    assert scaled == MatmulSchedule(Tile((1, 2, 3, 4, 5, 6), 4, 16), 48, 4)
     few = schedule.default(product(symbolic=False), V4)
-    assert isinstance(few, schedule.MatmulSchedule) and few.tile.rows == (1, 2, 3, 4, 5, 6)
-    assert schedule.default(softmax(), V3) == schedule.AttentionSchedule(6, 2, 8, 60, 1)
-    assert schedule.default(softmax(), V4) == schedule.AttentionSchedule(8, 3, 16, 64, 2)
+    assert isinstance(few, MatmulSchedule) and few.tile.rows == (1, 2, 3, 4, 5, 6)
+    assert schedule.default(softmax(), V3) == AttentionSchedule(6, 2, 8, 60, 1)
+    assert schedule.default(softmax(), V4) == AttentionSchedule(8, 3, 16, 64, 2)
 
 
 @pytest.mark.parametrize("cpu", [V3, V4])
@@ -72,7 +74,7 @@ def test_all_tiles_fit_the_registers(cpu: Any) -> None:
 ])  # fmt: skip
 def test_products_that_cannot_be(change: dict[str, Any], why: str) -> None:
     made = schedule.default(product(), V4)
-    assert isinstance(made, schedule.MatmulSchedule)
+    assert isinstance(made, MatmulSchedule)
     with pytest.raises(AssertionError, match=why):
         assert schedule.matmul.legal(product(), replace(made, **change), V4) is None
 

@@ -10,12 +10,17 @@ import pytest
 from arithmetic import TYPES, check_chains, check_combinations
 from native import launcher
 
-from intaglio.compiler.codegen.c.kernels import CTemplates
 from intaglio.compiler.graph.ir import Array
 from intaglio.compiler.kernel.interp import run
-from intaglio.compiler.kernel.ir import Kernel, LoopNest
+from intaglio.compiler.kernel.ir import Kernel, Launch, LoopNest
 from intaglio.compiler.scalar.dtype import BF16, F16, DType
+from intaglio.compiler.schedule import on_host
+from intaglio.compiler.schedule.close import close
 from intaglio.compiler.target import target
+
+
+def arrange(launch: Launch) -> Launch:
+    return close(on_host(launch, target()))
 
 
 def in_c(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> None:
@@ -27,9 +32,9 @@ def in_c(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> None:
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_combinations(dtype: DType) -> None:
-    check_combinations(dtype, in_c, CTemplates(target()))
+    check_combinations(dtype, in_c, arrange)
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
 def test_every_result_is_rounded(dtype: DType) -> None:
-    check_chains(dtype, in_c, CTemplates(target()))
+    check_chains(dtype, in_c, arrange)

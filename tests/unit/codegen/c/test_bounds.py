@@ -44,7 +44,7 @@ from intaglio.compiler.codegen.c import (
 from intaglio.compiler.frontend.ops.tree_records import records_of
 from intaglio.compiler.graph.ops.trees import leaves
 from intaglio.compiler.kernel import interp
-from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
+from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Schedule, Stage, Store
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F16, F32, F64, I32, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
@@ -65,6 +65,11 @@ class Problem:
     arrays: Sequence[Array]
     sizes: Sequence[int]
     uses: list[int] = field(default_factory=list)
+    schedule: Schedule | None = None
+
+    @property
+    def how(self) -> Schedule | None:
+        return self.schedule or default(self.kernel.body, target())
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Checked:
     def __call__(self, extents: Sequence[int] | None = None, less_scratch: int = 0) -> tuple[str, int, int] | None:
         """Runs all tasks; what was outside: the pointer's name, index and extent. extents: of the buffers."""
         p = self.problem
-        schedule = default(p.kernel.body, target())
+        schedule = p.how
         values = dict(zip(p.kernel.sizes, p.sizes, strict=True))
         tasks = evaluate(p.module.tasks(p.kernel.body, schedule), values)
         needed = evaluate(p.module.scratch_bytes(p.kernel.body, schedule), values)
@@ -97,7 +102,7 @@ class Checked:
     def scratch_bytes(self) -> int:
         p = self.problem
         values = dict(zip(p.kernel.sizes, p.sizes, strict=True))
-        return evaluate(p.module.scratch_bytes(p.kernel.body, default(p.kernel.body, target())), values)
+        return evaluate(p.module.scratch_bytes(p.kernel.body, p.how), values)
 
 
 Compile = Callable[..., Checked]
@@ -108,7 +113,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     folder, libraries = tmp_path_factory.mktemp("checked"), {}
 
     def compile(problem: Problem, compiler: str = "gcc") -> Checked:
-        text = problem.module.source(problem.kernel, "kernel", default(problem.kernel.body, target()))
+        text = problem.module.source(problem.kernel, "kernel", problem.how)
         key = text, compiler
         if key not in libraries:
             stem = folder / f"kernel{len(libraries)}"
@@ -357,7 +362,8 @@ def test_trees(name: str, compiled: Compile) -> None:
         if (leaves(x, *records.tables[:2]) == len(records.tables[1]) - 1).any():
             break
     arrays, sizes = ensembles.arrays_of(records, x, form.targets, 1, 16)
-    check(Problem(trees, ensembles.kernel_of(records, F32, "add"), arrays, sizes, [1, 2, len(arrays) - 1]), compiled)
+    kernel, uses = ensembles.kernel_of(records, F32, "add"), [1, 2, len(arrays) - 1]
+    check(Problem(trees, kernel, arrays, sizes, uses, ensembles.HOW), compiled)
 
 
 def test_without_checks_nothing_is_left_of_them(tmp_path: Path) -> None:

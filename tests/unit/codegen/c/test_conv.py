@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.codegen.convolutions import SHAPES, Array, Case, problem, random
+from unit.codegen.convolutions import SHAPES, Array, Case, kernel, problem, random
 
 from intaglio.compiler.codegen.c import conv
+from intaglio.compiler.kernel.ir import Conv
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I32, DType
@@ -117,13 +118,16 @@ def test_winograd_elsewhere(compile_kernel: Compile) -> None:
 
 
 def test_winograd_is_chosen_for_large_products() -> None:
-    def chosen(**changed: Any) -> bool:
-        facts: dict[str, Any] = {"taps": (3, 3), "strides": (1, 1), "dilations": (1, 1), "groups": 1, "dtype": F32}
-        facts |= {"ic": 64, "oc": 64, "out": (14, 14), **changed}
-        return packing(facts, target("x86-64-v4"), approximate=True).form == "winograd"
+    def chosen(height: Symbol | None = None, approximate: bool = True, **changed: Any) -> bool:
+        case = replace(Case((14, 14), 64, 64, (3, 3), symbolic=False), **changed).filled()
+        body = kernel(case, Packing("plain"))[0].body
+        assert isinstance(body, Conv)
+        if height is not None:
+            body = replace(body, out=(Symbol("y0", 0, height), body.out[1]))
+        return packing(body, target("x86-64-v4"), approximate).form == "winograd"
 
-    assert chosen() and chosen(out=(Symbol("h"), 14))
+    assert chosen() and chosen(height=Symbol("h")) and not chosen(approximate=False)
     others: list[dict[str, Any]] = [
-        {"taps": (3, 1)}, {"strides": (2, 2)}, {"dilations": (2, 2)}, {"groups": 2}, {"ic": 3}, {"out": (3, 3)},
+        {"taps": (3, 1)}, {"strides": (2, 2)}, {"dilations": (2, 2)}, {"groups": 2}, {"in_c": 3}, {"spatial": (3, 3)},
     ]  # fmt: skip
     assert not any(chosen(**changed) for changed in others)

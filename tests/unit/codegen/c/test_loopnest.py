@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native import COMPILERS, FLAGS, launcher
+from native import COMPILERS, FLAGS, HOW, launcher
 
 from intaglio.compiler.codegen.c import loopnest
 from intaglio.compiler.kernel import interp
@@ -16,6 +16,7 @@ from intaglio.compiler.scalar.dim import Size, Symbol, dim_min, prod
 from intaglio.compiler.scalar.dtype import BOOL, F32, F64, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
 from intaglio.compiler.scalar.prims import call
+from intaglio.compiler.schedule.loopnest import scans
 
 N, D = Symbol("n"), Symbol("d")
 
@@ -67,7 +68,7 @@ def test_softmax(d: int, compiler: str) -> None:
 
 
 def test_softmax_is_one_simd_loop_per_stage() -> None:
-    text = loopnest.source(softmax(), "kernel")
+    text = loopnest.source(softmax(), "kernel", HOW)
     assert text.count("#pragma omp simd\n") == 2
     assert text.count("#pragma omp simd reduction(") == 2
     assert "ig_exp_f32" in text and "ig_log_f32" not in text  # only what is used
@@ -112,7 +113,7 @@ def test_accumulators_of_few_columns_are_aligned(count: int) -> None:
     """gcc 12 stores to such arrays as if they were, in a leaf function whose stack is not."""
     i, r = Symbol("i", 0, count), Symbol("r", 0, N)
     k = kernel(LoopNest((), (Stage(Load(0, r * count + i, F64), Store(1, i), (i,), (r,), "add"),)), N * count, count)
-    assert f"double t0[{count}] __attribute__((aligned(64)))" in loopnest.source(k, "kernel")
+    assert f"double t0[{count}] __attribute__((aligned(64)))" in loopnest.source(k, "kernel", HOW)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(32, 1024), (40, 33), (7, 2048)])
@@ -124,7 +125,7 @@ def test_transposed_tiles(rows: int, columns: int) -> None:
     stage = Stage(Load(0, row * columns + column, F32), Store(1, column * rows + row), axes=(x, y))
     k = kernel(LoopNest((a, b), (stage,)), rows * columns, rows * columns)
     check(k, 1, 1)
-    assert ("float t0[" in loopnest.source(k, "kernel")) == (columns % 256 == 0)
+    assert ("float t0[" in loopnest.source(k, "kernel", HOW)) == (columns % 256 == 0)
 
 
 def test_padding_is_masked() -> None:
@@ -135,7 +136,7 @@ def test_padding_is_masked() -> None:
     k = kernel(LoopNest((o,), (Stage(load, Store(1, o * D + i), (i,)),)), N * D, (N + 2) * D)
     out = check(k, 4, 37).reshape(6, 37)
     assert (out[0] == -1.5).all() and (out[5] == -1.5).all()
-    lines = loopnest.source(k, "kernel").splitlines()
+    lines = loopnest.source(k, "kernel", HOW).splitlines()
     mask, loop = (next(n for n, s in enumerate(lines) if text in s) for text in ("_Bool t", "omp simd"))
     assert mask < loop
 
@@ -164,10 +165,10 @@ def test_scan_across_rows(dtype: DType, reverse: bool) -> None:
         ),
     )
     for outer in ((r, c), (c, r)):
-        made = kernel(LoopNest(outer, stages), 2 * N * D, 2 * N * D, dtype=dtype)
+        made = kernel(scans(LoopNest(outer, stages), HOW), 2 * N * D, 2 * N * D, dtype=dtype)
         for n, d in ((5, 1), (1, 7), (9, 40), (3, 1500), (2, 2048)):
             check(made, n, d)
-    assert "omp simd" in loopnest.source(made, "kernel")
+    assert "omp simd" in loopnest.source(made, "kernel", HOW)
 
 
 def test_scatter_adds_every_time() -> None:
@@ -186,7 +187,7 @@ def test_gather_reads_neighbours() -> None:
     stage = Stage(Load(1, g * D + i, F64), Store(2, o * D + i), (i,), lets=(let,))
     k = kernel(LoopNest((o,), (stage,)), N, 3 * D, N * D, dtype=F64)
     check(k, 10, 33)
-    assert "#pragma omp simd" in loopnest.source(k, "kernel")
+    assert "#pragma omp simd" in loopnest.source(k, "kernel", HOW)
 
 
 def test_scratch_holds_every_row_at_its_longest() -> None:
@@ -197,7 +198,7 @@ def test_scratch_holds_every_row_at_its_longest() -> None:
         Stage(Load(0, b * 16 + k, F32) * 2.0, None, (k,)),
         Stage(Local(0, j, F32) + 1.0, Store(1, b * 16 + j), (j,)),
     )
-    assert loopnest.scratch_bytes(LoopNest((b,), stages)) == 64
+    assert loopnest.scratch_bytes(LoopNest((b,), stages), HOW) == 64
     check(kernel(LoopNest((b,), stages), N, N), 37, 1)
 
 
@@ -247,7 +248,7 @@ def test_precedence() -> None:
 def test_compiles_without_warnings(tmp_path: Path) -> None:
     if "gcc" not in COMPILERS:
         pytest.skip("no gcc")
-    (tmp_path / "kernel.c").write_text(loopnest.source(softmax(), "kernel"))
+    (tmp_path / "kernel.c").write_text(loopnest.source(softmax(), "kernel", HOW))
     strict = [f for f in FLAGS if f != "-w"] + ["-Wall", "-Wextra", "-Werror", "-O1"]
     subprocess.run(["gcc", *strict, "kernel.c", "-o", "kernel.so"], cwd=tmp_path, check=True)
 
@@ -257,9 +258,9 @@ def test_equal_kernels_have_equal_sources() -> None:
         o, i = Symbol(f"{name}o", 0, N), Symbol(f"{name}i", 0, D)
         return kernel(LoopNest((o,), (Stage(Load(0, o * D + i, F32), Store(1, o * D + i), (i,)),)), N * D, N * D)
 
-    assert loopnest.source(renamed("a"), "kernel") == loopnest.source(renamed("zz"), "kernel")
+    assert loopnest.source(renamed("a"), "kernel", HOW) == loopnest.source(renamed("zz"), "kernel", HOW)
 
 
 def test_number_of_tasks() -> None:
-    assert loopnest.tasks(softmax().body) == N  # type: ignore[arg-type]
-    assert loopnest.tasks(LoopNest((), ())) == prod(())
+    assert loopnest.tasks(softmax().body, HOW) == N  # type: ignore[arg-type]
+    assert loopnest.tasks(LoopNest((), ()), HOW) == prod(())

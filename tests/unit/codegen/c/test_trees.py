@@ -19,8 +19,11 @@ from intaglio.compiler.kernel.ir import Kernel, Param, Stage, Store, Trees
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I32, I64, U32, U64, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Load
+from intaglio.compiler.schedule.trees import TreesSchedule
 
 Array = np.ndarray[Any, Any]
+BLOCK = Symbol("block", 0)
+HOW = TreesSchedule(BLOCK)
 ALL = tuple(COMPARE)
 FORMS = {
     "one weight": Form(trees=20, depth=6, targets=3),
@@ -47,9 +50,9 @@ def forest_of(form: Form, rng: random.Random) -> tuple[list[Any], Forest]:
 
 def kernel_of(records: Records, dtype: DType, kind: str) -> Kernel:
     """x [rows, columns], roots [trees], nodes [records, 2], weights, owners, sums [parts, rows, targets] f64; the sizes
-    are rows, columns, trees, records, weights, targets, parts, block."""
-    names = ("rows", "columns", "trees", "records", "weights", "targets", "parts", "block")
-    rows, columns, count, nodes, weights, targets, parts, block = sizes = tuple(Symbol(name, 0) for name in names)
+    are rows, columns, trees, records, weights, targets, parts, and the rows of a task (`BLOCK`)."""
+    names = ("rows", "columns", "trees", "records", "weights", "targets", "parts")
+    rows, columns, count, nodes, weights, targets, parts, _ = sizes = (*(Symbol(name, 0) for name in names), BLOCK)
     part, row, target = (Symbol(n, 0, extent) for n, extent in (("part", parts), ("row", rows), ("target", targets)))
     place = Symbol("place", 0, rows * columns)
     word = U64 if records.tables[1].dtype == np.uint64 else U32
@@ -62,7 +65,7 @@ def kernel_of(records: Records, dtype: DType, kind: str) -> Kernel:
     x = load if dtype == dtype.compute else Call("cast", (load,), dtype.compute)
     numbers = [*range(1, len(params) - 1), -1, -1][:4]
     body = Trees(
-        part, row, target, place, columns, x, *numbers, kind, records.relations, records.missing, count, 1, block,
+        part, row, target, place, columns, x, *numbers, kind, records.relations, records.missing, count, 1,
         (Stage(Acc(F64), store),),
     )  # fmt: skip
     return Kernel(tuple(params), sizes, body)
@@ -83,7 +86,7 @@ def test_what_rows_come_to(name: str, dtype: DType, kind: str, compile_kernel: C
     forest, made = forest_of(form, rng)
     records = records_of(made, dtype.to_numpy(), kind)
     kernel = kernel_of(records, dtype, kind)
-    compiled = compile_kernel(trees, kernel)
+    compiled = compile_kernel(trees, kernel, schedule=HOW)
     for rows, parts, block in ((1, 1, 16), (5, 3, 16), (37, 1, 16), (40, 2, 7), (0, 1, 16)):
         x = form.rows(rng, rows, dtype.to_numpy())
         given, sizes = arrays_of(records, x, form.targets, parts, block)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from arithmetic import TYPES, Run, check_chains, check_combinations
 
-from intaglio.compiler.codegen.triton.kernels import TritonTemplates
+from intaglio.compiler.codegen.triton.kernels import arranged
 from intaglio.compiler.scalar.dtype import BF16, F16, DType
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_combinations(dtype: DType, run_triton: Run) -> None:
-    check_combinations(dtype, run_triton, TritonTemplates())
+    check_combinations(dtype, run_triton, arranged)
 
 
 @pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
 def test_every_result_is_rounded(dtype: DType, run_triton: Run) -> None:
-    check_chains(dtype, run_triton, TritonTemplates())
+    check_chains(dtype, run_triton, arranged)

@@ -18,11 +18,11 @@ from intaglio.compiler.codegen.triton import kernels, worker
 from intaglio.compiler.codegen.triton.tiles import extent
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, LoopNest, Param, Stage, Store
-from intaglio.compiler.kernel.schedule import schedule
 from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import DTYPES, F32, DType
 from intaglio.compiler.scalar.expr import Const, Expr, Load
+from intaglio.compiler.schedule.loopnest import ON_DEVICE, arranged
 from intaglio.compiler.target import targets
 
 N = Symbol("n")
@@ -131,7 +131,7 @@ def added(shape: tuple[Size, ...], loads: tuple[tuple[int, ...], ...]) -> Kernel
     index, size = 0, 1
     for s, a in zip(shape, axes):
         index, size = index * s + a, size * s
-    nest = schedule(LoopNest(axes, (Stage(value, Store(len(loads), index)),)))
+    nest = arranged(LoopNest(axes, (Stage(value, Store(len(loads), index)),)), ON_DEVICE)
     return Kernel((*params, Param(F32, size, True)), (N,), nest)
 
 

@@ -16,8 +16,7 @@ Run = Callable[..., None]
 
 
 def packing_of(case: Case) -> Packing:
-    facts = {"oc": case.groups * case.out_c, "groups": case.groups}
-    return Packing("taps") if case.depthwise else kernels.TritonTemplates().conv_packing(facts)
+    return Packing("taps") if case.depthwise else Packing("whole", case.out_c, case.groups)
 
 
 def _run(case: Case, run_triton: Run) -> None:

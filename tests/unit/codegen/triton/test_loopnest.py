@@ -10,12 +10,12 @@ import pytest
 from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
-from intaglio.compiler.kernel.schedule import demote, schedule
 from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dim import Size, Symbol, dim_min, evaluate
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F32, F64, I64, DType
 from intaglio.compiler.scalar.expr import Const, Index, Load, Local
 from intaglio.compiler.scalar.prims import call
+from intaglio.compiler.schedule.loopnest import ON_DEVICE, arranged, demote
 
 N, D = Symbol("n"), Symbol("d")
 Check = Callable[..., list[np.ndarray]]
@@ -97,7 +97,7 @@ def test_columns_that_are_kept(columns: int, check_triton: Check) -> None:
         Stage(call("exp", Load(0, q * D + o, F32) - Local(0, 0, F32)), None, reduce_axes=(q,), reduce="add"),
         Stage(call("exp", Load(0, j * D + o, F32) - Local(0, 0, F32)) / Local(1, 0, F32), Store(1, j * D + o), (j,)),
     )
-    nest = schedule(LoopNest((o,), stages))
+    nest = arranged(LoopNest((o,), stages), ON_DEVICE)
     assert len(nest.stages[0].axes) == 1
     k = kernel(nest, N * D, N * D)
     check_triton(k, data(k, 40, columns), (40, columns))
@@ -301,7 +301,7 @@ def test_number_of_programs() -> None:
 def test_blocks_of_any_length(n: int, check_triton: Check) -> None:
     """The last block may overhang."""
     o = Symbol("o", 0, N)
-    nest = schedule(LoopNest((o,), (Stage(Load(0, o, F32) + Load(1, N - 1 - o, F32), Store(2, o)),)))
+    nest = arranged(LoopNest((o,), (Stage(Load(0, o, F32) + Load(1, N - 1 - o, F32), Store(2, o)),)), ON_DEVICE)
     k = kernel(nest, N, N, N)
     check_triton(k, data(k, n, 1), (n, 1))
     assert "mask=" in kernels.source(k, "kernel").text

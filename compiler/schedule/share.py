@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from ..kernel.ir import Kernel, Launch, LoopNest, Step, Store
+from ..kernel.program import every_step, map_launches
+from ..kernel.rebuild import map_parts
 from ..scalar.dim import LEAST, Size, Symbol, part_of, substitute
 from ..scalar.dtype import F32, F64, I32, I64, DType
 from ..scalar.expr import Call, Const, Expr, Index, Load, rewrite
-from . import choices
-from .ir import Branch, Kernel, Launch, Loop, LoopNest, Step, Store
-from .program import every_step
-from .rebuild import map_parts
+
+ALIKE = 16  # kernels that differ in numbers alone, up to which each has a text of its own
 
 Number = Const | Size  # a constant, or the part of an index that does not depend on loops
 Change = Callable[[Number], Any]  # what is in its place: an expression for a constant, a size for a part
@@ -33,15 +34,24 @@ def share(steps: Sequence[Step]) -> list[Step]:
     launches = [step for step in every_step(steps) if isinstance(step, Launch) and not step.device]
     kernels = dict.fromkeys(x.kernel for x in launches if isinstance(x.kernel.body, LoopNest))
     families: dict[tuple[Kernel, int], dict[Kernel, list[Number]]] = {}
-    for kernel in kernels if len(kernels) > choices.ALIKE else ():
+    for kernel in kernels if len(kernels) > ALIKE else ():
         numbers: list[Number] = []
         pattern = _with_numbers(kernel, partial(_left_out, numbers))
         families.setdefault((pattern, len(numbers)), {})[kernel] = numbers
     shared: dict[Kernel, Shared] = {}
     for family in families.values():
-        if len(family) > choices.ALIKE:
+        if len(family) > ALIKE:
             shared |= _as_one(family)
-    return _replaced(steps, shared) if shared else list(steps)
+
+
+    def of(launch: Launch) -> Launch:
+        if launch.kernel not in shared or launch.device:
+            return launch
+        kernel, more = shared[launch.kernel]
+        actual = dict(zip(launch.kernel.sizes, launch.sizes))
+        return replace(launch, kernel=kernel, sizes=(*launch.sizes, *(substitute(size, actual) for size in more)))
+
+    return map_launches(steps, of) if shared else list(steps)
 
 
 def _as_one(family: dict[Kernel, list[Number]]) -> dict[Kernel, Shared]:
@@ -62,23 +72,6 @@ def _parametrised(kernel: Kernel, numbers: list[Number], varying: Sequence[int])
     following = iter(instead)
     one = _with_numbers(kernel, lambda _: next(following))
     return replace(one, sizes=(*kernel.sizes, *formal)), tuple(_value(numbers[p]) for p in varying)
-
-
-def _replaced(steps: Sequence[Step], shared: dict[Kernel, Shared]) -> list[Step]:
-    out: list[Step] = []
-    for step in steps:
-        if isinstance(step, Launch) and step.kernel in shared and not step.device:
-            kernel, more = shared[step.kernel]
-            actual = dict(zip(step.kernel.sizes, step.sizes))
-            step = replace(step, kernel=kernel, sizes=(*step.sizes, *(substitute(size, actual) for size in more)))
-        elif isinstance(step, Branch):
-            step = replace(
-                step, then=tuple(_replaced(step.then, shared)), otherwise=tuple(_replaced(step.otherwise, shared))
-            )
-        elif isinstance(step, Loop):
-            step = replace(step, body=tuple(_replaced(step.body, shared)))
-        out.append(step)
-    return out
 
 
 def _with_numbers(kernel: Kernel, change: Change) -> Kernel:

@@ -1,17 +1,19 @@
-"""Schedules of loop nests: which loops are outer (parallel), which inner, and in which blocks.
+"""Schedules of kernel.ir.LoopNest: which loops are outer (parallel), which inner, and in which blocks.
 
 In and out: a `LoopNest`. Each function keeps the meaning and changes the loops only:
 refine (split an axis so that divisions vanish), collapse (merge axes that walk memory as one), then `rows` for nests
-with reductions and `points` for those without decide what is innermost. The numbers stand in `choices.py`.
+with reductions and `points` for those without decide what is innermost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
+from ..kernel.ir import LoopNest, Schedule, Stage
+from ..kernel.rebuild import expressions, map_sizes, sizes_of
 from ..scalar.dim import (
     Dim,
     FloorDiv,
@@ -28,20 +30,48 @@ from ..scalar.dim import (
 )
 from ..scalar.expr import Const, Expr, Load, Local, rewrite
 from ..scalar.expr import Index as IndexExpr
-from . import choices
-from .ir import LoopNest, Stage
-from .rebuild import expressions, map_sizes, sizes_of
+from ..target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class LoopNestSchedule(Schedule):
+    """How loops are cut into blocks.
+
+    points: elements of the innermost loop of a pointwise kernel, which is one task; short: an innermost axis up to this
+    long takes the next one in with it; square: side of the tiles of a transpose, of which one of f32 stays in a
+    first-level cache; columns: that a reduction over rows accumulates at once, in four vectors of 512 bits;
+    scanned: columns that are scanned side by side, as long runs of memory as prefetching wants, 0 where each is a task;
+    sums, sums_of_rows: numbers of a row, in the lanes of a vector, and of a column that are summed in one go, so that
+    rounding stays small; grain: operations from which on a claim of tasks is worth its atomic.
+    """
+
+    points: int = 2048
+    short: int = 16
+    square: int = 32
+    columns: int = 64
+    scanned: int = 1024
+    sums: int = 1024
+    sums_of_rows: int = 256
+    grain: int = 16384
+
+
+ON_DEVICE = LoopNestSchedule(scanned=0)
+
+
+def default(body: LoopNest, target: Target) -> LoopNestSchedule:
+    """By rules that need no measurement."""
+    return LoopNestSchedule()
 
 
 @lru_cache(1 << 10)  # layers are often alike
-def schedule(nest: LoopNest) -> LoopNest:
-    """The whole schedule of a nest whose outer domain is still one symbol per axis."""
+def arranged(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
+    """A nest whose outer domain is still one symbol per axis, with its loops in the order of the schedule."""
     nest = collapse(refine(_without_reads_of_nothing(nest)))
     if any(s.reduce for s in nest.stages):
-        return rows(nest)
-    if any(s.scan for s in nest.stages) or nest.stages[-1].axes:
-        return nest
-    return points(nest)
+        nest = rows(nest, how)
+    elif not (any(s.scan for s in nest.stages) or nest.stages[-1].axes):
+        nest = points(nest, how)
+    return scans(nest, how) if how.scanned else nest
 
 
 def _without_reads_of_nothing(nest: LoopNest) -> LoopNest:
@@ -250,7 +280,7 @@ def demote(nest: LoopNest, axis: Symbol, block: int) -> LoopNest:
     return LoopNest(nest.outer, stages)
 
 
-def rows(nest: LoopNest) -> LoopNest:
+def rows(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
     """Nests with reductions: vectorise along the reduced axis where that walks memory, else along an outer axis."""
     along: dict[Symbol, int] = {}
     for stage in nest.stages:
@@ -262,10 +292,10 @@ def rows(nest: LoopNest) -> LoopNest:
     if not along:
         return nest
     best = max(along, key=lambda s: along[s])
-    return demote(nest, best, choices.COLUMN_BLOCK) if best in nest.outer else nest
+    return demote(nest, best, how.columns) if best in nest.outer else nest
 
 
-def scans(nest: LoopNest) -> LoopNest:
+def scans(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
     """Nests whose scans go across the rows of memory: neighbours in a row are scanned side by side, in blocks; the axis
     of a block stands before the scanned one. Other nests as they are."""
     stores = {st.store for st in nest.stages if st.scan}
@@ -273,12 +303,12 @@ def scans(nest: LoopNest) -> LoopNest:
     across = next((s for s in nest.outer if store is not None and stride(store.index, s) == 1), None)
     if across is None:
         return nest
-    nest = demote(nest, across, choices.SCAN_BLOCK)
+    nest = demote(nest, across, how.scanned)
     swapped = (replace(st, axes=(*st.axes[:-2], st.axes[-1], st.axes[-2])) if st.scan else st for st in nest.stages)
     return replace(nest, stages=tuple(swapped))
 
 
-def points(nest: LoopNest) -> LoopNest:
+def points(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
     """Nests without reductions: the last axis goes in, in blocks; transposes go in square tiles."""
     if not nest.outer:
         return nest
@@ -290,10 +320,10 @@ def points(nest: LoopNest) -> LoopNest:
         if stride(load.index, s) == 1 and stride(load.index, last) != 0 and not _at_most(s.extent, 4)
     ]
     if across and not _at_most(last.extent, 4):
-        return demote(demote(nest, across[0], choices.TRANSPOSE_TILE), last, choices.TRANSPOSE_TILE)
-    if _at_most(last.extent, choices.SHORT_AXIS) and len(nest.outer) > 1:
-        nest = demote(nest, nest.outer[-2], max(1, choices.POINT_BLOCK // choices.SHORT_AXIS))
-    return demote(nest, last, choices.POINT_BLOCK)
+        return demote(demote(nest, across[0], how.square), last, how.square)
+    if _at_most(last.extent, how.short) and len(nest.outer) > 1:
+        nest = demote(nest, nest.outer[-2], max(1, how.points // how.short))
+    return demote(nest, last, how.points)
 
 
 def stride(index: Size, s: Symbol) -> Size | None:

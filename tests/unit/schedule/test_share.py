@@ -12,13 +12,13 @@ from onnx.numpy_helper import from_array
 
 import intaglio
 from intaglio.compiler.driver import lower_model
-from intaglio.compiler.kernel import choices
 from intaglio.compiler.kernel.ir import Launch
 from intaglio.compiler.kernel.program import every_step
 from intaglio.compiler.options import Options
+from intaglio.compiler.schedule.share import ALIKE
 
 Array = np.ndarray[Any, Any]
-MANY = 3 * choices.ALIKE
+MANY = 3 * ALIKE
 
 
 def model(numbers: Array, joined: bool) -> bytes:
@@ -74,7 +74,7 @@ def test_floats_that_are_no_numbers() -> None:
 
 
 def test_few_keep_their_numbers() -> None:
-    assert kernels(model(NUMBERS["f32"][: choices.ALIKE], False)) == choices.ALIKE
+    assert kernels(model(NUMBERS["f32"][: ALIKE], False)) == ALIKE
 
 
 def test_parts_that_are_read() -> None:
