@@ -60,8 +60,16 @@ def _closed(
             seen[size] = parameter(size, LEAST if low is None else low) if whole else rebuild(size, change)
         return seen[size]
 
-    body, params, how = map_sizes(kernel.body, change), map_sizes(kernel.params, change), map_sizes(how, change)
-    return body, params, how, tuple(formal.values()), tuple(formal)
+    body, params = map_sizes(kernel.body, change), map_sizes(kernel.params, change)
+    sizes = list(formal.items())
+
+    def chosen(number: Size) -> Size:
+        """A parameter of its own: sizes that happen to be as large are others."""
+        sizes.append((number, Symbol(f"q{len(sizes)}", 1, None)))
+        return sizes[-1][1]
+
+    how = map_sizes(how, chosen)
+    return body, params, how, tuple(symbol for _, symbol in sizes), tuple(actual for actual, _ in sizes)
 
 
 def _is_heavy(size: Dim) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ..kernel.ir import Conv, Schedule
 from ..kernel.operands import conv_input, packed_operand
 from ..kernel.packing import Packing
-from ..scalar.dim import floor_div
+from ..scalar.dim import Size, dim_min, floor_div, known_le
 from ..target import Target
 from . import tile as tiles
 from .tile import Tile
@@ -43,8 +43,8 @@ class DenseSchedule(Schedule):
 
     tile: Tile
     patch: bool
-    block_pixels: int
-    panels_per_task: int
+    block_pixels: Size
+    panels_per_task: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class WinogradSchedule(Schedule):
     channels for which a task transforms its input once."""
 
     tile: Tile
-    block_tiles: int
-    panels_per_task: int
+    block_tiles: Size
+    panels_per_task: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class DepthwiseSchedule(Schedule):
     taps of a row are."""
 
     lanes: int
-    block_rows: int
-    vectors_per_task: int
+    block_rows: Size
+    vectors_per_task: Size
     pixels: int
     few_pixels: int
     unrolled: bool
@@ -139,10 +139,11 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     if isinstance(schedule, DepthwiseSchedule):
         if body.packing.form != "taps":
             return "the convolution is not depthwise"
-        numbers = (schedule.block_rows, schedule.vectors_per_task, schedule.pixels, schedule.few_pixels)
+        least = dim_min(schedule.block_rows, schedule.vectors_per_task, schedule.pixels, schedule.few_pixels)
         if schedule.pixels + 1 > target.registers:
             return f"{schedule.pixels} sums need more than {target.registers} registers"
-        return "all numbers are at least 1" if min(numbers) < 1 or schedule.few_pixels > schedule.pixels else None
+        enough = known_le(1, least) and schedule.few_pixels <= schedule.pixels
+        return None if enough else "all numbers are at least 1"
     if body.packing.form != ("winograd" if isinstance(schedule, WinogradSchedule) else "panels"):
         return f"the weights are packed for {body.packing.form}"
     if body.packing.nr != schedule.tile.nr:
@@ -150,7 +151,7 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     if isinstance(schedule, DenseSchedule) and not schedule.patch and conv_input(body) is None:
         return "an input that is computed needs a patch"
     block = schedule.block_pixels if isinstance(schedule, DenseSchedule) else schedule.block_tiles
-    if min(block, schedule.panels_per_task) < 1:
+    if not known_le(1, dim_min(block, schedule.panels_per_task)):
         return "a task has at least a pixel and a panel"
     return tiles.refusal(schedule.tile, body.acc, target)
 

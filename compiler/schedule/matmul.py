@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..kernel.ir import Matmul, Schedule
 from ..kernel.operands import matmul_rows, panels_in_place
 from ..kernel.packing import Packing
-from ..scalar.dim import Size
+from ..scalar.dim import Size, dim_min, known_le
 from ..scalar.dtype import DType
 from ..target import Target
 from . import tile as tiles
@@ -32,8 +32,8 @@ class MatmulSchedule(Schedule):
     panels of columns that a task computes."""
 
     tile: Tile
-    block_rows: int
-    panels_per_task: int
+    block_rows: Size
+    panels_per_task: Size
 
 
 def packing(columns: Size, acc: DType, target: Target) -> Packing:
@@ -59,7 +59,7 @@ def legal(body: Matmul, schedule: MatmulSchedule, target: Target) -> str | None:
     """Why the body cannot be computed so; None where it can."""
     if body.packing is not None and body.packing.nr != schedule.tile.nr:
         return f"B is packed in panels of {body.packing.nr} columns, not of {schedule.tile.nr}"
-    if schedule.block_rows < 1 or schedule.panels_per_task < 1:
+    if not known_le(1, dim_min(schedule.block_rows, schedule.panels_per_task)):
         return "a task has at least a row and a panel"
     return tiles.refusal(schedule.tile, body.acc, target)
 

@@ -77,7 +77,7 @@ def source(kernel: Kernel, name: str, schedule: DenseSchedule) -> str:
         row_blocks=holes.size(cut.row_blocks),
         block_pixels=holes.size(cut.block_pixels),
         block_h=holes.size(cut.block_h),
-        panels_per_task=schedule.panels_per_task,
+        panels_per_task=holes.size(schedule.panels_per_task),
         patch=schedule.patch,
         x=X_NAMES,
         y=Y_NAMES,

@@ -68,7 +68,7 @@ def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
         channels=holes.size(extent(body.channel)),
         row_blocks=holes.size(cut.row_blocks),
         block_h=holes.size(cut.block_h),
-        vectors_per_task=schedule.vectors_per_task,
+        vectors_per_task=holes.size(schedule.vectors_per_task),
         x=X_NAMES,
         y=Y_NAMES,
         plain=plain

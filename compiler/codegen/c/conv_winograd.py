@@ -59,7 +59,7 @@ def source(kernel: Kernel, name: str, schedule: WinogradSchedule) -> str:
         out_c=holes.size(extent(body.c)),
         tile_blocks=holes.size(cut.tile_blocks),
         block_tiles=holes.size(cut.block_tiles),
-        panels_per_task=schedule.panels_per_task,
+        panels_per_task=holes.size(schedule.panels_per_task),
         x=X_NAMES,
         y=Y_NAMES,
         plain=plain and {"buffer": holes.buffer(plain.buffer), "start": holes.size(plain.start)},

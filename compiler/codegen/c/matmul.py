@@ -66,7 +66,7 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
         K=holes.size(extent(body.k)),
         row_blocks=holes.size(cut.row_blocks),
         block_rows=holes.size(cut.block_rows),
-        panels_per_task=schedule.panels_per_task,
+        panels_per_task=holes.size(schedule.panels_per_task),
         batch=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.batch)],
         a_row=_a_row(body, holes),
         a_statements=a_statements,

@@ -1,0 +1,94 @@
+"""The stage: what is packed, ordered and closed, and what may differ without another kernel."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from intaglio.compiler.codegen.c.kernels import source
+from intaglio.compiler.graph.ir import Graph, Value, constant, input_value
+from intaglio.compiler.kernel.ir import Conv, Launch, Matmul
+from intaglio.compiler.kernel.lower import lower
+from intaglio.compiler.kernel.operands import packed_operand
+from intaglio.compiler.kernel.program import Program
+from intaglio.compiler.kernel.verify_program import verify_program
+from intaglio.compiler.scalar.dim import Symbol
+from intaglio.compiler.scalar.dtype import F32
+from intaglio.compiler.schedule import on_host, schedule
+from intaglio.compiler.schedule.close import close
+from intaglio.compiler.target import target
+
+V4 = target("x86-64-v4")
+B = Symbol("b")
+
+
+def weights(*shape: int) -> Value:
+    return constant(np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32))
+
+
+def product() -> Graph:
+    x = input_value("x", (B, 100), F32)
+    return Graph([x], [x.matmul(weights(100, 200))], ["y"])
+
+
+def convolution(taps: int, in_c: int, out_c: int, groups: int) -> Graph:
+    x = input_value("x", (B, 28, 28, in_c), F32)
+    attrs: dict[str, Any] = {"strides": (1, 1), "dilations": (1, 1), "pads_low": (0, 0), "pads_high": (0, 0)}
+    (y,) = x.emit("conv", [x, weights(taps, taps, in_c // groups, out_c)], **attrs, groups=groups, acc=F32)
+    return Graph([x], [y], ["y"])
+
+
+SUBJECTS = {
+    "matmul": product(),
+    "1x1": convolution(1, 32, 40, 1),
+    "winograd": convolution(3, 64, 64, 1),
+    "grouped": convolution(3, 64, 64, 4),
+    "depthwise": convolution(3, 64, 64, 64),
+}
+
+
+def launch_of(program: Program) -> Launch:
+    (found,) = [x for x in program.launches if isinstance(x.kernel.body, (Matmul, Conv))]
+    return found
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_dynamic_parts_are_parameters(name: str) -> None:
+    """Whatever the numbers, kernel and text are the same; the sizes of the launch tell them."""
+    chosen = on_host(launch_of(lower(SUBJECTS[name])), V4)
+    how = chosen.schedule
+    assert how is not None
+    dynamic = [f.name for f in fields(how) if f.type == "Size"]  # type: ignore[arg-type]
+    assert dynamic
+    other = replace(how, **{f: getattr(how, f) + 1 for f in dynamic})  # type: ignore[type-var]
+    one, two = (close(replace(chosen, schedule=each)) for each in (how, other))
+    assert (one.kernel, one.schedule) == (two.kernel, two.schedule) and one.sizes != two.sizes
+    assert source(one.kernel, one.schedule).text == source(two.kernel, two.schedule).text
+    numbers = dict(zip(two.kernel.sizes, two.sizes))
+    assert [numbers[getattr(two.schedule, f)] for f in dynamic] == [getattr(other, f) for f in dynamic]
+
+
+@pytest.mark.parametrize(("name", "form"), [
+    ("matmul", "panels"), ("1x1", "panels"), ("winograd", "winograd"), ("grouped", "panels"), ("depthwise", "taps"),
+])  # fmt: skip
+def test_weights_are_packed_here(name: str, form: str) -> None:
+    program = lower(SUBJECTS[name])
+    before = packed_operand(launch_of(program).kernel.body)
+    assert before is not None and before.packing.form == "plain"
+    verify_program(program)
+    verify_program(schedule(program, V4))
+    after = packed_operand(launch_of(program).kernel.body)
+    assert after is not None and after.packing.form == form
+    assert [weight.packing for weight in program.weights] == [after.packing]
+
+
+def test_a_weight_is_packed_once() -> None:
+    """Two products with the same weights."""
+    x, w = input_value("x", (B, 64), F32), weights(64, 64)
+    y = x.matmul(w).exp().matmul(w)
+    program = schedule(lower(Graph([x], [y], ["y"])), V4)
+    verify_program(program)
+    assert len(program.weights) == 1
