@@ -24,6 +24,8 @@ from .close import close
 from .pack import Packer, packed
 from .share import share
 
+WORK_OF_ONE_THREAD = 400_000  # operations: a model of fewer runs on the calling thread, as waking another costs more
+
 _MODULES: dict[type, ModuleType] = {
     Attention: attention,
     Conv: conv,

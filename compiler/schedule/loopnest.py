@@ -42,7 +42,8 @@ class LoopNestSchedule(Schedule):
     first-level cache; columns: that a reduction over rows accumulates at once, in four vectors of 512 bits;
     scanned: columns that are scanned side by side, as long runs of memory as prefetching wants, 0 where each is a task;
     sums, sums_of_rows: numbers of a row, in the lanes of a vector, and of a column that are summed in one go, so that
-    rounding stays small; grain: operations from which on a claim of tasks is worth its atomic.
+    rounding stays small; apart: bytes of whose multiples a step falls into few sets of a first-level cache, so that a
+    tile of a transpose is copied; grain: operations from which on a claim of tasks is worth its atomic.
     """
 
     points: int = 2048
@@ -52,6 +53,7 @@ class LoopNestSchedule(Schedule):
     scanned: int = 1024
     sums: int = 1024
     sums_of_rows: int = 256
+    apart: int = 1024
     grain: int = 16384
 
 

@@ -5,7 +5,6 @@ In: a Stage and one of its axes. Out: the steps of its indices along that axis, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -68,15 +67,16 @@ def is_contiguous(stage: Stage, axis: Symbol) -> bool:
     return stores and all(is_unit(stage, load.index, axis) for load in loads(stage))
 
 
-def is_transposed(stage: Stage, load: Load, along: Symbol, across: Symbol) -> bool:
-    """Does a load walk memory along one axis, and fall into few cache sets along the other?
+def is_transposed(stage: Stage, load: Load, along: Symbol, across: Symbol, apart: int) -> bool:
+    """Does a load walk memory along one axis, and fall into few cache sets along the other, by steps of a multiple of
+    `apart` bytes?
 
     A step that is not known may do so: then, too.
     """
     distance = step(stage, load.index, across)
     if step(stage, load.index, along) != 1 or distance is None or distance == 0:
         return False
-    return not isinstance(distance, int) or math.gcd(distance * load.dtype.itemsize, 4096) >= 1024
+    return not isinstance(distance, int) or distance * load.dtype.itemsize % apart == 0
 
 
 def is_columns(stage: Stage) -> bool:

@@ -266,7 +266,7 @@ class _Printer:
         items: list[Item] = []
         copies: dict[Expr, Expr] = {}
         for load in walk(stage.value):
-            if not isinstance(load, Load) or not access.is_transposed(stage, load, along, across):
+            if not isinstance(load, Load) or not access.is_transposed(stage, load, along, across, self.schedule.apart):
                 continue
             slot = len(self.body.stages) + len(self.tiles)
             self.tiles[slot] = self.printer.temporary()

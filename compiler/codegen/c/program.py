@@ -18,6 +18,7 @@ from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, Schedu
 from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
 from ...scalar.dim import Size, Symbol, prod, substitute
+from ...schedule import WORK_OF_ONE_THREAD
 from ..render import render
 from . import kernels
 from .build import Source
@@ -26,7 +27,6 @@ from .holes import Prelude
 from .reals import Reals
 
 PART = 256  # steps in one C file
-WORK_OF_ONE_THREAD = 400_000  # a model with less work runs on the calling thread: waking another costs more
 
 
 @dataclass(frozen=True)
