@@ -27,7 +27,7 @@ from .graph.ir import Graph
 from .graph.text import print_graph
 from .graph.verify import verify
 from .kernel import lower, memory, place
-from .kernel.ir import Kernel
+from .kernel.ir import Kernel, Schedule
 from .kernel.program import Program
 from .kernel.text import print_program
 from .kernel.verify_program import verify_program
@@ -108,9 +108,9 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     return unit
 
 
-def _on_device(unit: Compilation) -> dict[Kernel, OnDevice]:
+def _on_device(unit: Compilation) -> dict[tuple[Kernel, Schedule | None], OnDevice]:
     made = unit.device.kernels if unit.device else {}
-    return {kernel: OnDevice(each.name, each.number, each.programs) for kernel, each in made.items()}
+    return {scheduled: OnDevice(each.name, each.number, each.programs) for scheduled, each in made.items()}
 
 
 def _load(model: str | bytes, options: Options) -> Model:

@@ -57,9 +57,6 @@ class LoopNestSchedule(Schedule):
     grain: int = 16384
 
 
-ON_DEVICE = LoopNestSchedule(scanned=0)
-
-
 def default(body: LoopNest, target: Target) -> LoopNestSchedule:
     """By rules that need no measurement."""
     return LoopNestSchedule()

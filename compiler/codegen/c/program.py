@@ -26,6 +26,7 @@ from .expr import PRIMARY, Printer
 from .holes import Prelude
 from .reals import Reals
 
+Scheduled = tuple[Kernel, Schedule | None]
 PART = 256  # steps in one C file
 
 
@@ -53,7 +54,7 @@ class OnDevice:
 
 
 def generate(
-    program: Program, arenas: tuple[Arena, Arena], device: Mapping[Kernel, OnDevice] | None = None
+    program: Program, arenas: tuple[Arena, Arena], device: Mapping[Scheduled, OnDevice] | None = None
 ) -> Sources:
     """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
     printer = _Program(program, arenas, device or {})
@@ -160,7 +161,7 @@ class _Program:
     words: the most arguments that a kernel takes.
     """
 
-    def __init__(self, program: Program, arenas: tuple[Arena, Arena], device: Mapping[Kernel, OnDevice]) -> None:
+    def __init__(self, program: Program, arenas: tuple[Arena, Arena], device: Mapping[Scheduled, OnDevice]) -> None:
         self.program = program
         self.arenas = arenas
         self.device = device
@@ -169,7 +170,7 @@ class _Program:
         self.number = {s: i for i, s in enumerate([*program.symbols(), *self.regions])}
         self.printer = Printer(symbols={s: f"d[{i}]" for s, i in self.number.items()}, array="d")
         self.reals = Reals(self.printer.functions, self.printer.symbols, "d")
-        self.kernels: dict[tuple[Kernel, Schedule | None], Source] = {}
+        self.kernels: dict[Scheduled, Source] = {}
         self.needs: dict[tuple[Kernel, Schedule | None, tuple[Size, ...]], _Needs] = {}  # layers are often alike
         self.names: list[str] = []
         self.works: list[str] = []
@@ -302,7 +303,7 @@ class _Program:
 
     def start(self, launch: Launch) -> dict[str, object]:
         """A launch on the device, whose indices have 32 bits: `elements` are the sizes of its buffers."""
-        kernel = self.device[launch.kernel]
+        kernel = self.device[launch.kernel, launch.schedule]
         actual = dict(zip(launch.kernel.sizes, launch.sizes))
         elements = dict.fromkeys(substitute(p.size, actual) for p in launch.kernel.params)
         self.works.append("0")

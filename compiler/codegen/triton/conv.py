@@ -13,45 +13,41 @@ from __future__ import annotations
 from ...errors import Unsupported
 from ...kernel.ir import Conv, Kernel
 from ...kernel.packing import READ_ON_DEVICE
-from ...scalar.dim import Size, Symbol, ceil_div, floor_div, known_le, mod, prod, upper_bound
-from ...scalar.dtype import DType
+from ...scalar.dim import Size, Symbol, ceil_div, floor_div, known_le, mod, prod
 from ...scalar.expr import Expr, Load
+from ...schedule.device import conv as product
+from ...schedule.device.conv import ConvSchedule
+from ...schedule.device.product import factors
 from . import gemm
 from .expr import NONE, Printer, Value, as_type
-from .gemm import Blocks
 from .holes import Axis, epilogue, tile
-from .tiles import Source, extent, printer, tile_length
+from .tiles import Source, extent, printer
 
-_UNKNOWN = 8192  # pixels
-_FEW_CHANNELS = 16  # below, blocks run across taps
-_PIXELS, _DEPTHWISE_COLUMNS = 32, 64  # of a tile of a depthwise convolution
 _ROWS, _COLUMNS = frozenset((0,)), frozenset((1,))
 # What the template's names stand for, beside the body's symbols. _INSIDE is an axis of what varies with the position in
 # the input, as its mask says which positions there are.
 _PIXEL, _INSIDE, _GROUP, _CHANNEL, _WEIGHT, _COLUMN = (Symbol(f"conv{i}", 0) for i in range(6))
 
 
-def tasks(body: Conv) -> Size:
+def tasks(body: Conv, schedule: ConvSchedule) -> Size:
     """The number of programs."""
-    return _groups(body) * _blocks(body, body.acc).programs(_pixels(body), _columns(body))
+    return product.groups(body) * schedule.blocks.programs(product.pixels(body), product.columns(body))
 
 
-def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+def source(kernel: Kernel, name: str, schedule: ConvSchedule, allow_tf32: bool = False) -> Source:
     """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
     body = kernel.body
     assert isinstance(body, Conv)
     if body.packing.form not in READ_ON_DEVICE:
         raise Unsupported(f"weights packed as {body.packing} in Triton")
-    out, depthwise = printer(kernel), _is_depthwise(body)
-    count, in_c, pixels, columns = prod(body.taps), _channels(body), _pixels(body), _columns(body)
-    group: Size = _GROUP if _groups(body) > 1 else 0
+    out, depthwise, blocks, flat = printer(kernel), product.is_depthwise(body), schedule.blocks, schedule.flat
+    count, in_c = prod(body.taps), product.channels_of_group(body)
+    pixels, columns = product.pixels(body), product.columns(body)
+    group: Size = _GROUP if product.groups(body) > 1 else 0
     x: Expr = body.x
     w: Expr = Load(body.w, (group * count * in_c + _WEIGHT) * columns + _COLUMN, kernel.params[body.w].dtype)
-    factors = gemm.factors(x, w, body.acc)
-    blocks = _blocks(body, factors[0].dtype)
     dot = blocks.form == "dot"
-    x, w = factors if dot else (as_type(x, body.acc), as_type(w, body.acc))
-    flat = dot and _flat(body)
+    x, w = factors(x, w, body.acc) if dot else (as_type(x, body.acc), as_type(w, body.acc))
     tap_depth = 1 if depthwise else in_c if flat else ceil_div(in_c, blocks.depth) * blocks.depth
     start, tap = Symbol("start", 0, count * tap_depth), Symbol("tap", 0, count)
 
@@ -79,7 +75,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         x_axes.append(Axis(_INSIDE, "x0", "inside"))
     return gemm.source(
         "triton/conv.py.j2", kernel, name, out, blocks, body.acc, pixels, columns, count * tap_depth,
-        [("group", body.groups)] if _groups(body) > 1 else [],
+        [("group", body.groups)] if product.groups(body) > 1 else [],
         tile(out, x, tuple(x_axes), (blocks.rows, blocks.columns if depthwise else blocks.depth)),
         tile(out, w, tuple(w_axes), (blocks.depth, blocks.columns)),
         gemm.precision(x.dtype, allow_tf32),
@@ -94,42 +90,6 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         positions=[(f"x{i}", out.size(position)) for i, position in enumerate(positions)],
         conditions=conditions,
     )  # fmt: skip
-
-
-def _is_depthwise(body: Conv) -> bool:
-    return body.packing.form == "taps"
-
-
-def _groups(body: Conv) -> int:
-    """How many products there are; a depthwise convolution is one of another form."""
-    return 1 if _is_depthwise(body) else body.groups
-
-
-def _pixels(body: Conv) -> Size:
-    return prod(extent(s) for s in (body.n, *body.out))
-
-
-def _columns(body: Conv) -> Size:
-    return extent(body.c) if _is_depthwise(body) else body.packing.nr
-
-
-def _channels(body: Conv) -> Size:
-    """Input channels of a group."""
-    return 1 if _is_depthwise(body) else floor_div(extent(body.channel), body.groups)
-
-
-def _flat(body: Conv) -> bool:
-    """Whether blocks of K run across taps."""
-    few = upper_bound(_channels(body))
-    return few is not None and few < _FEW_CHANNELS and prod(body.taps) != 1
-
-
-def _blocks(body: Conv, factor: DType) -> Blocks:
-    if _is_depthwise(body):
-        return Blocks("outer", _PIXELS, tile_length(_columns(body), _DEPTHWISE_COLUMNS), 1, 4, 2)
-    depth = _channels(body) * (prod(body.taps) if _flat(body) else 1)
-    sizes = _pixels(body), _columns(body), depth, body.groups
-    return gemm.blocks_of(*sizes, body.acc, factor, body.epilogue, _UNKNOWN)
 
 
 def _positions(body: Conv, tap: Symbol) -> list[Size]:

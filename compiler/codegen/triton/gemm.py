@@ -1,103 +1,26 @@
 """What matmul and convolution share in Triton: tiles of the result, summed over blocks of K, with holes for operands.
 
-In: what is known of the extents and of the types of the operands. Out: `Blocks`, and the context of
-templates/triton/gemm.py.j2. Never knows what an operand is.
-
-A tile is summed in one of three forms:
-    dot      acc[rows, columns] = tl.dot of [rows, depth] by [depth, columns]: on tensor cores, but for f32 as it is
-    outer    acc[rows, columns] += [rows, 1] * [1, columns], for one k after the other: every type, in order
-    inner    acc[depth, columns] += [depth, 1] * [depth, columns], then summed: for a single row
+In: a schedule, and texts of operands. Out: the context of templates/triton/gemm.py.j2. Never knows what an operand is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from ...kernel.ir import Kernel, Stage
-from ...scalar.dim import Size, ceil_div, known_eq, upper_bound
-from ...scalar.dtype import BF16, F16, F32, I8, I32, DType
-from ...scalar.expr import Call, Expr, walk
-from ...scalar.prims import TABLE
+from ...kernel.ir import Kernel
+from ...scalar.dim import Size, ceil_div, known_eq
+from ...scalar.dtype import F32, DType
+from ...schedule.device.product import ProductSchedule
 from ..render import render
-from .expr import Printer, as_type, value_type
+from .expr import Printer, value_type
 from .holes import Piece
-from .tiles import Source, arguments, parameters, power_of_two, tile_length
-
-GROUP = 8  # rows of blocks that are computed together, column by column, so that they find B in the second-level cache
-_PROGRAMS = 128  # that fill a GPU
-_LEAST = 16  # length of the axes of a tl.dot
-_SHARED = 96 << 10  # bytes of shared memory for blocks that are on their way
-_ROW_BYTES = 128  # of K in a block: what a line of the cache holds
-# Rows and columns of tiles, from the best ratio of products to loads on: none of less than the 64 rows of Hopper's
-# instructions, unless there are fewer. Rows of K and columns of those for one row.
-_TILES = ((128, 128), (128, 64), (64, 64), (64, 32))
-_TILES_OF_ROW = ((64, 64), (128, 32), (256, 16))
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """How the result is cut into programs: rows and columns of each, elements of K at a time, in which form."""
-
-    form: str
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
-
-    def programs(self, rows: Size, columns: Size) -> Size:
-        """How many they are for a matrix."""
-        return ceil_div(rows, self.rows) * ceil_div(columns, self.columns)
-
-
-def factors(a: Expr, b: Expr, acc: DType) -> tuple[Expr, Expr]:
-    """The factors of tl.dot: 16-bit floats or i8 where both are casts of such, else in the accumulator's type."""
-    narrow = {F32: (F16, BF16), I32: (I8,)}.get(acc, ())
-    x, y = (e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in (a, b))
-    return (x, y) if x.dtype == y.dtype and x.dtype in narrow else (as_type(a, acc), as_type(b, acc))
-
-
-def has_dot(factor: DType) -> bool:
-    """Whether tl.dot multiplies factors of that type."""
-    return factor in (F16, BF16, F32, I8)
-
-
-def blocks_of(
-    rows: Size,
-    columns: Size,
-    depth: Size,
-    batch: Size,
-    acc: DType,
-    factor: DType,
-    epilogue: Sequence[Stage],
-    unknown: int = 1024,
-) -> Blocks:
-    """Blocks for a product with factors of that type; rows and columns of them do not depend on it.
-
-    unknown: what rows and columns without a bound are taken for.
-    """
-    crowded = _is_written_out(epilogue)
-    m, n = _tile(rows, columns, depth, batch, acc, crowded, unknown)
-    warps = 8 if m * n >= (128 * 64 if crowded else 128 * 128) else 4
-    if not has_dot(factor):
-        return Blocks("outer", m, n, 1, warps, 2)
-    k = _depth(depth, _ROW_BYTES // factor.itemsize, max(_LEAST, 32 // factor.itemsize))
-    stages = _SHARED // ((m + n) * k * factor.itemsize)
-    return Blocks("dot", m, n, k, warps, max(2, min(4, stages)))
-
-
-def inner_blocks(columns: Size, depth: Size, batch: Size) -> Blocks:
-    """Blocks for one row by a matrix: bound by reading the matrix, so that many programs matter most."""
-    enough = (t for t in _TILES_OF_ROW if _typical(batch, 1) * -(-_typical(columns, 1024) // t[1]) >= _PROGRAMS)
-    k, n = next(enough, _TILES_OF_ROW[-1])
-    return Blocks("inner", 1, tile_length(columns, n), tile_length(depth, k), 4, 3)
+from .tiles import Source, arguments, parameters
 
 
 def source(
-    template: str, kernel: Kernel, name: str, out: Printer, blocks: Blocks, acc: DType, rows: Size, columns: Size,
-    depth: Size, batch: Sequence[tuple[str, Size]], a: Piece, b: Piece, precision: str, epilogue: list[str],
-    **holes: object,
+    template: str, kernel: Kernel, name: str, out: Printer, blocks: ProductSchedule, acc: DType, rows: Size,
+    columns: Size, depth: Size, batch: Sequence[tuple[str, Size]], a: Piece, b: Piece, precision: str,
+    epilogue: list[str], **holes: object,
 ) -> Source:  # fmt: skip
     """The source of a kernel whose template extends gemm.py.j2; batch: names and extents, the last one fastest."""
     text = render(
@@ -105,7 +28,7 @@ def source(
         name=name,
         parameters=parameters(kernel),
         blocks=blocks,
-        group=GROUP,
+        group=blocks.group,
         row_blocks=out.size(ceil_div(rows, blocks.rows)),
         column_blocks=out.size(ceil_div(columns, blocks.columns)),
         depth=out.size(depth),
@@ -129,41 +52,3 @@ def precision(factor: DType, allow_tf32: bool) -> str:
 def mask(out: Printer, positions: str, size: Size, length: int) -> str | None:
     """The text of the mask of positions in tiles of that length; None where they never overhang."""
     return None if known_eq(size % length, 0) is True else f"({positions} < {out.size(size)})"
-
-
-def _is_written_out(epilogue: Sequence[Stage]) -> bool:
-    """Whether it has functions by their expansions, whose parts need registers beside those of the accumulators."""
-    calls = (e for e in walk(*(stage.value for stage in epilogue)) if isinstance(e, Call))
-    prims = ((TABLE[e.prim], e.args[-1].dtype) for e in calls)
-    return any(prim.expand is not None and prim.triton_spelling(dtype) is None for prim, dtype in prims)
-
-
-def _tile(
-    rows: Size, columns: Size, depth: Size, batch: Size, acc: DType, crowded: bool, unknown: int
-) -> tuple[int, int]:
-    """The first tile that makes enough programs, or the last one; no longer than the extents, where that is allowed.
-
-    Where the length of lines in memory is not known they may begin anywhere, and each number has an address of its own:
-    registers for that are as scarce as those for wide accumulators.
-    """
-    scattered = upper_bound(columns) is None or upper_bound(depth) is None
-    for most_m, most_n in _TILES[2 if scattered else 1 if acc.itemsize > 4 or crowded else 0 :]:
-        m, n = max(_LEAST, tile_length(rows, most_m)), max(_LEAST, tile_length(columns, most_n))
-        if _typical(batch, 1) * -(-_typical(rows, unknown) // m) * -(-_typical(columns, unknown) // n) >= _PROGRAMS:
-            break
-    return m, n
-
-
-def _depth(size: Size, most: int, least: int) -> int:
-    """The length of blocks of K that wastes least, and the longest of those; half of `most` for scattered lines."""
-    bound = upper_bound(size)
-    if bound is None:
-        return most // 2
-    shortest = max(least, min(32, power_of_two(max(bound, 1))))
-    lengths = [n for n in (most, most // 2, most // 4, most // 8) if n >= shortest]
-    return min(lengths, key=lambda n: (-(-bound // n) * n, -n))
-
-
-def _typical(size: Size, unknown: int) -> int:
-    bound = upper_bound(size)
-    return unknown if bound is None else bound

@@ -27,31 +27,28 @@ from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, known_eq, linear_in, prod, substitute, symbols, upper_bound
 from ...scalar.dtype import BOOL, I32, DType
 from ...scalar.expr import Call, Const, Expr, Index, Load, Local, rewrite, walk
+from ...schedule.device.loopnest import NestSchedule
+from ...schedule.device.tile import tile_length, warps_of
 from ...schedule.loopnest import demote
 from ..render import render
 from .expr import NONE, Value, as_type, literal
-from .tiles import TILE, Source, arguments, extent, parameters, printer, tile_length, tiles, warps_of
+from .tiles import Source, arguments, extent, parameters, printer, tiles
 
 COLUMNS = frozenset((1,))
 BOTH = frozenset((0, 1))
-_NARROW = 64  # columns of a tile of a reduction that keeps them apart
-_SHORT = 32  # elements of a reduction that are too few for a program, and points that are too few for a block
-_SCANNED = 1024  # elements of a tile of a scan
-_LONG = 512  # elements of a block whose accesses without masks are worth a second text
-_VECTOR = 16  # elements that one access takes at most
 _BITS = {"and": "bit_and", "or": "bit_or", "xor": "bit_xor", "min": "bit_and", "max": "bit_or"}
 
 
-def tasks(body: LoopNest) -> Size:
+def tasks(body: LoopNest, schedule: NestSchedule) -> Size:
     """The number of programs: points of the outer domain."""
-    return prod(extent(s) for s in _blocked(body).outer)
+    return prod(extent(s) for s in _blocked(body, schedule).outer)
 
 
-def source(kernel: Kernel, name: str) -> Source:
+def source(kernel: Kernel, name: str, schedule: NestSchedule) -> Source:
     """The kernel's source. Raises Unsupported for what Triton cannot express."""
     body = kernel.body
     assert isinstance(body, LoopNest)
-    nest = _Nest(kernel, _blocked(body))
+    nest = _Nest(kernel, _blocked(body, schedule), schedule)
     text = render(
         "triton/loopnest.py.j2",
         name=name,
@@ -63,24 +60,25 @@ def source(kernel: Kernel, name: str) -> Source:
     return Source(text, arguments(kernel), warps_of(nest.widest), 2)
 
 
-def _blocked(body: LoopNest) -> LoopNest:
+def _blocked(body: LoopNest, schedule: NestSchedule) -> LoopNest:
     """Points whose stages are short reductions, as of windows, and what is made of them, in blocks along an axis: the
     last one, or, where that is short, a longer one."""
     sizes = [upper_bound(prod(extent(s) for s in stage.reduce_axes)) for stage in body.stages]
-    if not body.outer or max((x for x in sizes if x is not None), default=0) > _SHORT or None in sizes:
+    if not body.outer or max((x for x in sizes if x is not None), default=0) > schedule.short or None in sizes:
         return body
     if not any(stage.reduce for stage in body.stages) or any(stage.axes for stage in body.stages):
         return body
     bounds = [upper_bound(extent(s)) for s in body.outer]
-    long = [s for s, bound in zip(body.outer, bounds) if bound is None or bound >= _SHORT]
-    return demote(body, (long or body.outer)[-1], _NARROW)
+    long = [s for s, bound in zip(body.outer, bounds) if bound is None or bound >= schedule.short]
+    return demote(body, (long or body.outer)[-1], schedule.columns)
 
 
 class _Nest:
     """State of printing one kernel. kept: what the results of stages are, by slot."""
 
-    def __init__(self, kernel: Kernel, body: LoopNest) -> None:
+    def __init__(self, kernel: Kernel, body: LoopNest, schedule: NestSchedule) -> None:
         self.kernel = kernel
+        self.schedule = schedule
         self.body = body
         self.out = printer(kernel)
         self.out.local = self._local
@@ -154,10 +152,11 @@ class _Nest:
 
     # -- kinds of stages ---------------------------------------------------------------------------------------------
 
-    def _shape(self, rows: Sequence[Symbol], columns: Sequence[Symbol], most: int = TILE) -> tuple[int, int]:
-        """Rows and columns of a tile, of TILE elements at most and `most` columns."""
-        width = tile_length(prod(extent(s) for s in columns), most)
-        height = tile_length(prod(extent(s) for s in rows), max(TILE // width, 1))
+    def _shape(self, rows: Sequence[Symbol], columns: Sequence[Symbol], most: int | None = None) -> tuple[int, int]:
+        """Rows and columns of a tile, of `most` columns."""
+        elements = self.schedule.elements
+        width = tile_length(prod(extent(s) for s in columns), elements if most is None else most)
+        height = tile_length(prod(extent(s) for s in rows), max(elements // width, 1))
         self.widest = max(self.widest, width * height)
         return height, width
 
@@ -170,7 +169,7 @@ class _Nest:
     def _points(self, slot: int, stage: Stage) -> None:
         """A block that may overhang is printed twice: without masks where it does not, so that memory is accessed in
         vectors, of whatever length the whole axis is."""
-        whole = _whole_block(stage)
+        whole = _whole_block(stage, self.schedule)
         if whole is None:
             self._tile_of_points(slot, stage)
             return
@@ -197,7 +196,7 @@ class _Nest:
         kind, dtype = _held(stage.reduce, stage.value.dtype)
         identity = _identity(kind, dtype)
         slow, over, columns = stage.axes[:-1], stage.reduce_axes, stage.axes[-1:]
-        shape = self._shape(over, columns, _NARROW) if columns else self._shape(over[:-1], over[-1:])
+        shape = self._shape(over, columns, self.schedule.columns) if columns else self._shape(over[:-1], over[-1:])
         if stage.store is None and (slow or (columns and tile_length(extent(columns[0]), 2 * shape[1]) > shape[1])):
             raise Unsupported("a reduction that keeps more than one tile")
         with ExitStack() as stack:
@@ -252,7 +251,7 @@ class _Nest:
         identity = _identity(kind, dtype)
         carried = self.out.fresh()
         last = stage.axes[-1:]
-        shape = (1, self._shape((), last, _SCANNED)[1])
+        shape = (1, self._shape((), last, self.schedule.scanned)[1])
         with ExitStack() as stack:
             self._loops(stack, stage.axes[:-1])
             self.out.line(f"{carried} = tl.broadcast_to({identity}, (1, 1))")
@@ -303,14 +302,14 @@ def _in_order(lets: Sequence[Let]) -> tuple[Let, ...]:
     return tuple(ordered)
 
 
-def _whole_block(stage: Stage) -> Stage | None:
+def _whole_block(stage: Stage, schedule: NestSchedule) -> Stage | None:
     """Where the last axis is a block of a longer one, the stage at a whole block. None where blocks end at multiples of
     a vector anyway, and where they are short."""
     end = extent(stage.axes[-1]) if stage.axes else 1
     block = upper_bound(end)
-    if stage.store is None or not isinstance(end, Min) or block is None or block < _LONG:
+    if stage.store is None or not isinstance(end, Min) or block is None or block < schedule.long:
         return None
-    if all(known_eq(x % _VECTOR, 0) for x in end.args):
+    if all(known_eq(x % schedule.vector, 0) for x in end.args):
         return None
     axis = stage.axes[-1]
     full = Symbol(axis.name, axis.lower, block)

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from ...errors import Unsupported
 from ...kernel.ir import Kernel, Matmul
-from ...scalar.dim import Size, known_eq, prod
+from ...scalar.dim import Size, prod
+from ...schedule.device.product import ProductSchedule, factors
 from . import gemm
 from .expr import Value, as_type
-from .gemm import Blocks
 from .holes import Axis, epilogue, tile
 from .tiles import Source, extent, printer
 
 
-def tasks(body: Matmul) -> Size:
+def tasks(body: Matmul, schedule: ProductSchedule) -> Size:
     """The number of programs."""
-    return _batch(body) * _blocks(body).programs(extent(body.m), extent(body.n))
+    return prod(extent(s) for s in body.batch) * schedule.programs(extent(body.m), extent(body.n))
 
 
-def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+def source(kernel: Kernel, name: str, blocks: ProductSchedule, allow_tf32: bool = False) -> Source:
     """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
     body = kernel.body
     assert isinstance(body, Matmul)
     if body.packing:
         raise Unsupported("packed operands in Triton")
-    out, blocks = printer(kernel), _blocks(body)
-    a, b = gemm.factors(body.a, body.b, body.acc)
+    out = printer(kernel)
+    a, b = factors(body.a, body.b, body.acc)
     if blocks.form != "dot":
         a, b = (as_type(e, body.acc) for e in (a, b))
     m_size, n_size, k_size = (extent(s) for s in (body.m, body.n, body.k))
@@ -54,15 +54,3 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         "triton/matmul.py.j2", kernel, name, out, blocks, body.acc, m_size, n_size, k_size, batch, a_tile, b_tile,
         gemm.precision(a.dtype, allow_tf32), epilogue(out, kernel, body.epilogue, result),
     )  # fmt: skip
-
-
-def _batch(body: Matmul) -> Size:
-    return prod(extent(s) for s in body.batch)
-
-
-def _blocks(body: Matmul) -> Blocks:
-    m, n, k = (extent(s) for s in (body.m, body.n, body.k))
-    factor = gemm.factors(body.a, body.b, body.acc)[0].dtype
-    if known_eq(m, 1) is True:
-        return gemm.inner_blocks(n, k, _batch(body))
-    return gemm.blocks_of(m, n, k, _batch(body), body.acc, factor, body.epilogue)

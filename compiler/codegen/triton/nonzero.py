@@ -9,25 +9,25 @@ from ...kernel.ir import Kernel, Nonzero, Stage
 from ...scalar.dim import Size
 from ...scalar.dtype import I64
 from ...scalar.expr import Acc, Index
+from ...schedule.device.nonzero import NonzeroSchedule
+from ...schedule.device.tile import warps_of
 from ..render import render
 from .expr import Value
 from .holes import Axis, epilogue, part
-from .tiles import Source, arguments, extent, parameters, printer, tile_length, warps_of
-
-_ROWS = 1024  # elements of a block
+from .tiles import Source, arguments, extent, parameters, printer
 
 
-def tasks(body: Nonzero) -> Size:
+def tasks(body: Nonzero, schedule: NonzeroSchedule) -> Size:
     """One program."""
     return 1
 
 
-def source(kernel: Kernel, name: str) -> Source:
+def source(kernel: Kernel, name: str, schedule: NonzeroSchedule) -> Source:
     """The kernel's source."""
     body = kernel.body
     assert isinstance(body, Nonzero)
     out = printer(kernel)
-    length, rows = out.size(extent(body.i)), tile_length(extent(body.i), _ROWS)
+    length, rows = out.size(extent(body.i)), schedule.rows
     element, counted = Axis(body.i, "i", f"(i < {length})"), Axis(body.i, "i", "counts")
     mask = part(out, body.mask, (element,))
     out.names[body.j] = Value("j", frozenset((0,)))

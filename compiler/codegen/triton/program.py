@@ -10,13 +10,15 @@ import hashlib
 from dataclasses import dataclass
 
 from ...errors import Unsupported
-from ...kernel.ir import Kernel, Launch
+from ...kernel.ir import Kernel, Launch, Schedule
 from ...kernel.rebuild import expressions
 from ...scalar.dim import Size, Symbol, symbols, upper_bound
 from ...scalar.expr import Index
+from ...schedule.device import arranged
 from . import kernels
 from .tiles import Source
 
+Scheduled = tuple[Kernel, Schedule | None]
 _PLACEHOLDER = "intaglio_kernel"
 _LARGEST = (1 << 31) - 1  # indices are int32
 _LEAST = -(1 << 31)
@@ -40,12 +42,12 @@ class Device:
 
     def __init__(self, allow_tf32: bool = False) -> None:
         self.allow_tf32 = allow_tf32
-        self.kernels: dict[Kernel, DeviceKernel] = {}
-        self._refused: dict[Kernel, str] = {}
+        self.kernels: dict[Scheduled, DeviceKernel] = {}
+        self._refused: dict[Scheduled, str] = {}
 
     def arranged(self, launch: Launch) -> Launch:
         """The launch as it runs on the device; its kernel is among `kernels` unless it was refused."""
-        return kernels.arranged(launch)
+        return arranged(launch, self.allow_tf32)
 
     def refusal(self, launch: Launch) -> str | None:
         """Why a launch cannot run on the device; None where it can, and its kernel is then among `kernels`."""
@@ -53,22 +55,24 @@ class Device:
         kernel = launch.kernel
         if _computes_with(kernel, {s for s, size in zip(kernel.sizes, launch.sizes) if _may_be_anything(size)}):
             return "computes with a number that may be anything: those of the device have 32 bits"
-        if kernel not in self.kernels and kernel not in self._refused:
+        scheduled = (kernel, launch.schedule)
+        if scheduled not in self.kernels and scheduled not in self._refused:
             try:
-                self._translate(kernel)
+                self._translate(*scheduled)
             except Unsupported as reason:
-                self._refused[kernel] = str(reason)
-        return self._refused.get(kernel)
+                self._refused[scheduled] = str(reason)
+        return self._refused.get(scheduled)
 
-    def _translate(self, kernel: Kernel) -> None:
+    def _translate(self, kernel: Kernel, schedule: Schedule | None) -> None:
         for param in kernel.params:
             bound = upper_bound(param.size)
             if isinstance(param.size, int) and bound is not None and bound > _LARGEST:
                 raise Unsupported(f"a buffer of {bound} elements: indices on the device have 32 bits")
-        source = kernels.source(kernel, _PLACEHOLDER, self.allow_tf32)
+        source = kernels.source(kernel, _PLACEHOLDER, schedule, self.allow_tf32)
         name = "d" + hashlib.sha256(source.text.encode()).hexdigest()[:16]
         named = Source(source.text.replace(_PLACEHOLDER, name), source.arguments, source.warps, source.stages)
-        self.kernels[kernel] = DeviceKernel(name, len(self.kernels), named, kernels.tasks(kernel))
+        programs = kernels.tasks(kernel, schedule)
+        self.kernels[kernel, schedule] = DeviceKernel(name, len(self.kernels), named, programs)
 
 
 def _may_be_anything(size: Size) -> bool:

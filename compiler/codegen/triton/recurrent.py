@@ -12,23 +12,20 @@ from ...kernel.ir import Kernel, Recurrent
 from ...scalar.dim import Size, ceil_div
 from ...scalar.dtype import F32
 from ...scalar.expr import Const, Var
+from ...schedule.device.recurrent import RecurrentSchedule
 from ..render import render
 from .expr import Printer, literal, value_type
-from .tiles import Source, arguments, parameters, printer, tile_length
+from .tiles import Source, arguments, parameters, printer
 
 GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
-_ROWS = 16  # sequences of a program
-_COLUMNS, _DEPTH = 64, 32  # units of a block that is computed, and that it is computed from
-_LEAST = 16  # length of the axes of a tl.dot
-_WARPS = 8
 
 
-def tasks(body: Recurrent) -> Size:
+def tasks(body: Recurrent, schedule: RecurrentSchedule) -> Size:
     """The number of programs."""
-    return len(body.activations) * ceil_div(body.batch, _rows(body))
+    return len(body.activations) * ceil_div(body.batch, schedule.rows)
 
 
-def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
+def source(kernel: Kernel, name: str, schedule: RecurrentSchedule, allow_tf32: bool = False) -> Source:
     """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits.
 
     Raises Unsupported where outputs are absent that hold what steps hand on.
@@ -49,7 +46,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         "triton/recurrent.py.j2",
         name=name,
         parameters=parameters(kernel),
-        outer=[("direction", len(body.activations)), ("block", out.size(ceil_div(body.batch, _rows(body))))],
+        outer=[("direction", len(body.activations)), ("block", out.size(ceil_div(body.batch, schedule.rows)))],
         **buffers,
         kind=body.kind,
         gates=GATES[body.kind],
@@ -58,9 +55,9 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         T=out.size(body.time),
         B=out.size(body.batch),
         H=out.size(body.hidden),
-        rows=_rows(body),
-        columns=max(tile_length(body.hidden, _COLUMNS), _LEAST),
-        depth=max(tile_length(body.hidden, _DEPTH), _LEAST),
+        rows=schedule.rows,
+        columns=schedule.columns,
+        depth=schedule.depth,
         acc=value_type(acc),
         storage=value_type(body.dtype),
         precision="tf32" if allow_tf32 and acc == F32 else "ieee",
@@ -69,11 +66,7 @@ def source(kernel: Kernel, name: str, allow_tf32: bool = False) -> Source:
         input_forget=body.input_forget,
         functions=list(out.functions.definitions.values()),
     )
-    return Source(text, arguments(kernel), _WARPS, 2)
-
-
-def _rows(body: Recurrent) -> int:
-    return tile_length(body.batch, _ROWS)
+    return Source(text, arguments(kernel), schedule.warps, 2)
 
 
 def _activations(out: Printer, body: Recurrent) -> list[list[str]]:

@@ -11,20 +11,20 @@ from ...errors import Unsupported
 from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, ceil_div, prod
 from ...scalar.expr import Call
+from ...schedule.device.sort import SortSchedule
+from ...schedule.device.tile import warps_of
 from ..render import render
 from .expr import Value
 from .holes import Axis, epilogue, part
-from .tiles import Source, arguments, extent, parameters, printer, tile_length, warps_of
-
-_ROWS, _COLUMNS = 32, 128  # elements of a block, and how many they are compared with at a time
+from .tiles import Source, arguments, extent, parameters, printer
 
 
-def tasks(body: Sort) -> Size:
+def tasks(body: Sort, schedule: SortSchedule) -> Size:
     """The number of programs."""
-    return prod(size for _, size in _programs(body))
+    return prod(size for _, size in _programs(body, schedule))
 
 
-def source(kernel: Kernel, name: str) -> Source:
+def source(kernel: Kernel, name: str, schedule: SortSchedule) -> Source:
     """The kernel's source. Raises Unsupported, with the reason."""
     body = kernel.body
     assert isinstance(body, Sort)
@@ -36,13 +36,13 @@ def source(kernel: Kernel, name: str) -> Source:
     out.acc = Value("acc", frozenset((0,)))
     compute = body.x.dtype.compute
     x = body.x if body.x.dtype == compute else Call("cast", (body.x,), compute)
-    rows, columns = (tile_length(extent(body.i), most) for most in (_ROWS, _COLUMNS))
+    rows, columns = schedule.rows, schedule.columns
     length, first = out.size(extent(body.i)), out.size(extent(body.j))
     text = render(
         "triton/sort.py.j2",
         name=name,
         parameters=parameters(kernel),
-        outer=[(s, out.size(e)) for s, e in _programs(body)],
+        outer=[(s, out.size(e)) for s, e in _programs(body, schedule)],
         kind=compute.kind,
         bits=compute.bits,
         descending=body.descending,
@@ -58,7 +58,7 @@ def source(kernel: Kernel, name: str) -> Source:
     return Source(text, arguments(kernel), warps_of(rows * columns), 2)
 
 
-def _programs(body: Sort) -> list[tuple[str, Size]]:
+def _programs(body: Sort, schedule: SortSchedule) -> list[tuple[str, Size]]:
     """The coordinates of a program and how many of each there are, the last one fastest."""
-    blocks = ceil_div(extent(body.i), tile_length(extent(body.i), _ROWS))
+    blocks = ceil_div(extent(body.i), schedule.rows)
     return [*((f"o{i}", extent(s)) for i, s in enumerate(body.outer)), ("block", blocks)]

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Kernel
 from ...scalar.dim import Size, Symbol, known_eq, prod, upper_bound
+from ...schedule.device.tile import tile_length
 from .expr import Functions, Printer, Value, buffer_type
-
-TILE = 2048  # elements of a tile of a loop nest: 16 for each thread of four warps
 
 
 @dataclass(frozen=True)
@@ -33,22 +32,6 @@ def extent(symbol: Symbol) -> Size:
     """The number of values of a loop variable."""
     assert symbol.extent is not None
     return symbol.extent
-
-
-def power_of_two(size: int) -> int:
-    """The least one that is not below `size`."""
-    return 1 << max(size - 1, 0).bit_length()
-
-
-def tile_length(size: Size, most: int) -> int:
-    """The length of a tile for a loop of `size`: all of it where it is known to fit."""
-    bound = upper_bound(size)
-    return most if bound is None else min(most, power_of_two(max(bound, 1)))
-
-
-def warps_of(elements: int) -> int:
-    """Warps for tiles of that many elements: about 16 for each thread, 8 warps at most."""
-    return max(1, min(8, power_of_two(elements) // 512))
 
 
 def printer(kernel: Kernel) -> Printer:

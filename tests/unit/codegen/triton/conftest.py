@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from unit.codegen.triton import translated
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.codegen.triton.build import Binary, build
 from intaglio.compiler.codegen.triton.program import DeviceKernel
 from intaglio.compiler.codegen.triton.tiles import Source
@@ -30,10 +30,10 @@ def run_triton(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("kernels")
 
     def run(kernel: Kernel, arrays: Sequence[np.ndarray], sizes: Sequence[int]) -> None:
-        source = kernels.source(kernel, "kernel")
+        source = translated.source(kernel)
         file: Path = folder / (hashlib.sha256(source.text.encode()).hexdigest()[:16] + ".py")
         file.write_text(source.text)
-        programs = evaluate(kernels.tasks(kernel), dict(zip(kernel.sizes, sizes)))
+        programs = evaluate(translated.tasks(kernel), dict(zip(kernel.sizes, sizes)))
         compiled = InterpretedKernel(file, "kernel", source.arguments)
         compiled.launch(programs, [a.ctypes.data for a in arrays], sizes)
 

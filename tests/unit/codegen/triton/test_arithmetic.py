@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from arithmetic import TYPES, Run, check_chains, check_combinations
 
-from intaglio.compiler.codegen.triton.kernels import arranged
 from intaglio.compiler.scalar.dtype import BF16, F16, DType
+from intaglio.compiler.schedule.device import arranged
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from unit.codegen.attentions import CASES, Array, Case, arrays_of, expected, kernel_of
+from unit.codegen.triton import translated
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.kernel.ir import Attention, Kernel, Stage, Store
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64
@@ -82,7 +82,7 @@ def _of(made: tuple[Kernel, list[int]], arrays: list[Array]) -> tuple[Kernel, li
 
 def test_no_queries_at_all() -> None:
     kernel, _ = kernel_of(Case(m=0, n=5, d=16, dv=16, symbolic=False))
-    assert kernels.tasks(kernel) == 0
+    assert translated.tasks(kernel) == 0
 
 
 def test_keys_excluded_for_whole_blocks(run_triton: Run) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from fuzz.test_loopnest import nest_for_triton
+from unit.codegen.triton import translated
 from unit.scalar.test_prims import CASTABLE
 
-from intaglio.compiler.codegen.triton import kernels, worker
+from intaglio.compiler.codegen.triton import worker
 from intaglio.compiler.codegen.triton.tiles import extent
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, LoopNest, Param, Stage, Store
@@ -22,7 +23,8 @@ from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import DTYPES, F32, DType
 from intaglio.compiler.scalar.expr import Const, Expr, Load
-from intaglio.compiler.schedule.loopnest import ON_DEVICE, arranged
+from intaglio.compiler.schedule.device.loopnest import ORDER
+from intaglio.compiler.schedule.loopnest import arranged
 from intaglio.compiler.target import targets
 
 N = Symbol("n")
@@ -35,7 +37,7 @@ def compiled(sources: dict[str, Kernel], gpu: str, folder: Path) -> None:
     (target,) = targets(gpu)[1]
     jobs = []
     for name, kernel in sources.items():
-        source = kernels.source(kernel, "kernel")
+        source = translated.source(kernel)
         file = folder / f"{name}.py"
         file.write_text(source.text)
         jobs.append(
@@ -78,7 +80,7 @@ def all_of(dtype: DType) -> Kernel:
             arguments = [prims.call("lt", x[0], x[1]), *x[1 : prim.arity]] if chooses else x[: prim.arity]
             value = prims.call(prim.name, *arguments)
             try:
-                kernels.source(elementwise([value], [dtype] * 3, i), "kernel")
+                translated.source(elementwise([value], [dtype] * 3, i))
             except Unsupported:
                 continue  # test_expr states which
             values.append(value)
@@ -131,7 +133,7 @@ def added(shape: tuple[Size, ...], loads: tuple[tuple[int, ...], ...]) -> Kernel
     index, size = 0, 1
     for s, a in zip(shape, axes):
         index, size = index * s + a, size * s
-    nest = arranged(LoopNest(axes, (Stage(value, Store(len(loads), index)),)), ON_DEVICE)
+    nest = arranged(LoopNest(axes, (Stage(value, Store(len(loads), index)),)), ORDER)
     return Kernel((*params, Param(F32, size, True)), (N,), nest)
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 from unit.codegen.convolutions import SHAPES, Case, problem, random
+from unit.codegen.triton import translated
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I8, I32, DType
 
@@ -31,7 +31,7 @@ def _run(case: Case, run_triton: Run) -> None:
 
 def _text(case: Case, allow_tf32: bool = False) -> str:
     case = case.filled()
-    return kernels.source(problem(case, packing_of(case)).kernel, "kernel", allow_tf32).text
+    return translated.source(problem(case, packing_of(case)).kernel, allow_tf32).text
 
 
 _SLOW = ("many pixels", "depthwise long", "depthwise 7x7")  # thousands of steps of an interpreter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from unit.codegen.triton import translated
 from unit.scalar.test_prims import (
     CASTABLE,
     EDGES,
@@ -18,7 +19,6 @@ from unit.scalar.test_prims import (
     variables,
 )
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dtype import BF16, BOOL, DTYPES, F16, F32, F64, DType
@@ -116,7 +116,7 @@ def test_what_is_not_defined() -> None:
         for prim in rows(dtype):
             inputs = [np.zeros(1, d.to_numpy()) for d in ([BOOL] if prim.name == "select" else []) + [dtype] * 3]
             try:
-                kernels.source(kernel_of([applied(prim, dtype)], inputs)[0], "kernel")
+                translated.source(kernel_of([applied(prim, dtype)], inputs)[0])
             except Unsupported:
                 missing.add(f"{prim.name} of {dtype}")
     names = "pow expm1 log1p tan asin acos atan sinh cosh tanh asinh acosh atanh round_f16 round_bf16"

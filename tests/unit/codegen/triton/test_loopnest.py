@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from unit.codegen.triton import translated
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar import prims
@@ -15,7 +15,8 @@ from intaglio.compiler.scalar.dim import Size, Symbol, dim_min, evaluate
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F32, F64, I64, DType
 from intaglio.compiler.scalar.expr import Const, Index, Load, Local
 from intaglio.compiler.scalar.prims import call
-from intaglio.compiler.schedule.loopnest import ON_DEVICE, arranged, demote
+from intaglio.compiler.schedule.device.loopnest import ORDER
+from intaglio.compiler.schedule.loopnest import arranged, demote
 
 N, D = Symbol("n"), Symbol("d")
 Check = Callable[..., list[np.ndarray]]
@@ -53,7 +54,7 @@ def test_softmax_of_any_length(d: int, check_triton: Check) -> None:
 def test_softmax_of_known_length(d: int, check_triton: Check) -> None:
     k = softmax(d)
     check_triton(k, data(k, 3, d), (3, d))
-    text = kernels.source(k, "kernel").text
+    text = translated.source(k).text
     assert text.count("tl.load(") == (1 if d <= 2048 else 3)  # a row that fits a tile is read once
     assert text.count("tl.exp(") == (1 if d <= 2048 else 2)
     assert ("mask=" in text) == (d not in (1, 64))
@@ -97,7 +98,7 @@ def test_columns_that_are_kept(columns: int, check_triton: Check) -> None:
         Stage(call("exp", Load(0, q * D + o, F32) - Local(0, 0, F32)), None, reduce_axes=(q,), reduce="add"),
         Stage(call("exp", Load(0, j * D + o, F32) - Local(0, 0, F32)) / Local(1, 0, F32), Store(1, j * D + o), (j,)),
     )
-    nest = arranged(LoopNest((o,), stages), ON_DEVICE)
+    nest = arranged(LoopNest((o,), stages), ORDER)
     assert len(nest.stages[0].axes) == 1
     k = kernel(nest, N * D, N * D)
     check_triton(k, data(k, 40, columns), (40, columns))
@@ -281,7 +282,7 @@ def test_what_is_refused() -> None:
     for first in (row, scan):
         nest = LoopNest((), (first, Stage(Local(0, j, F32), Store(1, j), (j,))))
         with pytest.raises(Unsupported, match=r"keeps more than one tile|whose result is kept"):
-            kernels.source(kernel(nest, N * D, D), "kernel")
+            translated.source(kernel(nest, N * D, D))
 
 
 def test_equal_kernels_have_equal_sources() -> None:
@@ -289,22 +290,22 @@ def test_equal_kernels_have_equal_sources() -> None:
         o, i = Symbol(f"{name}o", 0, N), Symbol(f"{name}i", 0, D)
         return kernel(LoopNest((o,), (Stage(Load(0, o * D + i, F32), Store(1, o * D + i), (i,)),)), N * D, N * D)
 
-    assert kernels.source(renamed("a"), "kernel") == kernels.source(renamed("zz"), "kernel")
+    assert translated.source(renamed("a")) == translated.source(renamed("zz"))
 
 
 def test_number_of_programs() -> None:
-    assert kernels.tasks(softmax()) == N
-    assert kernels.tasks(kernel(LoopNest((), ()), 1)) == 1
+    assert translated.tasks(softmax()) == N
+    assert translated.tasks(kernel(LoopNest((), ()), 1)) == 1
 
 
 @pytest.mark.parametrize("n", [1, 2047, 2048, 5000])
 def test_blocks_of_any_length(n: int, check_triton: Check) -> None:
     """The last block may overhang."""
     o = Symbol("o", 0, N)
-    nest = arranged(LoopNest((o,), (Stage(Load(0, o, F32) + Load(1, N - 1 - o, F32), Store(2, o)),)), ON_DEVICE)
+    nest = arranged(LoopNest((o,), (Stage(Load(0, o, F32) + Load(1, N - 1 - o, F32), Store(2, o)),)), ORDER)
     k = kernel(nest, N, N, N)
     check_triton(k, data(k, n, 1), (n, 1))
-    assert "mask=" in kernels.source(k, "kernel").text
+    assert "mask=" in translated.source(k).text
 
 
 @pytest.mark.parametrize(("d", "window"), [(5, 3), (64, 32), (150, 4), (40, 33)])
@@ -318,7 +319,7 @@ def test_windows_in_blocks(d: int, window: int, check_triton: Check) -> None:
     )
     k = kernel(LoopNest((y, x), stages), N * row, N * D)
     check_triton(k, data(k, 3, d), (3, d))
-    assert evaluate(kernels.tasks(k), {N: 3, D: d}) == 3 * (d if window > 32 else -(-d // 64))
+    assert evaluate(translated.tasks(k), {N: 3, D: d}) == 3 * (d if window > 32 else -(-d // 64))
 
 
 def test_blocks_are_along_an_axis_that_is_long(check_triton: Check) -> None:
@@ -326,4 +327,4 @@ def test_blocks_are_along_an_axis_that_is_long(check_triton: Check) -> None:
     stage = Stage(Load(0, y * 12 + x * 4 + r, F32), Store(1, y * 3 + x), reduce_axes=(r,), reduce="max")
     k = kernel(LoopNest((y, x), (stage,)), 840, 210)
     check_triton(k, data(k, 1, 1), (1, 1))
-    assert kernels.tasks(k) == 2 * 3
+    assert translated.tasks(k) == 2 * 3

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit.codegen.triton import translated
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, Let, Matmul, Param, Stage, Store
 from intaglio.compiler.kernel.packing import Packing
@@ -146,7 +146,7 @@ def test_blocks_of_many_rows_cover_all(check_triton: Check) -> None:
 
 
 def _text(case: Case, allow_tf32: bool = False) -> str:
-    return kernels.source(_kernel(case), "kernel", allow_tf32).text
+    return translated.source(_kernel(case), allow_tf32).text
 
 
 def test_tensor_cores_get_what_is_loaded() -> None:
@@ -171,4 +171,4 @@ def test_whole_blocks_have_no_masks() -> None:
 
 def test_packed_operands_are_refused() -> None:
     with pytest.raises(Unsupported, match="packed operands in Triton"):
-        kernels.source(_kernel(Case(4, 4, 4), Packing("panels", 16)), "kernel")
+        translated.source(_kernel(Case(4, 4, 4), Packing("panels", 16)))

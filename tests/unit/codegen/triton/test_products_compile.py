@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from unit.codegen.convolutions import Case, problem
+from unit.codegen.triton import translated
 from unit.codegen.triton.test_conv import packing_of
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.scalar.dim import Size, Symbol
@@ -77,7 +77,7 @@ _TENSOR_CORES = {
 
 def _sources(names: Sequence[str]) -> dict[str, Source]:
     """ "tf32 ": with that precision."""
-    return {n: kernels.source(_KERNELS[n.removeprefix("tf32 ")], "kernel", n.startswith("tf32 ")) for n in names}
+    return {n: translated.source(_KERNELS[n.removeprefix("tf32 ")], n.startswith("tf32 ")) for n in names}
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from unit.codegen.recurrences import CASES, Case, arrays_of, expected, kernel_of
+from unit.codegen.triton import translated
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.scalar.dtype import BF16, DTYPES, F16, F32, F64
 
@@ -88,4 +88,4 @@ def test_random_sizes(run_triton: Run) -> None:
 )
 def test_refusals(case: Case, reason: str) -> None:
     with pytest.raises(Unsupported, match=reason):
-        kernels.source(kernel_of(case)[0], "kernel")
+        translated.source(kernel_of(case)[0])

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from unit.codegen import attentions, recurrences, sorts
+from unit.codegen.triton import translated
 
-from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.scalar.dtype import BF16, DTYPES, F16, F32, F64, DType
 
@@ -22,17 +22,15 @@ Assemble = Callable[..., dict[str, dict[str, Any]]]
 def _attention(dtype: DType, d: int, allow_tf32: bool = False, length: int = 1024, **more: Any) -> Source:
     heads = more.pop("heads", 16)
     case = attentions.Case(m=length, n=length, d=d, dv=d, heads=heads, kv_heads=heads, dtype=dtype, **more)
-    return kernels.source(attentions.kernel_of(case)[0], "kernel", allow_tf32)
+    return translated.source(attentions.kernel_of(case)[0], allow_tf32)
 
 
 def _recurrent(kind: str, *direction: str, **more: Any) -> Source:
-    return kernels.source(
-        recurrences.kernel_of(recurrences.Case(kind, *direction, symbolic=False, **more))[0], "kernel"
-    )
+    return translated.source(recurrences.kernel_of(recurrences.Case(kind, *direction, symbolic=False, **more))[0])
 
 
 def _sort(dtype: str) -> Source:
-    return kernels.source(sorts.kernel_of(sorts.Case(DTYPES[dtype], True, 1000, 100))[0], "kernel")
+    return translated.source(sorts.kernel_of(sorts.Case(DTYPES[dtype], True, 1000, 100))[0])
 
 
 _FIXED = {"symbolic": False}
@@ -85,5 +83,5 @@ def test_sizes_that_are_not_known(assemble: Assemble, check_resources: Callable[
     """These may spill, as nothing is known of strides."""
     sources = {f"attention of {d}": _attention(d, 64, causal=0, mask="mn") for d in (F16, F32, F64)}
     case = recurrences.Case("gru", "bidirectional", has=("h0", "lengths"))
-    sources["gru"] = kernels.source(recurrences.kernel_of(case)[0], "kernel")
+    sources["gru"] = translated.source(recurrences.kernel_of(case)[0])
     check_resources(assemble(90, sources), sources)

@@ -1,0 +1,44 @@
+"""How kernels are executed on an accelerator: as `compiler/schedule/` of the host.
+
+Kernels are made for the sizes that are known: tiles are chosen by them, and accesses are known to be aligned. Hence no
+schedule has a dynamic part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import ModuleType
+
+from ...kernel.ir import Attention, Conv, Kernel, Launch, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
+from ..close import close
+from ..loopnest import arranged as in_order
+from ..pack import packed
+from . import attention, conv, loopnest, nonzero, product, recurrent, sort
+
+_MODULES: dict[type, ModuleType] = {
+    Attention: attention,
+    Conv: conv,
+    LoopNest: loopnest,
+    Matmul: product,
+    Nonzero: nonzero,
+    Recurrent: recurrent,
+    Sort: sort,
+}
+
+
+def arranged(launch: Launch, allow_tf32: bool = False) -> Launch:
+    """The launch with what is chosen by default, closed. allow_tf32: products of f32 may round their operands."""
+    body = launch.kernel.body
+    if isinstance(body, LoopNest):
+        launch = replace(launch, kernel=replace(launch.kernel, body=in_order(body, loopnest.ORDER)))
+    elif isinstance(body, Conv):
+        launch = packed(launch, conv.packing(body))
+    launch = close(launch, literal=True)
+    return replace(launch, schedule=default(launch.kernel, allow_tf32))
+
+
+def default(kernel: Kernel, allow_tf32: bool = False) -> Schedule | None:
+    """By rules that need no measurement; None for a kind of kernel that no accelerator has."""
+    module = _MODULES.get(type(kernel.body))
+    made: Schedule | None = module.default(kernel, allow_tf32) if module else None
+    return made

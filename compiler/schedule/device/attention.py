@@ -1,0 +1,72 @@
+"""Schedules of kernel.ir.Attention on an accelerator: blocks of queries and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...kernel.ir import Attention, Kernel, Schedule
+from ...scalar.dim import Size, Symbol, prod, upper_bound
+from ...scalar.dtype import F32, DType
+from ...scalar.expr import Call, Expr, Load
+from .tile import LEAST, PROGRAMS, tile_length
+
+_WIDEST = 256  # columns of a tile
+_SPLIT = 64  # columns of q and k, or of v, at a time where they do not fit a tile
+_HOPPER = 64  # rows of its tensor cores' instructions, below which blocks are not made shorter
+
+# By the type of products, then by the greater one of d and dv: queries, keys, warps, stages. As many as registers hold.
+_BLOCKS = {
+    "16 bits": {64: (128, 64, 4, 3), 128: (128, 64, 8, 2), 256: (64, 32, 4, 2)},
+    "tf32": {64: (64, 32, 4, 2), 128: (64, 32, 4, 2), 256: (32, 16, 4, 2)},
+    "f32": {64: (64, 32, 8, 2), 128: (64, 16, 8, 2), 256: (32, 16, 4, 2)},
+    "f64": {64: (32, 16, 4, 1), 128: (16, 16, 4, 1), 256: (16, 16, 4, 1)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionSchedule(Schedule):
+    """Queries and keys of a block, columns of q and k and of v at a time. kind: of products, a key of _BLOCKS."""
+
+    kind: str
+    m: int
+    n: int
+    d: int
+    dv: int
+    warps: int
+    stages: int
+
+
+def default(kernel: Kernel, allow_tf32: bool) -> AttentionSchedule:
+    """By rules that need no measurement. The number of queries does not depend on allow_tf32."""
+    body = kernel.body
+    assert isinstance(body, Attention)
+    acc = body.acc
+    operands = [*factors(acc, body.q, body.k), *factors(acc, body.v)]
+    kind = "16 bits" if all(e.dtype.bits == 16 for e in operands) else "tf32" if allow_tf32 and acc == F32 else acc.name
+    d, dv = (_SPLIT if is_wide(s) else max(tile_length(_extent(s), _WIDEST), LEAST) for s in (body.d, body.dv))
+    m, n, warps, stages = next(block for width, block in _BLOCKS[kind].items() if width >= max(d, dv))
+    m, n = (max(tile_length(_extent(s), most), LEAST) for s, most in ((body.m, m), (body.n, n)))
+    points, queries = upper_bound(prod(_extent(s) for s in body.batch)), upper_bound(_extent(body.m))
+    while points is not None and queries is not None and m > _HOPPER and points * -(-queries // m) < PROGRAMS:
+        m //= 2
+    return AttentionSchedule(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages)
+
+
+def factors(acc: DType, *values: Expr) -> list[Expr]:
+    """The values as factors of products: as they are loaded, where that is in one 16-bit type, else in that of sums."""
+    loaded = [e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in values]
+    kinds = {e.dtype for e in loaded}
+    if len(kinds) == 1 and all(isinstance(e, Load) and e.dtype.is_float and e.dtype.bits == 16 for e in loaded):
+        return loaded
+    return [e if e.dtype == acc else Call("cast", (e,), acc) for e in values]
+
+
+def is_wide(symbol: Symbol) -> bool:
+    """Whether an axis of columns does not fit a tile."""
+    bound = upper_bound(_extent(symbol))
+    return bound is None or bound > _WIDEST
+
+
+def _extent(symbol: Symbol) -> Size:
+    assert symbol.extent is not None
+    return symbol.extent

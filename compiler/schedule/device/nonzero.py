@@ -1,0 +1,24 @@
+"""Schedules of kernel.ir.Nonzero on an accelerator: one program, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...kernel.ir import Kernel, Nonzero, Schedule
+from .tile import tile_length
+
+_ROWS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NonzeroSchedule(Schedule):
+    """rows: elements of a block."""
+
+    rows: int
+
+
+def default(kernel: Kernel, allow_tf32: bool) -> NonzeroSchedule:
+    """By rules that need no measurement."""
+    body = kernel.body
+    assert isinstance(body, Nonzero) and body.i.extent is not None
+    return NonzeroSchedule(tile_length(body.i.extent, _ROWS))

@@ -1,0 +1,30 @@
+"""Schedules of kernel.ir.Recurrent on an accelerator: a program has one direction of a block of sequences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...kernel.ir import Kernel, Recurrent, Schedule
+from .tile import LEAST, tile_length
+
+_ROWS = 16
+_COLUMNS, _DEPTH = 64, 32
+_WARPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RecurrentSchedule(Schedule):
+    """rows: sequences of a program; columns, depth: units of a block that is computed, and that it is computed from."""
+
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+
+
+def default(kernel: Kernel, allow_tf32: bool) -> RecurrentSchedule:
+    """By rules that need no measurement."""
+    body = kernel.body
+    assert isinstance(body, Recurrent)
+    columns, depth = (max(tile_length(body.hidden, most), LEAST) for most in (_COLUMNS, _DEPTH))
+    return RecurrentSchedule(tile_length(body.batch, _ROWS), columns, depth, _WARPS)

@@ -1,0 +1,25 @@
+"""Schedules of kernel.ir.Sort on an accelerator: a program has a block of elements of one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...kernel.ir import Kernel, Schedule, Sort
+from .tile import tile_length
+
+_ROWS, _COLUMNS = 32, 128
+
+
+@dataclass(frozen=True, slots=True)
+class SortSchedule(Schedule):
+    """rows: elements of a block; columns: how many they are compared with at a time."""
+
+    rows: int
+    columns: int
+
+
+def default(kernel: Kernel, allow_tf32: bool) -> SortSchedule:
+    """By rules that need no measurement."""
+    body = kernel.body
+    assert isinstance(body, Sort) and body.i.extent is not None
+    return SortSchedule(tile_length(body.i.extent, _ROWS), tile_length(body.i.extent, _COLUMNS))

@@ -1,0 +1,17 @@
+"""Kernels in Triton, by the schedules that are chosen for them."""
+
+from __future__ import annotations
+
+from intaglio.compiler.codegen.triton import kernels
+from intaglio.compiler.codegen.triton.tiles import Source
+from intaglio.compiler.kernel.ir import Kernel
+from intaglio.compiler.scalar.dim import Size
+from intaglio.compiler.schedule.device import default
+
+
+def source(kernel: Kernel, allow_tf32: bool = False) -> Source:
+    return kernels.source(kernel, "kernel", default(kernel, allow_tf32), allow_tf32)
+
+
+def tasks(kernel: Kernel) -> Size:
+    return kernels.tasks(kernel, default(kernel))
