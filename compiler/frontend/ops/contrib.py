@@ -280,6 +280,10 @@ def attention(
         raise Unsupported("do_rotary, or a shared buffer for past and present")
     third = w.shape[1] // 3
     sizes: list[Size] = list(qkv_hidden_sizes) if qkv_hidden_sizes else [third, third, third]
+    columns = sum(sizes[1:], sizes[0])
+    w = w.ensure_shape(w.shape[0], columns, text="weights of queries, keys and values")
+    if bias is not None:
+        bias = bias.ensure_shape(columns, text="the bias of queries, keys and values")
     projected = product(x, w) if bias is None else product(x, w) + bias
     parts: list[Value] = []
     start: Size = 0
@@ -290,6 +294,7 @@ def attention(
     before: Size = 0
     if past is not None:
         before = past.shape[3]
+        past = past.ensure_shape(2, *k.shape[:2], before, k.shape[3], text="keys and values of the past")
         k, v = (concat([past.narrow(0, i, 1).squeeze(0), new], 2) for i, new in ((0, k), (1, v)))
     present = concat([k.unsqueeze(0), v.unsqueeze(0)], 0) if known_eq(k.shape[-1], v.shape[-1]) else k
     excluded = None if mask is None else _key_mask(mask, x.shape[0], k.shape[2], mask_filter_value)
@@ -354,9 +359,12 @@ def rotary_embedding(
         if not isinstance(count, int):
             raise Unsupported("a number of heads that is not known")
         x = split_heads(x, count)
+    sin = sin.ensure_shape(*cos.shape, text="as many sines as cosines")
     at = position_ids
     if at.rank == 1:  # the position of the first element; the others follow
-        at = (at + positions(x.shape[2])).unsqueeze(0)
+        at = (at.ensure_shape(1, text="the first position") + positions(x.shape[2])).unsqueeze(0)
+    else:
+        at = at.ensure_shape(x.shape[0], x.shape[2], text="positions of each element")
     cos, sin = (c.take(positive(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
     y = rotated(x, cos, sin, rotary_embedding_dim or x.shape[-1], bool(interleaved))
     return merge_heads(y) if flat else y
