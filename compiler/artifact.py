@@ -31,7 +31,7 @@ from .kernel.ir import Bind, Branch, Copy, Launch, Loop
 from .kernel.program import Program, every_step
 from .package import Writer
 from .passes.fuse import Group
-from .scalar.dim import Symbol
+from .scalar.dim import LONG, Dim, Size, Symbol
 from .target import Gpu, Target
 
 # Operators whose kernels in onnxruntime call a wrong size an invalid argument; the others fail.
@@ -225,8 +225,8 @@ def notes(
                 "kind": type(launch.kernel.body).__name__,
                 "nodes": list(launch.origin),
                 "buffers": [program.buffers[b].described for b in launch.buffers],
-                "flops": str(spent.flops),
-                "bytes": str(spent.bytes),
+                "flops": _formula(spent.flops),
+                "bytes": _formula(spent.bytes),
                 "inputs": [_shape(v) for v in _operands(group)] if group else [],
                 "outputs": [_shape(group.root)] if group else [],
                 "parameter_bytes": sum(_bytes(v) for v in _operands(group)) if group else 0,
@@ -238,7 +238,7 @@ def notes(
     copies = [
         {
             "to": "device" if program.buffers[step.target].device else "host",
-            "bytes": str(program.buffers[step.source].size * program.buffers[step.source].dtype.itemsize),
+            "bytes": _formula(program.buffers[step.source].size * program.buffers[step.source].dtype.itemsize),
             "nodes": list(step.origin),
         }
         for step in every_step(program.steps)
@@ -260,7 +260,12 @@ def _bytes(value: Value) -> int:
 
 def _shape(value: Value) -> dict[str, list[int | str]]:
     """{"float": [2, "batch"]}, as profiles have it."""
-    return {value.dtype.ort[7:-1]: [d if isinstance(d, int) else str(d) for d in value.shape]}
+    return {value.dtype.ort[7:-1]: [d if isinstance(d, int) else _formula(d) for d in value.shape]}
+
+
+def _formula(size: Size) -> str:
+    """A size as text; nothing of one whose text may be exponentially longer than the model."""
+    return "0" if isinstance(size, Dim) and size.length > LONG else str(size)
 
 
 def _overridable(name: str, type: Type) -> dict[str, Any]:

@@ -80,6 +80,24 @@ def in_a_loop(count: int) -> Nodes:
     return [make_node("Loop", ["trips", "", "x"], ["y"], body=body)]
 
 
+def growing(i: int, a: str, b: str) -> Nodes:
+    """The last rows once more, in front: each size is a formula of all before it."""
+    return [make_node("Slice", [a, "last", "far"], [f"s{i}"]), make_node("Concat", [f"s{i}", a], [b], axis=0)]
+
+
+def growing_from_data(i: int, a: str, b: str) -> Nodes:
+    if i > 0:
+        return growing(i, a, b)
+    return [
+        make_node("ReduceMax", [a], ["most"], axes=[1], keepdims=0), make_node("Greater", ["most", "half"], ["is"]),
+        make_node("Compress", [a, "is"], ["some"], axis=0), *growing(i, "some", b),
+    ]  # fmt: skip
+
+
+GROWING: dict[str, Callable[[], Nodes]] = {  # what is printed of sizes grows with their squares
+    "growing": lambda: chain(growing, 25),
+    "growing from data": lambda: chain(growing_from_data, 25),
+}
 GRAPHS: dict[str, Callable[[], Nodes]] = {
     "pointwise": lambda: chain(one(*POINTWISE)),
     "one operator": lambda: chain(lambda i, a, b: [make_node("Add", [a, "half"], [b])]),
@@ -114,12 +132,6 @@ GRAPHS: dict[str, Callable[[], Nodes]] = {
 
 
 # A sequence that grows by its last rows again and again: each size is made of all those before it.
-GROWING = chain(
-    lambda i, a, b: [make_node("Slice", [a, "last", "far"], [f"s{i}"]), make_node("Concat", [f"s{i}", a], [b], axis=0)],
-    20,
-)
-
-
 def model(nodes: Sequence[NodeProto], dtype: int = TensorProto.FLOAT) -> bytes:
     constants = CONSTANTS | {"back": np.array([-(1 << 40)]), "w": np.eye(8, dtype=np.float32), "trips": np.array(3)}
     graph = helper.make_graph(
@@ -167,14 +179,14 @@ def test_what_is_done_is_in_proportion(form: str, size: int) -> None:
     assert not over
 
 
-@pytest.mark.parametrize("kind", [*GRAPHS, "growing"])
+@pytest.mark.parametrize("kind", [*GRAPHS, *GROWING])
 def test_no_text_of_a_size_is_written_where_nothing_is_wrong(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts of sizes may be exponentially longer than the graph."""
 
     def text(size: Dim) -> str:
         raise AssertionError("a text is written")
 
-    read = load_model(model(GROWING if kind == "growing" else GRAPHS[kind]()))
+    read = load_model(model((GRAPHS | GROWING)[kind]()))
     monkeypatch.setattr(Dim, "__str__", text)
     monkeypatch.setattr(Dim, "__repr__", text)
     graph = import_model(read)
@@ -183,10 +195,16 @@ def test_no_text_of_a_size_is_written_where_nothing_is_wrong(kind: str, monkeypa
         graph = rewrite(graph)
 
 
-@pytest.mark.parametrize("kind", ["pointwise", "doubled", "at two places", "slices", "a sum of many", "a loop's body"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "pointwise", "doubled", "at two places", "slices", "a sum of many", "a loop's body", "growing",
+        "growing from data",
+    ],
+)  # fmt: skip
 def test_numbers(kind: str) -> None:
     ort = pytest.importorskip("onnxruntime")
-    data = model(GRAPHS[kind]())
+    data = model((GRAPHS | GROWING)[kind]())
     x = np.random.default_rng(1).standard_normal((2000, 8)).astype(np.float32)
     (want,) = ort.InferenceSession(data).run(None, {"x": x})
     (got,) = intaglio.InferenceSession(data).run(None, {"x": x})

@@ -31,7 +31,7 @@ _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _UNARY = 12  # prefix operators and casts
 PRIMARY = 13  # names, literals, calls, subscripts
 _LONG = 100  # an expression this long becomes a statement of its own
-LONG_SIZE = 200  # and a part of a size this long a function
+LONG_SIZE = 200  # and a size this long is computed once
 
 
 # Buffers and values of each dtype in C. Narrow floats are held as their bits.
@@ -161,13 +161,6 @@ class Functions:
         prim = prims.TABLE[name]
         return self._written(prim, prim.c_spelling(I64), I64, I64)
 
-    def size(self, text: str, array: str, result: str = "int64_t") -> str:
-        """A call of a function that computes a size from the values of symbols in an array of that name."""
-        name = f"ig_size{len(self._definitions)}"
-        head = f"static __attribute__((pure, noinline)) {result} {name}(const int64_t *{array})"
-        self._definitions[name] = f"{head} {{\n    return {text};\n}}"
-        return f"{name}({array})"
-
     @staticmethod
     def _called(name: str, args: Sequence[Text]) -> Text:
         return f"{name}({', '.join(text for text, _ in args)})", PRIMARY
@@ -235,8 +228,8 @@ class Printer:
 
     symbols, buffers and local give the C names of what expressions mention; `functions` collects what they call.
     Each `statements` call starts a new scope, but names of temporaries are never reused.
-    array: what all the symbols are elements of, if they are. Sizes are graphs, whose text may be exponentially longer;
-    then parts of long ones become functions of the array.
+    put_aside: the name of a size that is long, given its text, where there is a place for such. Sizes are graphs, whose
+    texts may be exponentially longer.
     """
 
     functions: Functions = field(default_factory=Functions)
@@ -244,7 +237,7 @@ class Printer:
     buffers: Sequence[str] = ()
     local: Callable[[Local], str] | None = None
     acc: str = "acc"
-    array: str = ""
+    put_aside: Callable[[Dim, str], str] | None = None
     _temporaries: int = 0
     _sizes: dict[Dim, Text] = field(default_factory=dict)
 
@@ -257,6 +250,17 @@ class Printer:
     def size_text(self, x: Size) -> Text:
         if isinstance(x, int):
             return literal(x, I64)
+        return self._known(x, self._sum)
+
+    def _known(self, x: Dim, spelled: Callable[[Dim], Text]) -> Text:
+        if self.put_aside is None:
+            return spelled(x)
+        if x not in self._sizes:
+            text = spelled(x)
+            self._sizes[x] = (self.put_aside(x, text[0]), PRIMARY) if len(text[0]) > LONG_SIZE else text
+        return self._sizes[x]
+
+    def _sum(self, x: Dim) -> Text:
         # Terms and factors are in the order of their texts, not of the names of the symbols, so that kernels which
         # differ in those alone are one. Positive terms come first: a sum does not start with a sign where it need not.
         terms = [(c < 0, -len(atoms), self._product(abs(c), atoms)) for c, atoms in x.terms]
@@ -281,13 +285,7 @@ class Printer:
     def _atom(self, x: Dim) -> Text:
         if isinstance(x, Symbol):
             return self.symbols[x], PRIMARY
-        if not self.array:
-            return self._compound(x)
-        if x not in self._sizes:
-            text = self._compound(x)
-            long = len(text[0]) > LONG_SIZE
-            self._sizes[x] = (self.functions.size(text[0], self.array), PRIMARY) if long else text
-        return self._sizes[x]
+        return self._known(x, self._compound)
 
     def _compound(self, x: Dim) -> Text:
         if isinstance(x, (FloorDiv, Mod)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ...graph.conditions import Condition
@@ -17,7 +18,7 @@ from ...kernel import cost
 from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, Schedule, Step
 from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
-from ...scalar.dim import Size, Symbol, prod, substitute
+from ...scalar.dim import Dim, Size, Symbol, prod, substitute
 from ...schedule import WORK_OF_ONE_THREAD
 from ..render import render
 from . import kernels
@@ -60,9 +61,11 @@ def generate(
     printer = _Program(program, arenas, device or {})
     steps, parts = _in_parts(printer.steps(program.steps, _Touched()))
     given, bound = len(program.symbols()), len(printer.regions)
+    long = printer.long
     source = render(
         "c/program.c.j2",
         prelude=Prelude(printer.printer.functions),
+        long=long,
         **_called(steps),
         asserts=[printer.condition(x) for x in program.conditions],
         arena_bytes=printer.allocated(arenas[0].size),
@@ -81,7 +84,8 @@ def generate(
     files = [Source("program", source)]
     for name, inside in parts.items():
         prelude = Prelude(printer.printer.functions)
-        files.append(Source(name, render("c/part.c.j2", name=name, prelude=prelude, steps=inside, **_called(inside))))
+        text = render("c/part.c.j2", name=name, prelude=prelude, long=long, steps=inside, **_called(inside))
+        files.append(Source(name, text))
     return Sources(tuple(files), tuple(printer.kernels.values()), tuple(printer.names))
 
 
@@ -154,6 +158,22 @@ class _Needs:
     flops: Size
 
 
+class _Long:
+    """Sizes that are long, as elements of the arrays s and, in double, r: computed once all of their symbols have
+    values."""
+
+    def __init__(self, regions: Mapping[Symbol, int]) -> None:
+        self.regions = regions
+        self.count = {"s": 0, "r": 0}
+        self.made: dict[int, list[str]] = {}  # by region, in an order in which each needs those before it alone
+
+    def put_aside(self, array: str, size: Dim, text: str) -> str:
+        name = f"{array}[{self.count[array]}]"
+        self.count[array] += 1
+        self.made.setdefault(region_of(size, self.regions), []).append(f"{name} = {text};")
+        return name
+
+
 class _Program:
     """Steps as the template takes them. Grows the list of kernels on the way.
 
@@ -168,8 +188,10 @@ class _Program:
         self.weights = program.weight_offsets()
         self.regions = numbered(program.bound())
         self.number = {s: i for i, s in enumerate([*program.symbols(), *self.regions])}
-        self.printer = Printer(symbols={s: f"d[{i}]" for s, i in self.number.items()}, array="d")
-        self.reals = Reals(self.printer.functions, self.printer.symbols, "d")
+        self.long = _Long(self.regions)
+        names = {s: f"d[{i}]" for s, i in self.number.items()}
+        self.printer = Printer(symbols=names, put_aside=partial(self.long.put_aside, "s"))
+        self.reals = Reals(names, partial(self.long.put_aside, "r"))
         self.kernels: dict[Scheduled, Source] = {}
         self.needs: dict[tuple[Kernel, Schedule | None, tuple[Size, ...]], _Needs] = {}  # layers are often alike
         self.names: list[str] = []
@@ -373,7 +395,7 @@ class _Program:
                 at = self.block("output", i)
                 shape = [self.text(d) for d in value.shape]
                 blocks.append({"block": at, "region": 0, "output": i, "shape": shape, "device": False})
-        return {"symbol": self.number[symbol], "lower": symbol.lower, "blocks": blocks}
+        return {"symbol": self.number[symbol], "lower": symbol.lower, "region": number, "blocks": blocks}
 
     def block(self, what: str, number: int) -> int:
         return self.blocks.setdefault((what, number), len(self.blocks))

@@ -6,21 +6,20 @@ what then looks small would be written beyond its end; double does not. It is ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol
-from .expr import LONG_SIZE, Functions
+from .expr import LONG_SIZE
 
 LARGEST = "0x1p62"  # bytes
 
 
 class Reals:
-    """Prints sizes over the elements of an array of values."""
+    """Prints sizes over the C names of symbols. put_aside: the name of a size that is long, given its text."""
 
-    def __init__(self, functions: Functions, symbols: Mapping[Symbol, str], array: str) -> None:
-        self.functions = functions
+    def __init__(self, symbols: Mapping[Symbol, str], put_aside: Callable[[Dim, str], str]) -> None:
         self.symbols = symbols
-        self.array = array
+        self.put_aside = put_aside
         self.done: dict[Dim, str] = {}
 
     def fits(self, size: Size) -> str:
@@ -30,7 +29,16 @@ class Reals:
     def text(self, size: Size) -> str:
         if isinstance(size, int):
             return f"{size}.0"
-        return "(" + " + ".join(self._product(c, atoms) for c, atoms in size.terms) + ")"
+        return self._known(size, self._sum)
+
+    def _known(self, x: Dim, spelled: Callable[[Dim], str]) -> str:
+        if x not in self.done:
+            text = spelled(x)
+            self.done[x] = self.put_aside(x, text) if len(text) > LONG_SIZE else text
+        return self.done[x]
+
+    def _sum(self, x: Dim) -> str:
+        return "(" + " + ".join(self._product(c, atoms) for c, atoms in x.terms) + ")"
 
     def _product(self, coefficient: int, atoms: Sequence[Dim]) -> str:
         return " * ".join([f"{coefficient}.0", *map(self._atom, atoms)])
@@ -38,10 +46,7 @@ class Reals:
     def _atom(self, x: Dim) -> str:
         if isinstance(x, Symbol):
             return self.symbols[x]
-        if x not in self.done:
-            text = self._compound(x)
-            self.done[x] = self.functions.size(text, self.array, "double") if len(text) > LONG_SIZE else text
-        return self.done[x]
+        return self._known(x, self._compound)
 
     def _compound(self, x: Dim) -> str:
         if isinstance(x, (Min, Max)):
