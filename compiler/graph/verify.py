@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..scalar.dim import Size, Symbol, symbols
 from ..scalar.dtype import I64
+from .conditions import brief
 from .interp import sizes_in
 from .ir import RANDOM, Graph, Node, Value, make, subgraphs
 
@@ -60,7 +61,7 @@ def _check_node(node: Node, known: set[Symbol], where: str) -> None:
     _check(not extra, where, f"unknown attributes {sorted(extra)}")
     for size in sizes_in(node.attrs):
         unknown = {s for s in symbols(size) - known if s.name.partition("#")[0] != RANDOM}
-        _check(not unknown, where, f"{size} has symbols that no input gives: {sorted(map(str, unknown))}")
+        _check(not unknown, where, f"{brief(size)} has symbols that no input gives: {sorted(map(str, unknown))}")
     try:
         again = make(node.op.name, node.inputs, **node.attrs)
     except (ValueError, KeyError) as error:
@@ -68,8 +69,9 @@ def _check_node(node: Node, known: set[Symbol], where: str) -> None:
     _check(len(again) == len(node.outputs), where, f"makes {len(again)} values and has {len(node.outputs)}")
     for value, right in zip(node.outputs, again):
         missing = {s for d in value.shape for s in symbols(d)} - known
-        _check(not missing, where, f"shape {value.shape} has symbols that nothing gives: {sorted(map(str, missing))}")
-        _check(value.shape == right.shape, where, f"shape {value.shape} where the rule gives {right.shape}")
+        shape, wanted = brief(*value.shape), brief(*right.shape)
+        _check(not missing, where, f"shape {shape} has symbols that nothing gives: {sorted(map(str, missing))}")
+        _check(value.shape == right.shape, where, f"shape {shape} where the rule gives {wanted}")
         _check(value.dtype == right.dtype, where, f"dtype {value.dtype} where the rule gives {right.dtype}")
         if value.content is not None and right.content is not None:
             same = list(value.content.flat) == list(right.content.flat)

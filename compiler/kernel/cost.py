@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..scalar.dim import Size, Symbol, prod, substitute, symbols
+from ..scalar.dim import Size, Symbol, extent, prod, substitute, symbols
 from ..scalar.expr import Call, Expr, walk
 from ..scalar.prims import TABLE
 from .ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage, Trees
@@ -42,25 +42,25 @@ def flops(body: Body) -> Size:
         return _extents(body.outer) * inner_flops(body)
     if isinstance(body, Matmul):
         points = _extents((*body.batch, body.m, body.n))
-        return points * (2 * _extent(body.k) + _epilogue(body.epilogue))
+        return points * (2 * extent(body.k) + _epilogue(body.epilogue))
     if isinstance(body, Conv):
         points = _extents((body.n, *body.out, body.c))
-        depth = _extent(body.channel) // body.groups * prod(body.taps)
+        depth = extent(body.channel) // body.groups * prod(body.taps)
         return points * (2 * depth + _epilogue(body.epilogue))
     if isinstance(body, Attention):
         rows = _extents((*body.batch, body.m))
-        columns = _extent(body.n)
-        return rows * columns * (2 * _extent(body.d) + 2 * _extent(body.dv) + 20)
+        columns = extent(body.n)
+        return rows * columns * (2 * extent(body.d) + 2 * extent(body.dv) + 20)
     if isinstance(body, Recurrent):
         gates = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}[body.kind]
         directions = 2 if body.direction == "bidirectional" else 1
         return body.time * body.batch * directions * gates * body.hidden * (2 * body.hidden + 20)
     if isinstance(body, Nonzero):
-        return _extent(body.i) * 4
+        return extent(body.i) * 4
     if isinstance(body, Nms):
         return _extents((*body.outer, body.i)) * 40
     if isinstance(body, Trees):
-        return _extent(body.row) * (body.steps * 8 + _extent(body.target) * (1 + _epilogue(body.epilogue)))
+        return extent(body.row) * (body.steps * 8 + extent(body.target) * (1 + _epilogue(body.epilogue)))
     assert isinstance(body, Sort)
     return _extents((*body.outer, body.i, *([body.column] if body.column is not None else []))) * 20
 
@@ -83,23 +83,18 @@ def _epilogue(stages: tuple[Stage, ...]) -> int:
     return sum(operations(s.value) for s in stages)
 
 
-def _extent(s: Symbol) -> Size:
-    assert s.extent is not None
-    return s.extent
-
-
 def _extents(axes: tuple[Symbol, ...]) -> Size:
-    return prod(_extent(s) for s in axes)
+    return prod(extent(s) for s in axes)
 
 
 def _bound(s: Symbol) -> Size:
     """An extent that mentions outer variables is what they leave of a block: the block bounds it, or the first one."""
-    from_extent = _extent(s)
+    from_extent = extent(s)
     args = getattr(from_extent, "args", None)
     if args:
         return min((a for a in args if isinstance(a, int)), default=_at_first(from_extent))
     return _at_first(from_extent)
 
 
-def _at_first(extent: Size) -> Size:
-    return substitute(extent, {s: 0 for s in symbols(extent) if s.extent is not None})
+def _at_first(size: Size) -> Size:
+    return substitute(size, {s: 0 for s in symbols(size) if s.extent is not None})

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..graph.ops.nms import apart
 from ..graph.ops.trees import combined
 from ..scalar import prims
-from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol
+from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol, extent
 from ..scalar.dtype import I64, DType, from_numpy
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
 from .ir import Kernel, LoopNest, Matmul, Nms, Nonzero, Sort, Stage, Trees
@@ -55,11 +55,11 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
     """Products of all (m, n, k) at once, summed in the accumulator's type; then the epilogue, all of it at once."""
     for point in _points(body.batch, env):
         for axis, s in enumerate((body.m, body.n, body.k)):
-            extent = int(evaluate_size(_extent(s), point))
-            point[s] = np.arange(extent, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(3)])
+            count = int(evaluate_size(extent(s), point))
+            point[s] = np.arange(count, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(3)])
         b = body.b if body.packing is None else _in_panel(body, body.packing.nr)
         product = evaluate(body.a, point, buffers) * evaluate(b, point, buffers)
-        shape = [int(evaluate_size(_extent(s), point)) for s in (body.m, body.n, body.k)]
+        shape = [int(evaluate_size(extent(s), point)) for s in (body.m, body.n, body.k)]
         total = np.broadcast_to(product, shape).sum(-1, dtype=body.acc.to_numpy(), keepdims=True)
         run_stages(body.epilogue, buffers, {s: np.asarray(v) for s, v in point.items() if s != body.k}, total)
 
@@ -67,13 +67,13 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
 def _in_panel(body: Matmul, nr: int) -> Expr:
     """The load of element (k, n) of packed panels."""
     assert isinstance(body.b, Load)
-    index = (body.n // nr * _extent(body.k) + body.k) * nr + body.n % nr
+    index = (body.n // nr * extent(body.k) + body.k) * nr + body.n % nr
     return Load(body.b.buffer, index, body.b.dtype)
 
 
 def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
     """Elements, or tuples, by the ranks of their values among all that there are, equal ones as they come."""
-    n, k = (int(evaluate_size(_extent(s), env)) for s in (body.i, body.j))
+    n, k = (int(evaluate_size(extent(s), env)) for s in (body.i, body.j))
     env[body.i], env[body.j] = np.arange(n, dtype=np.int64), np.arange(k, dtype=np.int64)
     columns = [*_points([body.column], env)] if body.column is not None else [env]
     ranks = np.zeros((n, len(columns)), np.int64)
@@ -87,7 +87,7 @@ def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
 
 
 def _run_nonzero(body: Nonzero, buffers: Sequence[Array], env: Env) -> None:
-    every = np.arange(int(evaluate_size(_extent(body.i), env)), dtype=np.int64)
+    every = np.arange(int(evaluate_size(extent(body.i), env)), dtype=np.int64)
     mask = evaluate(body.mask, env | {body.i: every}, buffers)
     places = every[np.broadcast_to(mask, every.shape)]
     found = env | {body.i: places, body.j: every[: len(places)]}
@@ -97,7 +97,7 @@ def _run_nonzero(body: Nonzero, buffers: Sequence[Array], env: Env) -> None:
 
 def _run_nms(body: Nms, buffers: Sequence[Array], env: Env) -> None:
     """The places that are taken, in their order, and their number."""
-    n, most = (int(evaluate_size(_extent(s), env)) for s in (body.i, body.j))
+    n, most = (int(evaluate_size(extent(s), env)) for s in (body.i, body.j))
     limits = [evaluate(limit, env, buffers) for limit in (body.overlap, body.least) if limit is not None]
     every = env | {body.i: np.arange(n, dtype=np.int64)}
     score, *corners = (evaluate(e, every, buffers) for e in (body.score, body.top, body.left, body.bottom, body.right))
@@ -111,7 +111,7 @@ def _run_trees(body: Trees, buffers: Sequence[Array], env: Env) -> None:
     """What the trees of one part give, all rows at once."""
     part, parts, trees, rows, columns, targets = (
         int(evaluate_size(size, env))
-        for size in (body.part, _extent(body.part), body.trees, _extent(body.row), body.columns, _extent(body.target))
+        for size in (body.part, extent(body.part), body.trees, extent(body.row), body.columns, extent(body.target))
     )
     place = np.arange(rows * columns, dtype=np.int64)
     x = evaluate(body.x, env | {body.place: place}, buffers).reshape(rows, columns)
@@ -174,19 +174,14 @@ def _atom(x: Any, env: Mapping[Symbol, Array]) -> Array:
 
 def _points(axes: Sequence[Symbol], env: Env) -> Iterator[Env]:
     """Every point of a domain, in row-major order."""
-    extents = [range(int(evaluate_size(_extent(s), env))) for s in axes]
+    extents = [range(int(evaluate_size(extent(s), env))) for s in axes]
     for point in itertools.product(*extents):
         yield env | {s: np.asarray(i, np.int64) for s, i in zip(axes, point)}
 
 
-def _extent(symbol: Symbol) -> Size:
-    assert symbol.extent is not None
-    return symbol.extent
-
-
 def _run_stage(stage: Stage, buffers: Sequence[Array], env: Env, kept: Sequence[Array], acc: Array | None) -> Array:
     axes = (*stage.axes, *stage.reduce_axes)
-    shape = tuple(int(evaluate_size(_extent(s), env)) for s in axes)
+    shape = tuple(int(evaluate_size(extent(s), env)) for s in axes)
     rank = len(stage.axes)
     for i, s in enumerate(axes):
         env[s] = np.arange(shape[i], dtype=np.int64).reshape([-1 if j == i else 1 for j in range(len(axes))])

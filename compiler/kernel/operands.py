@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..scalar.dim import Size, floor_div, linear_in
+from ..scalar.dim import Size, extent, floor_div, linear_in
 from ..scalar.dtype import DType
 from ..scalar.expr import Expr, Load, walk
 from .ir import Body, Conv, Matmul
@@ -40,13 +40,11 @@ class PackedOperand:
 def packed_operand(body: Body) -> PackedOperand | None:
     """The weights of a product that are packed, or can be."""
     if isinstance(body, Conv):
-        assert body.channel.extent is not None and body.c.extent is not None
-        in_c = floor_div(body.channel.extent, body.groups)
-        return PackedOperand(body.w, (*body.taps, in_c, body.c.extent), body.packing)
+        in_c = floor_div(extent(body.channel), body.groups)
+        return PackedOperand(body.w, (*body.taps, in_c, extent(body.c)), body.packing)
     if isinstance(body, Matmul) and body.packing is not None:
-        assert body.k.extent is not None and body.n.extent is not None
         (number,) = {e.buffer for e in walk(body.b) if isinstance(e, Load)}
-        return PackedOperand(number, (body.k.extent, body.n.extent), body.packing)
+        return PackedOperand(number, (extent(body.k), extent(body.n)), body.packing)
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
+from ..graph.conditions import brief
 from ..scalar import prims
 from ..scalar.dim import Size, Symbol, known_le, symbols, upper_bound
 from ..scalar.dtype import BOOL, I64, DType
@@ -84,7 +85,7 @@ class _Checker:
 
     def size(self, size: Size, known: frozenset[Symbol], what: str) -> None:
         unknown = symbols(size) - known
-        self.check(not unknown, what, f"{size} has unknown symbols {sorted(map(str, unknown))}")
+        self.check(not unknown, what, f"{brief(size)} has unknown symbols {sorted(map(str, unknown))}")
 
     def axes(self, axes: Sequence[Symbol], known: frozenset[Symbol], what: str) -> frozenset[Symbol]:
         """The symbols known inside the loops."""
@@ -132,8 +133,9 @@ class _Checker:
         if size == 0 or any(s.extent == 0 for s in known):
             return
         high = upper_bound(index)
-        self.check(high is None or high >= 0, what, f"the index {index} is negative")
-        self.check(known_le(index, size - 1) is not False, what, f"the index {index} is beyond the {size} elements")
+        self.check(high is None or high >= 0, what, f"the index {brief(index)} is negative")
+        text = f"the index {brief(index)} is beyond the {brief(size)} elements"
+        self.check(known_le(index, size - 1) is not False, what, text)
 
     def expression(
         self, root: Expr, known: frozenset[Symbol], what: str, kept: Sequence[tuple[Stage, DType] | None]

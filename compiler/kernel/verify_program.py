@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
-from ..graph.conditions import Condition, Requirement
+from ..graph.conditions import Condition, Requirement, brief
 from ..graph.ir import RANDOM
 from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
 from ..scalar.dtype import BOOL, I64, DType
@@ -94,12 +94,12 @@ class _ProgramChecker:
         self.buffer(number, False, where)
         buffer = self.program.buffers[number]
         one = buffer.dtype == dtype and known_eq(buffer.size, 1) is not False  # that it is, the graph demands
-        check(one, where, f"buffer {number} is {buffer.dtype}[{buffer.size}], no {dtype} scalar")
+        check(one, where, f"buffer {number} is {buffer.dtype}[{brief(buffer.size)}], no {dtype} scalar")
 
     def sizes(self, sizes: Collection[Size], where: str) -> None:
         for size in sizes:
             unknown = {s for s in symbols(size) - self.known if s.name.partition("#")[0] != RANDOM}
-            check(not unknown, where, f"{size} has symbols without values: {sorted(map(str, unknown))}")
+            check(not unknown, where, f"{brief(size)} has symbols without values: {sorted(map(str, unknown))}")
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class _ProgramChecker:
             self.sizes([found.size], f"{where}, the size of buffer {number}")
             same = found.dtype == param.dtype
             check(same, where, f"gives a buffer of {found.dtype} for a parameter of {param.dtype}")
-            text = f"gives buffer {number} of {found.size} elements for a parameter of {needed}"
+            text = f"gives buffer {number} of {brief(found.size)} elements for a parameter of {brief(needed)}"
             check(bool(known_le(needed, found.size)), where, text)
         self.packed(launch, where)
         for number in _read(kernel):
@@ -184,7 +184,7 @@ class _ProgramChecker:
         check(source.device != target.device, where, "both are in one memory")
         check(source.twin == step.target or target.twin == step.source, where, "they are no twins")
         same = source.dtype == target.dtype and known_eq(source.size, target.size)
-        check(bool(same), where, f"{source.dtype}[{source.size}] is not {target.dtype}[{target.size}]")
+        check(bool(same), where, f"{source.dtype}[{brief(source.size)}] is not {target.dtype}[{brief(target.size)}]")
         self.sizes([source.size], where)
         check(target.kind in ("output", "arena"), where, f"writes buffer {step.target}, of kind {target.kind}")
         self.current -= {step.target}

@@ -339,6 +339,12 @@ def chosen(truth: Size, a: Size, b: Size) -> Size:
     return b + truth * (a - b)
 
 
+def extent(symbol: Symbol) -> Size:
+    """The number of values of a loop variable."""
+    assert symbol.extent is not None
+    return symbol.extent
+
+
 def symbols(x: Size) -> frozenset[Symbol]:
     """The symbols `x` mentions; not those that only bound them from above."""
     if isinstance(x, int):

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Recurrent, Schedule, Sort, Trees
 from ..kernel.program import Program, map_launches
+from ..scalar.dim import extent
 from ..target import Target
 from . import attention, conv, loopnest, matmul, recurrent, sort, trees
 from .close import close
@@ -72,8 +73,7 @@ def on_host(launch: Launch, target: Target, approximate: bool = True) -> Launch:
     if isinstance(body, Conv):
         launch = packed(launch, conv.packing(body, target, approximate))
     elif isinstance(body, Matmul) and body.packing is not None:
-        assert body.n.extent is not None
-        launch = packed(launch, matmul.packing(body.n.extent, body.acc, target))
+        launch = packed(launch, matmul.packing(extent(body.n), body.acc, target))
     return replace(launch, schedule=default(launch.kernel.body, target))
 
 

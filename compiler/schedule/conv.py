@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ..kernel.ir import Conv, Schedule
 from ..kernel.operands import conv_input, packed_operand
 from ..kernel.packing import Packing
-from ..scalar.dim import Size, dim_min, floor_div, known_le
+from ..scalar.dim import Size, dim_min, extent, floor_div, known_le
 from ..target import Target
 from . import tile as tiles
 from .tile import Tile
@@ -129,8 +129,7 @@ def default(body: Conv, target: Target) -> ConvSchedule:
 def _wants_patch(body: Conv) -> bool:
     if conv_input(body) is None:
         return True
-    assert body.channel.extent is not None
-    in_c = floor_div(body.channel.extent, body.groups)
+    in_c = floor_div(extent(body.channel), body.groups)
     return isinstance(in_c, int) and in_c <= _FEW_CHANNELS and body.taps[-1] > 1 and body.dilations[-1] == 1
 
 

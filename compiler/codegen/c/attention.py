@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Attention, Kernel
 from ...kernel.operands import plain_load
-from ...scalar.dim import Size, Symbol, ceil_div, dim_max, known_lt, linear_in, prod, symbols
+from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, known_lt, linear_in, prod, symbols
 from ...scalar.dtype import DType
 from ...scalar.expr import Expr, Index, Load, Local, walk
 from ...schedule.attention import AttentionSchedule
 from ..render import render
 from .expr import literal
-from .gemm import element_type, extent, transpose_steps
+from .gemm import element_type, transpose_steps
 from .holes import Holes, narrowed
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel
 from ...kernel.operands import PlainInput
-from ...scalar.dim import Size, ceil_div, dim_max, floor_div, known_eq, prod
+from ...scalar.dim import Size, ceil_div, dim_max, extent, floor_div, known_eq, prod
 from ...schedule.conv import DenseSchedule
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
-from .gemm import element_type, extent
+from .gemm import element_type
 from .holes import Holes
 
 

@@ -11,12 +11,12 @@ import math
 from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel
-from ...scalar.dim import Size, ceil_div, dim_max, prod
+from ...scalar.dim import Size, ceil_div, dim_max, extent, prod
 from ...schedule.conv import DepthwiseSchedule
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
-from .gemm import element_type, extent
+from .gemm import element_type
 from .holes import Holes
 
 

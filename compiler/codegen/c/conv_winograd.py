@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel
-from ...scalar.dim import Size, ceil_div, dim_max
+from ...scalar.dim import Size, ceil_div, dim_max, extent
 from ...schedule.conv import WinogradSchedule
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
 from .expr import ctype
-from .gemm import element_type, extent
+from .gemm import element_type
 from .holes import Holes
 
 

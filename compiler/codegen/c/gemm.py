@@ -5,14 +5,7 @@ In: symbols, element types. Out: sizes, C types, the steps of transpositions.
 
 from __future__ import annotations
 
-from ...scalar.dim import Size, Symbol
 from ...scalar.dtype import DType
-
-
-def extent(symbol: Symbol) -> Size:
-    """The number of values of a loop variable."""
-    assert symbol.extent is not None
-    return symbol.extent
 
 
 def element_type(acc: DType) -> str:

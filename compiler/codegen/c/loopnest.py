@@ -33,6 +33,7 @@ from ...scalar.dim import (
     ceil_div,
     dim_max,
     dim_min,
+    extent,
     known_le,
     prod,
     substitute,
@@ -77,7 +78,7 @@ class Blocks:
 
 def tasks(body: LoopNest, schedule: LoopNestSchedule) -> Size:
     """The number of tasks: points of the outer domain."""
-    return prod(_extent(s) for s in body.outer)
+    return prod(extent(s) for s in body.outer)
 
 
 def scratch_bytes(body: LoopNest, schedule: LoopNestSchedule) -> Size:
@@ -93,11 +94,6 @@ def grain(body: LoopNest, schedule: LoopNestSchedule) -> Size:
 def source(kernel: Kernel, name: str, schedule: LoopNestSchedule) -> str:
     """The C source of the kernel, whose one function is called `name`."""
     return render("c/loopnest.c.j2", name=name, **_Printer(kernel, schedule).context())
-
-
-def _extent(symbol: Symbol) -> Size:
-    assert symbol.extent is not None
-    return symbol.extent
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -118,26 +114,26 @@ def _rows(body: LoopNest) -> tuple[dict[int, Size], Size]:
 
 def _points(stage: Stage, outer: Sequence[Symbol]) -> Size:
     """The most points that the stage's axes have at any outer point."""
-    return prod(_greatest(_extent(s), outer) for s in stage.axes)
+    return prod(_greatest(extent(s), outer) for s in stage.axes)
 
 
-def _greatest(extent: Size, outer: Sequence[Symbol]) -> Size:
+def _greatest(size: Size, outer: Sequence[Symbol]) -> Size:
     """A bound of an extent over all outer points, without outer symbols. Raises ValueError where none is found."""
-    if not symbols(extent) & frozenset(outer):
-        return extent
-    bound = upper_bound(extent)
-    if isinstance(extent, Min):
-        free = [x for x in extent.args if not symbols(x) & frozenset(outer)]
+    if not symbols(size) & frozenset(outer):
+        return size
+    bound = upper_bound(size)
+    if isinstance(size, Min):
+        free = [x for x in size.args if not symbols(x) & frozenset(outer)]
         if free:
             return dim_min(*free)
     if bound is not None:
         return bound
-    for s in (s for s in outer if s in symbols(extent)):  # at the first or at the last of its points
-        ends = (substitute(extent, {s: end}) for end in (0, _extent(s) - 1))
-        largest = next((size for size in ends if known_le(extent, size)), None)
+    for s in (s for s in outer if s in symbols(size)):  # at the first or at the last of its points
+        ends = (substitute(size, {s: end}) for end in (0, extent(s) - 1))
+        largest = next((end for end in ends if known_le(size, end)), None)
         if largest is not None:
             return _greatest(largest, outer)
-    raise ValueError(f"the extent {extent} of a kept row has no bound over the outer domain")
+    raise ValueError(f"the extent {size} of a kept row has no bound over the outer domain")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -167,7 +163,7 @@ class _Printer:
 
     def context(self) -> dict[str, object]:
         """What the template is rendered with."""
-        outer = [(self._name(s, f"o{i}"), self.holes.size(_extent(s))) for i, s in enumerate(self.body.outer)]
+        outer = [(self._name(s, f"o{i}"), self.holes.size(extent(s))) for i, s in enumerate(self.body.outer)]
         rows = [self._row(slot, offset) for slot, offset in self.offsets.items()]
         stages = [self._stage(slot, stage) for slot, stage in enumerate(self.body.stages)]
         declarations = self.holes.declarations()
@@ -245,8 +241,8 @@ class _Printer:
         inner: list[Item] = [step, self._assign(slot, stage, self._narrowed((element, PRIMARY), stage))]
         first = f"{element} = {literal(_identity(stage.scan, dtype), dtype)[0]};"
         block: list[Item] = [
-            _array(dtype, acc, upper_bound(_extent(across)) or 1),
-            Loop(column, self.printer.size(_extent(across)), [first], "omp simd"),
+            _array(dtype, acc, upper_bound(extent(across)) or 1),
+            Loop(column, self.printer.size(extent(across)), [first], "omp simd"),
             *self._nest((along, across), scope, inner, "omp simd", depth=len(slow)),
         ]
         return [*scope.lines[0], *self._nest(slow, scope, block)]
@@ -259,7 +255,7 @@ class _Printer:
         if len(stage.axes) != 2 or stage.scan is not None:
             return stage, []
         most = self.schedule.columns
-        rows, columns = (upper_bound(_extent(s)) or most + 1 for s in stage.axes)
+        rows, columns = (upper_bound(extent(s)) or most + 1 for s in stage.axes)
         if rows > most or columns > most:
             return stage, []
         along, across = stage.axes
@@ -319,10 +315,10 @@ class _Printer:
         kind, dtype, last, depth = stage.reduce, stage.value.dtype, stage.axes[-1], len(stage.axes) - 1
         scope = self._scope(stage, (*stage.axes[:-1], *stage.reduce_axes, last))
         column = self.printer.symbols[last]
-        most = upper_bound(_extent(last))
+        most = upper_bound(extent(last))
         width = self.schedule.columns
         blocked = most is None or most > width
-        whole = self.printer.size(_extent(last))
+        whole = self.printer.size(extent(last))
         acc, start, end = self.printer.temporary(), f"{column}b" if blocked else "0", f"{column}e"
         place = f"{column} - {start}" if blocked else column
         element = element_at(acc, place)
@@ -378,7 +374,7 @@ class _Printer:
             pragma += f" reduction(|:{','.join(f'fault{i}' for i in sorted(scope.faults))})"
         for i in reversed(range(len(axes))):
             innermost = i == len(axes) - 1
-            variable, end = self.printer.symbols[axes[i]], self.printer.size(_extent(axes[i]))
+            variable, end = self.printer.symbols[axes[i]], self.printer.size(extent(axes[i]))
             bound: list[Item] = []
             if not end.isalnum():
                 bound = [f"const int64_t {variable}e = {end};"]
@@ -435,7 +431,7 @@ class _Printer:
             return f"const {value_type(stage.value.dtype)} s{slot} = {text[0]};"
         position: Size = 0
         for s in stage.axes:
-            position = position * _extent(s) + s
+            position = position * extent(s) + s
         return f"{element_at(f's{slot}', self.printer.size(position))} = {text[0]};"
 
 
@@ -443,7 +439,7 @@ def _has_columns(stage: Stage, most: int) -> bool:
     """Whether the axis before the scanned one is a block of neighbours in memory, of at most so many."""
     if len(stage.axes) < 2:
         return False
-    bound = upper_bound(_extent(stage.axes[-2]))
+    bound = upper_bound(extent(stage.axes[-2]))
     return bound is not None and bound <= most and access.is_contiguous(stage, stage.axes[-2])
 
 
@@ -463,7 +459,7 @@ def _blocks(stage: Stage, most: int) -> Blocks | None:
         return None
     count = 1
     for axis in reversed(range(len(stage.reduce_axes))):
-        bound = upper_bound(_extent(stage.reduce_axes[axis]))
+        bound = upper_bound(extent(stage.reduce_axes[axis]))
         if bound is None or count * bound > most:
             return Blocks(axis, max(most // count, 1))
         count *= bound

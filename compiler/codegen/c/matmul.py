@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Matmul
 from ...kernel.operands import matmul_rows, panels_in_place, plain_load
-from ...scalar.dim import Size, Symbol, ceil_div, dim_max, linear_in, prod, symbols
+from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
 from ...scalar.expr import Call, Expr, Load, rewrite, walk
 from ...schedule.matmul import MatmulSchedule
 from ..render import render
 from .expr import ctype
-from .gemm import element_type, extent, transpose_steps
+from .gemm import element_type, transpose_steps
 from .holes import Holes
 
 _PANEL, _COLUMN = Symbol("panel"), Symbol("column")  # n // NR and n % NR, which the template has at hand

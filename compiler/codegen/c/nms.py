@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...kernel.ir import Kernel, Nms, Stage
-from ...scalar.dim import Size, prod
+from ...scalar.dim import Size, extent, prod
 from ...scalar.dtype import I64
 from ...scalar.expr import Acc, Expr, Index
 from ..render import render
-from .gemm import extent
 from .holes import Holes
 from .sort import item_bytes, ordering
 

@@ -6,11 +6,10 @@ In: a Kernel whose body is a Nonzero, a Target. Out: C source; `Size`s in the ke
 from __future__ import annotations
 
 from ...kernel.ir import Kernel, Nonzero, Stage
-from ...scalar.dim import Size
+from ...scalar.dim import Size, extent
 from ...scalar.dtype import I64
 from ...scalar.expr import Acc, Index
 from ..render import render
-from .gemm import extent
 from .holes import Holes
 
 

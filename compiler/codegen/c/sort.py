@@ -9,12 +9,11 @@ row's expression again at those it returns.
 from __future__ import annotations
 
 from ...kernel.ir import Kernel, Sort
-from ...scalar.dim import Size, dim_min, prod
+from ...scalar.dim import Size, dim_min, extent, prod
 from ...scalar.dtype import DType
 from ...schedule.sort import SortSchedule
 from ..render import render
 from .expr import value_type
-from .gemm import extent
 from .holes import Holes, narrowed
 
 

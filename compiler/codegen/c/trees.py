@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from ...graph.ops.trees import COLUMN, EQUAL, GREATER, LESS, MISSING, NEUTRAL, RELATION
 from ...kernel.ir import Kernel, Trees
-from ...scalar.dim import Size, ceil_div
+from ...scalar.dim import Size, ceil_div, extent
 from ...scalar.dtype import F64
 from ...schedule.trees import TreesSchedule
 from ..render import render
 from .expr import literal
-from .gemm import extent
 from .holes import Holes
 
 _OPERATORS = {

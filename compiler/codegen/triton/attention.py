@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 
 from ...kernel.ir import Attention, Kernel
-from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, floor_div, known_eq, known_lt, prod
+from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, extent, floor_div, known_eq, known_lt, prod
 from ...scalar.dtype import F32
 from ...scalar.expr import Const
 from ...schedule.device.attention import AttentionSchedule, factors, is_wide
 from ..render import render
 from .expr import Value, as_type, literal, value_type
 from .holes import Axis, epilogue, part, tile
-from .tiles import Source, arguments, extent, parameters, printer
+from .tiles import Source, arguments, parameters, printer
 
 _LOG2_E = math.log2(math.e)
 

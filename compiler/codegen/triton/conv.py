@@ -13,7 +13,7 @@ from __future__ import annotations
 from ...errors import Unsupported
 from ...kernel.ir import Conv, Kernel
 from ...kernel.packing import READ_ON_DEVICE
-from ...scalar.dim import Size, Symbol, ceil_div, floor_div, known_le, mod, prod
+from ...scalar.dim import Size, Symbol, ceil_div, extent, floor_div, known_le, mod, prod
 from ...scalar.expr import Expr, Load
 from ...schedule.device import conv as product
 from ...schedule.device.conv import ConvSchedule
@@ -21,7 +21,7 @@ from ...schedule.device.product import factors
 from . import gemm
 from .expr import NONE, Printer, Value, as_type
 from .holes import Axis, epilogue, tile
-from .tiles import Source, extent, printer
+from .tiles import Source, printer
 
 _ROWS, _COLUMNS = frozenset((0,)), frozenset((1,))
 # What the template's names stand for, beside the body's symbols. _INSIDE is an axis of what varies with the position in

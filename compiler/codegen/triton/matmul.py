@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from ...errors import Unsupported
 from ...kernel.ir import Kernel, Matmul
-from ...scalar.dim import Size, prod
+from ...scalar.dim import Size, extent, prod
 from ...schedule.device.product import ProductSchedule, factors
 from . import gemm
 from .expr import Value, as_type
 from .holes import Axis, epilogue, tile
-from .tiles import Source, extent, printer
+from .tiles import Source, printer
 
 
 def tasks(body: Matmul, schedule: ProductSchedule) -> Size:

@@ -6,7 +6,7 @@ In: a Kernel whose body is a Nonzero. Out: Triton source, and the number of prog
 from __future__ import annotations
 
 from ...kernel.ir import Kernel, Nonzero, Stage
-from ...scalar.dim import Size
+from ...scalar.dim import Size, extent
 from ...scalar.dtype import I64
 from ...scalar.expr import Acc, Index
 from ...schedule.device.nonzero import NonzeroSchedule
@@ -14,7 +14,7 @@ from ...schedule.device.tile import warps_of
 from ..render import render
 from .expr import Value
 from .holes import Axis, epilogue, part
-from .tiles import Source, arguments, extent, parameters, printer
+from .tiles import Source, arguments, parameters, printer
 
 
 def tasks(body: Nonzero, schedule: NonzeroSchedule) -> Size:

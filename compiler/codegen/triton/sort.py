@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from ...errors import Unsupported
 from ...kernel.ir import Kernel, Sort
-from ...scalar.dim import Size, ceil_div, prod
+from ...scalar.dim import Size, ceil_div, extent, prod
 from ...scalar.expr import Call
 from ...schedule.device.sort import SortSchedule
 from ...schedule.device.tile import warps_of
 from ..render import render
 from .expr import Value
 from .holes import Axis, epilogue, part
-from .tiles import Source, arguments, extent, parameters, printer
+from .tiles import Source, arguments, parameters, printer
 
 
 def tasks(body: Sort, schedule: SortSchedule) -> Size:

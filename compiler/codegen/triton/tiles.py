@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel
-from ...scalar.dim import Size, Symbol, known_eq, prod, upper_bound
+from ...scalar.dim import Symbol, extent, known_eq, prod, upper_bound
 from ...schedule.device.tile import tile_length
 from .expr import Functions, Printer, Value, buffer_type
 
@@ -26,12 +26,6 @@ class Source:
     arguments: tuple[str, ...]
     warps: int
     stages: int
-
-
-def extent(symbol: Symbol) -> Size:
-    """The number of values of a loop variable."""
-    assert symbol.extent is not None
-    return symbol.extent
 
 
 def printer(kernel: Kernel) -> Printer:

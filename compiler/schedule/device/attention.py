@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Attention, Kernel, Schedule
-from ...scalar.dim import Size, Symbol, prod, upper_bound
+from ...scalar.dim import Symbol, extent, prod, upper_bound
 from ...scalar.dtype import F32, DType
 from ...scalar.expr import Call, Expr, Load
 from .tile import LEAST, PROGRAMS, tile_length
@@ -43,10 +43,10 @@ def default(kernel: Kernel, allow_tf32: bool) -> AttentionSchedule:
     acc = body.acc
     operands = [*factors(acc, body.q, body.k), *factors(acc, body.v)]
     kind = "16 bits" if all(e.dtype.bits == 16 for e in operands) else "tf32" if allow_tf32 and acc == F32 else acc.name
-    d, dv = (_SPLIT if is_wide(s) else max(tile_length(_extent(s), _WIDEST), LEAST) for s in (body.d, body.dv))
+    d, dv = (_SPLIT if is_wide(s) else max(tile_length(extent(s), _WIDEST), LEAST) for s in (body.d, body.dv))
     m, n, warps, stages = next(block for width, block in _BLOCKS[kind].items() if width >= max(d, dv))
-    m, n = (max(tile_length(_extent(s), most), LEAST) for s, most in ((body.m, m), (body.n, n)))
-    points, queries = upper_bound(prod(_extent(s) for s in body.batch)), upper_bound(_extent(body.m))
+    m, n = (max(tile_length(extent(s), most), LEAST) for s, most in ((body.m, m), (body.n, n)))
+    points, queries = upper_bound(prod(extent(s) for s in body.batch)), upper_bound(extent(body.m))
     while points is not None and queries is not None and m > _HOPPER and points * -(-queries // m) < PROGRAMS:
         m //= 2
     return AttentionSchedule(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages)
@@ -63,10 +63,5 @@ def factors(acc: DType, *values: Expr) -> list[Expr]:
 
 def is_wide(symbol: Symbol) -> bool:
     """Whether an axis of columns does not fit a tile."""
-    bound = upper_bound(_extent(symbol))
+    bound = upper_bound(extent(symbol))
     return bound is None or bound > _WIDEST
-
-
-def _extent(symbol: Symbol) -> Size:
-    assert symbol.extent is not None
-    return symbol.extent

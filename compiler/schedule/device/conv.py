@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel, Schedule
 from ...kernel.packing import Packing
-from ...scalar.dim import Size, floor_div, prod, upper_bound
+from ...scalar.dim import Size, extent, floor_div, prod, upper_bound
 from ...scalar.expr import Load
 from ..conv import channels
 from .product import ProductSchedule, blocks_of, factors
@@ -61,18 +61,13 @@ def groups(body: Conv) -> int:
 
 
 def pixels(body: Conv) -> Size:
-    return prod(_extent(s.extent) for s in (body.n, *body.out))
+    return prod(extent(s) for s in (body.n, *body.out))
 
 
 def columns(body: Conv) -> Size:
-    return _extent(body.c.extent) if is_depthwise(body) else body.packing.nr
+    return extent(body.c) if is_depthwise(body) else body.packing.nr
 
 
 def channels_of_group(body: Conv) -> Size:
     """Input channels."""
-    return 1 if is_depthwise(body) else floor_div(_extent(body.channel.extent), body.groups)
-
-
-def _extent(size: Size | None) -> Size:
-    assert size is not None
-    return size
+    return 1 if is_depthwise(body) else floor_div(extent(body.channel), body.groups)

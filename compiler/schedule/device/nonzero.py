@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Nonzero, Schedule
+from ...scalar.dim import extent
 from .tile import tile_length
 
 _ROWS = 1024
@@ -20,5 +21,5 @@ class NonzeroSchedule(Schedule):
 def default(kernel: Kernel, allow_tf32: bool) -> NonzeroSchedule:
     """By rules that need no measurement."""
     body = kernel.body
-    assert isinstance(body, Nonzero) and body.i.extent is not None
-    return NonzeroSchedule(tile_length(body.i.extent, _ROWS))
+    assert isinstance(body, Nonzero)
+    return NonzeroSchedule(tile_length(extent(body.i), _ROWS))

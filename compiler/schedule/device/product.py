@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Matmul, Schedule, Stage
-from ...scalar.dim import Size, ceil_div, known_eq, prod, upper_bound
+from ...scalar.dim import Size, ceil_div, extent, known_eq, prod, upper_bound
 from ...scalar.dtype import BF16, F16, F32, I8, I32, DType
 from ...scalar.expr import Call, Expr, walk
 from ...scalar.prims import TABLE
@@ -53,8 +53,8 @@ def default(kernel: Kernel, allow_tf32: bool) -> ProductSchedule:
     """By rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Matmul)
-    m, n, k = (_extent(s.extent) for s in (body.m, body.n, body.k))
-    batch = prod(_extent(s.extent) for s in body.batch)
+    m, n, k = (extent(s) for s in (body.m, body.n, body.k))
+    batch = prod(extent(s) for s in body.batch)
     if known_eq(m, 1) is True:
         return inner_blocks(n, k, batch)
     return blocks_of(m, n, k, batch, body.acc, factors(body.a, body.b, body.acc)[0].dtype, body.epilogue)
@@ -144,8 +144,3 @@ def _typical(size: Size, unknown: int) -> int:
 
 def _as(e: Expr, dtype: DType) -> Expr:
     return e if e.dtype == dtype else Call("cast", (e,), dtype)
-
-
-def _extent(size: Size | None) -> Size:
-    assert size is not None
-    return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Schedule, Sort
+from ...scalar.dim import extent
 from .tile import tile_length
 
 _ROWS, _COLUMNS = 32, 128
@@ -21,5 +22,5 @@ class SortSchedule(Schedule):
 def default(kernel: Kernel, allow_tf32: bool) -> SortSchedule:
     """By rules that need no measurement."""
     body = kernel.body
-    assert isinstance(body, Sort) and body.i.extent is not None
-    return SortSchedule(tile_length(body.i.extent, _ROWS), tile_length(body.i.extent, _COLUMNS))
+    assert isinstance(body, Sort)
+    return SortSchedule(tile_length(extent(body.i), _ROWS), tile_length(extent(body.i), _COLUMNS))

@@ -16,11 +16,10 @@ from unit.codegen.triton import translated
 from unit.scalar.test_prims import CASTABLE
 
 from intaglio.compiler.codegen.triton import worker
-from intaglio.compiler.codegen.triton.tiles import extent
 from intaglio.compiler.errors import Unsupported
 from intaglio.compiler.kernel.ir import Kernel, LoopNest, Param, Stage, Store
 from intaglio.compiler.scalar import prims
-from intaglio.compiler.scalar.dim import Size, Symbol
+from intaglio.compiler.scalar.dim import Size, Symbol, extent
 from intaglio.compiler.scalar.dtype import DTYPES, F32, DType
 from intaglio.compiler.scalar.expr import Const, Expr, Load
 from intaglio.compiler.schedule.device.loopnest import ORDER
