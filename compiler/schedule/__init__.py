@@ -16,11 +16,11 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Protocol
 
-from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Recurrent, Schedule, Sort, Trees
+from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Nms, Recurrent, Schedule, Sort, Trees
 from ..kernel.program import Program, map_launches
 from ..scalar.dim import extent
 from ..target import Target
-from . import attention, conv, loopnest, matmul, recurrent, sort, trees
+from . import attention, conv, loopnest, matmul, nms, recurrent, sort, trees
 from .close import close
 from .pack import Packer, packed
 from .share import share
@@ -32,6 +32,7 @@ _MODULES: dict[type, ModuleType] = {
     Conv: conv,
     LoopNest: loopnest,
     Matmul: matmul,
+    Nms: nms,
     Recurrent: recurrent,
     Sort: sort,
     Trees: trees,

@@ -8,6 +8,7 @@ from ..kernel.ir import Schedule, Trees
 from ..scalar.dim import Size
 from ..target import Target
 
+_LANES = 8
 _ROWS = 16, 256  # of a task: as few as read them in one go, and as many as are worth a claim
 _STEPS = 1 << 14  # nodes that those rows come by, as far as there are so many
 _SUMS = 1 << 14  # elements of their sums: half of a second-level cache
@@ -15,9 +16,11 @@ _SUMS = 1 << 14  # elements of their sums: half of a second-level cache
 
 @dataclass(frozen=True, slots=True)
 class TreesSchedule(Schedule):
-    """rows: of a task, at most."""
+    """rows: of a task, at most; lanes: rows, or trees of one row, that are walked at once, so that their waits
+    overlap."""
 
     rows: Size
+    lanes: int = _LANES
 
 
 def default(body: Trees, target: Target) -> TreesSchedule:

@@ -1,6 +1,6 @@
 """kernel.ir.Nonzero -> the context of templates/c/nonzero.c.j2, its tasks and scratch.
 
-In: a Kernel whose body is a Nonzero, a Target. Out: C source; `Size`s in the kernel's own symbols.
+In: a Kernel whose body is a Nonzero; there is nothing to choose. Out: C source; `Size`s in the kernel's own symbols.
 """
 
 from __future__ import annotations

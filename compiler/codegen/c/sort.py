@@ -11,7 +11,7 @@ from __future__ import annotations
 from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, dim_min, extent, prod
 from ...scalar.dtype import DType
-from ...schedule.sort import SortSchedule
+from ...schedule.sort import Order, SortSchedule
 from ..render import render
 from .expr import value_type
 from .holes import Holes, narrowed
@@ -38,7 +38,9 @@ def source(kernel: Kernel, name: str, schedule: SortSchedule) -> str:
     return render(
         "c/sort.c.j2",
         **holes.frame(name),
-        **ordering(compute, body.descending),
+        **ordering(compute, body.descending, schedule.order),
+        block=schedule.block,
+        few=schedule.few,
         N=holes.size(extent(body.i)),
         K=holes.size(extent(body.j)),
         columns=holes.size(extent(body.column)) if body.column is not None else "",
@@ -53,7 +55,7 @@ def source(kernel: Kernel, name: str, schedule: SortSchedule) -> str:
     )
 
 
-def ordering(dtype: DType, descending: bool) -> dict[str, object]:
+def ordering(dtype: DType, descending: bool, order: Order) -> dict[str, object]:
     """The context of templates/c/order.h.j2, for numbers of a type that is computed with."""
     return {
         "value_type": value_type(dtype),
@@ -61,6 +63,7 @@ def ordering(dtype: DType, descending: bool) -> dict[str, object]:
         "key_type": f"uint{dtype.bits}_t",
         "item_type": "uint64_t" if item_bytes(dtype) == 8 else "unsigned __int128",
         "descending": descending,
+        "order": order,
     }
 
 

@@ -43,6 +43,7 @@ def source(kernel: Kernel, name: str, schedule: TreesSchedule) -> str:
         "c/trees.c.j2",
         **holes.frame(name),
         bits=kernel.params[body.nodes].dtype.bits,
+        lanes=schedule.lanes,
         RELATION=RELATION,
         MISSING=MISSING,
         COLUMN=COLUMN,
