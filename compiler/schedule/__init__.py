@@ -17,11 +17,14 @@ from types import ModuleType
 from typing import Protocol
 
 from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Nms, Recurrent, Schedule, Sort, Trees
+from ..kernel.operands import packed_operand
 from ..kernel.program import Program, map_launches
-from ..scalar.dim import extent
 from ..target import Target
 from . import attention, conv, loopnest, matmul, nms, recurrent, sort, trees
 from .close import close
+from .conv import DenseSchedule, DepthwiseSchedule, WinogradSchedule
+from .loopnest import LoopNestSchedule
+from .matmul import MatmulSchedule
 from .pack import Packer, packed
 from .share import share
 
@@ -67,19 +70,25 @@ def schedule(
 
 def on_host(launch: Launch, target: Target, approximate: bool = True) -> Launch:
     """The launch with what is chosen by default, before it is closed."""
-    body = launch.kernel.body
-    if isinstance(body, LoopNest):
-        how = loopnest.default(body, target)
-        return replace(launch, kernel=replace(launch.kernel, body=loopnest.arranged(body, how)), schedule=how)
-    if isinstance(body, Conv):
-        launch = packed(launch, conv.packing(body, target, approximate))
-    elif isinstance(body, Matmul) and body.packing is not None:
-        launch = packed(launch, matmul.packing(extent(body.n), body.acc, target))
-    return replace(launch, schedule=default(launch.kernel.body, target))
+    return executed(launch, default(launch.kernel.body, target, approximate))
 
 
-def default(body: Body, target: Target) -> Schedule | None:
+def executed(launch: Launch, how: Schedule | None) -> Launch:
+    """The launch as a legal schedule has it: loops in order, weights packed. Its sizes are known: it is not closed."""
+    kernel = launch.kernel
+    if isinstance(how, LoopNestSchedule):
+        assert isinstance(kernel.body, LoopNest)
+        launch = replace(launch, kernel=replace(kernel, body=loopnest.arranged(kernel.body, how)))
+    elif isinstance(kernel.body, Conv):
+        assert isinstance(how, (DenseSchedule, WinogradSchedule, DepthwiseSchedule))
+        launch = packed(launch, conv.packing(kernel.body, how))
+    elif isinstance(how, MatmulSchedule) and packed_operand(kernel.body) is not None:
+        launch = packed(launch, matmul.packing(how))
+    return replace(launch, schedule=how)
+
+
+def default(body: Body, target: Target, approximate: bool = True) -> Schedule | None:
     """By rules that need no measurement."""
     module = _MODULES.get(type(body))
-    made: Schedule | None = module.default(body, target) if module else None
+    made: Schedule | None = module.default(body, target, approximate) if module else None
     return made

@@ -34,7 +34,7 @@ class AttentionSchedule(Schedule):
         return self.vectors * self.lanes
 
 
-def default(body: Attention, target: Target) -> AttentionSchedule:
+def default(body: Attention, target: Target, approximate: bool = True) -> AttentionSchedule:
     """By rules that need no measurement."""
     rows, vectors = (8, 3) if target.registers >= 32 else (6, 2)  # sums in all registers but a few
     lanes = target.lanes(body.acc.itemsize)

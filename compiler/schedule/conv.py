@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..kernel.ir import Conv, Schedule
 from ..kernel.operands import conv_input, packed_operand
-from ..kernel.packing import Packing
+from ..kernel.packing import Form, Packing
 from ..scalar.dim import Size, dim_min, extent, floor_div, known_le
 from ..target import Target
 from . import tile as tiles
@@ -76,18 +76,11 @@ class DepthwiseSchedule(Schedule):
 ConvSchedule = DenseSchedule | WinogradSchedule | DepthwiseSchedule
 
 
-def packing(body: Conv, target: Target, approximate: bool) -> Packing:
-    """How the weights are packed, and so how the convolution is computed.
-
-    approximate: Winograd's algorithm is allowed. It is faster where products are large enough to repay the
-    transformations, and tiles cover little beyond the output.
-    """
-    in_c, out_c = channels(body)
-    if (in_c, out_c) == (1, body.groups):
+def packing(body: Conv, schedule: ConvSchedule) -> Packing:
+    """How the weights are packed."""
+    if isinstance(schedule, DepthwiseSchedule):
         return Packing("taps")
-    winograd = approximate and _is_winograds(body, target.lanes(body.acc.itemsize))
-    nr = tiles.choose_nr(out_c // body.groups, body.acc, target)
-    return Packing("winograd" if winograd else "panels", nr, body.groups)
+    return Packing("winograd" if isinstance(schedule, WinogradSchedule) else "panels", schedule.tile.nr, body.groups)
 
 
 def channels(body: Conv) -> tuple[int, int]:
@@ -99,27 +92,46 @@ def channels(body: Conv) -> tuple[int, int]:
     return in_c, out_c
 
 
-def _is_winograds(body: Conv, lanes: int) -> bool:
+def _is_depthwise(body: Conv) -> bool:
+    return channels(body) == (1, body.groups)
+
+
+def _may_transform(body: Conv, target: Target) -> bool:
+    """Whether Winograd's algorithm computes it: vectors are of input channels."""
     if body.taps != (3, 3) or {*body.strides, *body.dilations, body.groups} != {1}:
         return False
-    in_c, out_c = channels(body)
-    if not body.acc.is_float or in_c % lanes or min(in_c, out_c) < _WINOGRAD_CHANNELS:
-        return False
+    return body.acc.is_float and channels(body)[0] % target.lanes(body.acc.itemsize) == 0
+
+
+def _repays_transforming(body: Conv) -> bool:
+    """Products are large enough to repay the transformations, and tiles cover little beyond the output."""
     height, width = (s.extent for s in body.out)
+    if min(channels(body)) < _WINOGRAD_CHANNELS:
+        return False
     if not (isinstance(height, int) and isinstance(width, int)):
         return True
     covered = 4 * -(-height // 2) * -(-width // 2)
     return height * width >= _WINOGRAD_PIXELS and covered <= _WINOGRAD_SURPLUS * height * width
 
 
-def default(body: Conv, target: Target) -> ConvSchedule:
-    """By rules that need no measurement."""
-    if body.packing.form == "taps":
+def default(body: Conv, target: Target, approximate: bool = True) -> ConvSchedule:
+    """By rules that need no measurement. approximate: Winograd's algorithm is allowed."""
+    if body.packing.form != "plain":
+        return _of(body, body.packing.form, body.packing.nr, target)
+    _, out_c = channels(body)
+    nr = tiles.choose_nr(out_c // body.groups, body.acc, target)
+    transformed = approximate and _may_transform(body, target) and _repays_transforming(body)
+    return _of(body, "taps" if _is_depthwise(body) else "winograd" if transformed else "panels", nr, target)
+
+
+def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
+    """The default for weights that are packed so."""
+    if form == "taps":
         lanes = target.lanes(body.acc.itemsize)
         unrolled = body.taps[-1] <= _UNROLLED_TAPS
         return DepthwiseSchedule(lanes, _BLOCK_ROWS, _VECTORS_PER_TASK, _PIXELS, _FEW_PIXELS, unrolled)
-    tile = tiles.tile_of(body.packing.nr, body.acc, target)
-    if body.packing.form == "winograd":
+    tile = tiles.tile_of(nr, body.acc, target)
+    if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
     if _wants_patch(body):
         return DenseSchedule(tile, True, _PATCH_PIXELS, _PATCH_PANELS)
@@ -135,18 +147,15 @@ def _wants_patch(body: Conv) -> bool:
 
 def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     """Why the body cannot be computed so; None where it can."""
+    reason = _other_weights(body, schedule, target)
+    if reason:
+        return reason
     if isinstance(schedule, DepthwiseSchedule):
-        if body.packing.form != "taps":
-            return "the convolution is not depthwise"
         least = dim_min(schedule.block_rows, schedule.vectors_per_task, schedule.pixels, schedule.few_pixels)
         if schedule.pixels + 1 > target.registers:
             return f"{schedule.pixels} sums need more than {target.registers} registers"
         enough = known_le(1, least) and schedule.few_pixels <= schedule.pixels
         return None if enough else "all numbers are at least 1"
-    if body.packing.form != ("winograd" if isinstance(schedule, WinogradSchedule) else "panels"):
-        return f"the weights are packed for {body.packing.form}"
-    if body.packing.nr != schedule.tile.nr:
-        return f"the weights are packed in panels of {body.packing.nr} channels, not of {schedule.tile.nr}"
     if isinstance(schedule, DenseSchedule) and not schedule.patch and conv_input(body) is None:
         return "an input that is computed needs a patch"
     block = schedule.block_pixels if isinstance(schedule, DenseSchedule) else schedule.block_tiles
@@ -155,29 +164,53 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     return tiles.refusal(schedule.tile, body.acc, target)
 
 
-def space(body: Conv, target: Target) -> Iterator[ConvSchedule]:
+def _other_weights(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
+    """Why the weights cannot be packed as the schedule wants them, or are not."""
+    decided, wanted = body.packing, packing(body, schedule)
+    if decided.form == "plain":
+        if (wanted.form == "taps") != _is_depthwise(body):
+            return f"the convolution is {'not ' * (wanted.form == 'taps')}depthwise"
+        return None if wanted.form != "winograd" or _may_transform(body, target) else "no algorithm of Winograd's"
+    if wanted.form == "taps" != decided.form:
+        return "the convolution is not depthwise"
+    if wanted.form != decided.form:
+        return f"the weights are packed for {decided.form}"
+    if wanted.nr != decided.nr:
+        return f"the weights are packed in panels of {decided.nr} channels, not of {wanted.nr}"
+    return None
+
+
+def space(body: Conv, target: Target, approximate: bool = True) -> Iterator[ConvSchedule]:
     """What can be tried, the most promising first."""
-    first = default(body, target)
-    made: list[ConvSchedule] = [first]
+    first = default(body, target, approximate)
+    made: list[ConvSchedule] = [first, *_around(first)]
+    if body.packing.form == "plain":
+        forms: tuple[Form, ...] = ("winograd", "panels") if approximate else ("panels",)
+        for form in forms:
+            for tile in tiles.tiles(body.acc, target):
+                made += _around(_of(body, form, tile.nr, target))
+    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)
+
+
+def _around(first: ConvSchedule) -> list[ConvSchedule]:
+    """A schedule with other numbers."""
     if isinstance(first, DepthwiseSchedule):
-        made += [
+        return [
             replace(first, block_rows=rows, vectors_per_task=vectors, pixels=pixels, unrolled=unrolled)
             for pixels in (_PIXELS, 4, 12)
             for rows in (_BLOCK_ROWS, 7, 28)
             for vectors in (1, 2, 4)
-            for unrolled in {first.unrolled, False}
+            for unrolled in sorted({first.unrolled, False}, reverse=True)
         ]
-    elif isinstance(first, WinogradSchedule):
-        made += [
+    if isinstance(first, WinogradSchedule):
+        return [
             replace(first, block_tiles=block, panels_per_task=panels)
             for block in (_BLOCK_TILES, 12, 48)
             for panels in (1, 2, 4)
         ]
-    else:
-        made += [
-            replace(first, patch=patch, block_pixels=block, panels_per_task=panels)
-            for patch in (first.patch, not first.patch)
-            for block in (first.block_pixels, first.block_pixels // 2, first.block_pixels * 2)
-            for panels in (1, 2, 4)
-        ]
-    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)
+    return [
+        replace(first, patch=patch, block_pixels=block, panels_per_task=panels)
+        for patch in (first.patch, not first.patch)
+        for block in (first.block_pixels, first.block_pixels // 2, first.block_pixels * 2)
+        for panels in (1, 2, 4)
+    ]

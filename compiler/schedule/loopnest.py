@@ -57,7 +57,7 @@ class LoopNestSchedule(Schedule):
     grain: int = 16384
 
 
-def default(body: LoopNest, target: Target) -> LoopNestSchedule:
+def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNestSchedule:
     """By rules that need no measurement."""
     return LoopNestSchedule()
 

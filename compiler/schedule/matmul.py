@@ -14,7 +14,6 @@ from ..kernel.ir import Matmul, Schedule
 from ..kernel.operands import matmul_rows, panels_in_place
 from ..kernel.packing import Packing
 from ..scalar.dim import Size, dim_min, known_le
-from ..scalar.dtype import DType
 from ..target import Target
 from . import tile as tiles
 from .tile import Tile
@@ -36,16 +35,17 @@ class MatmulSchedule(Schedule):
     panels_per_task: Size
 
 
-def packing(columns: Size, acc: DType, target: Target) -> Packing:
-    """How a constant B of that many columns is packed."""
-    return Packing("panels", tiles.choose_nr(columns, acc, target))
+def packing(schedule: MatmulSchedule) -> Packing:
+    """How a constant B is packed."""
+    return Packing("panels", schedule.tile.nr)
 
 
-def default(body: Matmul, target: Target) -> MatmulSchedule:
+def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSchedule:
     """By rules that need no measurement."""
     rows, columns = body.m.extent, body.n.extent
     assert rows is not None and columns is not None
-    nr = body.packing.nr if body.packing is not None else tiles.choose_nr(columns, body.acc, target)
+    decided = _packed(body)
+    nr = decided.nr if decided else tiles.choose_nr(columns, body.acc, target)
     tile = tiles.tile_of(nr, body.acc, target)
     if isinstance(rows, int):
         tile = tile.at_most(rows)
@@ -55,10 +55,16 @@ def default(body: Matmul, target: Target) -> MatmulSchedule:
     return MatmulSchedule(tile, block_rows, _PANELS_PER_COPY)
 
 
+def _packed(body: Matmul) -> Packing | None:
+    """The packing of B where that is decided."""
+    return body.packing if body.packing is not None and body.packing.form != "plain" else None
+
+
 def legal(body: Matmul, schedule: MatmulSchedule, target: Target) -> str | None:
     """Why the body cannot be computed so; None where it can."""
-    if body.packing is not None and body.packing.nr != schedule.tile.nr:
-        return f"B is packed in panels of {body.packing.nr} columns, not of {schedule.tile.nr}"
+    decided = _packed(body)
+    if decided and decided.nr != schedule.tile.nr:
+        return f"B is packed in panels of {decided.nr} columns, not of {schedule.tile.nr}"
     if not known_le(1, dim_min(schedule.block_rows, schedule.panels_per_task)):
         return "a task has at least a row and a panel"
     return tiles.refusal(schedule.tile, body.acc, target)

@@ -17,6 +17,6 @@ class NmsSchedule(Schedule):
     block: int
 
 
-def default(body: Nms, target: Target) -> NmsSchedule:
+def default(body: Nms, target: Target, approximate: bool = True) -> NmsSchedule:
     """By rules that need no measurement."""
     return NmsSchedule(Order(), block=64)

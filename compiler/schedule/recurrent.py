@@ -39,7 +39,7 @@ class RecurrentSchedule(Schedule):
         return self.tiles[-1].rows
 
 
-def default(body: Recurrent, target: Target) -> RecurrentSchedule:
+def default(body: Recurrent, target: Target, approximate: bool = True) -> RecurrentSchedule:
     """By rules that need no measurement; without tiles for more sequences than there are."""
     tiles: tuple[Tile, ...] = _TILES_OF_32_REGISTERS if target.registers >= 32 else _TILES_OF_16_REGISTERS
     if isinstance(body.batch, int):

@@ -29,6 +29,6 @@ class SortSchedule(Schedule):
     few: int
 
 
-def default(body: Sort, target: Target) -> SortSchedule:
+def default(body: Sort, target: Target, approximate: bool = True) -> SortSchedule:
     """By rules that need no measurement."""
     return SortSchedule(Order(), spare=64, block=256, few=16)

@@ -23,7 +23,7 @@ class TreesSchedule(Schedule):
     lanes: int = _LANES
 
 
-def default(body: Trees, target: Target) -> TreesSchedule:
+def default(body: Trees, target: Target, approximate: bool = True) -> TreesSchedule:
     """By rules that need no measurement."""
     steps, targets = body.steps, body.target.extent
     assert isinstance(steps, int) and isinstance(targets, int)

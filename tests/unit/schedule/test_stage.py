@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
+import intaglio
+from intaglio.compiler import schedule as stage
 from intaglio.compiler.codegen.c.kernels import source
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value
-from intaglio.compiler.kernel.ir import Conv, Launch, Matmul
+from intaglio.compiler.kernel.ir import Body, Conv, Launch, Matmul, Schedule
 from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.operands import packed_operand
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.verify_program import verify_program
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32
-from intaglio.compiler.schedule import on_host, schedule
+from intaglio.compiler.schedule import conv, matmul, on_host, schedule
 from intaglio.compiler.schedule.close import close
-from intaglio.compiler.target import target
+from intaglio.compiler.target import Target, target
 
 V4 = target("x86-64-v4")
 B = Symbol("b")
@@ -92,3 +97,44 @@ def test_a_weight_is_packed_once() -> None:
     program = schedule(lower(Graph([x], [y], ["y"])), V4)
     verify_program(program)
     assert len(program.weights) == 1
+
+
+MODELS = {
+    "matmul": """(float[n, 37] x) => (float[n, 50] y) <float[37, 50] w> { y = MatMul (x, w) }""",
+    "conv": """(float[n, 32, 9, 11] x) => (float[n, 40, 9, 11] y) <float[40, 32, 3, 3] w>
+        { y = Conv <pads = [1, 1, 1, 1]> (x, w) }""",
+    "grouped": """(float[n, 8, 9, 11] x) => (float[n, 12, 4, 5] y) <float[12, 4, 3, 3] w>
+        { y = Conv <group = 2, strides = [2, 2]> (x, w) }""",
+    "depthwise": """(float[n, 24, 9, 11] x) => (float[n, 24, 9, 11] y) <float[24, 1, 3, 3] w>
+        { y = Conv <group = 24, pads = [1, 1, 1, 1]> (x, w) }""",
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", MODELS)
+def test_any_schedule_can_be_forced_on_a_model(
+    name: str, seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Other widths of panels, and other algorithms, with the weights packed as they want them."""
+    made = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]> agraph {MODELS[name]}""")
+    rng, forced = np.random.default_rng(), []
+    shape = [d.dim_value for d in made.graph.value_info[0].type.tensor_type.shape.dim]
+    made.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), "w"))
+
+    def one_of_all(body: Body, cpu: Target, approximate: bool = True) -> Schedule | None:
+        if not isinstance(body, (Matmul, Conv)):
+            return by_rules(body, cpu, approximate)
+        space = list(matmul.space(body, cpu) if isinstance(body, Matmul) else conv.space(body, cpu, approximate))
+        forced.append(space[np.random.default_rng(seed).integers(len(space))])
+        return forced[-1]
+
+    by_rules = stage.default
+    monkeypatch.setattr(stage, "default", one_of_all)
+    monkeypatch.setenv("INTAGLIO_VERIFY", "2")
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path))
+    x = rng.standard_normal([3 if d.dim_param else d.dim_value for d in made.graph.input[0].type.tensor_type.shape.dim])
+    x = x.astype(np.float32)
+    (got,) = intaglio.InferenceSession(made.SerializeToString()).run(None, {"x": x})
+    (wanted,) = onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"x": x})
+    assert forced
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4, err_msg=str(forced))

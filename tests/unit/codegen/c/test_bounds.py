@@ -45,11 +45,12 @@ from intaglio.compiler.frontend.ops.tree_records import records_of
 from intaglio.compiler.graph.ops.trees import leaves
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Schedule, Stage, Store
+from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F16, F32, F64, I32, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
 from intaglio.compiler.schedule import default
-from intaglio.compiler.schedule import matmul as matmul_schedule
+from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import target
 
 Array = np.ndarray[Any, Any]
@@ -256,7 +257,7 @@ PRODUCTS = [{}, {"m": 2}, {"n": 64}, {"acc": F64}, {"acc": I32}, {"a_type": F16,
 @pytest.mark.parametrize("how", PRODUCTS, ids=str)
 def test_matmul(a: str, b: str, how: dict[str, Any], compiled: Compile) -> None:
     case = replace(matmuls.Case(13, 70, 29, 1 if b == "packed" else 2, a, b), **how)
-    packing = matmul_schedule.packing(case.n, case.acc, target()) if b == "packed" else None
+    packing = Packing("panels", choose_nr(case.n, case.acc, target())) if b == "packed" else None
     kernel = matmuls._kernel(case, packing)
     sizes = [case.batch, case.m, case.n, case.k]
     values = dict(zip(kernel.sizes, sizes))

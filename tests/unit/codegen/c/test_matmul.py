@@ -15,7 +15,7 @@ from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
-from intaglio.compiler.schedule import matmul as schedule
+from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import target
 
 Array = np.ndarray[Any, Any]
@@ -88,7 +88,7 @@ def _run(case: Case, compile_kernel: Compile, splits: Sequence[int] = (1,)) -> t
     a = _random((case.batch, case.m, case.k), case.a_type or acc)
     b = _random((1 if case.b == "packed" else case.batch, case.k, case.n), case.b_type or acc)
     scale, bias, residual = _random((case.k,), acc), _random((case.n,), acc), _random((case.batch, case.m, case.n), acc)
-    packing = schedule.packing(case.n, acc, target(case.target)) if case.b == "packed" else None
+    packing = Packing("panels", choose_nr(case.n, acc, target(case.target))) if case.b == "packed" else None
     compiled = compile_kernel(matmul, _kernel(case, packing), case.target, case.compiler)
     stored_a = np.ascontiguousarray(np.swapaxes(a, 1, 2)) if case.a == "columns" else a
     stored_b = {

@@ -19,6 +19,8 @@ from unit.codegen.c import test_matmul as matmuls
 
 from intaglio.compiler import schedule
 from intaglio.compiler.codegen.c import conv
+from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import target
 
 Compile = Callable[..., Any]
@@ -38,7 +40,7 @@ def some(space: Iterable[Any]) -> list[Any]:
 @pytest.mark.parametrize("name", TARGETS)
 def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
     cpu, case = target(name), replace(case, target=name)
-    packing = schedule.matmul.packing(case.n, case.acc, cpu) if case.b == "packed" else None
+    packing = Packing("panels", choose_nr(case.n, case.acc, cpu)) if case.b == "packed" else None
     kernel = matmuls._kernel(case, packing)
     for each in some(schedule.matmul.space(kernel.body, cpu)):  # type: ignore[arg-type]
 
