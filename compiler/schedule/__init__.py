@@ -12,6 +12,7 @@ that schedules which differ in them alone share an object.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 from typing import Protocol
@@ -42,6 +43,9 @@ _MODULES: dict[type, ModuleType] = {
 }
 
 
+Choose = Callable[[Body, Target, bool], Schedule | None]
+
+
 class Arranger(Protocol):
     """What scheduling asks of an accelerator."""
 
@@ -50,27 +54,28 @@ class Arranger(Protocol):
 
 
 def schedule(
-    program: Program, target: Target, approximate: bool = True, accelerator: Arranger | None = None
+    program: Program,
+    target: Target,
+    approximate: bool = True,
+    accelerator: Arranger | None = None,
+    choose: Choose | None = None,
 ) -> Program:
     """Decides how each launch is executed. Changes the program, and returns it.
 
-    approximate: algorithms that round differently, and spread an infinity to neighbours, are allowed (Winograd)."""
+    approximate: algorithms that round differently, and spread an infinity to neighbours, are allowed (Winograd).
+    choose: what decides, instead of `default`."""
     packer = Packer(program)
 
     def of(launch: Launch) -> Launch:
         if launch.device:
             assert accelerator is not None
             return packer.place(accelerator.arranged(launch))
-        return packer.place(close(on_host(launch, target, approximate)))
+        how = (choose or default)(launch.kernel.body, target, approximate)
+        return packer.place(close(executed(launch, how)))
 
     program.steps = share(map_launches(program.steps, of))
     program.scheduled = True
     return program
-
-
-def on_host(launch: Launch, target: Target, approximate: bool = True) -> Launch:
-    """The launch with what is chosen by default, before it is closed."""
-    return executed(launch, default(launch.kernel.body, target, approximate))
 
 
 def executed(launch: Launch, how: Schedule | None) -> Launch:

@@ -57,9 +57,27 @@ class LoopNestSchedule(Schedule):
     grain: int = 16384
 
 
+_NUMBERS = ("points", "columns", "square", "short", "sums", "sums_of_rows", "apart", "grain")
+
+
 def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNestSchedule:
     """By rules that need no measurement."""
     return LoopNestSchedule()
+
+
+def legal(body: LoopNest, schedule: LoopNestSchedule, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    *others, scanned = (getattr(schedule, name) for name in (*_NUMBERS, "scanned"))
+    return None if min(others) >= 1 and scanned >= 0 else "all numbers are at least 1"
+
+
+def space(body: LoopNest, target: Target) -> Iterator[LoopNestSchedule]:
+    """What can be tried, the most promising first: one number smaller or larger."""
+    first = default(body, target)
+    yield first
+    for name in (*_NUMBERS, "scanned"):
+        for number in (getattr(first, name) // 4, getattr(first, name) * 4):
+            yield replace(first, **{name: number})
 
 
 @lru_cache(1 << 10)  # layers are often alike

@@ -6,7 +6,10 @@ the graph means, before and after the passes. Failures name their seed; to repea
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,13 +18,15 @@ from intaglio.compiler.artifact import constant_array
 from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Array, Graph
 from intaglio.compiler.kernel import interp
+from intaglio.compiler.kernel.ir import Body, LoopNest, Schedule
 from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.memory import plan
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.scalar import dim
-from intaglio.compiler.schedule import schedule
-from intaglio.compiler.target import target
+from intaglio.compiler.schedule import default, schedule
+from intaglio.compiler.schedule.loopnest import LoopNestSchedule, legal
+from intaglio.compiler.target import Target, target
 
 from .test_graph import SEEDS, B, S, World
 
@@ -51,6 +56,15 @@ def run_program(program: Program, feeds: Sequence[Array]) -> list[Array]:
     return [o.reshape(s) for o, s in zip(outputs, shapes)]
 
 
+def some_schedule(rng: random.Random, body: Body, cpu: Target, approximate: bool) -> Schedule | None:
+    """Loops in blocks of any length; the default of other kernels."""
+    if not isinstance(body, LoopNest):
+        return default(body, cpu, approximate)
+    made = LoopNestSchedule(**{f.name: rng.choice((1, 2, 3, 7, 64)) for f in fields(LoopNestSchedule)})
+    assert legal(body, made, cpu) is None
+    return made
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_kernels_compute_what_the_graph_means(seed: int) -> None:
     world = World(seed)
@@ -69,7 +83,7 @@ def test_kernels_compute_what_the_graph_means(seed: int) -> None:
         optimised = rewrite(optimised)
     for name, subject in (("as written", graph), ("optimised", optimised)):
         try:
-            program = schedule(lower(subject), target())
+            program = schedule(lower(subject), target(), choose=partial(some_schedule, world.rng))
             for feeds, wanted in runs:
                 for a, b in zip(run_program(program, feeds), wanted, strict=True):
                     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

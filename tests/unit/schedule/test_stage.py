@@ -22,7 +22,7 @@ from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.verify_program import verify_program
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32
-from intaglio.compiler.schedule import conv, matmul, on_host, schedule
+from intaglio.compiler.schedule import conv, executed, matmul, schedule
 from intaglio.compiler.schedule.close import close
 from intaglio.compiler.target import Target, target
 
@@ -55,6 +55,10 @@ SUBJECTS = {
 }
 
 
+def scheduled(launch: Launch) -> Launch:
+    return executed(launch, stage.default(launch.kernel.body, V4))
+
+
 def launch_of(program: Program) -> Launch:
     (found,) = [x for x in program.launches if isinstance(x.kernel.body, (Matmul, Conv))]
     return found
@@ -63,7 +67,7 @@ def launch_of(program: Program) -> Launch:
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_dynamic_parts_are_parameters(name: str) -> None:
     """Whatever the numbers, kernel and text are the same; the sizes of the launch tell them."""
-    chosen = on_host(launch_of(lower(SUBJECTS[name])), V4)
+    chosen = scheduled(launch_of(lower(SUBJECTS[name])))
     how = chosen.schedule
     assert how is not None
     dynamic = [f.name for f in fields(how) if f.type == "Size"]  # type: ignore[arg-type]

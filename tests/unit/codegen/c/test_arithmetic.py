@@ -14,13 +14,13 @@ from intaglio.compiler.graph.ir import Array
 from intaglio.compiler.kernel.interp import run
 from intaglio.compiler.kernel.ir import Kernel, Launch, LoopNest
 from intaglio.compiler.scalar.dtype import BF16, F16, DType
-from intaglio.compiler.schedule import on_host
+from intaglio.compiler.schedule import default, executed
 from intaglio.compiler.schedule.close import close
 from intaglio.compiler.target import target
 
 
 def arrange(launch: Launch) -> Launch:
-    return close(on_host(launch, target()))
+    return close(executed(launch, default(launch.kernel.body, target())))
 
 
 def in_c(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> None:
