@@ -28,6 +28,7 @@ from ..scalar.dim import (
     symbols,
     upper_bound,
 )
+from ..scalar.dtype import I64
 from ..scalar.expr import Const, Expr, Load, Local, rewrite
 from ..scalar.expr import Index as IndexExpr
 from ..target import Target
@@ -96,7 +97,9 @@ def _without_reads_of_nothing(nest: LoopNest) -> LoopNest:
     stages = []
     for st in nest.stages:
         if any(s.extent == 0 for s in (*nest.outer, *st.axes, *st.reduce_axes)):
-            st = replace(st, value=Const(0, st.value.dtype), lets=())
+            placed = symbols(st.store.index) if st.store is not None else frozenset()
+            lets = tuple(replace(let, value=Const(0, I64)) for let in st.lets if let.symbol in placed)
+            st = replace(st, value=Const(0, st.value.dtype), lets=lets)
         stages.append(st)
     return replace(nest, stages=tuple(stages))
 

@@ -272,12 +272,12 @@ class _Nest:
     def _scatter(self, stage: Stage) -> None:
         """Updates in order; those along the last axis at once where they are for different elements."""
         assert stage.store is not None
-        *slow, last = stage.axes
-        together = _apart(stage, last)
+        slow, last = stage.axes[:-1], stage.axes[-1:]
+        together = bool(last) and _apart(stage, last[0])
         with ExitStack() as stack:
             self._loops(stack, slow if together else stage.axes)
             if together:
-                stack.enter_context(self._tile((), (last,), self._shape((), (last,))))
+                stack.enter_context(self._tile((), last, self._shape((), last)))
             self.out.bind(stage.lets)
             dtype = self._dtype(stage)
             value: Expr = stage.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -114,7 +115,7 @@ def _evaluate_scatter(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
         front[places] = updates
         return [out]
     flat = [np.broadcast_to(i, shape).reshape(-1) for i in places]
-    rows = updates.reshape(-1, *updates.shape[rank:])
+    rows = updates.reshape(math.prod(shape), *updates.shape[rank:])
     for row, *place in zip(rows, *flat):
         at = tuple(place)
         front[at] = prims.evaluate(attrs["combine"], [np.asarray(front[at]), np.asarray(row)])

@@ -14,14 +14,16 @@ import pytest
 import intaglio
 from intaglio.compiler import schedule as stage
 from intaglio.compiler.codegen.c.kernels import source
+from intaglio.compiler.graph.interp import evaluate
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value
+from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Body, Conv, Launch, Matmul, Schedule
 from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.operands import packed_operand
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.verify_program import verify_program
 from intaglio.compiler.scalar.dim import Symbol
-from intaglio.compiler.scalar.dtype import F32
+from intaglio.compiler.scalar.dtype import F32, I64
 from intaglio.compiler.schedule import conv, executed, matmul, schedule
 from intaglio.compiler.schedule.close import close
 from intaglio.compiler.target import Target, target
@@ -142,3 +144,29 @@ def test_any_schedule_can_be_forced_on_a_model(
     (wanted,) = onnxruntime.InferenceSession(made.SerializeToString()).run(None, {"x": x})
     assert forced
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4, err_msg=str(forced))
+
+
+@pytest.mark.parametrize("combine", [None, "add"])
+@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("updates", [0, 1, 3])
+@pytest.mark.parametrize("columns", [0, 1, 5])
+def test_scatters_of_few_and_of_none(combine: str | None, rows: int, updates: int, columns: int) -> None:
+    """Loops over one are none, and what is in those over nothing is not read: places stay known all the same."""
+    if updates and not rows:
+        return  # there is no place for them
+    x, u = input_value("x", (rows, columns), F32), input_value("u", (updates, columns), F32)
+    where = input_value("i", (updates,), I64)
+    (y,) = x.emit("scatter", [x, u, where], axes=(0,), combine=combine)
+    graph, rng = Graph([x, u, where], [y], ["y"]), np.random.default_rng()
+    feeds = [rng.standard_normal((n, columns)).astype(np.float32) for n in (rows, updates)]
+    feeds.append(rng.integers(0, max(rows, 1), updates))
+    program = schedule(lower(graph), V4)
+    verify_program(program)
+    (launch,) = program.launches
+    source(launch.kernel, launch.schedule)
+    kinds = [program.buffers[b].kind for b in launch.buffers]
+    numbers = [program.buffers[b].number for b in launch.buffers]
+    made = np.zeros(rows * columns, np.float32)
+    arrays = [made if kind == "output" else feeds[n].reshape(-1) for kind, n in zip(kinds, numbers)]
+    interp.run(launch.kernel, arrays, [int(s) for s in launch.sizes])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(made.reshape(rows, columns), evaluate(graph, feeds)[0])

@@ -184,6 +184,14 @@ def test_scatter_adds_every_time(check_triton: Check) -> None:
     assert out.tolist() == [1, 2, 0, 3]
 
 
+def test_a_single_update_is_no_loop(check_triton: Check) -> None:
+    g = Symbol("g", 0, 4)
+    let = Let(g, call("cast", Load(0, 0, F64), dtype=I64))
+    k = kernel(LoopNest((), (Stage(Const(1.0, F64), Store(1, g, "add"), lets=(let,)),)), 1, 4, dtype=F64)
+    _, out = check_triton(k, [np.array([2.0]), np.zeros(4)], (1, 1))
+    assert out.tolist() == [0, 0, 1, 0]
+
+
 @pytest.mark.parametrize("combine", [None, "add", "max", "mul"])
 def test_rows_are_scattered_in_order(combine: str | None, check_triton: Check) -> None:
     """Updates of whole rows, some of one row: the last one stays, or all of them count."""
