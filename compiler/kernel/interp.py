@@ -22,6 +22,7 @@ from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol, extent
 from ..scalar.dtype import I64, DType, from_numpy
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
 from .ir import Kernel, LoopNest, Matmul, Nms, Nonzero, Sort, Stage, Trees
+from .packing import Packing
 
 Array = npt.NDArray[Any]
 Env = dict[Symbol, Array]
@@ -57,16 +58,17 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
         for axis, s in enumerate((body.m, body.n, body.k)):
             count = int(evaluate_size(extent(s), point))
             point[s] = np.arange(count, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(3)])
-        b = body.b if body.packing is None else _in_panel(body, body.packing.nr)
+        b = body.b if body.packing is None else _packed_element(body, body.packing)
         product = evaluate(body.a, point, buffers) * evaluate(b, point, buffers)
         shape = [int(evaluate_size(extent(s), point)) for s in (body.m, body.n, body.k)]
         total = np.broadcast_to(product, shape).sum(-1, dtype=body.acc.to_numpy(), keepdims=True)
         run_stages(body.epilogue, buffers, {s: np.asarray(v) for s, v in point.items() if s != body.k}, total)
 
 
-def _in_panel(body: Matmul, nr: int) -> Expr:
-    """The load of element (k, n) of packed panels."""
-    assert isinstance(body.b, Load)
+def _packed_element(body: Matmul, packing: Packing) -> Expr:
+    """The load of element (k, n) of weights that are plain, or in panels."""
+    assert isinstance(body.b, Load) and packing.form in ("plain", "panels")
+    nr = extent(body.n) if packing.form == "plain" else packing.nr  # one panel of all columns, without any padding
     index = (body.n // nr * extent(body.k) + body.k) * nr + body.n % nr
     return Load(body.b.buffer, index, body.b.dtype)
 

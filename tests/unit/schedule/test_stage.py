@@ -22,6 +22,7 @@ from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.operands import packed_operand
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.verify_program import verify_program
+from intaglio.compiler.scalar import dim
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32, I64
 from intaglio.compiler.schedule import conv, executed, matmul, schedule
@@ -170,3 +171,19 @@ def test_scatters_of_few_and_of_none(combine: str | None, rows: int, updates: in
     arrays = [made if kind == "output" else feeds[n].reshape(-1) for kind, n in zip(kinds, numbers)]
     interp.run(launch.kernel, arrays, [int(s) for s in launch.sizes])  # type: ignore[arg-type]
     np.testing.assert_array_equal(made.reshape(rows, columns), evaluate(graph, feeds)[0])
+
+
+@pytest.mark.parametrize("arranged", [False, True])
+def test_kernels_mean_the_same_before_and_after(arranged: bool) -> None:
+    """The weights of a product are plain, then in panels: the interpreter reads both."""
+    program = lower(SUBJECTS["matmul"])
+    if arranged:
+        schedule(program, V4)
+    launch, x = launch_of(program), np.random.default_rng().standard_normal((5, 100)).astype(np.float32)
+    (weight,) = program.weights
+    assert weight.value.data is not None
+    y = np.zeros(5 * 200, np.float32)
+    of_kind = {"input": x.reshape(-1), "weight": weight.laid_out(weight.value.data).reshape(-1), "output": y}
+    arrays = [of_kind[program.buffers[b].kind] for b in launch.buffers]
+    interp.run(launch.kernel, arrays, [dim.evaluate(size, {B: 5}) for size in launch.sizes])
+    np.testing.assert_allclose(y.reshape(5, 200), x @ weight.value.data, rtol=1e-4, atol=1e-4)
