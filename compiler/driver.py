@@ -27,7 +27,7 @@ from .graph.ir import Graph
 from .graph.text import print_graph
 from .graph.verify import verify
 from .kernel import lower, memory, place
-from .kernel.ir import Kernel, Schedule
+from .kernel.ir import Scheduled
 from .kernel.program import Program
 from .kernel.text import print_program
 from .kernel.verify_program import verify_program
@@ -108,7 +108,7 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     return unit
 
 
-def _on_device(unit: Compilation) -> dict[tuple[Kernel, Schedule | None], OnDevice]:
+def _on_device(unit: Compilation) -> dict[Scheduled, OnDevice]:
     made = unit.device.kernels if unit.device else {}
     return {scheduled: OnDevice(each.name, each.number, each.programs) for scheduled, each in made.items()}
 

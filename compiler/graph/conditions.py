@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Part: TypeAlias = "Size | tuple[Size, ...] | str"  # of a text
 
+
 @dataclass(frozen=True)
 class Condition:
     """left == right, or left == 1 where `or_one`; at_most: left <= right instead. wrong, about: what is wrong if not,

@@ -267,8 +267,8 @@ class Trees:
 
     x: expression at `place`, a position in the rows of `columns` numbers. Buffers (parameter numbers; -1 where absent):
     roots, nodes, weights, owners, and their meaning with `relations` and `missing`, are those of graph/ops/trees.py.
-    steps: nodes on the way of a row, about. epilogue: stages without inner axes, in terms of
-    part, row, target and Acc().
+    steps: nodes on the way of a row, about. epilogue: stages without inner axes, in terms of part, row, target and
+    Acc().
     """
 
     part: Symbol
@@ -311,6 +311,9 @@ class Schedule:
     __slots__ = ()
 
 
+Scheduled = tuple[Kernel, Schedule | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes.
@@ -326,6 +329,11 @@ class Launch:
     refusal: str = ""
     faults: tuple[int, ...] = ()
     schedule: Schedule | None = None
+
+    @property
+    def scheduled(self) -> Scheduled:
+        """What is printed for it."""
+        return self.kernel, self.schedule
 
 
 @dataclass(frozen=True, slots=True)

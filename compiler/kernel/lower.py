@@ -27,7 +27,7 @@ from ..passes.fuse import (
     root_index,
 )
 from ..scalar.convert import ROUNDING
-from ..scalar.dim import Size, Symbol, dim_max, dim_min, known_le, known_lt, linear_in, prod, symbols
+from ..scalar.dim import Size, Symbol, dim_max, dim_min, known_le, known_lt, linear_in, number, prod, symbols
 from ..scalar.dtype import BOOL, I64, DType
 from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults
 from ..scalar.expr import Index as IndexExpr
@@ -50,7 +50,7 @@ from .ir import (
     Store,
     Trees,
 )
-from .packing import Packing
+from .packing import PLAIN, Packing
 from .place import of_shapes
 from .program import Buffers, Program, Weight, make_launch
 from .rebuild import sizes_of
@@ -70,21 +70,21 @@ class Weights:
 
 
 HOST_WEIGHTS = Weights(packed=True, narrow=False)
-_PLAIN = Packing("plain")
 
 
 class Accelerator(Protocol):
-    """What lowering asks of one: how it reads weights, and what it can run."""
+    """What is asked of one: how it reads weights, what it can run, and how."""
 
     weights: Weights
 
     def refusal(self, launch: Launch) -> str | None:
         """Why it cannot run a launch; None where it can."""
 
+    def arranged(self, launch: Launch) -> Launch:
+        """The launch as it runs there, closed."""
 
-def lower(
-    graph: Graph, demanded: Sequence[Condition] = (), accelerator: Accelerator | None = None
-) -> Program:
+
+def lower(graph: Graph, demanded: Sequence[Condition] = (), accelerator: Accelerator | None = None) -> Program:
     """Fuses and lowers a graph. Raises Unlowered, naming the nodes, for operations that no kernel computes.
 
     demanded: conditions to be checked beside those of the graph itself, as far as they are known before a run.
@@ -495,7 +495,7 @@ class _Lowering:
         packing: Packing | None = None
         widened = acc.is_integer and a.dtype.is_integer and b.dtype.is_integer
         if self.weights.packed and shared and b.node in self.static and (acc == a.dtype == b.dtype or widened):
-            packing = _PLAIN
+            packing = PLAIN
             b_expr: Expr = Load(self.param(self.bufs.constant(Weight(b.cast(acc), packing))), 0, acc)
         else:
             b_expr = self.at(b, (*(0,) * (b.rank - 2), k, n)) if shared else at(b, batch, k, n)
@@ -506,7 +506,7 @@ class _Lowering:
         x, w = node.inputs
         out = node.outputs[0]
         attrs = node.attrs
-        *taps, ic, oc = (_int(d) for d in w.shape)
+        *taps, ic, oc = map(number, w.shape)
         groups, acc = attrs["groups"], attrs["acc"].compute
         if w.dtype != acc and not self.weights.narrow:
             w = w.cast(acc)
@@ -516,11 +516,11 @@ class _Lowering:
         position = tuple(Symbol(f"y{i}", 0, d) for i, d in enumerate(out.shape[1:-1]))
         c = Symbol("c", 0, oc)
         x_expr = self.at(x, (n, *spatial, channel))
-        w_param = self.param(self.bufs.constant(Weight(w, _PLAIN)))
+        w_param = self.param(self.bufs.constant(Weight(w, PLAIN)))
         epilogue = self.epilogue(out, (n, *position, c))
         return Conv(
             n, spatial, channel, position, c, tuple(taps), attrs["strides"], attrs["dilations"], attrs["pads_low"],
-            groups, x_expr, w_param, acc, epilogue, _PLAIN,
+            groups, x_expr, w_param, acc, epilogue, PLAIN,
         )  # fmt: skip
 
     def attention(self, node: Node) -> Attention:
@@ -686,10 +686,5 @@ def _has_rows(e: Expr, k: Symbol) -> bool:
     if isinstance(e, Call) and e.prim == "cast":
         (e,) = e.args
     return isinstance(e, Load) and e.mask is None and linear_in(e.index, k) is not None
-
-
-def _int(size: Size) -> int:
-    assert isinstance(size, int), size
-    return size
 
 

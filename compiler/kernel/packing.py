@@ -63,6 +63,9 @@ class Packing:
         return np.ascontiguousarray(by_group) if self.form == "whole" else _panels(by_group, self.nr)
 
 
+PLAIN = Packing("plain")
+
+
 def _panels(array: Array, nr: int) -> Array:
     """[..., K, N] -> contiguous [..., ceil(N / nr), K, nr], the last panel filled with zeros."""
     *batch, depth, columns = array.shape

@@ -14,7 +14,7 @@ from ..graph.conditions import Condition, Requirement
 from ..graph.index import count
 from ..graph.ir import Array, Graph, Node, Value
 from ..passes.fuse import Group
-from ..scalar.dim import Size, Symbol, symbols
+from ..scalar.dim import Size, Symbol, number, symbols
 from ..scalar.dtype import DType
 from ..scalar.expr import Load
 from .ir import Bind, Body, Branch, Kernel, Launch, Loop, LoopNest, Param, Stage, Step, Store
@@ -112,7 +112,7 @@ class Program:
 
     def weight_offsets(self) -> list[int]:
         """Where each weight lies in weights.bin, in bytes; the last number is the size of the file."""
-        sizes = {b.number: _int(b.size) * b.dtype.itemsize for b in self.buffers if b.kind == "weight"}
+        sizes = {b.number: number(b.size) * b.dtype.itemsize for b in self.buffers if b.kind == "weight"}
         offsets = [0]
         for i in range(len(self.weights)):
             offsets.append(-(-(offsets[-1] + sizes[i]) // ALIGNMENT) * ALIGNMENT)
@@ -233,8 +233,3 @@ def _free_symbols(body: Body, params: tuple[Param, ...], indices: frozenset[Symb
 def _name(value: Value) -> str:
     """The name of the ONNX value, else of the nodes that it comes from."""
     return value.name or ", ".join(value.node.origin)
-
-
-def _int(size: Size) -> int:
-    assert isinstance(size, int), size
-    return size

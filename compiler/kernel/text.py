@@ -8,10 +8,8 @@ from itertools import count
 
 from ..scalar.dim import Symbol
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var
-from .ir import Bind, Branch, Check, Copy, Kernel, Launch, LoopNest, Schedule, Stage, Step
+from .ir import Bind, Branch, Check, Copy, Kernel, Launch, LoopNest, Scheduled, Stage, Step
 from .program import Program
-
-Known = dict[tuple[Kernel, Schedule | None], int]
 
 
 def print_program(program: Program) -> str:
@@ -23,7 +21,7 @@ def print_program(program: Program) -> str:
     return "\n".join([*lines, *_steps(program.steps, program, {}, count())]) + "\n"
 
 
-def _steps(steps: Sequence[Step], program: Program, known: Known, numbers: Iterator[int]) -> list[str]:
+def _steps(steps: Sequence[Step], program: Program, known: dict[Scheduled, int], numbers: Iterator[int]) -> list[str]:
     """known: the numbers of kernels, each with its schedule, that are printed already; numbers: of launches."""
     lines: list[str] = []
 
@@ -32,8 +30,8 @@ def _steps(steps: Sequence[Step], program: Program, known: Known, numbers: Itera
 
     for step in steps:
         if isinstance(step, Launch):
-            new = (step.kernel, step.schedule) not in known
-            number = known.setdefault((step.kernel, step.schedule), len(known))
+            new = step.scheduled not in known
+            number = known.setdefault(step.scheduled, len(known))
             buffers, sizes = ", ".join(f"%{b}" for b in step.buffers), ", ".join(map(str, step.sizes))
             where = " on the device" if step.device else ""
             call = f"kernel {number} ({buffers}) [{sizes}]"

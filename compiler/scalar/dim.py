@@ -345,6 +345,12 @@ def extent(symbol: Symbol) -> Size:
     return symbol.extent
 
 
+def number(size: Size) -> int:
+    """A size that is known."""
+    assert isinstance(size, int), size
+    return size
+
+
 def symbols(x: Size) -> frozenset[Symbol]:
     """The symbols `x` mentions; not those that only bound them from above."""
     if isinstance(x, int):

@@ -209,6 +209,11 @@ def walk(*roots: Expr) -> Iterator[Expr]:
             stack.extend((c, False) for c in reversed(node.children))
 
 
+def as_type(e: Expr, dtype: DType) -> Expr:
+    """An expression, converted where it has another type."""
+    return e if e.dtype == dtype else Call("cast", (e,), dtype)
+
+
 def finds_faults(root: Expr) -> bool:
     """Whether an expression requires something of data."""
     return any(isinstance(e, Require) for e in walk(root))

@@ -6,8 +6,8 @@ need no measurement, `legal` says why a body cannot be computed in some way, and
 that is not in the table has nothing to choose. Printers read nothing else: kernel source is a pure function of a kernel
 and its schedule, and so are the numbers of tasks and of scratch bytes.
 
-Fields of a schedule whose type is `Size` are its dynamic part: like sizes they may become parameters of the kernel, so
-that schedules which differ in them alone share an object.
+Fields of a schedule whose type is `Size` are its dynamic part: closing makes them parameters of the kernel, so that
+schedules which differ in them alone share an object.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
-from typing import Protocol
 
 from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Nms, Recurrent, Schedule, Sort, Trees
+from ..kernel.lower import Accelerator
 from ..kernel.operands import packed_operand
 from ..kernel.program import Program, map_launches
 from ..target import Target
@@ -46,18 +46,11 @@ _MODULES: dict[type, ModuleType] = {
 Choose = Callable[[Body, Target, bool], Schedule | None]
 
 
-class Arranger(Protocol):
-    """What scheduling asks of an accelerator."""
-
-    def arranged(self, launch: Launch) -> Launch:
-        """The launch as it runs there, closed."""
-
-
 def schedule(
     program: Program,
     target: Target,
     approximate: bool = True,
-    accelerator: Arranger | None = None,
+    accelerator: Accelerator | None = None,
     choose: Choose | None = None,
 ) -> Program:
     """Decides how each launch is executed. Changes the program, and returns it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from ..kernel.ir import Body, Kernel, Launch, LoopNest, Param, Schedule
+from ..kernel.ir import Kernel, Launch, LoopNest, Schedule
 from ..kernel.rebuild import map_sizes, rebuild
 from ..scalar.dim import LEAST, Dim, Size, Symbol, lower_bound, symbols
 
@@ -20,16 +20,15 @@ def close(launch: Launch, literal: bool = False) -> Launch:
     """Makes the kernel a function of formal sizes. The model's symbols become parameters, and so do, in template
     kernels and unless they are to be `literal`, long constants. Sizes computed from an unbounded run-time value become
     parameters as well: their lower bound is unknown."""
-    kernel = launch.kernel
-    body, params, how, formal, actual = _closed(kernel, launch.schedule, literal)
-    return replace(launch, kernel=Kernel(params, formal, body, kernel.faults), sizes=actual, schedule=how)
+    kernel, sizes, how = _closed(launch.kernel, launch.schedule, literal)
+    return replace(launch, kernel=kernel, sizes=sizes, schedule=how)
 
 
 @lru_cache(1 << 10)  # layers are often alike
 def _closed(
     kernel: Kernel, how: Schedule | None, literal: bool
-) -> tuple[Body, tuple[Param, ...], Schedule | None, tuple[Symbol, ...], tuple[Size, ...]]:
-    """What mentions sizes, closed; the formal sizes, and the actual ones."""
+) -> tuple[Kernel, tuple[Size, ...], Schedule | None]:
+    """The closed kernel, what its sizes stand for, and its schedule in them."""
     free = frozenset(kernel.sizes)
     formal: dict[Size, Symbol] = {}
     generalise = not isinstance(kernel.body, LoopNest) and not literal
@@ -69,7 +68,8 @@ def _closed(
         return sizes[-1][1]
 
     how = map_sizes(how, chosen)
-    return body, params, how, tuple(symbol for _, symbol in sizes), tuple(actual for actual, _ in sizes)
+    closed = replace(kernel, params=params, sizes=tuple(symbol for _, symbol in sizes), body=body)
+    return closed, tuple(actual for actual, _ in sizes), how
 
 
 def _is_heavy(size: Dim) -> bool:

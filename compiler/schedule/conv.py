@@ -1,6 +1,6 @@
 """Schedules of kernel.ir.Conv on a CPU: dense and grouped ones over tables of pointers, Winograd's, depthwise ones.
 
-Which of these it is, the packing of the weights says; a result does not depend on how it is cut into tasks.
+The packing of the weights follows from it; a result does not depend on how it is cut into tasks.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def channels(body: Conv) -> tuple[int, int]:
     return in_c, out_c
 
 
-def _is_depthwise(body: Conv) -> bool:
+def is_depthwise(body: Conv) -> bool:
+    """Whether each channel, as it is lowered, is a product by itself."""
     return channels(body) == (1, body.groups)
 
 
@@ -121,7 +122,7 @@ def default(body: Conv, target: Target, approximate: bool = True) -> ConvSchedul
     _, out_c = channels(body)
     nr = tiles.choose_nr(out_c // body.groups, body.acc, target)
     transformed = approximate and _may_transform(body, target) and _repays_transforming(body)
-    return _of(body, "taps" if _is_depthwise(body) else "winograd" if transformed else "panels", nr, target)
+    return _of(body, "taps" if is_depthwise(body) else "winograd" if transformed else "panels", nr, target)
 
 
 def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
@@ -168,7 +169,7 @@ def _other_weights(body: Conv, schedule: ConvSchedule, target: Target) -> str | 
     """Why the weights cannot be packed as the schedule wants them, or are not."""
     decided, wanted = body.packing, packing(body, schedule)
     if decided.form == "plain":
-        if (wanted.form == "taps") != _is_depthwise(body):
+        if (wanted.form == "taps") != is_depthwise(body):
             return f"the convolution is {'not ' * (wanted.form == 'taps')}depthwise"
         return None if wanted.form != "winograd" or _may_transform(body, target) else "no algorithm of Winograd's"
     if wanted.form == "taps" != decided.form:

@@ -8,7 +8,7 @@ with reductions and `points` for those without decide what is innermost.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -58,9 +58,6 @@ class LoopNestSchedule(Schedule):
     grain: int = 16384
 
 
-_NUMBERS = ("points", "columns", "square", "short", "sums", "sums_of_rows", "apart", "grain")
-
-
 def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNestSchedule:
     """By rules that need no measurement."""
     return LoopNestSchedule()
@@ -68,17 +65,17 @@ def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNes
 
 def legal(body: LoopNest, schedule: LoopNestSchedule, target: Target) -> str | None:
     """Why the body cannot be computed so; None where it can."""
-    *others, scanned = (getattr(schedule, name) for name in (*_NUMBERS, "scanned"))
-    return None if min(others) >= 1 and scanned >= 0 else "all numbers are at least 1"
+    least = min(getattr(schedule, f.name) for f in fields(schedule) if f.name != "scanned")
+    return None if least >= 1 and schedule.scanned >= 0 else "all numbers are at least 1"
 
 
 def space(body: LoopNest, target: Target) -> Iterator[LoopNestSchedule]:
     """What can be tried, the most promising first: one number smaller or larger."""
     first = default(body, target)
     yield first
-    for name in (*_NUMBERS, "scanned"):
-        for number in (getattr(first, name) // 4, getattr(first, name) * 4):
-            yield replace(first, **{name: number})
+    for f in fields(first):
+        number = getattr(first, f.name)
+        yield from (replace(first, **{f.name: other}) for other in (number // 4, number * 4))
 
 
 @lru_cache(1 << 10)  # layers are often alike

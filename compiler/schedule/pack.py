@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from ..kernel.ir import Conv, Launch, Matmul
 from ..kernel.operands import packed_operand
-from ..kernel.packing import Packing
+from ..kernel.packing import PLAIN, Packing
 from ..kernel.program import Program, Weight
-from ..scalar.dim import Size
+from ..scalar.dim import number
 
 
 def packed(launch: Launch, packing: Packing) -> Launch:
@@ -21,7 +21,7 @@ def packed(launch: Launch, packing: Packing) -> Launch:
     operand = packed_operand(kernel.body)
     assert operand is not None and isinstance(kernel.body, (Conv, Matmul))
     params = list(kernel.params)
-    params[operand.param] = replace(params[operand.param], size=packing.elements([*map(_int, operand.shape)]))
+    params[operand.param] = replace(params[operand.param], size=packing.elements([*map(number, operand.shape)]))
     body = replace(kernel.body, packing=packing)
     return replace(launch, kernel=replace(kernel, params=tuple(params), body=body))
 
@@ -33,7 +33,6 @@ class Packer:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.made: dict[tuple[int, Packing], int] = {}  # buffers, by those of the plain weights
-        self.taken: set[int] = set()
 
     def place(self, launch: Launch) -> Launch:
         """The launch with the buffer of its weights in the packing that its kernel reads."""
@@ -48,20 +47,14 @@ class Packer:
         """The number of the buffer with the weights of a plain one in a packing."""
         if (plain, packing) not in self.made:
             buffers, weights = self.program.buffers, self.program.weights
-            value, number = weights[buffers[plain].number].value, buffers[plain].number
-            at = plain
-            if plain in self.taken:
-                at, number = len(buffers), len(weights)
-                buffers.append(buffers[plain])
-                weights.append(Weight(value))
-            weights[number] = Weight(value, packing)
-            size = packing.elements([*map(_int, value.shape)])
-            buffers[at] = replace(buffers[plain], number=number, size=size)
-            self.taken.add(plain)
-            self.made[plain, packing] = at
+            buffer, found = buffers[plain], weights[buffers[plain].number]
+            weight = Weight(found.value, packing)
+            buffer = replace(buffer, size=packing.elements([*map(number, found.value.shape)]))
+            if found.packing == PLAIN:
+                self.made[plain, packing] = plain
+                weights[buffer.number], buffers[plain] = weight, buffer
+            else:
+                self.made[plain, packing] = len(buffers)
+                buffers.append(replace(buffer, number=len(weights)))
+                weights.append(weight)
         return self.made[plain, packing]
-
-
-def _int(size: Size) -> int:
-    assert isinstance(size, int), size
-    return size

@@ -12,7 +12,7 @@ from typing import TypeVar
 from ...kernel.ir import Conv
 from ...kernel.operands import PlainInput, conv_input
 from ...scalar.dim import Symbol
-from ...scalar.expr import Call, Expr
+from ...scalar.expr import Expr, as_type
 
 T = TypeVar("T")
 X_NAMES, Y_NAMES = ("xd", "xh", "xw"), ("yd", "yh", "yw")  # C names of the positions in the input and the output
@@ -32,7 +32,7 @@ def symbol_names(body: Conv) -> dict[Symbol, str]:
 
 def input_as_acc(body: Conv) -> Expr:
     """The input's element, as the accumulator's type."""
-    return body.x if body.x.dtype == body.acc else Call("cast", (body.x,), body.acc)
+    return as_type(body.x, body.acc)
 
 
 def plain_input(body: Conv) -> PlainInput | None:

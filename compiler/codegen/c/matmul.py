@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ...kernel.ir import Kernel, Matmul
 from ...kernel.operands import matmul_rows, panels_in_place, plain_load
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
-from ...scalar.expr import Call, Expr, Load, rewrite, walk
+from ...scalar.expr import Expr, Load, as_type, rewrite, walk
 from ...schedule.matmul import MatmulSchedule
 from ..render import render
 from .expr import ctype
@@ -53,8 +53,8 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
     cut = _blocking(body, schedule)
     names = {body.m: "m", body.n: "n", body.k: "k", _PANEL: "panel", _COLUMN: "column"}
     holes = Holes(kernel, names | {s: f"batch{i}" for i, s in enumerate(body.batch)})
-    a_statements, a_value = holes.value(_as_acc(body.a, body))
-    b_statements, b_value = holes.value(_as_acc(_b_in_panel(body, tile.nr) if body.packing else body.b, body))
+    a_statements, a_value = holes.value(as_type(body.a, body.acc))
+    b_statements, b_value = holes.value(as_type(_b_in_panel(body, tile.nr) if body.packing else body.b, body.acc))
     return render(
         "c/matmul.c.j2",
         **holes.frame(name),
@@ -79,10 +79,6 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
         b_value=b_value,
         epilogue=holes.epilogue(body.epilogue, "acc"),
     )
-
-
-def _as_acc(value: Expr, body: Matmul) -> Expr:
-    return value if value.dtype == body.acc else Call("cast", (value,), body.acc)
 
 
 def _blocking(body: Matmul, schedule: MatmulSchedule) -> _Blocking:

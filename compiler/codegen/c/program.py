@@ -15,7 +15,7 @@ from typing import Any
 
 from ...graph.conditions import Condition
 from ...kernel import cost
-from ...kernel.ir import Bind, Branch, Check, Copy, Kernel, Launch, Loop, Schedule, Step
+from ...kernel.ir import Bind, Branch, Check, Copy, Launch, Loop, Scheduled, Step
 from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
 from ...scalar.dim import Dim, Size, Symbol, prod, substitute
@@ -27,7 +27,6 @@ from .expr import PRIMARY, Printer
 from .holes import Prelude
 from .reals import Reals
 
-Scheduled = tuple[Kernel, Schedule | None]
 PART = 256  # steps in one C file
 
 
@@ -193,7 +192,7 @@ class _Program:
         self.printer = Printer(symbols=names, put_aside=partial(self.long.put_aside, "s"))
         self.reals = Reals(names, partial(self.long.put_aside, "r"))
         self.kernels: dict[Scheduled, Source] = {}
-        self.needs: dict[tuple[Kernel, Schedule | None, tuple[Size, ...]], _Needs] = {}  # layers are often alike
+        self.needs: dict[tuple[Scheduled, tuple[Size, ...]], _Needs] = {}  # layers are often alike
         self.names: list[str] = []
         self.works: list[str] = []
         self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
@@ -230,16 +229,15 @@ class _Program:
 
     def note(self, launch: Launch) -> None:
         """Prints the kernel of a launch, and notes the scratch memory that it needs."""
-        scheduled = (launch.kernel, launch.schedule)
-        if scheduled not in self.kernels:
-            self.kernels[scheduled] = kernels.source(*scheduled)
+        if launch.scheduled not in self.kernels:
+            self.kernels[launch.scheduled] = kernels.source(*launch.scheduled)
         need = self.needs_of(launch).scratch
         if need != 0:
             self.scratch[region_of(need, self.regions)][self.text(need)] = None
 
     def needs_of(self, launch: Launch) -> _Needs:
-        kernel, how = launch.kernel, launch.schedule
-        key = (kernel, how, launch.sizes)
+        kernel, how = launch.scheduled
+        key = (launch.scheduled, launch.sizes)
         if key not in self.needs:
             formal = (
                 kernels.tasks(kernel, how), kernels.grain(kernel, how), kernels.scratch_bytes(kernel, how),
@@ -300,7 +298,7 @@ class _Program:
         return out
 
     def launch(self, launch: Launch) -> dict[str, object]:
-        name = self.kernels[launch.kernel, launch.schedule].name
+        name = self.kernels[launch.scheduled].name
         needs = self.needs_of(launch)
         region = region_of(needs.scratch, self.regions)
         self.works.append(self.work(launch))
@@ -325,7 +323,7 @@ class _Program:
 
     def start(self, launch: Launch) -> dict[str, object]:
         """A launch on the device, whose indices have 32 bits: `elements` are the sizes of its buffers."""
-        kernel = self.device[launch.kernel, launch.schedule]
+        kernel = self.device[launch.scheduled]
         actual = dict(zip(launch.kernel.sizes, launch.sizes))
         elements = dict.fromkeys(substitute(p.size, actual) for p in launch.kernel.params)
         self.works.append("0")

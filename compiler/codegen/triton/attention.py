@@ -13,10 +13,10 @@ import math
 from ...kernel.ir import Attention, Kernel
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, extent, floor_div, known_eq, known_lt, prod
 from ...scalar.dtype import F32
-from ...scalar.expr import Const
+from ...scalar.expr import Const, as_type
 from ...schedule.device.attention import AttentionSchedule, factors, is_wide
 from ..render import render
-from .expr import Value, as_type, literal, value_type
+from .expr import Value, literal, value_type
 from .holes import Axis, epilogue, part, tile
 from .tiles import Source, arguments, parameters, printer
 

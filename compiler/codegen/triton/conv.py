@@ -14,12 +14,12 @@ from ...errors import Unsupported
 from ...kernel.ir import Conv, Kernel
 from ...kernel.packing import READ_ON_DEVICE
 from ...scalar.dim import Size, Symbol, ceil_div, extent, floor_div, known_le, mod, prod
-from ...scalar.expr import Expr, Load
+from ...scalar.expr import Expr, Load, as_type
 from ...schedule.device import conv as product
 from ...schedule.device.conv import ConvSchedule
 from ...schedule.device.product import factors
 from . import gemm
-from .expr import NONE, Printer, Value, as_type
+from .expr import NONE, Printer, Value
 from .holes import Axis, epilogue, tile
 from .tiles import Source, printer
 

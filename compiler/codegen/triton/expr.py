@@ -44,11 +44,6 @@ _BUFFERS = {
 }  # fmt: skip
 
 
-def as_type(e: Expr, dtype: DType) -> Expr:
-    """An expression, converted where it has another type."""
-    return e if e.dtype == dtype else Call("cast", (e,), dtype)
-
-
 def value_type(dtype: DType) -> str:
     """The type of a value in an expression, such as tl.float32."""
     return "tl." + _TYPES.get(dtype.name, "int8" if dtype.kind == "i" else "uint8")

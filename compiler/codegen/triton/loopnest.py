@@ -26,12 +26,12 @@ from ...kernel.rebuild import map_expr, map_sizes, sizes_of
 from ...scalar import prims
 from ...scalar.dim import Min, Size, Symbol, extent, known_eq, linear_in, prod, substitute, symbols, upper_bound
 from ...scalar.dtype import BOOL, I32, DType
-from ...scalar.expr import Call, Const, Expr, Index, Load, Local, rewrite, walk
+from ...scalar.expr import Call, Const, Expr, Index, Load, Local, as_type, rewrite, walk
 from ...schedule.device.loopnest import NestSchedule
 from ...schedule.device.tile import tile_length, warps_of
 from ...schedule.loopnest import demote
 from ..render import render
-from .expr import NONE, Value, as_type, literal
+from .expr import NONE, Value, literal
 from .tiles import Source, arguments, parameters, printer, tiles
 
 COLUMNS = frozenset((1,))

@@ -9,9 +9,10 @@ from __future__ import annotations
 from ...errors import Unsupported
 from ...kernel.ir import Kernel, Matmul
 from ...scalar.dim import Size, extent, prod
+from ...scalar.expr import as_type
 from ...schedule.device.product import ProductSchedule, factors
 from . import gemm
-from .expr import Value, as_type
+from .expr import Value
 from .holes import Axis, epilogue, tile
 from .tiles import Source, printer
 

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 
 from ...errors import Unsupported
-from ...kernel.ir import Kernel, Launch, Schedule
+from ...kernel.ir import Kernel, Launch, Schedule, Scheduled
 from ...kernel.rebuild import expressions
 from ...scalar.dim import Size, Symbol, symbols, upper_bound
 from ...scalar.expr import Index
@@ -18,7 +18,6 @@ from ...schedule.device import arranged
 from . import kernels
 from .tiles import Source
 
-Scheduled = tuple[Kernel, Schedule | None]
 _PLACEHOLDER = "intaglio_kernel"
 _LARGEST = (1 << 31) - 1  # indices are int32
 _LEAST = -(1 << 31)
@@ -55,7 +54,7 @@ class Device:
         kernel = launch.kernel
         if _computes_with(kernel, {s for s, size in zip(kernel.sizes, launch.sizes) if _may_be_anything(size)}):
             return "computes with a number that may be anything: those of the device have 32 bits"
-        scheduled = (kernel, launch.schedule)
+        scheduled = launch.scheduled
         if scheduled not in self.kernels and scheduled not in self._refused:
             try:
                 self._translate(*scheduled)

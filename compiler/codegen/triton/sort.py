@@ -10,7 +10,7 @@ from __future__ import annotations
 from ...errors import Unsupported
 from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, ceil_div, extent, prod
-from ...scalar.expr import Call
+from ...scalar.expr import as_type
 from ...schedule.device.sort import SortSchedule
 from ...schedule.device.tile import warps_of
 from ..render import render
@@ -35,7 +35,7 @@ def source(kernel: Kernel, name: str, schedule: SortSchedule) -> Source:
     out.names[body.j] = Value("rank", frozenset((0,)))
     out.acc = Value("acc", frozenset((0,)))
     compute = body.x.dtype.compute
-    x = body.x if body.x.dtype == compute else Call("cast", (body.x,), compute)
+    x = as_type(body.x, compute)
     rows, columns = schedule.rows, schedule.columns
     length, first = out.size(extent(body.i)), out.size(extent(body.j))
     text = render(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...kernel.ir import Attention, Kernel, Schedule
 from ...scalar.dim import Symbol, extent, prod, upper_bound
 from ...scalar.dtype import F32, DType
-from ...scalar.expr import Call, Expr, Load
+from ...scalar.expr import Call, Expr, Load, as_type
 from .tile import LEAST, PROGRAMS, tile_length
 
 _WIDEST = 256  # columns of a tile
@@ -58,7 +58,7 @@ def factors(acc: DType, *values: Expr) -> list[Expr]:
     kinds = {e.dtype for e in loaded}
     if len(kinds) == 1 and all(isinstance(e, Load) and e.dtype.is_float and e.dtype.bits == 16 for e in loaded):
         return loaded
-    return [e if e.dtype == acc else Call("cast", (e,), acc) for e in values]
+    return [as_type(e, acc) for e in values]
 
 
 def is_wide(symbol: Symbol) -> bool:

@@ -8,7 +8,7 @@ from ...kernel.ir import Conv, Kernel, Schedule
 from ...kernel.packing import Packing
 from ...scalar.dim import Size, extent, floor_div, prod, upper_bound
 from ...scalar.expr import Load
-from ..conv import channels
+from .. import conv as host
 from .product import ProductSchedule, blocks_of, factors
 from .tile import tile_length
 
@@ -27,9 +27,8 @@ class ConvSchedule(Schedule):
 
 def packing(body: Conv) -> Packing:
     """Weights lie group by group."""
-    in_c, out_c = channels(body)
-    depthwise = (in_c, out_c) == (1, body.groups)
-    return Packing("taps") if depthwise else Packing("whole", out_c // body.groups, body.groups)
+    _, out_c = host.channels(body)
+    return Packing("taps") if host.is_depthwise(body) else Packing("whole", out_c // body.groups, body.groups)
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> ConvSchedule:

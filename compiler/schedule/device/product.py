@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ...kernel.ir import Kernel, Matmul, Schedule, Stage
 from ...scalar.dim import Size, ceil_div, extent, known_eq, prod, upper_bound
 from ...scalar.dtype import BF16, F16, F32, I8, I32, DType
-from ...scalar.expr import Call, Expr, walk
+from ...scalar.expr import Call, Expr, as_type, walk
 from ...scalar.prims import TABLE
 from .tile import LEAST, PROGRAMS, power_of_two, tile_length
 
@@ -26,7 +26,6 @@ _UNKNOWN = 1024  # rows and columns without a bound are taken for so many
 # instructions, unless there are fewer. Rows of K and columns of those for one row.
 _TILES = ((128, 128), (128, 64), (64, 64), (64, 32))
 _TILES_OF_ROW = ((64, 64), (128, 32), (256, 16))
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def factors(a: Expr, b: Expr, acc: DType) -> tuple[Expr, Expr]:
     accumulator's type."""
     narrow = {F32: (F16, BF16), I32: (I8,)}.get(acc, ())
     x, y = (e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in (a, b))
-    return (x, y) if x.dtype == y.dtype and x.dtype in narrow else (_as(a, acc), _as(b, acc))
+    return (x, y) if x.dtype == y.dtype and x.dtype in narrow else (as_type(a, acc), as_type(b, acc))
 
 
 def has_dot(factor: DType) -> bool:
@@ -140,7 +139,3 @@ def _depth(size: Size, most: int, least: int) -> int:
 def _typical(size: Size, unknown: int) -> int:
     bound = upper_bound(size)
     return unknown if bound is None else bound
-
-
-def _as(e: Expr, dtype: DType) -> Expr:
-    return e if e.dtype == dtype else Call("cast", (e,), dtype)
