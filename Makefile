@@ -12,7 +12,7 @@ TREE := $(VENV)/tree/intaglio
 help:
 	@echo "make demo   compile ResNet-50, check its output, time it"
 	@echo "make test   all tests that need no GPU"
-	@echo "make lint   ruff, and mypy --strict"
+	@echo "make lint   ruff, its formatter, and mypy --strict"
 	@echo "make clean  remove .venv and the caches of the tools"
 
 demo: $(READY)
@@ -25,6 +25,7 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	@mkdir -p $(TREE)
 	@for part in $(notdir $(wildcard intaglio/*)); do ln -sfn "$(CURDIR)/intaglio/$$part" $(TREE)/$$part; done
 	@for part in compiler runtime templates; do ln -sfn "$(CURDIR)/$$part" $(TREE)/$$part; done

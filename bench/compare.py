@@ -114,9 +114,7 @@ def finish(rows: list[Row], options: argparse.Namespace) -> int:
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench compare", description="Time whole models.")
-    parser.add_argument(
-        "models", nargs="*", default=list(MODELS), help="of the zoo, or files (default: the zoo)"
-    )
+    parser.add_argument("models", nargs="*", default=list(MODELS), help="of the zoo, or files (default: the zoo)")
     add_options(parser)
     options = parser.parse_args(argv)
     return finish([zoo_row(name, options.threads, options.rounds) for name in options.models], options)

@@ -178,9 +178,7 @@ def _conv(shape: Convolution) -> Work:
         packing = Packing("winograd" if shape.winograd else "panels", nr)
     taps, pads = (shape.taps, shape.taps), (shape.taps // 2 if shape.taps % 2 else 0,) * 2
     strides, epilogue = (shape.stride, shape.stride), _bias_relu(at, c)
-    body = Conv(
-        n, (x0, x1), ic, (y0, y1), c, taps, strides, (1, 1), pads, groups, x, 1, F32, epilogue, packing
-    )
+    body = Conv(n, (x0, x1), ic, (y0, y1), c, taps, strides, (1, 1), pads, groups, x, 1, F32, epilogue, packing)
     w = _random(*taps, shape.in_c // groups, out_channels)
     y = _aligned(np.zeros((shape.out_size, shape.out_size, out_channels), np.float32))
     arrays = [_random(shape.size, shape.size, shape.in_c), _aligned(packing.pack(w)), _random(out_channels), y]

@@ -142,8 +142,7 @@ def llama(small: bool) -> Source:
 
 
 RECIPES: dict[str, Callable[[bool], Source]] = {
-    f.__name__: f
-    for f in (mlp, lstm, resnet50, mobilenetv2, convnext, vit, segformer, whisper, bert, gpt2, llama)
+    f.__name__: f for f in (mlp, lstm, resnet50, mobilenetv2, convnext, vit, segformer, whisper, bert, gpt2, llama)
 }
 assert RECIPES.keys() == MODELS.keys()
 

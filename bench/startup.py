@@ -127,9 +127,7 @@ def format_checks(checks: list[Check]) -> str:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench startup", description="Measure waits and overhead."
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench startup", description="Measure waits and overhead.")
     parser.add_argument("models", nargs="*", default=["resnet50", "bert"], help="for the sessions")
     checks = measure_startup(parser.parse_args(argv).models)
     print(format_checks(checks))

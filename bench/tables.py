@@ -14,15 +14,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     def line(cells: Sequence[str]) -> str:
         first, *others = zip(cells, widths)
-        return (
-            "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(wide) for cell, wide in others)]) + " |"
-        )
+        return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(wide) for cell, wide in others)]) + " |"
 
-    rule = (
-        "|"
-        + "|".join("-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths))
-        + "|"
-    )
+    rule = "|" + "|".join("-" * (width + 1) + (":" if column else "-") for column, width in enumerate(widths)) + "|"
     return "\n".join([line(headings), rule, *map(line, rows)])
 
 

@@ -119,6 +119,7 @@ def _sides(program: Program) -> dict[str, Any]:
     sides = {f"host_{kind}s": sorted(n for k, n in buffers if k == kind) for kind in ("input", "output")}
     return {"straight": _straight(program), **sides}
 
+
 def constant_array(value: Value) -> Array:
     """The array of a value that depends on constants alone."""
     data = value.data if value.data is not None else evaluate(Graph([], [value], [""]), [])[0]
@@ -136,9 +137,7 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
         **({"results": results} if results else {}),
         "inputs": [_input(v, model.graph.inputs[v.name]) for v in graph.inputs],
         "overridable": [_overridable(name, type) for name, type in overridable(model).items()],
-        "outputs": [
-            _argument(n, v, declared.get(n), named) for n, v in zip(graph.output_names, graph.outputs)
-        ],
+        "outputs": [_argument(n, v, declared.get(n), named) for n, v in zip(graph.output_names, graph.outputs)],
         "conflicts": _conflicts(model, graph),
         "symbols": [_symbol(s, graph.inputs) for s in program.symbols()],
         "asserts": [_failure(c, operators) for c in program.conditions],
@@ -209,9 +208,7 @@ def _conflicts(model: Model, graph: Graph) -> list[str]:
     return found
 
 
-def notes(
-    model: Model, program: Program, sources: Sources, device: bool = False
-) -> dict[str, Any]:
+def notes(model: Model, program: Program, sources: Sources, device: bool = False) -> dict[str, Any]:
     """Provenance for people: of each step its kernel, ONNX nodes, operations and bytes (in the model's symbols), what
     goes in and out, and why fusion stopped there. Of the model its nodes, and the values that they make."""
     steps = []

@@ -125,9 +125,7 @@ def write_optimized(model: str | bytes, options: Options, path: str, external: s
     optimized.write(_load(model, options), path, options.level, sizes, external, threshold)
 
 
-def compile_model(
-    model: str | bytes, options: Options, directory: Path, progress: Progress = silent
-) -> Compilation:
+def compile_model(model: str | bytes, options: Options, directory: Path, progress: Progress = silent) -> Compilation:
     """Compiles a model (a path or the bytes of an ONNX file) and writes the artifact into the empty `directory`.
 
     Raises what `lower_model` does, and InvalidArgument for a CPU of another architecture."""

@@ -125,9 +125,7 @@ def _fastest(work: Any, repeats: int = 15) -> float:
     return min(times)
 
 
-def text(
-    found: Sequence[Step], limits: Machine, reasons: bool = True, copies: Sequence[Mapping[str, Any]] = ()
-) -> str:
+def text(found: Sequence[Step], limits: Machine, reasons: bool = True, copies: Sequence[Mapping[str, Any]] = ()) -> str:
     """The report: a table of the steps, and below it what stopped fusion, and what is copied to and from a device."""
     total = sum(step.seconds or 0.0 for step in found)
     headings = ["step", "kind", "ONNX nodes", "GFLOP", "MB", "bound by", "limit µs"]

@@ -26,7 +26,11 @@ LARGE = 1 << 20  # bytes of a folded constant, where it is not smaller than what
 
 
 def write(
-    model: Model, path: str, level: int = 99, sizes: Mapping[str, int] | None = None, external: str = "",
+    model: Model,
+    path: str,
+    level: int = 99,
+    sizes: Mapping[str, int] | None = None,
+    external: str = "",
     threshold: int = 1024,
 ) -> None:
     """Writes the optimised model to `path`. Raises InvalidArgument where that cannot be.

@@ -270,9 +270,7 @@ class CudaLease(Lease):
         at[0] = there
         return 0
 
-    def run(
-        self, run: Any, frame: Any, key: Any, inputs: Sequence[int | None], outputs: Sequence[int | None]
-    ) -> int:
+    def run(self, run: Any, frame: Any, key: Any, inputs: Sequence[int | None], outputs: Sequence[int | None]) -> int:
         """Runs the program directly at first; from the second time that `key` comes on, as a graph."""
         if key is None or not self._device.graphs:
             return int(run(frame.address))

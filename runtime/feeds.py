@@ -158,9 +158,7 @@ def _shaped(array: Tensor, declared: Input) -> Tensor:
     """Checks the rank and the fixed dimensions."""
     name, shape = declared.name, declared.shape
     if array.ndim != len(shape):
-        raise InvalidArgument(
-            f"Invalid rank for input: {name} Got: {array.ndim} Expected: {len(shape)} {_FIX}"
-        )
+        raise InvalidArgument(f"Invalid rank for input: {name} Got: {array.ndim} Expected: {len(shape)} {_FIX}")
     wrong = [
         f" index: {index} Got: {got} Expected: {expected}\n"
         for index, (got, expected) in enumerate(zip(array.shape, shape))

@@ -42,6 +42,4 @@ class Result(NamedTuple):
 
 def results_of(entries: Sequence[Mapping[str, Any]]) -> dict[str, Result]:
     """By name, the outputs that the manifest's `results` describe."""
-    return {
-        e["name"]: Result(e["parts"], e.get("keys"), e.get("words"), e["type"].startswith("seq(")) for e in entries
-    }
+    return {e["name"]: Result(e["parts"], e.get("keys"), e.get("words"), e["type"].startswith("seq(")) for e in entries}

@@ -141,9 +141,7 @@ def import_values(model: Model, free_dim_overrides: Mapping[str, int] | None = N
 
 def _check_versions(model: Model) -> None:
     if model.ir_version > onnx.IR_VERSION:
-        raise Fail(
-            f"Unsupported model IR version: {model.ir_version}, max supported IR version: {onnx.IR_VERSION}"
-        )
+        raise Fail(f"Unsupported model IR version: {model.ir_version}, max supported IR version: {onnx.IR_VERSION}")
     if not model.opsets:
         raise Fail("Missing opset in the model. All ModelProtos MUST have at least one entry that specifies which"
                    " version of the ONNX OperatorSet is being imported.")  # fmt: skip
@@ -404,10 +402,14 @@ class _Importer:
         """Inlines a function."""
         values: dict[str, Any] = dict(zip(function.inputs, [*given, *[None] * (len(function.inputs) - len(given))]))
         inner = _Scope(
-            {**scope.opsets, **function.opsets}, values, attrs=attrs, region=self.region, label=label, named=named,
+            {**scope.opsets, **function.opsets},
+            values,
+            attrs=attrs,
+            region=self.region,
+            label=label,
+            named=named,
             depth=scope.depth + 1,
         )
-
 
         def results(scope: _Scope) -> list[Imported | _Broken]:
             found: list[Imported | _Broken] = []

@@ -266,9 +266,7 @@ def _opsets(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
 
 
 def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
-    initializers: dict[str, Tensor | SparseTensor] = {
-        t.name: t for t in (Tensor(t, files) for t in proto.initializer)
-    }
+    initializers: dict[str, Tensor | SparseTensor] = {t.name: t for t in (Tensor(t, files) for t in proto.initializer)}
     initializers.update((t.name, t) for t in (SparseTensor(t, files) for t in proto.sparse_initializer))
     inputs = {_value(v.name): type_of(v.type) for v in proto.input}
     return GraphDef(

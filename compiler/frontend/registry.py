@@ -98,9 +98,7 @@ class OnnxOp:
 REGISTRY: dict[tuple[str, str], list[OnnxOp]] = {}
 
 
-def onnx_op(
-    *names: str, since: int = 1, until: float = math.inf, domain: str = ""
-) -> Callable[[Build], Build]:
+def onnx_op(*names: str, since: int = 1, until: float = math.inf, domain: str = "") -> Callable[[Build], Build]:
     """Registers the function below it as ONNX operator(s) `names`, from opset `since` on, and not beyond `until`."""
 
     def register(build: Build) -> Build:

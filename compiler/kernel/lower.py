@@ -686,5 +686,3 @@ def _has_rows(e: Expr, k: Symbol) -> bool:
     if isinstance(e, Call) and e.prim == "cast":
         (e,) = e.args
     return isinstance(e, Load) and e.mask is None and linear_in(e.index, k) is not None
-
-

@@ -50,9 +50,7 @@ def arenas(program: Program) -> tuple[Arena, Arena]:
     return plan(*of), plan(*of, device=True)
 
 
-def plan(
-    buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbol] = (), device: bool = False
-) -> Arena:
+def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbol] = (), device: bool = False) -> Arena:
     """Assigns every arena buffer a slot, in the order of first use; freed slots are reused last in, first out.
 
     bound: the symbols that get values during the run, in order (`Program.bound`). device: of which memory."""

@@ -161,8 +161,10 @@ class Fuser:
 
     def _is_free(self, node: Node, demands: Sequence[tuple[Group, Index]]) -> bool:
         """Whether a node costs no more than the arithmetic of an index, wherever it is read."""
-        return node.op.name in ("size", "iota") or not node.inputs or (
-            node.op.name in VIEWS and len(set(demands)) <= VIEWED_PLACES
+        return (
+            node.op.name in ("size", "iota")
+            or not node.inputs
+            or (node.op.name in VIEWS and len(set(demands)) <= VIEWED_PLACES)
         )
 
     def start(self, root: Value) -> Group:

@@ -156,9 +156,7 @@ class Symbol(Atom):
         self.lower: Final = index(lower)  # numpy's integers become Python's
         self.extent: Final = extent if extent is None or isinstance(extent, Dim) else index(extent)
         # A symbol with an extent has rank >= 1, so that the prover can eliminate it.
-        super().__init__(
-            f"{_quote(name)}[{self.lower},{_key(self.extent)})", () if extent is None else (extent,)
-        )
+        super().__init__(f"{_quote(name)}[{self.lower},{_key(self.extent)})", () if extent is None else (extent,))
 
     def __reduce__(self) -> tuple[Callable[..., Dim], tuple[object, ...]]:
         return Symbol, (self.name, self.lower, self.extent)

@@ -168,9 +168,7 @@ _symbolic_choice = np.frompyfunc(chosen, 3, 1)
 _symbolic_min, _symbolic_max = np.frompyfunc(dim_min, 2, 1), np.frompyfunc(dim_max, 2, 1)
 
 
-def _compare(
-    numbers: Callable[..., Any], sizes: Callable[..., Any], negate: bool = False
-) -> Callable[..., Any]:
+def _compare(numbers: Callable[..., Any], sizes: Callable[..., Any], negate: bool = False) -> Callable[..., Any]:
     def compare(a: Any, b: Any) -> Any:
         if not _is_object(a, b):
             return numbers(a, b)
@@ -241,9 +239,7 @@ def _erf_expansion(x: Expr) -> Expr:
     """x + x P(x**2) for small |x|, else 1 - 2**Q(|x|) with Q = log2(erfc); in [-1, 1]. Keeps the sign of zero."""
     a = approx.at_most(call("abs", x), 3.93)  # where the result rounds to 1
     # erf(x) / x - 1 over x**2 in [0, 0.85]: 26 bits of erf
-    p = approx.polynomial(
-        a * a, (0.12837915, -0.37612498, 0.11281843, -0.026767349, 0.0049940376, -0.00059944985)
-    )
+    p = approx.polynomial(a * a, (0.12837915, -0.37612498, 0.11281843, -0.026767349, 0.0049940376, -0.00059944985))
     # log2(erfc(x)) on [0.9219, 3.93]: erf to 2**-29, absolutely
     q = approx.polynomial(
         a, (-0.0003029104, -1.626805, -0.91940945, -0.14980753, 0.03200087, -0.0043736626, 0.0002809442)
@@ -324,6 +320,7 @@ def _math(name: str, numpy: Callable[..., Any], expand: Callable[..., Expr], ulp
 
 _NAN_ALL = "propagate_nan=tl.PropagateNan.ALL"
 
+# fmt: off
 _ROWS = [
     # Arithmetic
     Prim("add", 2, lambda a, b: a + b, _wrapped("+"), "{0} + {1}", "fiu", symbolic=True, identity=_zero),
@@ -457,5 +454,6 @@ _ROWS = [
     Prim("cast_unsaturated", 1, convert.cast_unsaturated, {"fiub": "cast"}, kinds="fiub", result="given"),
     Prim("bitcast", 1, _bitcast, {"fiu": "bitcast"}, kinds="fiu", result="given"),
 ]
+# fmt: on
 
 TABLE: dict[str, Prim] = {row.name: row for row in _ROWS}

@@ -25,9 +25,7 @@ def close(launch: Launch, literal: bool = False) -> Launch:
 
 
 @lru_cache(1 << 10)  # layers are often alike
-def _closed(
-    kernel: Kernel, how: Schedule | None, literal: bool
-) -> tuple[Kernel, tuple[Size, ...], Schedule | None]:
+def _closed(kernel: Kernel, how: Schedule | None, literal: bool) -> tuple[Kernel, tuple[Size, ...], Schedule | None]:
     """The closed kernel, what its sizes stand for, and its schedule in them."""
     free = frozenset(kernel.sizes)
     formal: dict[Size, Symbol] = {}

@@ -81,4 +81,3 @@ def space(body: Matmul, target: Target) -> Iterator[MatmulSchedule]:
                 made = MatmulSchedule(tile.at_most(rows) if isinstance(rows, int) else tile, block_rows, panels)
                 if made != first and legal(body, made, target) is None:
                     yield made
-

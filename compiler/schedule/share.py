@@ -43,7 +43,6 @@ def share(steps: Sequence[Step]) -> list[Step]:
         if len(family) > ALIKE:
             shared |= _as_one(family)
 
-
     def of(launch: Launch) -> Launch:
         if launch.kernel not in shared or launch.device:
             return launch

@@ -33,9 +33,9 @@ ERRORS = tuple(BY_NAME.values())
 EVIL = "EVILMARK"
 NAMES = {
     "quotes": f"\"'{EVIL}'\"",
-    "newlines": f"\n#include \"{EVIL}\"\n\r\n",
+    "newlines": f'\n#include "{EVIL}"\n\r\n',
     "end of comment": f"*/ {EVIL}(); /*",
-    "string escape": f"\\\"); {EVIL}(\"\\",
+    "string escape": f'\\"); {EVIL}("\\',
     "template": f"{{{{ {EVIL}.__class__ }}}} {{% include '/etc/passwd' %}}",
     "format": f"%s%n{{{EVIL}}}{{0}}",
     "path": f"../../../../{EVIL}",

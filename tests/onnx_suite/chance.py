@@ -35,7 +35,5 @@ CHECKS: dict[str, Callable[[Values, Values], None]] = {
         for kind in ("", "_double", "_seed")
         for expanded in ("", "_expanded")
     },
-    **{
-        f"test_training_dropout{kind}": _dropout for kind in ("", "_default", "_mask", "_default_mask")
-    },
+    **{f"test_training_dropout{kind}": _dropout for kind in ("", "_default", "_mask", "_default_mask")},
 }

@@ -114,7 +114,7 @@ def references(case: Case) -> list[Array] | str:
 
 
 def difference(made: list[Array] | str, wanted: list[Array] | str, tolerance: float = 1e-4) -> str:
-    """"" where both are alike, or both fail; else what is not."""
+    """ "" where both are alike, or both fail; else what is not."""
     if isinstance(made, str) or isinstance(wanted, str):
         alike = isinstance(made, str) and isinstance(wanted, str)
         return "" if alike else f"here {str(made)[:300]}, there {str(wanted)[:300]}"

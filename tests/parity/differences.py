@@ -1,6 +1,6 @@
 """The one list of what is not as in onnxruntime, with a reason each; docs/coming_from_onnxruntime.md is made of it.
 
-    python -m tests.parity.differences     writes the page
+python -m tests.parity.differences     writes the page
 """
 
 from __future__ import annotations
@@ -271,10 +271,12 @@ ACCEPTED = {
     "session.intra_op.allow_spinning and the like": "INTAGLIO_SPIN_US, for the process",
     "session.disable_prepacking, session.use_env_allocators, mlas.*, ep.*": "parts of onnxruntime's own",
     "session.use_device_allocator_for_initializers": "as session.use_env_allocators",
-    "session.use_ort_model_bytes_directly, ..._for_initializers, session.use_memory_mapped_ort_model":
-        "weights are mapped into memory from the cache",
-    "session.disable_quant_qdq and the like, optimization.*, disabled_optimizers":
-        "the passes are others; graph_optimization_level chooses them",
+    "session.use_ort_model_bytes_directly, ..._for_initializers, session.use_memory_mapped_ort_model": (
+        "weights are mapped into memory from the cache"
+    ),
+    "session.disable_quant_qdq and the like, optimization.*, disabled_optimizers": (
+        "the passes are others; graph_optimization_level chooses them"
+    ),
     "session.graph_optimizations_loop_level": "each pass runs as often as it has to",
     "session.disable_aot_function_inlining, session.dynamic_block_base": "functions are inlined; work is cut once",
     "session.collect_node_memory_stats_to_file, session.max_shape_override": "the memory of a run is planned",

@@ -30,9 +30,7 @@ def model(
     given = {n: (i, v) for i, (n, v) in enumerate(zip(names, inputs)) if v is not None}
     types = {n: helper.np_dtype_to_tensor_dtype(v.dtype) for n, (_, v) in given.items()}
     fed = {n: v for n, (i, v) in given.items() if i not in fixed}
-    shapes: dict[str, Any] = {
-        n: [f"{n}_{a}" for a in range(v.ndim)] if symbolic else v.shape for n, v in fed.items()
-    }
+    shapes: dict[str, Any] = {n: [f"{n}_{a}" for a in range(v.ndim)] if symbolic else v.shape for n, v in fed.items()}
     graph = helper.make_graph(
         [helper.make_node(op, names, [f"y{i}" for i in range(outputs)], "node", domain=domain, **attrs)], "g",
         [helper.make_tensor_value_info(n, types[n], shapes[n]) for n in fed],

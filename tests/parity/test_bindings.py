@@ -81,9 +81,6 @@ def test_shared_memory(sessions: tuple[Any, Any], seed: int) -> None:
 def test_memory_of_their_own(sessions: tuple[Any, Any]) -> None:
     x = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
     places: dict[str, int | None] = {name: number * SIZE * SIZE for number, name in enumerate(NAMES, 1)}
-    made = [
-        bound(session, x, np.zeros(8 * SIZE * SIZE, np.float32), places)
-        for session in sessions
-    ]
+    made = [bound(session, x, np.zeros(8 * SIZE * SIZE, np.float32), places) for session in sessions]
     for name in NAMES:
         np.testing.assert_allclose(made[1][name], made[0][name], rtol=1e-5, atol=1e-5)

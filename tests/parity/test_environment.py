@@ -99,7 +99,9 @@ def test_same(name: str, tmp_path: Path) -> None:
     assert told("intaglio", name, tmp_path) == told("onnxruntime", name, tmp_path)
 
 
-LOGGING = PROLOGUE + """
+LOGGING = (
+    PROLOGUE
+    + """
 import logging
 seen = []
 class Handler(logging.Handler):
@@ -124,6 +126,7 @@ fail(logid="mine")
 print(len(seen), *seen)
 fail(log_severity_level=4)
 """
+)
 
 
 def test_messages_go_to_python_logging(tmp_path: Path) -> None:
@@ -206,8 +209,6 @@ os.path.expanduser = lambda path: path
 assert InferenceSession(sys.argv[1]).run(None, {"input": np.ones((1, 64), np.float32)})[0].shape == (1, 10)
 """
     model = Path(__file__).parents[1] / "data" / "mlp.onnx"
-    done = subprocess.run(
-        [sys.executable, "-c", program, model], env={}, cwd=tmp_path, text=True, capture_output=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, model], env={}, cwd=tmp_path, text=True, capture_output=True)
     assert done.returncode == 0 and not done.stderr
     assert not any(tmp_path.iterdir())

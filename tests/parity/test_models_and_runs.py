@@ -80,7 +80,10 @@ def test_failing_runs(name: str) -> None:
 
 
 def test_nodes_without_a_name_and_inside_of_functions() -> None:
-    data = model([helper.make_node("MatMul", ["a", "b"], ["y"])], [info("a", T.FLOAT, ["n", "k"]), info("b", T.FLOAT, ["j", "m"])])
+    data = model(
+        [helper.make_node("MatMul", ["a", "b"], ["y"])],
+        [info("a", T.FLOAT, ["n", "k"]), info("b", T.FLOAT, ["j", "m"])],
+    )
     theirs, ours = told(data, {"a": A, "b": A})
     assert ours == theirs and "running MatMul node. Name:''" in ours[1]
 
@@ -144,7 +147,9 @@ def test_arguments(name: str) -> None:
     given, stated = SHAPES[name]
     output = onnx.ValueInfoProto(name="y") if stated is None else info("y", T.FLOAT, stated)
     data = model(RELU, [info("x", T.FLOAT, given)], [output])
-    theirs, ours = ([str(a) for a in s.get_inputs() + s.get_outputs()] for s in (e.InferenceSession(data) for e in ENGINES))
+    theirs, ours = (
+        [str(a) for a in s.get_inputs() + s.get_outputs()] for s in (e.InferenceSession(data) for e in ENGINES)
+    )
     assert ours == theirs
 
 
@@ -271,7 +276,9 @@ def test_scalars_and_empty_outputs(shape: list[int]) -> None:
 def test_denormals() -> None:
     """Flushed to zero where the options say so, in every thread of a run, and in that run only; onnxruntime leaves the
     caller's thread so for good."""
-    data = model([helper.make_node("Mul", ["x", "half"], ["y"])], [info("x", T.FLOAT, ["n"])], None, [weight("half", 0.5)])
+    data = model(
+        [helper.make_node("Mul", ["x", "half"], ["y"])], [info("x", T.FLOAT, ["n"])], None, [weight("half", 0.5)]
+    )
     x, options = np.full(1 << 20, 2e-38, np.float32), configured(intaglio, set_denormal_as_zero="1")
     plain, flushed = intaglio.InferenceSession(data), intaglio.InferenceSession(data, options)
     for _ in range(2):
@@ -343,12 +350,16 @@ def test_bound_sequences() -> None:
 @pytest.mark.parametrize("rows", [2, 1, 0])
 @pytest.mark.parametrize("name", ["integers", "words", "labels", "pieces"])
 def test_outputs_that_are_no_tensors(name: str, rows: int) -> None:
-    data = {"integers": with_maps(**INTS), "words": with_maps(**WORDS), "labels": with_words(), "pieces": in_pieces()}[name]
+    data = {"integers": with_maps(**INTS), "words": with_maps(**WORDS), "labels": with_words(), "pieces": in_pieces()}[
+        name
+    ]
     told = []
     for engine in ENGINES:
         session, feed = engine.InferenceSession(data), {"x": A[:rows]}
         names = [output.name for output in session.get_outputs()]
-        values = session.run_with_ort_values(names[1:] if name == "pieces" else names[:1], {"x": engine.OrtValue.ortvalue_from_numpy(A[:rows])})
+        values = session.run_with_ort_values(
+            names[1:] if name == "pieces" else names[:1], {"x": engine.OrtValue.ortvalue_from_numpy(A[:rows])}
+        )
         told.append((
             [str(output) for output in session.get_outputs()], exact(session.run(None, feed)), exact(session.run([], feed)),
             exact(session.run(names[::-1], feed)), exact(session.run(names[1:], feed)), [value.data_type() for value in values],
@@ -434,11 +445,18 @@ def attention() -> bytes:
     return model(nodes, [info(name, T.FLOAT, shape) for name, shape in shapes.items()])
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 3, 5), (1, 1, 3, 5), (2, 1, 1, 5), (1, 1, 1, 1), (2, 1, 3, 4), (3, 1, 3, 5), (2, 1, 2, 5)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(2, 1, 3, 5), (1, 1, 3, 5), (2, 1, 1, 5), (1, 1, 1, 1), (2, 1, 3, 4), (3, 1, 3, 5), (2, 1, 2, 5)], ids=str
+)
 def test_masks(shape: tuple[int, ...]) -> None:
     random = np.random.default_rng(0)
-    feed = {n: random.standard_normal(s).astype(np.float32) for n, s in (("q", (2, 2, 3, 4)), ("k", (2, 2, 5, 4)), ("v", (2, 2, 5, 4)), ("mask", shape))}
-    theirs, ours = (outcome(lambda ort, _: ort.InferenceSession(attention()).run(None, feed), engine, "")[0] for engine in ENGINES)
+    feed = {
+        n: random.standard_normal(s).astype(np.float32)
+        for n, s in (("q", (2, 2, 3, 4)), ("k", (2, 2, 5, 4)), ("v", (2, 2, 5, 4)), ("mask", shape))
+    }
+    theirs, ours = (
+        outcome(lambda ort, _: ort.InferenceSession(attention()).run(None, feed), engine, "")[0] for engine in ENGINES
+    )
     if theirs[0] == "Fail":
         assert ours[0] == "Fail"
     else:

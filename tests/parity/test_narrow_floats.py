@@ -59,8 +59,11 @@ def _of_one_input(type_: str) -> list[str]:
     found = []
     for name in sorted(n for domain, n in REGISTRY if not domain and onnx.defs.has(n)):
         schema = onnx.defs.get_schema(name)
-        if schema.deprecated or schema.min_input != 1 or len(schema.outputs) != 1 or any(
-            a.required for a in schema.attributes.values()
+        if (
+            schema.deprecated
+            or schema.min_input != 1
+            or len(schema.outputs) != 1
+            or any(a.required for a in schema.attributes.values())
         ):
             continue
         given = schema.inputs[0].type_str

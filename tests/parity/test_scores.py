@@ -27,8 +27,7 @@ def forest(prefix: str, weights: list[dict[int, float]], depth: int = 2) -> dict
     """Complete trees of some depth over three features, whose leaves take `weights` (by class) in turn."""
     inner = 2**depth - 1
     nodes: dict[str, list[Any]] = {
-        name: []
-        for name in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
+        name: [] for name in ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids")
     }
     leaves: dict[str, list[Any]] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
     given = itertools.cycle(weights)
@@ -233,7 +232,10 @@ def _features() -> Iterator[tuple[str, list[Array], dict[str, Any]]]:
             yield from (("Normalizer", [each], {"norm": norm}) for each in (x, -np.abs(x), x * 0))
         yield from (("Binarizer", [x], attrs) for attrs in ({}, {"threshold": 0.5}))
         for attrs in (
-            {}, {"imputed_value_floats": [1.0]}, {"imputed_value_int64s": [3]}, {"imputed_value_floats": [1.0, 2.0]},
+            {},
+            {"imputed_value_floats": [1.0]},
+            {"imputed_value_int64s": [3]},
+            {"imputed_value_floats": [1.0, 2.0]},
             {"imputed_value_floats": [1.0, 2.0, 3.0, 4.0], "replaced_value_float": float("nan")},
             {"imputed_value_int64s": [3, 4, 5, 6], "replaced_value_int64": 1},
             {"imputed_value_floats": [1.0], "imputed_value_int64s": [3]},

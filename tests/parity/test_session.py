@@ -70,7 +70,9 @@ def plain(value: Any) -> Any:
 
 def reduced(text: str) -> str:
     """Without what differences.py lists: places in onnxruntime's sources, native signatures, names of inputs."""
-    text = re.sub(r"/onnxruntime_src/\S+.*?(?:was false\. |\)> |\) (?=Graph|This|Unsupported|Items|IsC))", "", text, flags=re.S)
+    text = re.sub(
+        r"/onnxruntime_src/\S+.*?(?:was false\. |\)> |\) (?=Graph|This|Unsupported|Items|IsC))", "", text, flags=re.S
+    )
     text = re.sub(r"^[^\n]* was false\. ", "", text)
     text = re.sub(r"\b\w+\.(?:cc|h):\d+ \S+ ", "", text)
     text = re.sub(r"^[\w.]*\(\): (incompatible \w+ arguments).*", r"\1", text, flags=re.S)
@@ -213,7 +215,9 @@ def vectors(ort: Any, model: str) -> Any:
     values, fetches = vector(), vector()
     for array in (A, B):
         values.push_back(value(ort, array)._ortvalue)
-    s.run_with_ortvaluevector(ort.RunOptions(), ["a", "b"], values, ["y"], fetches, [ort.OrtDevice.make("cpu", 0)._get_c_device()])
+    s.run_with_ortvaluevector(
+        ort.RunOptions(), ["a", "b"], values, ["y"], fetches, [ort.OrtDevice.make("cpu", 0)._get_c_device()]
+    )
     return [each.numpy() for each in fetches]
 
 
@@ -264,7 +268,14 @@ def sparse(ort: Any) -> Any:
 def sparse_facts(ort: Any, model: str) -> Any:
     s = sparse(ort)
     v = ort.OrtValue.ort_value_from_sparse_tensor(s)
-    told = s.values(), list(s.dense_shape()), s.format(), s.data_type(), s.device_name(), s.as_coo_view().indices().tolist()
+    told = (
+        s.values(),
+        list(s.dense_shape()),
+        s.format(),
+        s.data_type(),
+        s.device_name(),
+        s.as_coo_view().indices().tolist(),
+    )
     return told, v.is_sparse_tensor(), v.is_tensor(), v.data_type(), v.shape(), v.as_sparse_tensor().data_type()
 
 
@@ -639,7 +650,42 @@ def test_pickles(model: str) -> None:
         pickle.dumps(onnxruntime.InferenceSession(model))
 
 
-KEYS = ["session.load_model_format", "session.disable_prepacking", "session.use_env_allocators", "session.set_denormal_as_zero", "session.disable_quant_qdq", "session.disable_double_qdq_remover", "session.enable_quant_qdq_cleanup", "session.qdqisint8allowed", "session.enable_dq_matmulnbits_fusion", "session.qdq_matmulnbits_accuracy_level", "session.qdq_matmulnbits_block_size", "session.x64quantprecision", "session.intra_op.allow_spinning", "session.inter_op.allow_spinning", "session.force_spinning_stop", "session.dynamic_block_base", "session.strict_shape_type_inference", "session.allow_released_opsets_only", "session.disable_aot_function_inlining", "session.record_ep_graph_assignment_info", "session.use_device_allocator_for_initializers", "session.use_ort_model_bytes_directly", "session.use_ort_model_bytes_for_initializers", "session.use_memory_mapped_ort_model", "session.graph_optimizations_loop_level", "optimization.enable_gelu_approximation", "optimization.disable_specified_optimizers", "optimization.enable_cast_chain_elimination", "mlas.enable_gemm_fastmath_arm64_bfloat16", "ep.context_enable", "ep.share_ep_contexts", "ep.context_embed_mode", "session.debug_layout_transformation", "what.ever"]
+KEYS = [
+    "session.load_model_format",
+    "session.disable_prepacking",
+    "session.use_env_allocators",
+    "session.set_denormal_as_zero",
+    "session.disable_quant_qdq",
+    "session.disable_double_qdq_remover",
+    "session.enable_quant_qdq_cleanup",
+    "session.qdqisint8allowed",
+    "session.enable_dq_matmulnbits_fusion",
+    "session.qdq_matmulnbits_accuracy_level",
+    "session.qdq_matmulnbits_block_size",
+    "session.x64quantprecision",
+    "session.intra_op.allow_spinning",
+    "session.inter_op.allow_spinning",
+    "session.force_spinning_stop",
+    "session.dynamic_block_base",
+    "session.strict_shape_type_inference",
+    "session.allow_released_opsets_only",
+    "session.disable_aot_function_inlining",
+    "session.record_ep_graph_assignment_info",
+    "session.use_device_allocator_for_initializers",
+    "session.use_ort_model_bytes_directly",
+    "session.use_ort_model_bytes_for_initializers",
+    "session.use_memory_mapped_ort_model",
+    "session.graph_optimizations_loop_level",
+    "optimization.enable_gelu_approximation",
+    "optimization.disable_specified_optimizers",
+    "optimization.enable_cast_chain_elimination",
+    "mlas.enable_gemm_fastmath_arm64_bfloat16",
+    "ep.context_enable",
+    "ep.share_ep_contexts",
+    "ep.context_embed_mode",
+    "session.debug_layout_transformation",
+    "what.ever",
+]
 
 
 @pytest.mark.parametrize("key", KEYS)

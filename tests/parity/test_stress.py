@@ -203,7 +203,9 @@ def loop(rounds: int) -> bytes:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1000])],
         [numpy_helper.from_array(np.array(rounds, np.int64), "rounds"), numpy_helper.from_array(np.array(2, np.float32), "two")],
     )  # fmt: skip
-    serialized: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    serialized: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
     return serialized
 
 

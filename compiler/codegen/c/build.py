@@ -127,7 +127,7 @@ def _excerpt(message: str, lines: int = 12) -> str:
 
 
 def _key(source: Source, flags: Sequence[str], toolchain: Toolchain) -> str:
-    parts = (toolchain.identity, " ".join(flags), _headers() if "#include \"" in source.text else "", source.text)
+    parts = (toolchain.identity, " ".join(flags), _headers() if '#include "' in source.text else "", source.text)
     return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:40]
 
 

@@ -74,7 +74,7 @@ def literal(value: bool | int | float, dtype: DType) -> Text:
 def _float_literal(value: float, dtype: DType) -> str:
     single = dtype != F64
     if value != value:
-        return "__builtin_nanf(\"\")" if single else "__builtin_nan(\"\")"
+        return '__builtin_nanf("")' if single else '__builtin_nan("")'
     with np.errstate(over="ignore"):
         rounded = float(np.float32(value)) if single else value
     if rounded in (float("inf"), float("-inf")):

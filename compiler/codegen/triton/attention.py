@@ -22,6 +22,7 @@ from .tiles import Source, arguments, parameters, printer
 
 _LOG2_E = math.log2(math.e)
 
+
 def tasks(body: Attention, schedule: AttentionSchedule) -> Size:
     """The number of programs."""
     return prod(size for _, size in _programs(body, schedule))

@@ -86,9 +86,7 @@ def version() -> str:
         raise Fail("GPU kernels are built by the package triton, which is not installed: pip install triton") from None
 
 
-def _work(
-    share: Sequence[tuple[Path, DeviceKernel, Gpu]], told: Callable[[int], None], running: Processes
-) -> None:
+def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], told: Callable[[int], None], running: Processes) -> None:
     """Lets one process compile a share of the kernels, one after the other."""
     hidden = {"TRITON_INTERPRET", "TRITON_CACHE_DIR"}
     environ = {name: value for name, value in os.environ.items() if name not in hidden}

@@ -190,4 +190,3 @@ def rotated(x: Value, cos: Value, sin: Value, width: Size, interleaved: bool) ->
         turned = concat([real, imaginary], -1)
     turned = turned.ensure_shape(*part.shape, text="positions, and elements in pairs")
     return turned if known_eq(width, x.shape[-1]) else concat([turned, rest], -1)
-

@@ -239,9 +239,7 @@ def _key_mask(mask: Value, batch: Size, keys: Size, excluded: float) -> Value:
     return allowed.select(scalar(0.0, F32), scalar(excluded, F32))
 
 
-def _attended(
-    q: Value, k: Value, v: Value, bias: Value | None, scale: float, causal: Size | None
-) -> Value:
+def _attended(q: Value, k: Value, v: Value, bias: Value | None, scale: float, causal: Size | None) -> Value:
     """q, k, v [B, N, S, D] -> [B, S, N * D]."""
     k = k.ensure_shape(*q.shape[:2], *k.shape[2:], text="batches and heads of queries and keys")
     v = v.ensure_shape(*k.shape[:3], v.shape[3], text="batches, heads and numbers of keys and values")
@@ -462,7 +460,6 @@ def trilu_(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
 @onnx_op("ExpandDims", domain=DOMAIN)
 def expand_dims(x: Value, axis: Value) -> Value:
     return x.unsqueeze(scalar_arg(axis, "axis"))
-
 
 
 @onnx_op("Unique", domain=DOMAIN)

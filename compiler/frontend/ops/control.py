@@ -319,9 +319,7 @@ def _as_loop(
     return (*finals, *rows)
 
 
-def _counted(
-    live: Value, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced
-) -> Size:
+def _counted(live: Value, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced) -> Size:
     """How often a loop without a limit runs, by a loop before it of that alone on which its condition depends: what
     collects values needs the limit for its memory."""
     results = [v for v in traced.outputs if isinstance(v, Value)]

@@ -282,9 +282,7 @@ def celu(x: Value, *, alpha: float = 1.0) -> Value:
 
 @onnx_op("Selu", since=6)
 @in_compute_type
-def selu(
-    x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
-) -> Value:
+def selu(x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Value:
     return (x > 0).select(x, x.map("expm1") * alpha) * gamma
 
 
@@ -306,9 +304,7 @@ def gelu(x: Value, *, approximate: str = "none") -> Value:
 
 @onnx_op("HardSigmoid")
 @in_compute_type
-def hard_sigmoid(
-    x: Value, *, alpha: float = 0.2, beta: float = 0.5, consumed_inputs: list[int] | None = None
-) -> Value:
+def hard_sigmoid(x: Value, *, alpha: float = 0.2, beta: float = 0.5, consumed_inputs: list[int] | None = None) -> Value:
     return (x * alpha + beta).map("min", 1).map("max", 0)
 
 

@@ -118,9 +118,7 @@ def _diagonal(x: Value, names: list[str]) -> tuple[Value, list[str]]:
     return x, names
 
 
-def _join(
-    a: Value, a_names: list[str], b: Value, b_names: list[str], needed: set[str]
-) -> tuple[Value, list[str]]:
+def _join(a: Value, a_names: list[str], b: Value, b_names: list[str], needed: set[str]) -> tuple[Value, list[str]]:
     """The product of two operands, summed over the indices that are not `needed` afterwards."""
     a, a_names = _summed(a, a_names, needed | set(b_names))
     b, b_names = _summed(b, b_names, needed | set(a_names))

@@ -90,9 +90,7 @@ def layer_normalization(
 
 
 @onnx_op("RMSNormalization", since=23)
-def rms_normalization(
-    x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
-) -> Value:
+def rms_normalization(x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1) -> Value:
     if scale.rank > x.rank:
         raise ValueError(f"a scale of rank {scale.rank} for an input of rank {x.rank}")
     axes = range(x.axis(axis), x.rank)

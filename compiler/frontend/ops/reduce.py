@@ -106,9 +106,7 @@ def _register(op: str, reduce: Reduce, axes_input_since: int) -> None:
         return constant(x, axes or range(x.rank), keepdims)
 
     @onnx_op(op, since=axes_input_since)
-    def by_input(
-        x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
-    ) -> Value:
+    def by_input(x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Value:
         if axes is not None and axes.rank != 1:
             raise ValueError("An axes tensor must be a vector tensor.")
         given = () if axes is None else shape_arg(axes, "axes")

@@ -211,9 +211,7 @@ def _scaled(size: Size, scale: float) -> Size:
     return floor_div(size * ratio.numerator, ratio.denominator)
 
 
-def _axes(
-    x: Value, scales: Value | None, out: Sequence[Size] | None, where: Sequence[int], policy: str
-) -> list[_Axis]:
+def _axes(x: Value, scales: Value | None, out: Sequence[Size] | None, where: Sequence[int], policy: str) -> list[_Axis]:
     if out is not None:
         if policy == "stretch":
             return [_Axis(a, x.shape[a], o, None) for a, o in zip(where, out)]

@@ -93,9 +93,7 @@ def dft(
 
 
 @onnx_op("DFT", since=17)
-def dft_17(
-    x: Value, dft_length: Value | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
-) -> Value:
+def dft_17(x: Value, dft_length: Value | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0) -> Value:
     length = None if dft_length is None else shape_arg(dft_length, "dft_length")[0]
     return transformed(x, x.axis(axis), length, bool(inverse), bool(onesided))
 

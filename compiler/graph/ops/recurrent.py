@@ -99,9 +99,7 @@ def _evaluate_recurrent(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [x.astype(dtype) for x in ((y, h, c) if attrs["kind"] == "lstm" else (y, h))]
 
 
-def _cell(
-    d: int, x: Array, r: Array, h: Array, c: Array, given: dict[str, Array], attrs: Attrs
-) -> tuple[Array, Array]:
+def _cell(d: int, x: Array, r: Array, h: Array, c: Array, given: dict[str, Array], attrs: Attrs) -> tuple[Array, Array]:
     """One step of direction d: x [B, G, H], r [H, G, H], states [B, H] -> new states.
 
     The formulas are those of ONNX's LSTM, GRU and RNN."""

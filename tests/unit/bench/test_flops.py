@@ -14,9 +14,7 @@ from bench.models import SMALL_DIR
 
 
 def _count(op: str, *shapes: tuple[int, ...], **attributes: object) -> int:
-    inputs = [
-        helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)
-    ]
+    inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     node = helper.make_node(op, [i.name for i in inputs], ["y"], **attributes)
     graph = helper.make_graph([node], "g", inputs, [output])

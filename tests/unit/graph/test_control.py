@@ -156,9 +156,7 @@ def _no_scalar(graph: Graph, y: Value) -> None:
     graph.bindings = {N: graph.inputs[0]}
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"), [(_unbound, "symbols that no"), (_no_scalar, "no i64 scalar")]
-)
+@pytest.mark.parametrize(("spoil", "message"), [(_unbound, "symbols that no"), (_no_scalar, "no i64 scalar")])
 def test_what_is_wrong_with_a_binding(spoil: Any, message: str) -> None:
     graph = bound_graph()
     spoil(graph, graph.outputs[0])

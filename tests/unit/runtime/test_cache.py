@@ -120,9 +120,7 @@ def test_a_fresh_file_is_not_remembered(model: Path, cache_root: Path, compiler:
 
 @pytest.mark.parametrize("name", [*handmade.FILES, "key.json"])
 @pytest.mark.parametrize("damage", handmade.DAMAGES)
-def test_damaged_entries_are_made_again(
-    model: Path, cache_root: Path, compiler: Count, name: str, damage: str
-) -> None:
+def test_damaged_entries_are_made_again(model: Path, cache_root: Path, compiler: Count, name: str, damage: str) -> None:
     run(model)
     (entry,) = cache.entries()
     path = entry.path / name

@@ -418,7 +418,9 @@ def examples(onnxruntime, session, X, want):
 
 def test_bindings(run) -> None:  # type: ignore[no-untyped-def]
     """The documented examples; what is on the GPU is neither copied nor staged, and captured with its addresses."""
-    run(EXAMPLES + """
+    run(
+        EXAMPLES
+        + """
 import gc
 from intaglio import OrtValue
 x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
@@ -485,7 +487,8 @@ s.close()
 del binding, v, square, s
 gc.collect()
 assert counts[ALLOCATIONS] == counts[PINNED] == 0, list(counts)
-""")
+"""
+    )
 
 
 def test_bindings_where_the_host_takes_part(run) -> None:  # type: ignore[no-untyped-def]
@@ -658,12 +661,16 @@ for wrong, text in (({"foo": 1}, 'Unknown provider option: "foo".'),
 check(s, 4)
 assert s.get_providers() == [GPU, CPU]
 """)
-    assert "EP Error [ONNXRuntimeError] : 1 : FAIL : Unknown provider option: \"foo\". when using" in out
+    assert 'EP Error [ONNXRuntimeError] : 1 : FAIL : Unknown provider option: "foo". when using' in out
 
 
 def test_values_under_the_interpreter() -> None:
     """The same without a driver: the interpreter is the GPU, and its memory the host's."""
-    body = HEAD[: HEAD.index("fake = ")] + HEAD[HEAD.index("def model") : HEAD.index("def session")] + EXAMPLES + """
+    body = (
+        HEAD[: HEAD.index("fake = ")]
+        + HEAD[HEAD.index("def model") : HEAD.index("def session")]
+        + EXAMPLES
+        + """
 s = intaglio.InferenceSession(model(), providers=["CUDAExecutionProvider", "CPUExecutionProvider"])
 assert s.get_providers()[0] == "CUDAExecutionProvider"
 x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
@@ -676,6 +683,7 @@ s.close()
 del binding, value
 assert not MEMORY._blocks
 """
+    )
     env = {**os.environ, "TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", body], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

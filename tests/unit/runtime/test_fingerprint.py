@@ -33,9 +33,7 @@ def test_the_compiler_is_its_sources(sources: Path, tmp_path: Path) -> None:
     assert fingerprint._compiler(memory) not in (before, changed)
 
 
-def test_the_compiler_is_recognised_by_content(
-    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_compiler_is_recognised_by_content(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere and at another time the same sources are the same compiler; bytecode does not count."""
     before = fingerprint._compiler(tmp_path / "notes")
     copy = Path(shutil.copytree(sources, tmp_path / "copy"))

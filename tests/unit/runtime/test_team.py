@@ -162,6 +162,7 @@ def test_scratch_and_profile(artifacts: dict[str, Path]) -> None:
         assert np.array_equal(y, [[1.5, 1.5, 13]] * 900) and np.array_equal(z, y.T)
     assert 0 < profile[0] <= profile[1] <= profile[2]
 
+
 STRESS = Path(__file__).parents[2] / "handmade" / "stress.c"
 
 

@@ -74,7 +74,7 @@ def test_floats_that_are_no_numbers() -> None:
 
 
 def test_few_keep_their_numbers() -> None:
-    assert kernels(model(NUMBERS["f32"][: ALIKE], False)) == ALIKE
+    assert kernels(model(NUMBERS["f32"][:ALIKE], False)) == ALIKE
 
 
 def test_parts_that_are_read() -> None:

@@ -99,4 +99,3 @@ def test_what_rows_come_to(name: str, dtype: DType, kind: str, compile_kernel: C
             wanted = walked(forest[begin:end], x, form.targets, KINDS[kind])
             sums = given[-1][part]
             np.testing.assert_allclose(np.where(np.isinf(sums), 0, sums), wanted, rtol=1e-6, atol=1e-6)
-
