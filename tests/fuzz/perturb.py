@@ -52,7 +52,7 @@ def _no_steps(ys: Sequence[Array]) -> bool:
 def _with_whole_masks(feeds: Feeds) -> Feeds:
     """The same inputs of Attention for the reference, whose causal mask has as few rows as a mask that is broadcast."""
     mask, queries = feeds.get("attn_mask"), feeds.get("Q")
-    if mask is None or queries is None or mask.shape[-2] != 1:
+    if mask is None or queries is None or mask.ndim < 2 or mask.shape[-2] != 1:
         return feeds
     return {**feeds, "attn_mask": np.repeat(mask, queries.shape[-2], axis=-2)}
 
