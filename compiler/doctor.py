@@ -71,16 +71,10 @@ def _software() -> list[Finding]:
 
 def _cpu() -> list[Finding]:
     best = target()
-    features = " ".join(best.features)
-    text = f"{_cpu_name()}: target {best.name}, vectors of {best.vector_bytes} bytes, {best.registers} registers"
-    return [Finding("cpu", f"{text}{', ' + features if features else ''}")]
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return name or platform.processor() or cpus.architecture()
+    features = " ".join(best.extras)
+    text = f"{cpus.model_name()}: target {best.name}, vectors of {best.vector_bytes} bytes, {best.registers} registers"
+    sizes = ", ".join(f"{cache.bytes >> 10} KiB" for cache in (best.l1, best.l2, best.l3))
+    return [Finding("cpu", f"{text}{', ' + features if features else ''}, caches of {sizes}")]
 
 
 def _threads() -> list[Finding]:

@@ -37,12 +37,6 @@ from .target import Target
 
 ALIGNMENT = 64  # of each weight in weights.bin
 
-# Compiler flags of target.py that Linux names differently in /proc/cpuinfo.
-_CPU_NAMES = {
-    "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sahf": "lahf_lm", "lzcnt": "abm", "bmi": "bmi1",
-    "avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16",
-}  # fmt: skip
-
 
 class Writer:
     """Writes an artifact into an empty directory: `add` each weight, then `finish`. Close it in any case (`with`)."""
@@ -95,16 +89,10 @@ class Writer:
             "abi": ABI,
             "compiler": version,
             "architecture": architecture(),
-            "features": required_features(target),
+            "features": target.required,
             "files": files,
         }
         (self._directory / MANIFEST).write_bytes(seal(complete))
-
-
-def required_features(target: Target) -> list[str]:
-    """What code for `target` needs of the CPU, in the names of runtime/cpus.py."""
-    features = [flag[2:] for flag in target.flags if flag.startswith("-m") and "=" not in flag]
-    return sorted(_CPU_NAMES.get(feature, feature) for feature in features)
 
 
 def pack(directory: Path, output: Path) -> None:

@@ -1,20 +1,22 @@
-"""What code is generated for: a CPU (instruction sets, vector width, registers, compiler flags), and GPUs beside it.
+"""What code is generated for: a CPU, in one table of facts, and GPUs beside it.
 
-In: the text of `--target` ("native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "generic", "cuda:sm_90", "hip:gfx942",
-several of them with commas between) and, for "native", what the operating system tells about this CPU. Out: a `Target`
-and `Gpu`s, frozen and hashable, part of the key of every object.
+In: the text of `--target` ("native", "x86-64-v3", "znver4", "generic", "cuda:sm_90", several of them with commas
+between; of a CPU single facts can be others: "znver4+l2=512K+fma_latency=5", "x86-64-v3+avxvnni") and, for "native",
+what the operating system tells about this CPU. Out: a `Target` and `Gpu`s, frozen and hashable.
 It never compiles or runs anything. Features are passed to the compiler one by one, as `-march=native` of a compiler
 older than the CPU tunes for something else and prefers narrow vectors.
 """
 
 from __future__ import annotations
 
-import platform
-from dataclasses import dataclass
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
-from ..runtime.cpus import architecture
+from ..runtime import cpus
+from ..runtime.cpus import Cache
 from ..runtime.errors import InvalidArgument
 
 
@@ -22,52 +24,128 @@ from ..runtime.errors import InvalidArgument
 class Target:
     """A CPU to generate code for.
 
-    name: as in `--target`; vector_bytes: width of the widest vectors; registers: vector registers there are;
-    fma: fused multiply-add; flags: what adds all that to a C compiler set to the baseline of the architecture (the
-    default of gcc and clang; `zig cc` must be told -mcpu=x86_64); features: the optional instruction sets;
-    architecture: as in runtime/cpus.py, "" for that of any compiler.
+    name: as in `--target`; architecture: as in runtime/cpus.py, "" for that of any compiler; features: instruction
+    sets, in the spelling of gcc and clang; vector_bytes: width of the widest vectors; registers: vector registers
+    there are; fma_latency: cycles from a fused multiply-add (without one, an addition) to the use of its result;
+    fma_bytes: bytes of vectors that are multiplied and added in a cycle; l1, l2, l3: caches of data.
     """
 
     name: str
+    architecture: str
+    features: tuple[str, ...]
     vector_bytes: int
     registers: int
-    fma: bool
-    flags: tuple[str, ...]
-    features: tuple[str, ...] = ()
-    architecture: str = "x86_64"
+    fma_latency: int
+    fma_bytes: int
+    l1: Cache
+    l2: Cache
+    l3: Cache
 
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one vector."""
         return self.vector_bytes // itemsize
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Its features beyond the levels: units for narrow products."""
+        return tuple(feature for feature in self.features if feature in _EXTRAS)
+
+    @property
+    def sums(self) -> int:
+        """Vectors that have to be summed side by side to keep the units for multiply-adds busy."""
+        return self.fma_latency * max(1, self.fma_bytes // self.vector_bytes)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What makes a C compiler set to the baseline of the architecture (the default of gcc and clang; `zig cc` must
+        be told -mcpu=x86_64) use the features that it uses by itself."""
+        width = ("-mprefer-vector-width=512",) if self.vector_bytes == 64 else ()
+        return (*(f"-m{feature}" for feature in self.features if feature not in _EXPLICIT), *width)
+
+    @property
+    def required(self) -> list[str]:
+        """What its code needs of the CPU, in the names of runtime/cpus.py."""
+        return sorted(_LINUX.get(feature, feature) for feature in self.features if feature not in _EXPLICIT)
+
 
 # The psABI's micro-architecture levels as features in gcc's and clang's spelling; each level includes those before it.
 _V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf")
-_V3 = ("avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
-_V4 = ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-# Beyond v4, for "native": the kernel's name in /proc/cpuinfo -> the compiler's.
-_EXTRAS = {"avx512_vnni": "avx512vnni", "avx512_bf16": "avx512bf16"}
-# What /proc/cpuinfo calls the features that decide the level.
-_NEEDED_V2 = {"ssse3", "sse4_1", "sse4_2", "popcnt", "cx16"}
-_NEEDED_V3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}
-_NEEDED_V4 = set(_V4)
+_V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_EXPLICIT = ("avxvnni", "amx-tile", "amx-int8", "amx-bf16")  # no compiler uses them unasked, and older ones lack them
+_EXTRAS = ("avx512vnni", "avx512bf16", *_EXPLICIT)  # beyond the levels
+# What Linux calls them, where that is something else.
+_LINUX = {
+    "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sahf": "lahf_lm", "lzcnt": "abm", "bmi": "bmi1",
+    "avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16", "avxvnni": "avx_vnni", "amx-tile": "amx_tile",
+    "amx-int8": "amx_int8", "amx-bf16": "amx_bf16",
+}  # fmt: skip
 
 
-def _flags(features: tuple[str, ...], vector_bytes: int) -> tuple[str, ...]:
-    width = ("-mprefer-vector-width=512",) if vector_bytes == 64 else ()
-    return (*(f"-m{feature}" for feature in features), *width)
+def _x86(
+    name: str,
+    level: tuple[str, ...],
+    extras: tuple[str, ...] = (),
+    latency: int = 4,
+    units: int = 2,
+    l1: tuple[int, int] = (32, 8),
+    l2: tuple[int, int] = (512, 8),
+    l3: tuple[int, int] = (2048, 16),
+) -> Target:
+    """units: multiply-adds of the widest vectors in a cycle. Caches: KiB (of the third level, of a core), and ways."""
+    width, registers = (64, 32) if level == _V4 else (32, 16) if level == _V3 else (16, 16)
+    caches = (Cache(kib << 10, ways) for kib, ways in (l1, l2, l3))
+    return Target(name, "x86_64", (*level, *extras), width, registers, latency, units * width, *caches)
 
 
-_V3_ALL, _V4_ALL = (*_V2, *_V3), (*_V2, *_V3, *_V4)
+_VNNI, _BF16 = ("avx512vnni",), ("avx512vnni", "avx512bf16")
+_AMX = (*_BF16, "avxvnni", "amx-tile", "amx-int8", "amx-bf16")
+_INTEL, _SERVER = ((48, 12), (1280, 20)), ((48, 12), (2048, 16))
+# CPUs by the names of gcc's -march. Latencies and units: Fog, "Instruction tables", 2025; uops.info. Caches: the
+# makers' optimization manuals.
 _NAMED = {
-    "x86-64-v2": Target("x86-64-v2", 16, 16, False, _flags(_V2, 16)),
-    "x86-64-v3": Target("x86-64-v3", 32, 16, True, _flags(_V3_ALL, 32)),
-    "x86-64-v4": Target("x86-64-v4", 64, 32, True, _flags(_V4_ALL, 64)),
-    # Plain C for any CPU of the compiler's own architecture; 16-byte vectors exist or are emulated everywhere.
-    "generic": Target("generic", 16, 16, False, (), architecture=""),
-    "aarch64": Target("aarch64", 16, 32, True, (), architecture="aarch64"),
+    each.name: each
+    for each in (
+        _x86("x86-64-v2", _V2),
+        _x86("x86-64-v3", _V3),
+        _x86("x86-64-v4", _V4, l2=(1024, 16)),
+        _x86("haswell", _V3, latency=5, l2=(256, 8)),
+        _x86("skylake", _V3, l2=(256, 4)),
+        _x86("alderlake", _V3, ("avxvnni",), l1=(48, 12), l2=(1280, 10), l3=(3072, 12)),
+        _x86("skylake-avx512", _V4, l2=(1024, 16), l3=(1408, 11)),
+        _x86("cascadelake", _V4, _VNNI, l2=(1024, 16), l3=(1408, 11)),
+        _x86("icelake-client", _V4, _VNNI, units=1, l1=(48, 12), l2=(512, 8)),
+        _x86("icelake-server", _V4, _VNNI, l1=(48, 12), l2=(1280, 20), l3=(1536, 12)),
+        _x86("sapphirerapids", _V4, _AMX, l1=(48, 12), l2=(2048, 16), l3=(1920, 15)),
+        _x86("znver1", _V3, latency=5, units=1, l1=(32, 8)),
+        _x86("znver2", _V3, latency=5, l3=(4096, 16)),
+        _x86("znver3", _V3, l3=(4096, 16)),
+        _x86("znver4", _V4, _BF16, units=1, l2=(1024, 8), l3=(4096, 16)),
+        _x86("znver5", _V4, (*_BF16, "avxvnni"), l1=(48, 12), l2=(1024, 16), l3=(4096, 16)),
+        # Plain C for any CPU of the compiler's own architecture; 16-byte vectors exist or are emulated everywhere.
+        replace(_x86("generic", ()), architecture=""),
+        # As of Neoverse N1: Arm, "Neoverse N1 Software Optimization Guide".
+        Target("aarch64", "aarch64", (), 16, 32, 4, 32, Cache(1 << 16, 4), Cache(1 << 20, 8), Cache(1 << 20, 16)),
+    )
 }
 NAMES = ("native", *_NAMED)
+_LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic")
+# By maker and family: which model numbers are which CPU, the last of a family for all others. Linux's
+# arch/x86/include/asm/intel-family.h; AMD's processor programming references.
+_MODELS: dict[tuple[str, int], tuple[tuple[str, Collection[int]], ...]] = {
+    ("Intel", 6): (
+        ("haswell", (0x3C, 0x3D, 0x3F, 0x45, 0x46, 0x47, 0x4F, 0x56)),
+        ("skylake", (0x4E, 0x5E, 0x8E, 0x9E, 0xA5, 0xA6)),
+        ("skylake-avx512", (0x55,)),
+        ("icelake-client", (0x7D, 0x7E, 0x8C, 0x8D, 0xA7)),
+        ("icelake-server", (0x6A, 0x6C)),
+        ("alderlake", (0x97, 0x9A, 0xAA, 0xAC, 0xB7, 0xBA, 0xBF)),
+        ("sapphirerapids", (0x8F, 0xAD, 0xAE, 0xCF)),
+    ),
+    ("AMD", 0x17): (("znver1", range(0x30)), ("znver2", range(0x30, 0x100))),
+    ("AMD", 0x19): (("znver4", (*range(0x10, 0x20), *range(0x60, 0xB0))), ("znver3", range(0x100))),
+    ("AMD", 0x1A): (("znver5", range(0x100)),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +186,42 @@ def targets(names: str) -> tuple[Target, tuple[Gpu, ...]]:
     return target(hosts[0] if hosts else "native"), tuple(dict.fromkeys(_GPUS[p] for p in parts if ":" in p))
 
 
-def target(name: str = "native") -> Target:
-    """The CPU of that name. Raises InvalidArgument, naming the choices, for an unknown one."""
-    if name == "native":
-        return _native()
-    if name not in _NAMED:
+def target(text: str = "native") -> Target:
+    """The CPU of that name, with the facts that are added to it. Raises InvalidArgument, naming the choices."""
+    name, *facts = text.split("+")
+    if name != "native" and name not in _NAMED:
         raise InvalidArgument(
             f"unknown target '{name}'; choose one of: native, {', '.join(_NAMED)}; or a GPU, such as cuda:sm_90"
         )
-    return _NAMED[name]
+    found = _native() if name == "native" else _NAMED[name]
+    for fact in facts:
+        found = _with_fact(found, fact)
+    return replace(found, name=text) if facts else found
+
+
+_NUMBERS = ("vector_bytes", "registers", "fma_latency", "fma_bytes")
+_CACHES = ("l1", "l2", "l3")
+
+
+def _with_fact(target: Target, fact: str) -> Target:
+    """The target with a feature more, or with another number: "avxvnni", "registers=16", "l2=512K"."""
+    name, _, value = fact.partition("=")
+    found = re.fullmatch(r"([1-9]\d*)([KM]?)", value)
+    if fact in _EXTRAS:
+        return replace(target, features=tuple(dict.fromkeys((*target.features, fact))))
+    if found and name in (*_NUMBERS, *_CACHES):
+        number = int(found[1]) << {"": 0, "K": 10, "M": 20}[found[2]]
+        made: Any = replace(getattr(target, name), bytes=number) if name in _CACHES else number
+        return replace(target, **{name: made})
+    raise InvalidArgument(
+        f"unknown fact '{fact}' of the target '{target.name}'; choose of: {', '.join(_EXTRAS)}; or "
+        f"{', '.join(_NUMBERS)}, {', '.join(_CACHES)}, each with a positive number, such as l2=512K"
+    )
 
 
 def ensure_buildable(target: Target) -> None:
     """Raises InvalidArgument for a CPU of another architecture than this machine's, for which compilers make code."""
-    here = architecture()
+    here = cpus.architecture()
     if target.architecture not in ("", here):
         raise InvalidArgument(
             f"the target '{target.name}' is of the architecture {target.architecture}, and this machine is {here}: "
@@ -132,24 +232,33 @@ def ensure_buildable(target: Target) -> None:
 @lru_cache
 def _native() -> Target:
     """The best description of this machine; "generic" code where the operating system does not tell its features."""
-    machine = platform.machine().lower()
-    if machine in ("aarch64", "arm64"):
-        return _NAMED["aarch64"]
-    if machine not in ("x86_64", "amd64"):
-        return _NAMED["generic"]
-    have = cpu_flags()
-    if have >= _NEEDED_V2 | _NEEDED_V3 | _NEEDED_V4:
-        extras = tuple(sorted(_EXTRAS[flag] for flag in have & _EXTRAS.keys()))
-        return Target("native", 64, 32, True, _flags((*_V4_ALL, *extras), 64), extras)
-    level = "x86-64-v3" if have >= _NEEDED_V2 | _NEEDED_V3 else "x86-64-v2" if have >= _NEEDED_V2 else "generic"
-    return _NAMED[level]
+    if cpus.architecture() == "aarch64":
+        found = _NAMED["aarch64"]
+    elif cpus.architecture() == "x86_64":
+        found = _x86_of(cpus.features(), _known())
+    else:
+        found = _NAMED["generic"]
+    caches = cpus.caches()
+    return replace(found, l1=caches.get(1, found.l1), l2=caches.get(2, found.l2), l3=caches.get(3, found.l3))
 
 
-@lru_cache
-def cpu_flags() -> frozenset[str]:
-    """Features of this CPU in the names of Linux's /proc/cpuinfo; empty where there is no such file."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return frozenset()
-    lines = info.read_text().splitlines()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+def _known() -> Target | None:
+    """The named CPU that this one is, if any."""
+    family, model = cpus.model()
+    of_family = _MODELS.get((cpus.vendor(), family), ())
+    return next((_NAMED[name] for name, models in of_family if model in models), None)
+
+
+def _x86_of(have: frozenset[str], known: Target | None) -> Target:
+    """The level whose features Linux lists, with what is there beyond it, and with what is known of the CPU."""
+    level = next(
+        each for each in map(_NAMED.__getitem__, _LEVELS) if all(_LINUX.get(f, f) in have for f in each.features)
+    )
+    usable = (f for f in _EXTRAS if level.features == _V4 or "512" not in f)  # a virtual machine may hide a level
+    extras = tuple(f for f in usable if _LINUX.get(f, f) in have)
+    found = replace(level, features=(*level.features, *extras))
+    if known is None:
+        return found
+    name = known.name if known.vector_bytes == level.vector_bytes else level.name
+    found = replace(found, name=name, fma_latency=known.fma_latency, fma_bytes=known.fma_bytes)
+    return replace(found, l1=known.l1, l2=known.l2, l3=known.l3)

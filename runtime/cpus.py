@@ -1,4 +1,4 @@
-"""The processor of this machine: which instructions it has, and how many CPUs this process may use.
+"""The processor of this machine: its name, instructions and caches, and how many CPUs this process may use.
 
 It must never start a process or load a library: both are asked on every warm start.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -20,36 +21,75 @@ def architecture() -> str:
 
 
 @cache
+def _described() -> dict[str, str]:
+    """What Linux tells of the first CPU in /proc/cpuinfo; empty where the system does not tell."""
+    if sys.platform != "linux":
+        return {}
+    try:
+        with open("/proc/cpuinfo", "rb") as file:
+            text = file.read(16384)  # the first CPU's block; the whole file takes long where there are many
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.decode("latin-1").partition("\n\n")[0].split("\n"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def features() -> frozenset[str]:
     """Names of the CPU's instruction set extensions as Linux spells them (`avx2`, `avx512f`, `asimd`).
 
     Empty where the system does not tell; artifacts that need features are then not refused.
     """
-    if sys.platform != "linux":
-        return frozenset()
-    try:
-        with open("/proc/cpuinfo", "rb") as file:
-            text = file.read(16384)  # the first CPU's block; the whole file takes long where there are many
-    except OSError:
-        return frozenset()
-    for line in text.decode("latin-1").split("\n"):
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+    told = _described()
+    return frozenset((told.get("flags") or told.get("Features", "")).split())
 
 
-@cache
 def vendor() -> str:
     """Who made the CPU, `AMD` or `Intel`, else as Linux names it; empty where unknown."""
-    try:
-        with open("/proc/cpuinfo", "rb") as file:
-            text = file.read(16384).decode("latin-1")
-    except OSError:
-        return ""
-    names = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
-    found = next((line.partition(":")[2].strip() for line in text.split("\n") if line.startswith("vendor_id")), "")
-    return names.get(found, found)
+    name = _described().get("vendor_id", "")
+    return {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}.get(name, name)
+
+
+def model() -> tuple[int, int]:
+    """Family and model number of an x86 CPU, as its maker counts; zeros where unknown."""
+    told = _described()
+    family, number = told.get("cpu family", ""), told.get("model", "")
+    return (int(family), int(number)) if family.isdigit() and number.isdigit() else (0, 0)
+
+
+def model_name() -> str:
+    """What the CPU is called."""
+    return _described().get("model name") or platform.processor() or architecture()
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A cache of data: its bytes, in how many places of it a line may lie, and how many CPUs share it."""
+
+    bytes: int
+    ways: int
+    shared: int = 1
+
+
+def caches(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> dict[int, Cache]:
+    """The caches of data of the first CPU, by level; those that the system does not describe are missing."""
+    found = {}
+    for entry in sorted(folder.glob("index*")):
+        try:
+            level, kind, size, ways, sharing = (
+                (entry / name).read_text().strip()
+                for name in ("level", "type", "size", "ways_of_associativity", "shared_cpu_list")
+            )
+            if kind != "Instruction" and size.endswith("K"):
+                found[int(level)] = Cache(int(size[:-1]) << 10, int(ways), _count(sharing))
+        except (OSError, ValueError):
+            continue
+    return {level: cache for level, cache in found.items() if cache.bytes > 0 and cache.ways > 0}
+
+
+def _count(cpus: str) -> int:
+    """How many CPUs are in a list such as "0-3,8"."""
+    bounds = (part.partition("-") for part in cpus.split(","))
+    return sum(int(last or first) - int(first) + 1 for first, _, last in bounds)
 
 
 def usable() -> int:

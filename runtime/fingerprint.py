@@ -66,7 +66,7 @@ def of(model: str | bytes, settings: dict[str, Any], memory: Path) -> Fingerprin
         digest = _of_bytes(model, folder)
     else:
         digest, files = _of_file(os.path.realpath(model), folder, os.path.dirname(os.path.abspath(model)), memory)
-    cpu = f"{cpus.architecture()} {' '.join(sorted(cpus.features()))}"
+    cpu = " ".join((cpus.architecture(), cpus.vendor(), *map(str, cpus.model()), *sorted(cpus.features())))
     return Fingerprint(digest, _compiler(memory), json.dumps(settings, sort_keys=True), cpu, files)
 
 

@@ -56,3 +56,18 @@ def test_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     for quota, expected in ((None, 8), (2.0, 2), (0.2, 1), (1.5, 2), (64.0, 8)):
         monkeypatch.setattr(cpus, "cgroup_quota", lambda quota=quota: quota)
         assert cpus.usable() == expected
+
+
+def test_caches(tmp_path: Path) -> None:
+    def write_cache(index: int, level: str, kind: str, size: str, ways: str = "8", cpus: str = "0") -> None:
+        told = {"level": level, "type": kind, "size": size, "ways_of_associativity": ways, "shared_cpu_list": cpus}
+        write(tmp_path, {f"index{index}/{name}": f"{text}\n" for name, text in told.items()})
+
+    assert cpus.caches(tmp_path) == {}
+    write_cache(0, "1", "Data", "48K", "12", "0,64")
+    write_cache(1, "1", "Instruction", "32K")
+    write_cache(2, "2", "Unified", "2048K", "16", "0-1,64-65")
+    write_cache(3, "3", "Unified", "", "16")
+    write_cache(4, "4", "Unified", "65536K", "0")
+    write(tmp_path, {"index5/level": "5\n"})
+    assert cpus.caches(tmp_path) == {1: cpus.Cache(48 << 10, 12, 2), 2: cpus.Cache(2 << 20, 16, 4)}
