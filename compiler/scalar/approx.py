@@ -143,6 +143,12 @@ def exp2_roughly(x: Expr) -> Expr:
     return _float(_call("add", _bits(p), _integer("shl", n, 23)))
 
 
+def exp_nonpositive(x: Expr) -> Expr:
+    """exp(x) for x <= 0; 0 where that is no normal number."""
+    r, n = _reduced(at_least(x, -87.0))
+    return select(x < -87.0, 0.0, _exp_of_reduced(r) * _power_of_two(n))
+
+
 def _exp_scaled(x: Expr, scale: int = 0) -> Expr:
     """2**scale * exp(x), for -2 <= scale <= 0; correct also where that is denormal."""
     x = at_most(at_least(x, -104.0), 90.0)

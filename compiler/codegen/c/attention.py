@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from ...kernel.ir import Attention, Kernel
 from ...kernel.operands import plain_load
+from ...scalar.approx import exp_nonpositive
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, known_lt, linear_in, prod, symbols
-from ...scalar.dtype import DType
-from ...scalar.expr import Expr, Index, Load, Local, walk
+from ...scalar.dtype import F32, DType
+from ...scalar.expr import Expr, Index, Load, Local, Var, walk
+from ...scalar.prims import call
 from ...schedule.attention import AttentionSchedule
 from ..render import render
 from .expr import literal
@@ -51,6 +53,8 @@ def source(kernel: Kernel, name: str, tile: AttentionSchedule) -> str:
     q_statements, q_value = holes.value(narrowed(body.q, acc))
     k_statements, k_value = holes.value(narrowed(body.k, acc))
     v_statements, v_value = holes.value(narrowed(body.v, acc))
+    x = Var("x", acc)
+    exp_statements, exp_value = holes.value(exp_nonpositive(x) if acc == F32 else call("exp", x))
     mask_statements, mask = holes.value(narrowed(body.mask, acc)) if body.mask else ([], None)
     return render(
         "c/attention.c.j2",
@@ -62,6 +66,8 @@ def source(kernel: Kernel, name: str, tile: AttentionSchedule) -> str:
         rows=tile.rows,
         keys=tile.keys,
         few=_few(body, tile),
+        exp_statements=exp_statements,
+        exp_value=exp_value,
         transpose_steps=transpose_steps(tile.lanes),
         M=holes.size(extent(body.m)),
         N=holes.size(extent(body.n)),
