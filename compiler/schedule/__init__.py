@@ -1,10 +1,10 @@
 """How kernels are executed: of each launch on the host a schedule, which is a value.
 
 In: a lowered program, and a Target. Out: the program with packed weights, loops in order, and kernels that are closed
-over formal sizes. Each kind of body has a module with its schedule, a frozen dataclass: `default` follows rules that
-need no measurement, `legal` says why a body cannot be computed in some way, and `space` lists what can be tried. A kind
-that is not in the table has nothing to choose. Printers read nothing else: kernel source is a pure function of a kernel
-and its schedule, and so are the numbers of tasks and of scratch bytes.
+over formal sizes. Each kind of body has a module with its schedule, a frozen dataclass, and three functions (`Kind`):
+`default` follows rules that need no measurement, `legal` says why a body cannot be computed in some way, and `space`
+lists what can be tried. A kind that is not in the table has nothing to choose. Printers read nothing else: kernel
+source is a pure function of a kernel and its schedule, and so are the numbers of tasks and of scratch bytes.
 
 Fields of a schedule whose type is `Size` are its dynamic part: closing makes them parameters of the kernel, so that
 schedules which differ in them alone share an object.
@@ -12,9 +12,9 @@ schedules which differ in them alone share an object.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import ModuleType
+from typing import Any, Protocol
 
 from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Nms, Recurrent, Schedule, Sort, Trees
 from ..kernel.lower import Accelerator
@@ -31,7 +31,21 @@ from .share import share
 
 WORK_OF_ONE_THREAD = 400_000  # operations: a model of fewer runs on the calling thread, as waking another costs more
 
-_MODULES: dict[type, ModuleType] = {
+
+class Kind(Protocol):
+    """What a module says of the schedules of one kind of body."""
+
+    def default(self, body: Any, target: Target, approximate: bool = True, /) -> Schedule:
+        """By rules that need no measurement."""
+
+    def legal(self, body: Any, schedule: Any, target: Target, /) -> str | None:
+        """Why the body cannot be computed so; None where it can."""
+
+    def space(self, body: Any, target: Target, /) -> Iterator[Schedule]:
+        """What can be tried, the default first, then the most promising."""
+
+
+_KINDS: dict[type[Body], Kind] = {
     Attention: attention,
     Conv: conv,
     LoopNest: loopnest,
@@ -87,6 +101,19 @@ def executed(launch: Launch, how: Schedule | None) -> Launch:
 
 def default(body: Body, target: Target, approximate: bool = True) -> Schedule | None:
     """By rules that need no measurement."""
-    module = _MODULES.get(type(body))
-    made: Schedule | None = module.default(body, target, approximate) if module else None
-    return made
+    kind = _KINDS.get(type(body))
+    return kind.default(body, target, approximate) if kind else None
+
+
+def legal(body: Body, how: Schedule | None, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    kind = _KINDS.get(type(body))
+    if kind is None or how is None:
+        return None if kind is None and how is None else "it is of another kind"
+    return kind.legal(body, how, target)
+
+
+def space(body: Body, target: Target) -> Iterator[Schedule]:
+    """What can be tried, the default first; nothing for a body of a kind that has nothing to choose."""
+    kind = _KINDS.get(type(body))
+    return kind.space(body, target) if kind else iter(())

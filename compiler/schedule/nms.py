@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from ..kernel.ir import Nms, Schedule
 from ..target import Target
-from .sort import Order
+from .sort import Order, cannot_order, orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,15 @@ class NmsSchedule(Schedule):
 def default(body: Nms, target: Target, approximate: bool = True) -> NmsSchedule:
     """By rules that need no measurement."""
     return NmsSchedule(Order(), block=64)
+
+
+def legal(body: Nms, schedule: NmsSchedule, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    return cannot_order(schedule.order) if schedule.block >= 1 else "a block has at least a box"
+
+
+def space(body: Nms, target: Target) -> Iterator[NmsSchedule]:
+    """What can be tried, the most promising first."""
+    first = default(body, target)
+    yield from (replace(first, order=order) for order in orders())
+    yield from (replace(first, block=block) for block in (16, 32, 128, 256))

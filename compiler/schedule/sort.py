@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from ..kernel.ir import Schedule, Sort
 from ..target import Target
@@ -32,3 +33,32 @@ class SortSchedule(Schedule):
 def default(body: Sort, target: Target, approximate: bool = True) -> SortSchedule:
     """By rules that need no measurement."""
     return SortSchedule(Order(), spare=64, block=256, few=16)
+
+
+def orders() -> Iterator[Order]:
+    """What can be tried, the most promising first."""
+    first = Order()
+    yield first
+    yield from (replace(first, run=run) for run in (8, 16, 24))
+    yield from (replace(first, radix=radix) for radix in (128, 2048, 8192))
+
+
+def cannot_order(order: Order) -> str | None:
+    """Why items cannot be ordered so; None where they can."""
+    return None if min(order.run, order.radix) >= 1 else "runs and digits are of at least one item"
+
+
+def legal(body: Sort, schedule: SortSchedule, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    if schedule.block < 1 or schedule.spare < 1 or schedule.few < 0:
+        return "a block has at least an element, and there is room for one more"
+    return cannot_order(schedule.order)
+
+
+def space(body: Sort, target: Target) -> Iterator[SortSchedule]:
+    """What can be tried, the most promising first."""
+    first = default(body, target)
+    yield from (replace(first, order=order) for order in orders())
+    yield from (replace(first, spare=spare) for spare in (16, 256))
+    yield from (replace(first, block=block) for block in (64, 1024))
+    yield from (replace(first, few=few) for few in (0, 4, 64))

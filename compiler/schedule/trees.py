@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..kernel.ir import Schedule, Trees
-from ..scalar.dim import Size
+from ..scalar.dim import Size, known_le
 from ..target import Target
 
 _LANES = 8
@@ -30,3 +31,17 @@ def default(body: Trees, target: Target, approximate: bool = True) -> TreesSched
     least, most = _ROWS
     rows = max(least, min(most, _STEPS // steps))
     return TreesSchedule(max(1, min(rows, _SUMS // targets)))
+
+
+def legal(body: Trees, schedule: TreesSchedule, target: Target) -> str | None:
+    """Why the body cannot be computed so; None where it can."""
+    return None if known_le(1, schedule.rows) and schedule.lanes >= 1 else "a task has at least a row and a lane"
+
+
+def space(body: Trees, target: Target) -> Iterator[TreesSchedule]:
+    """What can be tried, the most promising first."""
+    first = default(body, target)
+    assert isinstance(first.rows, int)
+    for lanes in (_LANES, 4, 16):
+        for rows in sorted({first.rows, max(1, first.rows // 4), first.rows * 4}, key=lambda n: n != first.rows):
+            yield TreesSchedule(rows, lanes)

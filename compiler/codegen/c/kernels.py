@@ -8,7 +8,6 @@ the only place that lists them.
 from __future__ import annotations
 
 import hashlib
-from types import ModuleType
 
 from ...kernel.ir import (
     Attention,
@@ -27,8 +26,9 @@ from ...scalar.dim import Size
 from ...schedule.loopnest import LoopNestSchedule
 from . import attention, conv, loopnest, matmul, nms, nonzero, recurrent, sort, trees
 from .build import Source
+from .kind import Kind
 
-_MODULES: dict[type, ModuleType] = {
+_KINDS: dict[type, Kind] = {
     LoopNest: loopnest,
     Matmul: matmul,
     Conv: conv,
@@ -44,21 +44,19 @@ _PLACEHOLDER = "intaglio_kernel"
 
 def source(kernel: Kernel, schedule: Schedule | None) -> Source:
     """A C file with one kernel: its function's name comes from the text, so equal kernels are one object."""
-    text: str = _MODULES[type(kernel.body)].source(kernel, _PLACEHOLDER, schedule)
+    text = _KINDS[type(kernel.body)].source(kernel, _PLACEHOLDER, schedule)
     name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
     return Source(name, text.replace(_PLACEHOLDER, name))
 
 
 def tasks(kernel: Kernel, schedule: Schedule | None) -> Size:
     """How many independent tasks the kernel has, in its formal sizes."""
-    size: Size = _MODULES[type(kernel.body)].tasks(kernel.body, schedule)
-    return size
+    return _KINDS[type(kernel.body)].tasks(kernel.body, schedule)
 
 
 def scratch_bytes(kernel: Kernel, schedule: Schedule | None) -> Size:
     """Bytes of private memory each thread needs for it, in its formal sizes."""
-    size: Size = _MODULES[type(kernel.body)].scratch_bytes(kernel.body, schedule)
-    return size
+    return _KINDS[type(kernel.body)].scratch_bytes(kernel.body, schedule)
 
 
 def grain(kernel: Kernel, schedule: Schedule | None) -> Size:
