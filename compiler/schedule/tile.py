@@ -6,6 +6,7 @@ elements of A are broadcast.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,19 +14,10 @@ from ..scalar.dim import Size
 from ..scalar.dtype import DType
 from ..target import Target
 
-# Row counts that get a micro-kernel of their own, by number of vectors in a row of the tile. The last is MR: as many as
-# the registers hold beside one row of B and a broadcast element, but for wide tiles at most 8, since A's rows are often
-# a multiple of 4 KiB apart and then share the 8 ways of one set of the first-level cache; narrower tiles need more
-# rows to keep loads below multiplications. Counts that are not listed run in the next larger kernel.
-_ROWS_OF_32_REGISTERS = {
-    1: (1, 2, 4, 6, 8, 11, 14),
-    2: (1, 2, 4, 6, 8, 10, 12),
-    3: (1, 2, 3, 4, 6, 8),
-    4: (1, 2, 3, 4, 5, 6),
-}
-_ROWS_OF_16_REGISTERS = {1: (1, 2, 4, 6, 8), 2: (1, 2, 3, 4, 5, 6)}
-# Relative time of a column in tiles of that many vectors, from measurement: few columns repay a broadcast less.
-_COST_OF_COLUMN = {1: 1.25, 2: 1.04, 3: 1.01, 4: 1.0}
+_WIDEST = 4  # vectors in a row of a tile
+_MOST_ROWS = 12  # loads of B then are few beside multiplications
+_ROW_COUNTS = 6  # that get a micro-kernel of their own, about; others run in the next larger one
+_COST_OF_LOAD = 0.25  # of a load that is hidden behind multiplications, in multiplications; from measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +42,49 @@ class Tile:
         return replace(self, rows=self.rows[: enough + 1])
 
 
-def _rows(target: Target) -> dict[int, tuple[int, ...]]:
-    return _ROWS_OF_32_REGISTERS if target.registers >= 32 else _ROWS_OF_16_REGISTERS
+def most_rows(vectors: int, target: Target) -> int:
+    """As many as the registers hold beside one row of B and an element of A. In wide tiles no more than a set of the
+    first-level cache has ways: A's rows are often a multiple of 4 KiB apart, and then share one."""
+    held = (target.registers - 1 - vectors) // vectors
+    return min(held, _MOST_ROWS, target.l1.ways if vectors > 2 else _MOST_ROWS)
+
+
+def _widths(target: Target) -> list[int]:
+    """In vectors, ascending: those of tiles with enough sums to hide the latency of multiply-adds."""
+    widths = range(1, _WIDEST + 1)
+    return [v for v in widths if v * most_rows(v, target) >= target.sums]
+
+
+def _cost_of_column(vectors: int, target: Target) -> float:
+    """Relative time: of multiplications, of loads where there are more of them, and of all loads a part."""
+    rows = most_rows(vectors, target)
+    loads = (rows + vectors) / (rows * vectors)  # for each multiplication
+    return max(1.0, loads) + _COST_OF_LOAD * loads
 
 
 def choose_nr(columns: Size, acc: DType, target: Target) -> int:
-    """The panel width with the least estimated time for `columns` columns; the widest where they are symbolic."""
-    lanes, widest = target.lanes(acc.itemsize), max(_rows(target))
-    if not isinstance(columns, int):
-        return widest * lanes
+    """The panel width with the least estimated time for `columns` columns; the fastest where they are symbolic."""
+    lanes, widths = target.lanes(acc.itemsize), _widths(target)
 
     def cost(vectors: int) -> float:
-        return -(-columns // (vectors * lanes)) * vectors * _COST_OF_COLUMN[vectors]
+        computed = -(-columns // (vectors * lanes)) * vectors if isinstance(columns, int) else 1
+        return computed * _cost_of_column(vectors, target)
 
-    return min(range(widest, 0, -1), key=cost) * lanes
+    return min(reversed(widths), key=cost) * lanes
 
 
 def tile_of(nr: int, acc: DType, target: Target) -> Tile:
-    """The tile of panel width `nr`. Raises KeyError for a width that `refusal` refuses."""
+    """The tile of panel width `nr`, a multiple of the vectors of the target."""
     lanes = target.lanes(acc.itemsize)
-    return Tile(_rows(target)[nr // lanes], nr // lanes, lanes)
+    most = most_rows(nr // lanes, target)
+    rows = sorted({1, *range(most, 0, -math.ceil(most / _ROW_COUNTS))})
+    return Tile(tuple(rows), nr // lanes, lanes)
 
 
 def tiles(acc: DType, target: Target) -> Iterator[Tile]:
     """All that fit the registers, the widest first."""
     lanes = target.lanes(acc.itemsize)
-    return (tile_of(vectors * lanes, acc, target) for vectors in sorted(_rows(target), reverse=True))
+    return (tile_of(vectors * lanes, acc, target) for vectors in reversed(_widths(target)))
 
 
 def refusal(tile: Tile, acc: DType, target: Target) -> str | None:
