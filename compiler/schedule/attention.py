@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..kernel.ir import Attention, Schedule
 from ..target import Target
-from .tile import too_many
+from .tile import most_rows, too_many
 
 # Keys in a block, at most. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
 _KEYS = 64
@@ -36,7 +36,8 @@ class AttentionSchedule(Schedule):
 
 def default(body: Attention, target: Target, approximate: bool = True) -> AttentionSchedule:
     """By rules that need no measurement."""
-    rows, vectors = (8, 3) if target.registers >= 32 else (6, 2)  # sums in all registers but a few
+    vectors = 3 if target.registers >= 32 else 2  # wider panels would leave fewer tasks
+    rows = most_rows(vectors, target)
     lanes = target.lanes(body.acc.itemsize)
     return AttentionSchedule(rows, vectors, lanes, _KEYS // rows * rows, max(lanes // 8, 1))
 

@@ -7,6 +7,7 @@ with reductions and `points` for those without decide what is innermost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -32,6 +33,10 @@ from ..scalar.dtype import I64
 from ..scalar.expr import Const, Expr, Load, Local, rewrite
 from ..scalar.expr import Index as IndexExpr
 from ..target import Target
+
+_L1_PER_POINT = 16  # bytes of the first-level cache: room for some rows of a task
+_L1_PER_TILE = 32  # the same of each element of a tile, of which it holds eight with f32
+_SETS = 4  # that a step falls into at most, for a tile to be copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,10 @@ class LoopNestSchedule(Schedule):
 
 def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNestSchedule:
     """By rules that need no measurement."""
-    return LoopNestSchedule()
+    l1 = target.l1
+    points = 1 << (l1.bytes // _L1_PER_POINT).bit_length() - 1
+    square = 1 << (math.isqrt(l1.bytes // _L1_PER_TILE)).bit_length() - 1
+    return LoopNestSchedule(points, square=square, apart=l1.bytes // l1.ways // _SETS)
 
 
 def legal(body: LoopNest, schedule: LoopNestSchedule, target: Target) -> str | None:

@@ -6,10 +6,12 @@ depend on each other: there is nothing else to share among threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from ..kernel.ir import Recurrent, Schedule
 from ..target import Target
+from .tile import too_many
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +22,9 @@ class Tile:
     widths: tuple[int, ...]
 
 
-# As many sums as hide the latency of additions. Four rows make up for streaming the weights from the second-level
-# cache; more would leave fewer tasks.
-_TILES_OF_32_REGISTERS = (Tile(1, (8, 4, 1)), Tile(2, (8, 4, 1)), Tile(4, (4, 1)))
-_TILES_OF_16_REGISTERS = (Tile(1, (8, 4, 1)), Tile(2, (4, 1)), Tile(4, (2, 1)))
+# Four rows make up for streaming the weights from the second-level cache; more would leave fewer tasks.
+_ROWS = (1, 2, 4)
+_WIDTH, _HALF = 8, 4  # vectors: as many sums as hide the latency of additions, and for what is left of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,17 @@ class RecurrentSchedule(Schedule):
 
 def default(body: Recurrent, target: Target, approximate: bool = True) -> RecurrentSchedule:
     """By rules that need no measurement; without tiles for more sequences than there are."""
-    tiles: tuple[Tile, ...] = _TILES_OF_32_REGISTERS if target.registers >= 32 else _TILES_OF_16_REGISTERS
+    tiles = tuple(_tile(rows, target) for rows in _ROWS)
     if isinstance(body.batch, int):
         enough = next((i for i, tile in enumerate(tiles) if tile.rows >= body.batch), len(tiles) - 1)
         tiles = tiles[: enough + 1]
     return RecurrentSchedule(tiles, target.lanes(body.dtype.compute.itemsize))
+
+
+def _tile(rows: int, target: Target, width: int = _WIDTH) -> Tile:
+    """With sums in half of the registers, at most `width` vectors of each row."""
+    widest = min(width, max(1, target.registers // 2 // rows))
+    return Tile(rows, tuple(sorted({widest, min(_HALF, widest), 1}, reverse=True)))
 
 
 def legal(body: Recurrent, schedule: RecurrentSchedule, target: Target) -> str | None:
@@ -55,4 +62,15 @@ def legal(body: Recurrent, schedule: RecurrentSchedule, target: Target) -> str |
         return "there is a tile for one sequence, and in each a width of one vector"
     if schedule.lanes != target.lanes(body.dtype.compute.itemsize):
         return f"a vector has {target.lanes(body.dtype.compute.itemsize)} elements, not {schedule.lanes}"
-    return None
+    return next(filter(None, (too_many(t.rows, width, target) for t in schedule.tiles for width in t.widths)), None)
+
+
+def space(body: Recurrent, target: Target) -> Iterator[RecurrentSchedule]:
+    """What can be tried, the most promising first: tiles for fewer or more sequences, narrower and wider ones."""
+    first = default(body, target)
+    made = [first] + [
+        replace(first, tiles=tuple(_tile(r, target, width) for r in rows))
+        for rows in (_ROWS, (1, 2), (1,), (1, 3, 6))
+        for width in (_WIDTH, _HALF, 2 * _WIDTH)
+    ]
+    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)
