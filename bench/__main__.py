@@ -9,6 +9,7 @@ COMMANDS = {
     "demo": "compile ResNet-50, check its output, time it; needs no other engine",
     "zoo": "build the models that everything is measured on",
     "compare": "time whole models against onnxruntime and OpenVINO",
+    "against": "time whole models, compiled here, against another commit's compiler",
     "ops": "time single operators the same way",
     "kernels": "matmul and convolution kernels alone, against the FMA peak",
     "cubins": "the GPU kernels of whole models, built without a GPU: registers, shared memory, spills",

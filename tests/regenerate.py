@@ -16,7 +16,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.trees import ROOT, checkout, environment
+
 TARGETS = ("x86-64-v3", "x86-64-v4", "x86-64-v3,cuda:sm_90")
 LINES = 40  # shown of a diff
 
@@ -27,15 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--suite", action="store_true", help="the cases of ONNX's suite, too: some minutes")
     parser.add_argument("--lines", type=int, default=LINES, metavar="N", help="the most lines to show of a diff")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="intaglio-regenerate-") as name:
+    with checkout(options.base) as base, tempfile.TemporaryDirectory(prefix="intaglio-regenerate-") as name:
         folder = Path(name)
         models = [*sorted((ROOT / "tests" / "data").glob("*.onnx")), *(_suite(folder) if options.suite else [])]
-        base = folder / "checkout"
-        _git("worktree", "add", "--quiet", "--detach", str(base), options.base)
-        try:
-            differing = compare(base, ROOT, models, folder, options.lines)
-        finally:
-            _git("worktree", "remove", "--force", str(base))
+        differing = compare(base, ROOT, models, folder, options.lines)
     total = len(models) * len(TARGETS)
     print(f"{differing} of {total} programs differ: {len(models)} models for {', '.join(TARGETS)}")
     return 1 if differing else 0
@@ -73,18 +69,12 @@ def _suite(folder: Path) -> list[Path]:
 
 
 def _start(tree: Path, out: Path, models: Sequence[Path]) -> subprocess.Popen[bytes]:
-    """A process that generates the code of models by the compiler in a source tree.
-
-    Links that look like the installed package come before the package that is installed."""
-    package = out / "tree" / "intaglio"
-    package.mkdir(parents=True)
-    for part in [*(tree / "intaglio").iterdir(), *(tree / part for part in ("compiler", "runtime", "templates"))]:
-        (package / part.name).symlink_to(part)
+    """A process that generates the code of models by the compiler in a source tree."""
+    variables = environment(tree, out / "package")
+    variables["PYTHONPATH"] += os.pathsep + str(ROOT)
     listed = out / "models"
     listed.write_text("\n".join(map(str, models)))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("INTAGLIO_", "TRITON_"))}
-    environment |= {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.Popen([sys.executable, __file__, str(out), str(listed)], env=environment, cwd=out)
+    return subprocess.Popen([sys.executable, "-m", "tests.regenerate", str(out), str(listed)], env=variables, cwd=out)
 
 
 def _generate(out: Path, models: Sequence[Path]) -> None:
@@ -117,10 +107,6 @@ def _show(old: Path, new: Path, most: int) -> None:
         print(f"    {line}")
     if len(text) > most:
         print(f"    ... {len(text) - most} more lines")
-
-
-def _git(*arguments: str) -> None:
-    subprocess.run(["git", "-C", str(ROOT), *arguments], check=True)
 
 
 if __name__ == "__main__":
