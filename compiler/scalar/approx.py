@@ -144,9 +144,13 @@ def exp2_roughly(x: Expr) -> Expr:
 
 
 def exp_nonpositive(x: Expr) -> Expr:
-    """exp(x) for x <= 0; 0 where that is no normal number."""
-    r, n = _reduced(at_least(x, -87.0))
-    return select(x < -87.0, 0.0, _exp_of_reduced(r) * _power_of_two(n))
+    """exp(x) for x <= 0, to (3 + 2 |x|) 2**-24 of it, as x is no better known; 0 below the normal numbers."""
+    power = at_least(x, -88.0) * _LOG2_E
+    magic = 12582912.0 + 127.0  # as in _nearest; and the bias of exponents, so that the low bits are one
+    shifted = power + magic
+    # 2**r on |r| <= 0.5: 28 bits
+    two = (1.0, 0.693147203, 0.240226479, 0.0555033247, 0.00961843736, 0.00133988744, 0.000153533619)
+    return polynomial(power - (shifted - magic), two) * _float(_integer("shl", _bits(shifted), 23))
 
 
 def _exp_scaled(x: Expr, scale: int = 0) -> Expr:
