@@ -9,120 +9,169 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..graph.ops.nms import apart
+from ..graph.ops.recurrent import OPTIONAL, layer, operand_shapes
 from ..graph.ops.trees import combined
 from ..scalar import prims
 from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol, extent
 from ..scalar.dtype import I64, DType, from_numpy
-from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Kernel, LoopNest, Matmul, Nms, Nonzero, Sort, Stage, Trees
-from .packing import Packing
+from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, rewrite, walk
+from .ir import Attention, Conv, Kernel, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage, Trees
+from .operands import packed_operand
 
 Array = npt.NDArray[Any]
 Env = dict[Symbol, Array]
 
 
 def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
-    """Runs the kernel on flat buffers. Raises NotImplementedError for bodies that have no definition here."""
+    """Runs the kernel on flat buffers."""
     env: Env = {s: np.asarray(v, np.int64) for s, v in zip(kernel.sizes, sizes, strict=True)}
-    body = kernel.body
-    if isinstance(body, LoopNest):
-        for point in _points(body.outer, env):
-            run_stages(body.stages, buffers, point)
-    elif isinstance(body, Matmul):
-        _run_matmul(body, buffers, env)
-    elif isinstance(body, Sort):
-        for point in _points(body.outer, env):
-            _run_sort(body, buffers, point)
-    elif isinstance(body, Nonzero):
-        _run_nonzero(body, buffers, env)
-    elif isinstance(body, Nms):
-        for point in _points(body.outer, env):
-            _run_nms(body, buffers, point)
-    elif isinstance(body, Trees):
-        for point in _points((body.part,), env):
-            _run_trees(body, buffers, point)
-    else:
-        raise NotImplementedError(type(body).__name__)
+    BODIES[type(kernel.body)](kernel.body, buffers, env)
+
+
+def _run_loop_nest(body: LoopNest, buffers: Sequence[Array], env: Env) -> None:
+    for point in _points(body.outer, env):
+        run_stages(body.stages, buffers, point)
 
 
 def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
-    """Products of all (m, n, k) at once, summed in the accumulator's type; then the epilogue, all of it at once."""
+    """The product in the accumulator's type; then the epilogue, all of it at once."""
+    plain, b = _unpacked(body, buffers, env), body.b
+    if body.packing is not None:  # b names the buffer alone
+        at = body.k * extent(body.n) + body.n
+        b = rewrite(b, lambda e: Load(e.buffer, at, e.dtype) if isinstance(e, Load) else None)
     for point in _points(body.batch, env):
-        for axis, s in enumerate((body.m, body.n, body.k)):
-            count = int(evaluate_size(extent(s), point))
-            point[s] = np.arange(count, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(3)])
-        b = body.b if body.packing is None else _packed_element(body, body.packing)
-        product = evaluate(body.a, point, buffers) * evaluate(b, point, buffers)
-        shape = [int(evaluate_size(extent(s), point)) for s in (body.m, body.n, body.k)]
-        total = np.broadcast_to(product, shape).sum(-1, dtype=body.acc.to_numpy(), keepdims=True)
-        run_stages(body.epilogue, buffers, {s: np.asarray(v) for s, v in point.items() if s != body.k}, total)
+        rows = _over((body.m, body.k), body.a, point, buffers, body.acc)
+        columns = _over((body.k, body.n), b, point, plain, body.acc)
+        run_stages(body.epilogue, buffers, point | _grid((body.m, body.n), point), rows @ columns)
 
 
-def _packed_element(body: Matmul, packing: Packing) -> Expr:
-    """The load of element (k, n) of weights that are plain, or in panels."""
-    assert isinstance(body.b, Load) and packing.form in ("plain", "panels")
-    nr = extent(body.n) if packing.form == "plain" else packing.nr  # one panel of all columns, without any padding
-    index = (body.n // nr * extent(body.k) + body.k) * nr + body.n % nr
-    return Load(body.b.buffer, index, body.b.dtype)
+def _run_conv(body: Conv, buffers: Sequence[Array], env: Env) -> None:
+    """Each tap is a product of its weights with a view of the input, around which there are zeros."""
+    *out, out_c = _lengths((*body.out, body.c), env)
+    pads = [_number(pad, env) for pad in body.pads]
+    x = _over((body.n, *body.spatial, body.channel), body.x, env, buffers, body.acc)
+    w = _unpacked(body, buffers, env)[body.w].reshape(*body.taps, x.shape[-1] // body.groups, out_c)
+    w = prims.evaluate("cast", [w], body.acc)
+    around = [(0, 0)]
+    for axis, have in enumerate(x.shape[1:-1]):
+        reach = (out[axis] - 1) * body.strides[axis] + (body.taps[axis] - 1) * body.dilations[axis] + 1
+        around.append((pads[axis], max(reach - pads[axis] - have, 0)))
+    x = np.pad(x, [*around, (0, 0)])
+    total = np.zeros((len(x), *out, out_c), x.dtype)
+    for tap in np.ndindex(*body.taps):
+        steps = zip(tap, body.dilations, out, body.strides)
+        seen = (slice(None), *(slice(t * d, t * d + n * s, s) for t, d, n, s in steps))
+        parts = zip(*(np.split(a, body.groups, -1) for a in (x[seen], w[tap])))
+        total += np.concatenate([pixels @ weights for pixels, weights in parts], -1)
+    run_stages(body.epilogue, buffers, env | _grid((body.n, *body.out, body.c), env), total)
+
+
+def _run_attention(body: Attention, buffers: Sequence[Array], env: Env) -> None:
+    """Softmax as its definition says, all queries and keys of a batch point at once."""
+    for point in _points(body.batch, env):
+        q = _over((body.m, body.d), body.q, point, buffers, body.acc)
+        k = _over((body.n, body.d), body.k, point, buffers, body.acc)
+        v = _over((body.n, body.dv), body.v, point, buffers, body.acc)
+        with np.errstate(all="ignore"):
+            scores = q @ k.T * q.dtype.type(body.scale)
+            if body.mask is not None:
+                scores = scores + _over((body.m, body.n), body.mask, point, buffers, body.acc)
+            if body.causal is not None:
+                m, n = np.ogrid[: len(q), : len(k)]
+                scores = np.where(n > m + _number(body.causal, point), -np.inf, scores)
+            weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+            weights = weights / weights.sum(-1, keepdims=True)
+        if body.zero_rows:
+            weights = np.where((scores == -np.inf).all(-1, keepdims=True), 0, weights)
+        run_stages(body.epilogue, buffers, point | _grid((body.m, body.dv), point), weights.astype(q.dtype) @ v)
+
+
+def _run_recurrent(body: Recurrent, buffers: Sequence[Array], env: Env) -> None:
+    time, batch, hidden = (_number(size, env) for size in (body.time, body.batch, body.hidden))
+    shapes = operand_shapes(body.kind, body.direction, time, batch, hidden)
+    has = tuple(name for name in OPTIONAL if getattr(body, name) >= 0)
+    arrays = [buffers[getattr(body, name)].reshape(shapes[name]) for name in ("xw", "r", *has)]
+    attrs = {name: getattr(body, name) for name in ("kind", "direction", "activations", "clip", "input_forget")}
+    for name, result in zip(("y", "yh", "yc"), layer(arrays, attrs | {"has": has})):
+        if getattr(body, name) >= 0:
+            buffers[getattr(body, name)][:] = result.reshape(-1)
 
 
 def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
     """Elements, or tuples, by the ranks of their values among all that there are, equal ones as they come."""
-    n, k = (int(evaluate_size(extent(s), env)) for s in (body.i, body.j))
-    env[body.i], env[body.j] = np.arange(n, dtype=np.int64), np.arange(k, dtype=np.int64)
-    columns = [*_points([body.column], env)] if body.column is not None else [env]
-    ranks = np.zeros((n, len(columns)), np.int64)
-    for column, point in enumerate(columns):
-        value = prims.evaluate("cast", [evaluate(body.x, point, buffers)], body.x.dtype.compute)
-        ranks[:, column] = np.unique(np.broadcast_to(value, n), return_inverse=True)[1] * (-1 if body.descending else 1)
-    order = np.array(sorted(range(n), key=lambda i: tuple(ranks[i])), np.int64)[:k]
-    begins = np.array([at == 0 or (ranks[order[at]] != ranks[order[at - 1]]).any() for at in range(k)], np.bool_)
-    env[body.i] = order
-    run_stages(body.stores, buffers, env, begins)
+    tuples = (body.i,) if body.column is None else (body.i, body.column)
+    for point in _points(body.outer, env):
+        n, k = _lengths((body.i, body.j), point)
+        values = _over(tuples, body.x, point, buffers, body.x.dtype.compute).reshape(n, -1 if n else 1)
+        ranks = np.zeros(values.shape, np.int64)
+        for column in range(values.shape[1]):
+            ranks[:, column] = np.unique(values[:, column], return_inverse=True)[1] * (-1 if body.descending else 1)
+        order = np.array(sorted(range(n), key=lambda i: tuple(ranks[i])), np.int64)[:k]
+        begins = np.array([at == 0 or (ranks[order[at]] != ranks[order[at - 1]]).any() for at in range(k)], np.bool_)
+        run_stages(body.stores, buffers, point | _grid((body.j,), point) | {body.i: order}, begins)
 
 
 def _run_nonzero(body: Nonzero, buffers: Sequence[Array], env: Env) -> None:
-    every = np.arange(int(evaluate_size(extent(body.i), env)), dtype=np.int64)
-    mask = evaluate(body.mask, env | {body.i: every}, buffers)
-    places = every[np.broadcast_to(mask, every.shape)]
-    found = env | {body.i: places, body.j: every[: len(places)]}
+    (places,) = np.nonzero(_over((body.i,), body.mask, env, buffers))
+    found = env | {body.i: places, body.j: np.arange(len(places))}
     run_stages([Stage(Index(body.i), body.places)], buffers, found)
     run_stages([Stage(Acc(I64), body.count)], buffers, env, np.asarray(len(places), np.int64))
 
 
 def _run_nms(body: Nms, buffers: Sequence[Array], env: Env) -> None:
     """The places that are taken, in their order, and their number."""
-    n, most = (int(evaluate_size(extent(s), env)) for s in (body.i, body.j))
-    limits = [evaluate(limit, env, buffers) for limit in (body.overlap, body.least) if limit is not None]
-    every = env | {body.i: np.arange(n, dtype=np.int64)}
-    score, *corners = (evaluate(e, every, buffers) for e in (body.score, body.top, body.left, body.bottom, body.right))
-    places = np.array(apart(np.stack(corners, 1), score, *limits, most=most), np.int64)
-    found = env | {body.i: places, body.j: np.arange(len(places), dtype=np.int64)}
-    run_stages([Stage(Index(body.i), body.places)], buffers, found)
-    run_stages([Stage(Acc(I64), body.counts)], buffers, env, np.asarray(len(places), np.int64))
+    for point in _points(body.outer, env):
+        most = _number(extent(body.j), point)
+        limits = [evaluate(limit, point, buffers) for limit in (body.overlap, body.least) if limit is not None]
+        corners = body.top, body.left, body.bottom, body.right
+        score, *boxes = (_over((body.i,), e, point, buffers) for e in (body.score, *corners))
+        places = np.array(apart(np.stack(boxes, 1), score, *limits, most=most), np.int64)
+        found = point | {body.i: places, body.j: np.arange(len(places))}
+        run_stages([Stage(Index(body.i), body.places)], buffers, found)
+        run_stages([Stage(Acc(I64), body.counts)], buffers, point, np.asarray(len(places), np.int64))
 
 
 def _run_trees(body: Trees, buffers: Sequence[Array], env: Env) -> None:
     """What the trees of one part give, all rows at once."""
-    part, parts, trees, rows, columns, targets = (
-        int(evaluate_size(size, env))
-        for size in (body.part, extent(body.part), body.trees, extent(body.row), body.columns, extent(body.target))
-    )
-    place = np.arange(rows * columns, dtype=np.int64)
-    x = evaluate(body.x, env | {body.place: place}, buffers).reshape(rows, columns)
-    roots = buffers[body.roots][trees * part // parts : trees * (part + 1) // parts]
-    rest = (buffers[number] for number in (body.weights, body.owners) if number >= 0)
-    acc = combined(x, roots, buffers[body.nodes].reshape(-1, 2), *rest, kind=body.kind, targets=targets)
-    env[body.row], env[body.target] = (np.arange(n, dtype=np.int64) for n in acc.shape)
-    env[body.row] = env[body.row][:, None]
-    run_stages(body.epilogue, buffers, env, acc)
+    parts, rows, targets = _lengths((body.part, body.row, body.target), env)
+    trees, columns = _number(body.trees, env), _number(body.columns, env)
+    for point in _points((body.part,), env):
+        part = int(point[body.part])
+        place = np.arange(rows * columns)
+        x = evaluate(body.x, point | {body.place: place}, buffers).reshape(rows, columns)
+        roots = buffers[body.roots][trees * part // parts : trees * (part + 1) // parts]
+        rest = (buffers[number] for number in (body.weights, body.owners) if number >= 0)
+        acc = combined(x, roots, buffers[body.nodes].reshape(-1, 2), *rest, kind=body.kind, targets=targets)
+        run_stages(body.epilogue, buffers, point | _grid((body.row, body.target), point), acc)
+
+
+BODIES: dict[type, Callable[[Any, Sequence[Array], Env], None]] = {
+    LoopNest: _run_loop_nest,
+    Matmul: _run_matmul,
+    Conv: _run_conv,
+    Attention: _run_attention,
+    Recurrent: _run_recurrent,
+    Sort: _run_sort,
+    Nonzero: _run_nonzero,
+    Nms: _run_nms,
+    Trees: _run_trees,
+}
+
+
+def _unpacked(body: Matmul | Conv, buffers: Sequence[Array], env: Env) -> list[Array]:
+    """The buffers, but that weights are as the graph has them, however they are packed."""
+    plain, operand = list(buffers), packed_operand(body)
+    if operand is not None:
+        shape = [_number(size, env) for size in operand.shape]
+        plain[operand.param] = operand.packing.unpack(buffers[operand.param], shape).reshape(-1)
+    return plain
 
 
 def run_stages(stages: Sequence[Stage], buffers: Sequence[Array], env: Env, acc: Array | None = None) -> None:
@@ -174,19 +223,36 @@ def _atom(x: Any, env: Mapping[Symbol, Array]) -> Array:
     return result
 
 
+def _number(x: Size, env: Mapping[Symbol, Array]) -> int:
+    return int(evaluate_size(x, env))
+
+
+def _lengths(axes: Sequence[Symbol], env: Env) -> tuple[int, ...]:
+    return tuple(_number(extent(s), env) for s in axes)
+
+
 def _points(axes: Sequence[Symbol], env: Env) -> Iterator[Env]:
     """Every point of a domain, in row-major order."""
-    extents = [range(int(evaluate_size(extent(s), env))) for s in axes]
-    for point in itertools.product(*extents):
+    for point in itertools.product(*map(range, _lengths(axes, env))):
         yield env | {s: np.asarray(i, np.int64) for s, i in zip(axes, point)}
+
+
+def _grid(axes: Sequence[Symbol], env: Env) -> Env:
+    """All points of a domain at once: symbols are axes of arrays, in this order."""
+    return dict(zip(axes, np.ogrid[tuple(slice(n) for n in _lengths(axes, env))]))
+
+
+def _over(axes: Sequence[Symbol], e: Expr, env: Env, buffers: Sequence[Array], dtype: DType | None = None) -> Array:
+    """An expression at all points of a domain, as a number of that type."""
+    value = evaluate(e, env | _grid(axes, env), buffers)
+    value = value if dtype is None else prims.evaluate("cast", [value], dtype)
+    return np.broadcast_to(value, _lengths(axes, env))
 
 
 def _run_stage(stage: Stage, buffers: Sequence[Array], env: Env, kept: Sequence[Array], acc: Array | None) -> Array:
     axes = (*stage.axes, *stage.reduce_axes)
-    shape = tuple(int(evaluate_size(extent(s), env)) for s in axes)
-    rank = len(stage.axes)
-    for i, s in enumerate(axes):
-        env[s] = np.arange(shape[i], dtype=np.int64).reshape([-1 if j == i else 1 for j in range(len(axes))])
+    shape, rank = _lengths(axes, env), len(stage.axes)
+    env |= _grid(axes, env)
     for let in stage.lets:
         env[let.symbol] = evaluate(let.value, env, buffers, kept, acc)
     value = evaluate(stage.value, env, buffers, kept, acc)
@@ -201,8 +267,7 @@ def _run_stage(stage: Stage, buffers: Sequence[Array], env: Env, kept: Sequence[
     for s in stage.reduce_axes:
         del env[s]
     buffer = buffers[stage.store.buffer]
-    for i, s in enumerate(stage.axes):
-        env[s] = np.arange(shape[i], dtype=np.int64).reshape([-1 if j == i else 1 for j in range(rank)])
+    env |= _grid(stage.axes, env)
     index, value = np.broadcast_arrays(evaluate_size(stage.store.index, env), value)
     dtype = from_numpy(buffer.dtype)
     if stage.store.combine is None:

@@ -1,7 +1,7 @@
 """How constant weights lie in memory: the layouts that kernels read, as values.
 
-In: weights as the graph has them. Out: the same in a layout. What a layout is does not depend on who reads it; which
-side reads which, `READ_ON_HOST` and `READ_ON_DEVICE` say.
+In: weights as the graph has them. Out: the same in a layout, and back. What a layout is does not depend on who reads
+it; which side reads which, `READ_ON_HOST` and `READ_ON_DEVICE` say.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Form = Literal["plain", "panels", "winograd", "whole", "taps"]
 READ_ON_HOST: frozenset[Form] = frozenset({"panels", "winograd", "taps"})
 READ_ON_DEVICE: frozenset[Form] = frozenset({"whole", "taps"})
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])  # of F(2x2, 3x3), for weights
+_BACK = np.array([[1, 0, 0, 0], [0, 1, -1, 0], [0, 0, 0, 1]])  # _BACK @ _G is the identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,19 @@ class Packing:
         by_group = np.moveaxis(array.reshape(depth, self.groups, columns // self.groups), 1, 0)
         return np.ascontiguousarray(by_group) if self.form == "whole" else _panels(by_group, self.nr)
 
+    def unpack(self, array: Array, shape: Sequence[int]) -> Array:
+        """Weights of that shape from this layout; transformed ones as far as rounding has left them."""
+        *outer, columns = shape
+        if self.form in ("plain", "taps"):
+            return array.reshape(shape)
+        if self.form == "winograd":
+            return _transformed_back(array, outer[-1], columns, self.nr)
+        in_group = columns // self.groups
+        panels = 1 if self.form == "whole" else -(-in_group // self.nr)
+        by_group = array.reshape(self.groups, panels, math.prod(outer), self.nr).transpose(2, 0, 1, 3)
+        plain: Array = by_group.reshape(math.prod(outer), self.groups, panels * self.nr)[..., :in_group].reshape(shape)
+        return plain
+
 
 PLAIN = Packing("plain")
 
@@ -80,3 +94,11 @@ def _transformed(array: Array, nr: int) -> Array:
     _, _, in_c, out_c = array.shape
     transformed = np.einsum("ia,abco,jb->ijco", _G, array.astype(np.float64), _G).astype(array.dtype)
     return _panels(transformed.reshape(16 * in_c, out_c), nr).reshape(-1, 16, in_c, nr)
+
+
+def _transformed_back(array: Array, in_c: int, out_c: int, nr: int) -> Array:
+    """The weights [3, 3, C, N] that were transformed; computed in f64."""
+    tiles = array.reshape(-(-out_c // nr), 4, 4, in_c, nr).astype(np.float64)
+    weights = np.einsum("ai,pijcl,bj->abcpl", _BACK, tiles, _BACK).reshape(3, 3, in_c, -1)
+    plain: Array = weights[..., :out_c].astype(array.dtype)
+    return plain

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ...scalar import prims
+from ...scalar.dim import Size
 from ...scalar.dtype import I64
 from ...scalar.expr import Call, Const, Expr, Var
 from ..conditions import Condition, equals
@@ -48,9 +49,16 @@ def _infer_recurrent(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 def _operands(inputs: Sequence[Value], attrs: Attrs) -> Iterator[tuple[str, Value, Shape]]:
     """Each input with its name, and the shape that is wanted of it."""
     time, batch, _, _, hidden = inputs[0].shape
-    directions, gates = DIRECTIONS[attrs["direction"]], GATES[attrs["kind"]]
+    wanted = operand_shapes(attrs["kind"], attrs["direction"], time, batch, hidden)
+    for name, value in zip(("xw", "r", *attrs["has"]), inputs):
+        yield name, value, wanted[name]
+
+
+def operand_shapes(kind: str, direction: str, time: Size, batch: Size, hidden: Size) -> dict[str, Shape]:
+    """The shape of each input that a layer may have."""
+    directions, gates = DIRECTIONS[direction], GATES[kind]
     state = (directions, batch, hidden)
-    wanted: dict[str, Shape] = {
+    return {
         "xw": (time, batch, directions, gates, hidden),
         "r": (directions, hidden, gates, hidden),
         "rb": (directions, hidden),
@@ -59,8 +67,6 @@ def _operands(inputs: Sequence[Value], attrs: Attrs) -> Iterator[tuple[str, Valu
         "c0": state,
         "lengths": (batch,),
     }
-    for name, value in zip(("xw", "r", *attrs["has"]), inputs):
-        yield name, value, wanted[name]
 
 
 def _demand_recurrent(node: Node) -> Iterator[Condition]:
@@ -79,7 +85,8 @@ def apply(expression: Expr, x: Array) -> Array:
     return prims.evaluate(expression.prim, [apply(a, x) for a in expression.args], dtype)
 
 
-def _evaluate_recurrent(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+def layer(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
+    """y, yh and, of an LSTM, yc: see above."""
     dtype = arrays[0].dtype
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
     xw, r = (x.astype(wide) for x in arrays[:2])
@@ -132,4 +139,4 @@ def _cell(d: int, x: Array, r: Array, h: Array, c: Array, given: dict[str, Array
 
 
 _ATTRS = "kind direction activations clip input_forget has"
-register("recurrent", _infer_recurrent, _evaluate_recurrent, _ATTRS, demands=_demand_recurrent)
+register("recurrent", _infer_recurrent, layer, _ATTRS, demands=_demand_recurrent)

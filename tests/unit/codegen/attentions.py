@@ -1,4 +1,4 @@
-"""Attention for the tests of both back ends: cases, their kernels, and softmax by its definition in float64."""
+"""Attention for the tests of both back ends: cases, their kernels, random arrays for them."""
 
 from __future__ import annotations
 
@@ -97,30 +97,6 @@ def arrays_of(case: Case, rng: np.random.Generator) -> list[Array]:
     mask = rng.standard_normal([extents[letter] for letter in case.mask]).astype(np.float32)
     mask[rng.random(mask.shape) < 0.3] = -np.inf
     return [q, k, v, out, mask]
-
-
-def expected(case: Case, arrays: list[Array]) -> Array:
-    """Softmax as its definition says, in float64; [batch, m, heads, dv]."""
-    q, k, v = (x.astype(np.float64) for x in arrays[:3])
-    q, v = q.transpose(0, 2, 1, 3), v.transpose(0, 2, 1, 3)
-    k = k.transpose(0, 1, 3, 2) if case.transposed_k else k.transpose(0, 2, 1, 3)
-    k, v = (np.repeat(x, case.heads // case.kv_heads, 1) for x in (k, v))
-    if case.computed_kv:
-        k, v = k * 0.5, v + 1
-    scores = q @ k.swapaxes(-1, -2) * SCALE
-    if case.mask:
-        scores = scores + arrays[4].reshape(
-            [e if letter in case.mask else 1 for letter, e in zip("bhmn", (case.batch, case.heads, case.m, case.n))]
-        )
-    if case.causal is not None:
-        excluded = np.arange(case.n) > np.arange(case.m)[:, None] + case.causal
-        scores = np.where(excluded, -np.inf, scores)
-    with np.errstate(invalid="ignore"):
-        exponentials = np.exp(scores - scores.max(-1, keepdims=True))
-        weights = exponentials / exponentials.sum(-1, keepdims=True)
-    if case.zero_rows:
-        weights = np.where((scores == -np.inf).all(-1, keepdims=True), 0, weights)
-    return 2 * (weights @ v).transpose(0, 2, 1, 3)
 
 
 CASES = [

@@ -1,15 +1,17 @@
-"""Convolutions for the tests of both back ends: cases, their kernels, and their results by the definition."""
+"""Convolutions for the tests of both back ends: cases, their kernels, random numbers for them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from unit.codegen import exact
 
 from intaglio.compiler.kernel.ir import Conv, Kernel, Param, Stage, Store
-from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.kernel.packing import PLAIN, Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F32, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
@@ -55,10 +57,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """A kernel and its buffers x, weights, scale, bias, residual; the result, and what rounding may change in it.
-
-    The weights are not packed: [*taps, in_c, groups * out_c].
-    """
+    """A kernel and its buffers x, packed weights, scale, bias, residual and y; what it means, and what rounding may
+    change in it."""
 
     kernel: Kernel
     sizes: list[int]
@@ -66,27 +66,35 @@ class Problem:
     exact: Array
     tolerance: Array
 
+    def fresh(self) -> list[Array]:
+        """The buffers, with another y for another run."""
+        return [*self.buffers[:-1], self.buffers[-1].copy()]
+
     def check(self, y: Array) -> None:
-        error = np.abs(y.astype(self.exact.dtype) - self.exact)
-        assert (error <= self.tolerance).all(), f"error {error.max()} at {np.argwhere(error > self.tolerance)[:3]}"
+        exact.check(y, self.exact, self.tolerance)
 
 
 def problem(case: Case, packing: Packing) -> Problem:
     """A filled case with random numbers."""
-    acc, channels, out_channels = case.dtype, case.groups * case.in_c, case.groups * case.out_c
-    x = random((case.batch, *case.spatial, channels), case.x_type or acc)
-    w, bias = random((*case.taps, case.in_c, out_channels), case.w_type or acc), random((out_channels,), acc)
-    scale, residual = random((channels,), acc), random((case.batch, *case.output, out_channels), acc)
-    wide = np.int64 if acc.is_integer else np.float64
-    wide_x = x.astype(wide) * (scale.astype(wide) if case.scaled else 1)
-    exact = np.maximum(_exact(case, wide_x, w.astype(wide)) + bias + residual, 0)
-    # Higham, Accuracy and Stability of Numerical Algorithms, section 3.1, for a sum in any order.
-    magnitude = _exact(case, np.abs(wide_x), np.abs(w).astype(wide)) + np.abs(bias) + np.abs(residual)
-    unit = 0.0 if acc.is_integer else float(np.finfo(acc.to_numpy()).eps) / 2
-    tolerance = (case.in_c * np.prod(case.taps) + 4) * unit * magnitude
+    x, w, *others = arrays_of(case)
+    made, sizes = kernel(case, packing)
+    buffers = [x, packing.pack(w), *others]
+    terms = case.in_c * math.prod(case.taps) + 4
+    tolerance = exact.tolerance(kernel(case, PLAIN)[0], [x, w, *others], sizes, terms, case.dtype)[-1]
     if case.winograd:  # a result is a sum over all of the tile around it
         tolerance = np.full_like(tolerance, 4 * tolerance.max())
-    return Problem(*kernel(case, packing), [x, w, scale, bias, residual], exact, tolerance)
+    return Problem(made, sizes, buffers, exact.meant(made, buffers, sizes)[-1], tolerance)
+
+
+def arrays_of(case: Case) -> list[Array]:
+    """Random buffers of a filled case, the weights [*taps, in_c, groups * out_c] as they are."""
+    acc, channels, out_channels = case.dtype, case.groups * case.in_c, case.groups * case.out_c
+    result = (case.batch, *case.output, out_channels)
+    return [
+        random((case.batch, *case.spatial, channels), case.x_type or acc),
+        random((*case.taps, case.in_c, out_channels), case.w_type or acc),
+        *(random(shape, acc) for shape in ((channels,), (out_channels,), result, result)),
+    ]
 
 
 def _linear(index: Sequence[Size], shape: Sequence[Size]) -> Size:
@@ -128,19 +136,6 @@ def kernel(case: Case, packing: Packing) -> tuple[Kernel, list[int]]:
     types = (x_type, case.w_type or acc, acc, acc, acc, acc)
     params = tuple(Param(d, 1, i == 5) for i, d in enumerate(types))
     return Kernel(params, tuple(formal), body), values
-
-
-def _exact(case: Case, x: Array, w: Array) -> Array:
-    """The convolution by its definition: each tap is a product with a shifted view of the input."""
-    padded = np.pad(x, [(0, 0), *case.pads, (0, 0)])
-    y = np.zeros((case.batch, *case.output, case.groups * case.out_c), x.dtype)
-    for tap in np.ndindex(*case.taps):
-        steps = zip(tap, case.dilations, case.strides, case.output)
-        view = padded[(slice(None), *(slice(t * d, t * d + (o - 1) * s + 1, s) for t, d, s, o in steps))]
-        for g in range(case.groups):
-            ins, outs = slice(g * case.in_c, (g + 1) * case.in_c), slice(g * case.out_c, (g + 1) * case.out_c)
-            y[..., outs] += view[..., ins] @ w[tap][:, outs]
-    return y
 
 
 def random(shape: tuple[int, ...], dtype: DType) -> Array:

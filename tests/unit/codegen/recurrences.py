@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN for the tests of both back ends: cases, their kernels, and their formulas in float64."""
+"""LSTM, GRU and RNN for the tests of both back ends: cases, their kernels, random arrays for them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from intaglio.compiler.scalar.prims import call
 
 Array = np.ndarray[Any, Any]
 GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
-ACTIVATIONS: dict[str, tuple[Callable[[Expr], Expr], Callable[[Array], Array]]] = {
-    "sigmoid": (lambda x: call("sigmoid", x), lambda x: 1 / (1 + np.exp(-x))),
-    "tanh": (lambda x: call("tanh", x), np.tanh),
-    "relu": (lambda x: call("max", x, Const(0.0, x.dtype)), lambda x: np.maximum(x, 0)),
-    "softsign": (lambda x: x / (call("abs", x) + 1.0), lambda x: x / (1 + np.abs(x))),
+ACTIVATIONS: dict[str, Callable[[Expr], Expr]] = {
+    "sigmoid": lambda x: call("sigmoid", x),
+    "tanh": lambda x: call("tanh", x),
+    "relu": lambda x: call("max", x, Const(0.0, x.dtype)),
+    "softsign": lambda x: x / (call("abs", x) + 1.0),
 }
 DEFAULTS = {"lstm": ("sigmoid", "tanh", "tanh"), "rnn": ("tanh",)}
 
@@ -64,7 +64,7 @@ def kernel_of(case: Case) -> tuple[Kernel, list[int]]:
     body = Recurrent(
         kind=case.kind, direction=case.direction, time=time, batch=batch, hidden=hidden, clip=case.clip,
         input_forget=case.input_forget, dtype=case.dtype, **number,
-        activations=tuple(tuple(ACTIVATIONS[name][0](x) for name in names) for names in case.names),
+        activations=tuple(tuple(ACTIVATIONS[name](x) for name in names) for names in case.names),
     )  # fmt: skip
     return Kernel(tuple(params), symbols, body), list(sizes) if case.symbolic else []
 
@@ -85,48 +85,6 @@ def arrays_of(case: Case, rng: np.random.Generator) -> dict[str, Array]:
         if name != "yc" or case.kind == "lstm":
             arrays[name] = np.full(outputs[name], np.nan, dtype)
     return arrays
-
-
-def expected(case: Case, arrays: dict[str, Array]) -> dict[str, Array]:
-    """One sequence and direction at a time, as ONNX's operators are defined."""
-    x = {name: a if name == "lengths" else a.astype(np.float64) for name, a in arrays.items()}
-    t, b, d, h = case.time, case.batch, case.directions, case.hidden
-    y, yh, yc = np.zeros((t, b, d, h)), np.zeros((d, b, h)), np.zeros((d, b, h))
-    for direction in range(d):
-        r, peephole = x["r"][direction], x.get("peephole", np.zeros((d, 3, h)))[direction]
-        rb = x.get("rb", np.zeros((d, h)))[direction]
-        functions = [ACTIVATIONS[name][1] for name in case.names[direction]]
-
-        def activate(number: int, value: Array, functions: list[Any] = functions) -> Array:
-            limit = case.clip or np.inf
-            return np.asarray(functions[number](np.clip(value, -limit, limit)))
-
-        for sequence in range(b):
-            state = x["h0"][direction, sequence] if "h0" in x else np.zeros(h)
-            cell = x["c0"][direction, sequence] if "c0" in x else np.zeros(h)
-            steps = range(x["lengths"][sequence] if "lengths" in x else t)
-            for step in reversed(steps) if case.direction == "reverse" or direction == 1 else steps:
-                gate = x["xw"][step, sequence, direction]
-                products = np.einsum("k,kgh->gh", state, r)
-                if case.kind == "rnn":
-                    state = activate(0, gate[0] + products[0])
-                elif case.kind == "lstm":
-                    i = activate(0, gate[0] + products[0] + peephole[0] * cell)
-                    f = activate(0, gate[2] + products[2] + peephole[2] * cell)
-                    f = 1 - i if case.input_forget else f
-                    cell = f * cell + i * activate(1, gate[3] + products[3])
-                    o = activate(0, gate[1] + products[1] + peephole[1] * cell)
-                    state = o * functions[2](cell)
-                else:
-                    z, reset = activate(0, gate[0] + products[0]), activate(0, gate[1] + products[1])
-                    if case.kind == "gru":
-                        candidate = activate(1, gate[2] + (reset * state) @ r[:, 2])
-                    else:
-                        candidate = activate(1, gate[2] + reset * (products[2] + rb))
-                    state = (1 - z) * candidate + z * state
-                y[step, sequence, direction] = state
-            yh[direction, sequence], yc[direction, sequence] = state, cell
-    return {"y": y, "yh": yh, "yc": yc}
 
 
 CASES = [

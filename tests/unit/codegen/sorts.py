@@ -1,12 +1,14 @@
-"""Sorting for the tests of both back ends: cases, their kernels, inputs, and numpy's stable order."""
+"""Sorting for the tests of both back ends: cases, their kernels, random inputs, and what they mean."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Param, Sort, Store
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import BOOL, I64, DType
@@ -54,12 +56,18 @@ def kernel_of_tuples(dtype: DType, descending: bool = False, single: bool = Fals
     return Kernel(params, (n, columns), Sort((), i, j, x, descending, *stores, None if single else column))
 
 
-def order(x: Array, descending: bool) -> Array:
-    """Stable order along axis 1; NaN is the largest; equal values (0 and -0, all NaNs) keep their order."""
-    with np.errstate(invalid="ignore"):  # signalling NaNs
-        wide = x if x.dtype.kind in "iub" else x.astype(np.float64)
-    ranks = np.unique(wide, return_inverse=True)[1].reshape(x.shape)  # unique sorts NaN last, as one value
-    return np.argsort(-ranks if descending else ranks, axis=1, kind="stable")
+def outputs_of(case: Case) -> list[Array]:
+    """Values and indices, before a run."""
+    shape = case.outer, case.k, case.inner
+    return [np.zeros(shape, case.dtype.to_numpy()), np.full(shape, -1)]
+
+
+def check(kernel: Kernel, sizes: Sequence[int], x: Array, made: Sequence[Array], fresh: Sequence[Array]) -> None:
+    """That a run has made of `fresh` outputs what the interpreter makes of them, in all bits."""
+    meant = [a.copy() for a in fresh]
+    interp.run(kernel, [x.reshape(-1), *(a.reshape(-1) for a in meant)], sizes)
+    for got, wanted in zip(made, meant, strict=True):
+        assert got.tobytes() == wanted.tobytes()
 
 
 def random(case: Case, rng: np.random.Generator) -> Array:

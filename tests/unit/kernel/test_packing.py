@@ -1,4 +1,4 @@
-"""Where each element of weights lies in each layout, by what the layout is said to be."""
+"""Where each element of weights lies in each layout, by what the layout is said to be, and the way back."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def test_panels(shape: tuple[int, ...], nr: int, groups: int) -> None:
     packing, columns = Packing("panels", nr, groups), shape[-1] // groups
     packed, depth = packing.pack(w), int(np.prod(shape[:-1]))
     assert packed.size == packing.elements(shape) and packed.flags.c_contiguous
+    np.testing.assert_array_equal(packing.unpack(packed.reshape(-1), shape), w)
     packed, plain = packed.reshape(groups, -(-columns // nr), depth, nr), w.reshape(depth, groups, columns)
     for (g, panel, k, lane), value in np.ndenumerate(packed):
         column = panel * nr + lane
@@ -33,6 +34,7 @@ def test_whole(shape: tuple[int, ...], groups: int) -> None:
     packed, depth = packing.pack(w), int(np.prod(shape[:-1]))
     assert packed.shape == (groups, depth, columns) and packed.flags.c_contiguous
     assert packed.size == packing.elements(shape)
+    np.testing.assert_array_equal(packing.unpack(packed.reshape(-1), shape), w)
     for g in range(groups):
         np.testing.assert_array_equal(packed[g], w.reshape(depth, shape[-1])[:, g * columns : (g + 1) * columns])
 
@@ -41,6 +43,7 @@ def test_taps() -> None:
     w = RNG.standard_normal((3, 5, 1, 24)).astype(np.float16)
     packed = Packing("taps").pack(w)
     np.testing.assert_array_equal(packed, w.reshape(15, 24))
+    np.testing.assert_array_equal(Packing("taps").unpack(packed.reshape(-1), w.shape), w)
     assert packed.size == Packing("taps").elements(w.shape)
 
 
@@ -51,6 +54,7 @@ def test_winograd() -> None:
     packed = packing.pack(w)
     assert packed.shape == (3, 16, 5, 4) and packed.size == packing.elements(w.shape)
     assert (packed[2, :, :, 2:] == 0).all()
+    np.testing.assert_allclose(packing.unpack(packed.reshape(-1), w.shape), w, rtol=0, atol=1e-15)
     by_column = np.moveaxis(packed, 0, 2).reshape(16, 5, 12)[..., :10]
     b = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
     a = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])

@@ -30,7 +30,7 @@ def product(packed: int = 64, **how: Any) -> Matmul:
 
 def convolution(packing: Packing, **how: Any) -> Conv:
     case = convolutions.Case((14, 14), 32, 64, (3, 3), **how).filled()
-    body = convolutions.problem(case, packing).kernel.body
+    body = convolutions.kernel(case, packing)[0].body
     assert isinstance(body, Conv)
     return body
 

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import unit.codegen.attentions as attentions
 import unit.codegen.convolutions as convolutions
+import unit.codegen.exact as exact
 import unit.codegen.nonzeros as nonzeros
 import unit.codegen.recurrences as recurrences
 import unit.codegen.sorts as sorts
@@ -45,12 +46,11 @@ from intaglio.compiler.frontend.ops.tree_records import records_of
 from intaglio.compiler.graph.ops.trees import leaves
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel, Let, LoopNest, Param, Schedule, Stage, Store
-from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.kernel.packing import PLAIN
 from intaglio.compiler.scalar.dim import Symbol, evaluate, symbols
 from intaglio.compiler.scalar.dtype import BOOL, DTYPES, F16, F32, F64, I32, I64, DType
 from intaglio.compiler.scalar.expr import Call, Const, Expr, Index, Load, Local
 from intaglio.compiler.schedule import default
-from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import target
 
 Array = np.ndarray[Any, Any]
@@ -257,17 +257,12 @@ PRODUCTS = [{}, {"m": 2}, {"n": 64}, {"acc": F64}, {"acc": I32}, {"a_type": F16,
 @pytest.mark.parametrize("how", PRODUCTS, ids=str)
 def test_matmul(a: str, b: str, how: dict[str, Any], compiled: Compile) -> None:
     case = replace(matmuls.Case(13, 70, 29, 1 if b == "packed" else 2, a, b), **how)
-    packing = Packing("panels", choose_nr(case.n, case.acc, target())) if b == "packed" else None
-    kernel = matmuls._kernel(case, packing)
-    sizes = [case.batch, case.m, case.n, case.k]
-    values = dict(zip(kernel.sizes, sizes))
-    arrays = [matmuls._random((evaluate(p.size, values),), p.dtype) for p in kernel.params]
+    packing = matmuls._packing(case)
+    arrays, sizes = matmuls._arrays(case, packing)
     uses = [0, 1, *([2] if a == "scaled" else []), 3, 4, 5]
-    if packing:
-        if case.b_type and case.n % packing.nr:  # panels are read in place, to their ends, but where they are converted
-            uses.remove(1)
-        arrays[1] = packing.pack(arrays[1].reshape(case.k, case.n))
-    check(Problem(matmul, kernel, arrays, sizes, uses), compiled)
+    if packing and case.b_type and case.n % packing.nr:
+        uses.remove(1)  # panels are read in place, to their ends, but where they are converted
+    check(Problem(matmul, matmuls._kernel(case, packing), arrays, sizes, uses), compiled)
 
 
 CONVOLUTIONS = {
@@ -286,17 +281,23 @@ CONVOLUTIONS = {
 def test_convolution(name: str, compiled: Compile) -> None:
     case = CONVOLUTIONS[name].filled()
     packing = convolution_tests.packing_of(case, target())
-    made = convolutions.problem(case, packing)
-    x, w, *others = made.buffers
-    arrays = [x, packing.pack(w), *others, convolutions.random(made.exact.shape, case.dtype)]
-    one, ones = np.zeros(x.shape), np.ones(made.buffers[1].shape)
+    x, w, *others = convolutions.arrays_of(case)
+    kernel, sizes = convolutions.kernel(case, packing)
+    one, taps = np.zeros_like(x), np.zeros_like(w)
     one.reshape(-1)[-1] = 1
-    reached = convolutions._exact(case, one, ones).any()  # with strides, no tap may meet the last pixel
-    taps = np.zeros(ones.shape)
+    reached = convolved(case, one, np.ones_like(w))  # with strides, no tap may meet the last pixel
     taps[(-1,) * len(case.taps)] = 1  # nor the last tap any pixel
-    weighted = convolutions._exact(case, np.ones(x.shape), taps).any() or not case.depthwise
-    uses = [*[0] * bool(reached), *[1] * bool(weighted), *[2] * (case.scaled and bool(reached)), 3, 4, 5]
-    check(Problem(conv, made.kernel, arrays, made.sizes, uses), compiled)
+    weighted = convolved(case, np.ones_like(x), taps) or not case.depthwise
+    uses = [*[0] * reached, *[1] * weighted, *[2] * (case.scaled and reached), 3, 4, 5]
+    check(Problem(conv, kernel, [x, packing.pack(w), *others], sizes, uses), compiled)
+
+
+def convolved(case: convolutions.Case, x: Array, w: Array) -> bool:
+    """Whether anything but zeros comes out, where nothing is added."""
+    kernel, sizes = convolutions.kernel(case, PLAIN)
+    _, _, scale, *added, y = convolutions.arrays_of(case)
+    arrays = [x, w, np.ones_like(scale), *map(np.zeros_like, added), np.zeros_like(y)]
+    return bool(exact.meant(kernel, arrays, sizes)[-1].any())
 
 
 @pytest.mark.parametrize("case", attentions.CASES, ids=str)

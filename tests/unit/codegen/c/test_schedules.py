@@ -19,8 +19,6 @@ from unit.codegen.c import test_matmul as matmuls
 
 from intaglio.compiler import schedule
 from intaglio.compiler.codegen.c import conv
-from intaglio.compiler.kernel.packing import Packing
-from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import target
 
 Compile = Callable[..., Any]
@@ -40,14 +38,13 @@ def some(space: Iterable[Any]) -> list[Any]:
 @pytest.mark.parametrize("name", TARGETS)
 def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
     cpu, case = target(name), replace(case, target=name)
-    packing = Packing("panels", choose_nr(case.n, case.acc, cpu)) if case.b == "packed" else None
-    kernel = matmuls._kernel(case, packing)
+    kernel = matmuls._kernel(case, matmuls._packing(case))
     for each in some(schedule.matmul.space(kernel.body, cpu)):  # type: ignore[arg-type]
 
         def forced(module: Any, kernel: Any, *how: Any, each: Any = each) -> Any:
             return compile_kernel(module, kernel, name, schedule=each)
 
-        matmuls._check(case, forced)
+        matmuls._run(case, forced)
 
 
 @pytest.mark.parametrize("case", [
@@ -61,11 +58,10 @@ def test_conv(name: str, case: convolutions.Case, compile_kernel: Compile) -> No
     case = case.filled()
     packing = convs.packing_of(case, cpu)
     made = convolutions.problem(case, packing)
-    x, w, *others = made.buffers
     for each in some(schedule.conv.space(made.kernel.body, cpu)):  # type: ignore[arg-type]
-        y = convolutions.random(made.exact.shape, case.dtype)
-        compile_kernel(conv, made.kernel, name, schedule=each)([x, packing.pack(w), *others, y], made.sizes, 2)
-        made.check(y)
+        buffers = made.fresh()
+        compile_kernel(conv, made.kernel, name, schedule=each)(buffers, made.sizes, 2)
+        made.check(buffers[-1])
 
 
 @pytest.mark.parametrize("case", [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from unit.codegen.convolutions import Case, problem
+from unit.codegen.convolutions import Case, kernel
 from unit.codegen.triton import translated
 from unit.codegen.triton.test_conv import packing_of
 
@@ -41,7 +41,7 @@ def _matmul(a_type: DType, b_type: DType, acc: DType, *shape: int | None) -> Ker
 
 def _conv(case: Case) -> Kernel:
     case = case.filled()
-    return problem(case, packing_of(case)).kernel
+    return kernel(case, packing_of(case))[0]
 
 
 _LAYER = Case((28, 28), 128, 128, (3, 3), batch=4, symbolic=False)
