@@ -32,7 +32,8 @@ Env = dict[Symbol, Array]
 def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
     """Runs the kernel on flat buffers."""
     env: Env = {s: np.asarray(v, np.int64) for s, v in zip(kernel.sizes, sizes, strict=True)}
-    BODIES[type(kernel.body)](kernel.body, buffers, env)
+    with np.errstate(all="ignore"):  # numbers may become infinite, or none
+        BODIES[type(kernel.body)](kernel.body, buffers, env)
 
 
 def _run_loop_nest(body: LoopNest, buffers: Sequence[Array], env: Env) -> None:
@@ -79,21 +80,21 @@ def _run_attention(body: Attention, buffers: Sequence[Array], env: Env) -> None:
         q = _over((body.m, body.d), body.q, point, buffers, body.acc)
         k = _over((body.n, body.d), body.k, point, buffers, body.acc)
         v = _over((body.n, body.dv), body.v, point, buffers, body.acc)
-        with np.errstate(all="ignore"):
-            scores = q @ k.T * q.dtype.type(body.scale)
-            if body.mask is not None:
-                scores = scores + _over((body.m, body.n), body.mask, point, buffers, body.acc)
-            if body.causal is not None:
-                m, n = np.ogrid[: len(q), : len(k)]
-                scores = np.where(n > m + _number(body.causal, point), -np.inf, scores)
-            weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
-            weights = weights / weights.sum(-1, keepdims=True)
+        scores = q @ k.T * q.dtype.type(body.scale)
+        if body.mask is not None:
+            scores = scores + _over((body.m, body.n), body.mask, point, buffers, body.acc)
+        if body.causal is not None:
+            m, n = np.ogrid[: len(q), : len(k)]
+            scores = np.where(n > m + _number(body.causal, point), -np.inf, scores)
+        weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+        weights = weights / weights.sum(-1, keepdims=True)
         if body.zero_rows:
             weights = np.where((scores == -np.inf).all(-1, keepdims=True), 0, weights)
         run_stages(body.epilogue, buffers, point | _grid((body.m, body.dv), point), weights.astype(q.dtype) @ v)
 
 
 def _run_recurrent(body: Recurrent, buffers: Sequence[Array], env: Env) -> None:
+    """What the graph's operation means, on buffers; of those that are not there nothing is written."""
     time, batch, hidden = (_number(size, env) for size in (body.time, body.batch, body.hidden))
     shapes = operand_shapes(body.kind, body.direction, time, batch, hidden)
     has = tuple(name for name in OPTIONAL if getattr(body, name) >= 0)

@@ -167,9 +167,9 @@ class Recurrent:
     Buffers (parameter numbers; -1 where absent), row-major: xw [T, B, D, G, H] = x W + Wb + Rb (for
     linear_before_reset without the Rb of gate h), r [D, H, G, H] = R transposed (k-major), rb [D, H] (the Rb of gate h,
     linear_before_reset only), peephole [D, 3, H] (lstm: i, o, f), h0 and c0 [D, B, H], lengths [B] i64; outputs y [T,
-    B, D, H], yh and yc [D, B, H]. directions: one of "forward", "reverse", "bidirectional" (D = 2). activations: per
-    direction the primitives (f, g[, h]) as expressions of Var("x"); clip: float or None; input_forget: LSTM's coupled
-    gates.
+    B, D, H], yh and yc [D, B, H]. Beyond its length a sequence's y is 0, and its states stay as they are. directions:
+    one of "forward", "reverse", "bidirectional" (D = 2). activations: per direction the primitives (f, g[, h]) as
+    expressions of Var("x"); clip: float or None; input_forget: LSTM's coupled gates.
     """
 
     kind: str

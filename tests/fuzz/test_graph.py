@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make, size_value
+from intaglio.compiler.graph.ops.recurrent import DIRECTIONS, GATES, operand_shapes
 from intaglio.compiler.graph.text import constants_of, parse_graph, print_graph
 from intaglio.compiler.graph.verify import verify
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.scalar.dim import Size, Symbol, prod
 from intaglio.compiler.scalar.dtype import F32, I64
+from intaglio.compiler.scalar.expr import Var
+from intaglio.compiler.scalar.prims import call
 
 COUNT = int(os.environ.get("INTAGLIO_FUZZ_COUNT", "150"))
 SEEDS = [int(os.environ["INTAGLIO_FUZZ_SEED"])] if "INTAGLIO_FUZZ_SEED" in os.environ else range(COUNT)
@@ -41,7 +44,7 @@ class World:
         steps: list[Callable[[Value], Value]] = [
             self.unary, self.binary, self.binary, self.permute, self.permute, self.reshape, self.reshape,
             self.slice, self.pad, self.window, self.concat, self.gather, self.reduce, self.broadcast, self.matmul,
-            self.index, self.scan,
+            self.index, self.scan, self.sort, self.convolution, self.attention, self.recurrent,
         ]  # fmt: skip
         while True:
             v = self.rng.choice(self.values[-6:])
@@ -151,6 +154,75 @@ class World:
     def scan(self, v: Value) -> Value:
         flags = {"exclusive": self.rng.random() < 0.5, "reverse": self.rng.random() < 0.5}
         return make("scan", [v], kind="add", axis=self.rng.randrange(v.rank), **flags)[0]
+
+    def sort(self, v: Value) -> Value:
+        """Values alone: rounding decides which of two is the greater one where they are nearly equal."""
+        axis = self.rng.randrange(v.rank)
+        d = v.shape[axis]
+        k = self.rng.randrange(1, d + 1) if isinstance(d, int) else d
+        return make("sort", [v], axis=axis, descending=self.rng.random() < 0.5, k=k)[0]
+
+    def weights(self, *shape: int) -> Value:
+        return constant(self.numbers.integers(-2, 3, shape).astype(np.float32) / 4)
+
+    def convolution(self, v: Value) -> Value:
+        """Channels last; padded as far as the taps reach, so that something comes out of any size."""
+        self.only(v.dtype == F32 and 3 <= v.rank <= 4 and isinstance(v.shape[-1], int))
+        axes, channels = range(v.rank - 2), v.shape[-1]
+        assert isinstance(channels, int)
+        groups = self.rng.choice([g for g in (1, 2, 3, channels) if channels % g == 0])
+        taps, strides, dilations = ([self.rng.choice(of) for _ in axes] for of in ((1, 2, 3, 3), (1, 1, 2), (1, 1, 2)))
+        reach = [(t - 1) * d for t, d in zip(taps, dilations)]
+        low = [self.rng.randrange(r + 1) for r in reach]
+        high = [r - at + self.rng.choice([0, 0, 1]) for r, at in zip(reach, low)]
+        w = self.weights(*taps, channels // groups, groups * self.rng.choice([1, 1, 2, 5]))
+        attrs = {"strides": strides, "dilations": dilations, "pads_low": low, "pads_high": high}
+        return make("conv", [v, w], groups=groups, acc=F32, **{name: tuple(attr) for name, attr in attrs.items()})[0]
+
+    def attention(self, v: Value) -> Value:
+        """Of v to itself or to something else, with what excludes keys, by numbers or by places."""
+        self.only(v.dtype == F32 and v.rank >= 2)
+        fitting = [u for u in self.values if u.dtype == F32 and u.shape[:-2] == v.shape[:-2] and u.rank == v.rank]
+        k = self.rng.choice([u for u in fitting if u.shape[-1] == v.shape[-1]])
+        values = self.rng.choice([k.map("abs"), *(u for u in fitting if u.shape[-2] == k.shape[-2])])
+        m, n = v.shape[-2], k.shape[-2]
+        causal = self.rng.choice([None, None, 0, n - m])
+        inputs = [v.map("tanh"), k.map("tanh"), values]
+        if self.rng.random() < 0.5:
+            line = make("iota", [], shape=(self.rng.choice([m, 1]), n), axis=1, dtype=I64)[0]
+            inputs.append((line < self.rng.randrange(1, 4)).select(line.cast(F32), float("-inf")))
+        scale = self.rng.choice([0.5, 1.0, -2.0])
+        return make("attention", inputs, scale=scale, causal=causal, zero_rows=causal is not None)[0]
+
+    def recurrent(self, v: Value) -> Value:
+        """A layer of any kind over the first axis of v, whose last one is projected."""
+        self.only(v.dtype == F32 and v.rank == 3 and isinstance(v.shape[-1], int))
+        kind, direction = self.rng.choice(list(GATES)), self.rng.choice(list(DIRECTIONS))
+        (time, batch, width), hidden = v.shape, self.rng.choice([1, 3])
+        shapes = operand_shapes(kind, direction, time, batch, hidden)
+        directions, gates = DIRECTIONS[direction], GATES[kind]
+        assert isinstance(width, int)
+        xw = v.matmul(self.weights(width, directions * gates * hidden)).reshape(*shapes["xw"])
+        possible = {"lstm": ("peephole", "h0", "c0"), "gru_linear_before_reset": ("rb", "h0")}.get(kind, ("h0",))
+        given = {name: self.state(shapes[name]) for name in possible if self.rng.random() < 0.5}
+        if self.rng.random() < 0.5:
+            given["lengths"] = constant(np.array(self.rng.randrange(-1, 4))).broadcast(batch)
+        x = Var("x", F32)
+        names = (("sigmoid", "tanh", "tanh"), ("tanh", "sigmoid", "tanh"))
+        activations = tuple(tuple(call(name, x) for name in names[d]) for d in range(directions))
+        r = self.weights(directions, hidden, gates, hidden)
+        made = make(
+            "recurrent", [xw, r, *given.values()], kind=kind, direction=direction, has=tuple(given),
+            activations=activations, clip=self.rng.choice([None, 0.5]), input_forget=self.rng.random() < 0.3,
+        )  # fmt: skip
+        return self.rng.choice(made)
+
+    def state(self, shape: Sequence[Size]) -> Value:
+        return self.weights(*(d if isinstance(d, int) else 1 for d in shape)).broadcast(*shape)
+
+    def only(self, fits: bool) -> None:
+        if not fits:
+            raise ValueError("does not fit")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

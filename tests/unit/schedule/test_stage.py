@@ -14,7 +14,7 @@ import pytest
 import intaglio
 from intaglio.compiler import schedule as stage
 from intaglio.compiler.codegen.c.kernels import source
-from intaglio.compiler.graph.interp import evaluate
+from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Body, Conv, Launch, Matmul, Schedule
@@ -173,17 +173,19 @@ def test_scatters_of_few_and_of_none(combine: str | None, rows: int, updates: in
     np.testing.assert_array_equal(made.reshape(rows, columns), evaluate(graph, feeds)[0])
 
 
-@pytest.mark.parametrize("arranged", [False, True])
-def test_kernels_mean_the_same_before_and_after(arranged: bool) -> None:
-    """The weights of a product are plain, then in panels: the interpreter reads both."""
-    program = lower(SUBJECTS["matmul"])
+@pytest.mark.parametrize("arranged", [False, True], ids=["lowered", "scheduled"])
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_kernels_mean_the_same_before_and_after(name: str, arranged: bool) -> None:
+    """However their weights lie."""
+    graph = SUBJECTS[name]
+    program = lower(graph)
     if arranged:
         schedule(program, V4)
-    launch, x = launch_of(program), np.random.default_rng().standard_normal((5, 100)).astype(np.float32)
-    (weight,) = program.weights
+    launch, feeds = launch_of(program), random_feeds(graph, {B: 2}, 0)
+    (weight,), (wanted,) = program.weights, evaluate(graph, feeds)
     assert weight.value.data is not None
-    y = np.zeros(5 * 200, np.float32)
-    of_kind = {"input": x.reshape(-1), "weight": weight.laid_out(weight.value.data).reshape(-1), "output": y}
+    y = np.zeros(wanted.size, np.float32)
+    of_kind = {"input": feeds[0].reshape(-1), "weight": weight.laid_out(weight.value.data).reshape(-1), "output": y}
     arrays = [of_kind[program.buffers[b].kind] for b in launch.buffers]
-    interp.run(launch.kernel, arrays, [dim.evaluate(size, {B: 5}) for size in launch.sizes])
-    np.testing.assert_allclose(y.reshape(5, 200), x @ weight.value.data, rtol=1e-4, atol=1e-4)
+    interp.run(launch.kernel, arrays, [dim.evaluate(size, {B: 2}) for size in launch.sizes])
+    np.testing.assert_allclose(y.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4)

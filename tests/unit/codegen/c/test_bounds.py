@@ -1,7 +1,7 @@
 """Checked accesses (templates/c/bounds.h): kernels that stay inside their buffers do not notice, and of one that has an
 element less, by its extent, each kind of kernel tells.
 
-The last element of every buffer is asked for wherever the case is known to use it: for loop nests and products by their
+The last element of every buffer is asked for wherever the case is known to use it: for loop nests by their
 interpreter, which raises IndexError for buffers that are cut off.
 """
 
