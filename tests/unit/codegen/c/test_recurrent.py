@@ -14,7 +14,7 @@ from intaglio.compiler.codegen.c import recurrent
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64
 
 
-def _check(case: Case, compile_kernel: Callable[..., Any], rng: np.random.Generator | None = None, **how: str) -> None:
+def _check(case: Case, compile_kernel: Callable[..., Any], rng: np.random.Generator | None = None, **how: Any) -> None:
     arrays = arrays_of(case, rng or np.random.default_rng())
     kernel, sizes = kernel_of(case)
     compiled = compile_kernel(recurrent, kernel, **how)

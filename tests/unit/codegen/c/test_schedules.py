@@ -11,14 +11,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
-from unit.codegen import attentions, convolutions
+from unit.codegen import attentions, convolutions, recurrences, sorts
 from unit.codegen.c import test_attention as softmaxes
 from unit.codegen.c import test_conv as convs
 from unit.codegen.c import test_matmul as matmuls
+from unit.codegen.c import test_nms as suppression
+from unit.codegen.c import test_recurrent as cells
+from unit.codegen.c import test_sort as orders
+from unit.codegen.c import test_trees as forests
 
 from intaglio.compiler import schedule
-from intaglio.compiler.codegen.c import conv
+from intaglio.compiler.codegen.c import conv, nms, trees
+from intaglio.compiler.frontend.ops.tree_records import records_of
+from intaglio.compiler.kernel import interp
+from intaglio.compiler.scalar.dtype import F32
 from intaglio.compiler.target import target
 
 Compile = Callable[..., Any]
@@ -39,7 +47,7 @@ def some(space: Iterable[Any]) -> list[Any]:
 def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
     cpu, case = target(name), replace(case, target=name)
     kernel = matmuls._kernel(case, matmuls._packing(case))
-    for each in some(schedule.matmul.space(kernel.body, cpu)):  # type: ignore[arg-type]
+    for each in some(schedule.space(kernel.body, cpu)):
 
         def forced(module: Any, kernel: Any, *how: Any, each: Any = each) -> Any:
             return compile_kernel(module, kernel, name, schedule=each)
@@ -58,7 +66,7 @@ def test_conv(name: str, case: convolutions.Case, compile_kernel: Compile) -> No
     case = case.filled()
     packing = convs.packing_of(case, cpu)
     made = convolutions.problem(case, packing)
-    for each in some(schedule.conv.space(made.kernel.body, cpu)):  # type: ignore[arg-type]
+    for each in some(schedule.space(made.kernel.body, cpu)):
         buffers = made.fresh()
         compile_kernel(conv, made.kernel, name, schedule=each)(buffers, made.sizes, 2)
         made.check(buffers[-1])
@@ -71,9 +79,55 @@ def test_conv(name: str, case: convolutions.Case, compile_kernel: Compile) -> No
 @pytest.mark.parametrize("name", TARGETS)
 def test_attention(name: str, case: attentions.Case, compile_kernel: Compile) -> None:
     kernel, _ = attentions.kernel_of(case)
-    for each in some(schedule.attention.space(kernel.body, target(name))):  # type: ignore[arg-type]
+    for each in some(schedule.space(kernel.body, target(name))):
 
         def forced(module: Any, kernel: Any, *, each: Any = each) -> Any:
             return compile_kernel(module, kernel, name, schedule=each)
 
         softmaxes._check(case, forced)
+
+
+@pytest.mark.parametrize("case", [
+    recurrences.Case("lstm", batch=7, hidden=37), recurrences.Case("gru", "bidirectional", batch=1, hidden=130),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("name", TARGETS)
+def test_recurrent(name: str, case: recurrences.Case, compile_kernel: Compile) -> None:
+    kernel, _ = recurrences.kernel_of(case)
+    for each in some(schedule.space(kernel.body, target(name))):
+        cells._check(case, compile_kernel, target_name=name, schedule=each)
+
+
+@pytest.mark.parametrize("n, k", [(700, 700), (700, 9), (3000, 100), (30, 12)])
+def test_sort(n: int, k: int, compile_kernel: Compile) -> None:
+    case = sorts.Case(F32, True, n, k)
+    kernel, _ = sorts.kernel_of(case)
+    x = sorts.random(case, np.random.default_rng(n))
+    for each in some(schedule.space(kernel.body, target())):
+        orders._check(case, compile_kernel, x, schedule=each)
+
+
+def test_nms(compile_kernel: Compile) -> None:
+    kernel = suppression.kernel_of(F32, True)
+    for each in some(schedule.space(kernel.body, target())):
+        given = suppression.arrays(F32, 2, 2, 300, 200)
+        wanted = [a.reshape(-1).copy() for a in given]
+        compile_kernel(nms, kernel, schedule=each)(given, [2, 2, 300, 200], split=2)
+        interp.run(kernel, wanted, [2, 2, 300, 200])
+        assert all(np.array_equal(a.reshape(-1), b) for a, b in zip(given, wanted))
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_trees(lanes: int, compile_kernel: Compile) -> None:
+    """Rows of a task are a size of the kernel."""
+    form = forests.FORMS["all targets"]
+    made = forests.forest_of(form, random.Random(lanes))[1]
+    records = records_of(made, np.float32, "add")  # type: ignore[arg-type]
+    kernel = forests.kernel_of(records, F32, "add")
+    x = form.rows(random.Random(7), 37, np.float32)
+    compiled = compile_kernel(trees, kernel, schedule=replace(forests.HOW, lanes=lanes))
+    for block in (1, 5, 64):
+        given, sizes = forests.arrays_of(records, x, form.targets, 2, block)
+        wanted = [a.reshape(-1).copy() for a in given]
+        compiled(given, sizes, split=3)
+        interp.run(kernel, wanted, sizes)
+        np.testing.assert_array_equal(given[-1].reshape(-1), wanted[-1])

@@ -13,7 +13,7 @@ from intaglio.compiler.codegen.c import sort
 from intaglio.compiler.scalar.dtype import DTYPES
 
 
-def _check(case: Case, compile_kernel: Callable[..., Any], x: Array, **how: str) -> None:
+def _check(case: Case, compile_kernel: Callable[..., Any], x: Array, **how: Any) -> None:
     kernel, sizes = kernel_of(case)
     made = outputs_of(case)
     compile_kernel(sort, kernel, **how)([x, *made], sizes, split=2)
