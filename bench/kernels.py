@@ -199,7 +199,7 @@ def _bias_relu(at: Size, channel: Symbol) -> tuple[Stage, ...]:
 
 
 def _random(*shape: int) -> Array:
-    return _aligned(np.random.default_rng().standard_normal(shape, np.float32))
+    return _aligned(np.random.default_rng(shape).standard_normal(shape, np.float32))
 
 
 def _aligned(array: Array) -> Array:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from chance import fresh_seed
 from onnx import TensorProto, helper, numpy_helper
 from onnx_suite import pool
 
@@ -175,7 +176,8 @@ def _compile_damaged(seed: int) -> str:
 
 
 def test_damaged_models_are_refused_or_compiled() -> None:
-    seeds = [random.randrange(1 << 32) for _ in range(120)]
+    rng = random.Random(fresh_seed())
+    seeds = [rng.randrange(1 << 32) for _ in range(120)]
     failures = [
         f"seed {seed}: {result.how if isinstance(result, pool.Ended) else result}"
         for seed, result in pool.run(_compile_damaged, seeds, jobs=1, seconds=60)

@@ -22,11 +22,11 @@ SCALES = [0.3, 1 / 3, 0.5, 0.6, 0.7, 1.0, 1.3, 1.5, 2.0, 2.5, 2.7, 4.0]
 
 
 def image(rng: random.Random, dtype: Any, shape: tuple[int, ...]) -> Array:
-    random = np.random.default_rng(rng.randrange(1 << 32))
+    numbers = np.random.default_rng(rng.randrange(1 << 32))
     if np.dtype(dtype).kind == "f":
-        return random.standard_normal(shape).astype(dtype)
+        return numbers.standard_normal(shape).astype(dtype)
     info = np.iinfo(dtype) if np.dtype(dtype).itemsize == 1 else np.iinfo(np.int16)
-    return random.integers(info.min, info.max + 1, shape).astype(dtype)
+    return numbers.integers(info.min, info.max + 1, shape).astype(dtype)
 
 
 def case(rng: random.Random) -> Case:

@@ -62,7 +62,7 @@ def close(made: Array, wanted: Array, tolerance: float = 1e-6) -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_regressor_means_its_walk(name: str) -> None:
-    form, rng = FORMS[name], random.Random()
+    form, rng = FORMS[name], random.Random(0)
     forest, x = form.forest(rng), form.rows(rng, 19)
     tidy, data = (
         model("TreeEnsembleRegressor", lists | {"n_targets": form.targets}, np.float32, form.features)
@@ -82,7 +82,7 @@ def test_a_regressor_means_its_walk(name: str) -> None:
 @pytest.mark.parametrize("kind", ["AVERAGE", "MIN", "MAX"])
 @pytest.mark.parametrize("form", [Form(trees=8), Form(trees=8, targets=3, weights=[1, 2])], ids=["one", "three"])
 def test_what_leaves_are_combined_to(kind: str, form: Form) -> None:
-    rng = random.Random()
+    rng = random.Random(0)
     forest, x = form.forest(rng), form.rows(rng, 33)
     attrs = listed(forest, "target") | {"n_targets": form.targets, "aggregate_function": kind}
     data = model("TreeEnsembleRegressor", attrs, np.float32, form.features)
@@ -92,7 +92,7 @@ def test_what_leaves_are_combined_to(kind: str, form: Form) -> None:
 
 
 def test_weights_of_one_leaf_for_one_target_count_all() -> None:
-    form, rng = Form(trees=6, targets=2, weights=[1, 3, 4], again=True), random.Random()
+    form, rng = Form(trees=6, targets=2, weights=[1, 3, 4], again=True), random.Random(0)
     forest, x = form.forest(rng), form.rows(rng, 9)
     data = model("TreeEnsembleRegressor", listed(forest, "target") | {"n_targets": 2}, np.float32, 4)
     close(intaglio.InferenceSession(data).run(None, {"x": x})[0], walked(forest, x, 2))
@@ -101,7 +101,7 @@ def test_weights_of_one_leaf_for_one_target_count_all() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["AVERAGE", "SUM", "MIN", "MAX"])
 def test_the_newer_form_with_sets(kind: str, dtype: Any) -> None:
-    form, rng = Form(trees=9, depth=4, modes=MODES, targets=2, missing=0.3), random.Random()
+    form, rng = Form(trees=9, depth=4, modes=MODES, targets=2, missing=0.3), random.Random(0)
     forest, x = form.forest(rng), form.rows(rng, 40, dtype)
     attrs = split(forest, dtype) | {
         "n_targets": 2, "aggregate_function": ["AVERAGE", "SUM", "MIN", "MAX"].index(kind)
@@ -115,7 +115,7 @@ def test_the_newer_form_with_sets(kind: str, dtype: Any) -> None:
 
 
 def test_half_precision() -> None:
-    form, rng = Form(trees=9, modes=MODES, missing=0.3), random.Random()
+    form, rng = Form(trees=9, modes=MODES, missing=0.3), random.Random(0)
     forest, x = form.forest(rng), form.rows(rng, 40, np.float16)
     data = model("TreeEnsemble", split(forest, np.float16) | {"n_targets": 1}, np.float16, form.features)
     (made,) = intaglio.InferenceSession(data).run(None, {"x": x})
@@ -125,7 +125,7 @@ def test_half_precision() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int64, np.int32])
 def test_other_types_of_rows(dtype: Any) -> None:
-    form, rng = Form(trees=9, modes=ALL, targets=3, weights=[3]), random.Random()
+    form, rng = Form(trees=9, modes=ALL, targets=3, weights=[3]), random.Random(0)
     forest, x = form.forest(rng), form.rows(rng, 40, dtype)
     attrs = listed(forest, "class") | {"classlabels_int64s": [3, 4, 6]}
     data = model("TreeEnsembleClassifier", attrs, dtype, form.features, outputs=2)
@@ -137,7 +137,7 @@ def test_other_types_of_rows(dtype: Any) -> None:
 
 def test_sums_are_those_of_f64_and_the_same_for_any_number_of_threads() -> None:
     """Also where a row is shared out, as there are so many trees."""
-    form, rng = Form(trees=9000, depth=3), random.Random()
+    form, rng = Form(trees=9000, depth=3), random.Random(0)
     forest, x = form.forest(rng), form.rows(rng, 5)
     data = model("TreeEnsembleRegressor", listed(forest, "target") | {"n_targets": 1}, np.float32, form.features)
     made = []

@@ -139,7 +139,7 @@ def kernel(case: Case, packing: Packing) -> tuple[Kernel, list[int]]:
 
 
 def random(shape: tuple[int, ...], dtype: DType) -> Array:
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(shape)
     numbers = rng.integers(-100, 100, shape) if dtype.is_integer else rng.standard_normal(shape)
     return numbers.astype(dtype.to_numpy())
 

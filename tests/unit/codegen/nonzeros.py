@@ -26,7 +26,7 @@ def kernel_of(computed: bool) -> Kernel:
 
 
 def arrays(n: int, share: float, computed: bool) -> list[Array]:
-    mask = np.random.default_rng().random(n) < share
+    mask = np.random.default_rng(0).random(n) < share
     return [mask.astype(np.float32) if computed else mask, np.full(n, -1), np.full(1, -1)]
 
 

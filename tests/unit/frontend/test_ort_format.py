@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chance import fresh_seed
 
 import intaglio
 from intaglio.compiler.frontend.load import GraphDef, NodeDef, load_model
@@ -110,9 +111,7 @@ def test_one_name_over_and_over() -> None:
 
 def test_random_damage() -> None:
     """Whatever bytes change, the reader answers, or says no in its own words."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(fresh_seed())
     refused = 0
     for _ in range(400):
         data = bytearray(DATA)

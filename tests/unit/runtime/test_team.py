@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chance import fresh_seed
 
 from intaglio import InferenceSession, SessionOptions
 from intaglio.compiler.codegen.c.build import TEMPLATES
@@ -48,9 +49,7 @@ def test_more_steps_than_slots_between_two_barriers(artifacts: dict[str, Path]) 
 
 
 def test_sizes_at_random(artifacts: dict[str, Path]) -> None:
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    chosen = random.Random(seed)
+    chosen = random.Random(fresh_seed())
     sessions = [session(artifacts, threads) for threads in (2, 4, 5)]
     for _ in range(60):
         relay(chosen.choice(sessions), chosen.randint(1, 3000), chosen.randint(1, 12), chosen.randint(1, 20))

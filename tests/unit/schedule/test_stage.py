@@ -124,7 +124,7 @@ def test_any_schedule_can_be_forced_on_a_model(
 ) -> None:
     """Other widths of panels, and other algorithms, with the weights packed as they want them."""
     made = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]> agraph {MODELS[name]}""")
-    rng, forced = np.random.default_rng(), []
+    rng, forced = np.random.default_rng(seed), []
     shape = [d.dim_value for d in made.graph.value_info[0].type.tensor_type.shape.dim]
     made.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), "w"))
 
@@ -158,7 +158,7 @@ def test_scatters_of_few_and_of_none(combine: str | None, rows: int, updates: in
     x, u = input_value("x", (rows, columns), F32), input_value("u", (updates, columns), F32)
     where = input_value("i", (updates,), I64)
     (y,) = x.emit("scatter", [x, u, where], axes=(0,), combine=combine)
-    graph, rng = Graph([x, u, where], [y], ["y"]), np.random.default_rng()
+    graph, rng = Graph([x, u, where], [y], ["y"]), np.random.default_rng(0)
     feeds = [rng.standard_normal((n, columns)).astype(np.float32) for n in (rows, updates)]
     feeds.append(rng.integers(0, max(rows, 1), updates))
     program = schedule(lower(graph), V4)

@@ -303,7 +303,7 @@ def convolved(case: convolutions.Case, x: Array, w: Array) -> bool:
 @pytest.mark.parametrize("case", attentions.CASES, ids=str)
 def test_attention(case: attentions.Case, compiled: Compile) -> None:
     kernel, sizes = attentions.kernel_of(case)
-    arrays = attentions.arrays_of(case, np.random.default_rng())
+    arrays = attentions.arrays_of(case, np.random.default_rng(0))
     last_key = case.causal is None or case.m - 1 + case.causal >= case.n - 1
     uses = [0, *([1, 2] if last_key else []), 3, *([4] if case.mask and last_key else [])]
     check(Problem(attention, kernel, arrays, sizes, uses), compiled)
@@ -312,7 +312,7 @@ def test_attention(case: attentions.Case, compiled: Compile) -> None:
 @pytest.mark.parametrize("case", recurrences.CASES, ids=str)
 def test_recurrent(case: recurrences.Case, compiled: Compile) -> None:
     kernel, sizes = recurrences.kernel_of(case)
-    arrays = recurrences.arrays_of(case, np.random.default_rng())
+    arrays = recurrences.arrays_of(case, np.random.default_rng(0))
     if "lengths" in arrays:
         arrays["lengths"][:] = case.time
     uses = [i for i, name in enumerate(arrays) if not (name == "peephole" and case.input_forget)]
@@ -324,7 +324,7 @@ def test_recurrent(case: recurrences.Case, compiled: Compile) -> None:
 def test_sort(name: str, n: int, k: int, compiled: Compile) -> None:
     case = sorts.Case(DTYPES[name], True, n, k)
     kernel, sizes = sorts.kernel_of(case)
-    x = sorts.random(case, np.random.default_rng())
+    x = sorts.random(case, np.random.default_rng(0))
     values = np.zeros((case.outer, k, case.inner), x.dtype)
     check(Problem(sort, kernel, [x, values, np.zeros(values.shape, np.int64)], sizes, [0, 1, 2]), compiled)
 
@@ -356,7 +356,7 @@ def test_nms(n: int, most: int, compiled: Compile) -> None:
 @pytest.mark.parametrize("name", ["one weight", "all targets", "some targets"])
 def test_trees(name: str, compiled: Compile) -> None:
     """A row ends in the leaf of the last record."""
-    form, rng = ensembles.FORMS[name], random.Random()
+    form, rng = ensembles.FORMS[name], random.Random(0)
     for _ in range(100):
         _, forest = ensembles.forest_of(form, rng)
         records = records_of(forest, np.float32, "add")
