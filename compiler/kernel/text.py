@@ -82,7 +82,8 @@ def _stage(stage: Stage) -> str:
         text += f"scan {stage.scan} of "
     text += print_expr(stage.value)
     if stage.store is not None:
-        text += f" -> {stage.store.combine or ''}b{stage.store.buffer}[{stage.store.index}]"
+        combine = f"{stage.store.combine} " if stage.store.combine else ""
+        text += f" -> {combine}b{stage.store.buffer}[{stage.store.index}]"
     return text
 
 
