@@ -62,6 +62,7 @@ def test_missing_names() -> None:
 
 @pytest.mark.parametrize(("value", "kind", "text"), [
     ("text", RuntimeError, "Input must be a list of dictionaries or a single numpy array for input 'x'"),
+    ({1}, RuntimeError, "Input must be a list of dictionaries or a single numpy array for input 'x'"),
     (object(), RuntimeError, "Unable to handle object of type <class 'object'>"),
     ([[1, 2], [3]], RuntimeError, "Could not create tensor from given input list"),
     (np.zeros(3, np.complex64), RuntimeError, "can't be converted to MLDataType"),
@@ -71,6 +72,11 @@ def test_missing_names() -> None:
 def test_what_is_no_array(value: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         convert({"x": value, "k": K}, INPUTS)
+
+
+def test_names_are_strings() -> None:
+    with pytest.raises(TypeError, match="input names must be str, not int"):
+        convert({"x": X, "k": K, 3: X}, INPUTS)  # type: ignore[dict-item]
 
 
 # -- fit -------------------------------------------------------------------------------------------------------------
