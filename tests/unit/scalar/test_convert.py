@@ -27,7 +27,7 @@ def numbers(dtype: DType, values: list[Any], source: Any = None) -> list[float]:
     ([300.0, -300.0, INF, -INF], I8, [127, -128, 127, -128]),
     ([-1.0, 256.0, INF], U8, [0, 255, 255]),
     ([3e9, 1e20], U32, [3e9, 2**32 - 1]),
-    ([1e20, -1e20], I64, [float(2**63 - 1), float(-(2**63))]),
+    ([1e20, -1e20, NAN], I64, [float(2**63 - 1), float(-(2**63)), 0]),
     ([1e20, -1.0], U64, [float(2**64 - 1), 0]),
     ([9.0, -9.0], DTYPES["i4"], [7, -8]),
 ])  # fmt: skip
