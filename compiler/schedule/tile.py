@@ -97,6 +97,7 @@ def refusal(tile: Tile, acc: DType, target: Target) -> str | None:
 
 
 def too_many(rows: int, vectors: int, target: Target) -> str | None:
-    """Why a tile of `rows` by `vectors` sums does not fit the registers, beside a row of operands and one element."""
-    needed = rows * vectors + vectors + 1
+    """Why a tile of `rows` by `vectors` sums does not fit the registers, beside a row of operands and one element. The
+    operands of a single row are used at once."""
+    needed = rows * vectors + (vectors if rows > 1 else 1) + 1
     return f"needs {needed} registers of {target.registers}" if needed > target.registers else None

@@ -15,13 +15,11 @@ ELSEWHERE = {
     "compiler/graph/ops": "unit/graph/test_ops.py",
     "compiler/graph/tensor.py": "unit/graph/test_ops.py",
     "compiler/graph/ir.py": "unit/graph/test_control.py",
-    "compiler/scalar/approx.py": "unit/scalar/test_prims.py",
     "compiler/passes/__init__.py": "unit/passes/test_models.py",
     "compiler/passes/indices.py": "unit/passes/test_fold.py",
     "compiler/schedule/__init__.py": "unit/schedule/test_stage.py",
     # What kernels mean is compared with what they do.
     "compiler/kernel/ir.py": "unit/kernel/test_verify.py",
-    "compiler/kernel/interp.py": "fuzz/test_loopnest.py",
     # Defaults without a choice: the kernels that they make are run.
     "compiler/schedule/nms.py": "unit/codegen/c/test_nms.py",
     "compiler/schedule/sort.py": "unit/codegen/c/test_sort.py",

@@ -156,7 +156,7 @@ def softmax(case: attentions.Case, arrays: list[Array]) -> Array:
     *(attentions.Case(m=40, n=30, d=16, dv=16, causal=-20, zero_rows=z) for z in (False, True)),
 ], ids=str)  # fmt: skip
 def test_attention(case: attentions.Case) -> None:
-    arrays = attentions.arrays_of(case, np.random.default_rng())
+    arrays = attentions.arrays_of(case, np.random.default_rng(0))
     check(*_of(attentions.kernel_of(case), arrays), {3: softmax(case, arrays)}, case.dtype)
 
 
@@ -167,7 +167,7 @@ def _of(made: tuple[Kernel, list[int]], arrays: Sequence[Array]) -> tuple[Kernel
 @pytest.mark.parametrize("zero_rows", [False, True])
 def test_attention_to_nothing(zero_rows: bool) -> None:
     case = attentions.Case(m=5, n=0, d=16, dv=16, zero_rows=zero_rows)
-    arrays = attentions.arrays_of(case, np.random.default_rng())
+    arrays = attentions.arrays_of(case, np.random.default_rng(0))
     check(*_of(attentions.kernel_of(case), arrays), {3: np.zeros(arrays[3].shape)}, F32)
 
 
@@ -175,7 +175,7 @@ def test_attention_to_nothing(zero_rows: bool) -> None:
 def test_scores_that_are_no_numbers(zero_rows: bool) -> None:
     """Their rows are no numbers, also where rows without any key are zeros."""
     case = attentions.Case(m=3, n=7, d=16, dv=16, mask="mn", zero_rows=zero_rows)
-    arrays = attentions.arrays_of(case, np.random.default_rng())
+    arrays = attentions.arrays_of(case, np.random.default_rng(0))
     arrays[4][:] = [[0], [-np.inf], [0]]
     arrays[4][2, 5] = np.nan
     wanted = softmax(case, arrays)
@@ -240,7 +240,7 @@ def check_recurrence(case: recurrences.Case, arrays: dict[str, Array], wanted: d
 
 @pytest.mark.parametrize("case", recurrences.CASES, ids=str)
 def test_recurrences(case: recurrences.Case) -> None:
-    arrays = recurrences.arrays_of(case, np.random.default_rng())
+    arrays = recurrences.arrays_of(case, np.random.default_rng(0))
     check_recurrence(case, arrays, recurrence(case, arrays))
 
 
@@ -249,7 +249,7 @@ def test_recurrences(case: recurrences.Case) -> None:
 def test_sequences_of_no_steps_and_of_too_many(kind: str, direction: str) -> None:
     has = ("h0", *["c0"] * (kind == "lstm"), "lengths")
     case = recurrences.Case(kind, direction, time=3, batch=4, hidden=5, has=has)
-    arrays = recurrences.arrays_of(case, np.random.default_rng())
+    arrays = recurrences.arrays_of(case, np.random.default_rng(0))
     arrays["lengths"][:] = (0, 9, 2, -1)
     check_recurrence(case, arrays, recurrence(case, arrays | {"lengths": np.array([0, 3, 2, 0])}))
 
@@ -266,7 +266,7 @@ def ranks_of(x: Array) -> Array:
 def test_sorting(name: str, descending: bool) -> None:
     for n, k in ((1, 1), (12, 12), (13, 0), (150, 40)):
         case = sorts.Case(DTYPES[name], descending, n, k)
-        (kernel, sizes), x = sorts.kernel_of(case), sorts.random(case, np.random.default_rng())
+        (kernel, sizes), x = sorts.kernel_of(case), sorts.random(case, np.random.default_rng(0))
         values, indices = made = sorts.outputs_of(case)
         interp.run(kernel, [a.reshape(-1) for a in (x, *made)], sizes)
         places = np.argsort(ranks_of(x) * (-1 if descending else 1), axis=1, kind="stable")[:, :k]
@@ -279,7 +279,7 @@ def test_sorting(name: str, descending: bool) -> None:
 def test_sorting_of_tuples(name: str, descending: bool) -> None:
     for n, columns in ((1, 3), (50, 1), (400, 2), (300, 40), (30, 0), (0, 4)):
         kernel = sorts.kernel_of_tuples(DTYPES[name], descending, columns == 1)
-        x = sorts.random(sorts.Case(DTYPES[name], descending, columns, 0, n, 1), np.random.default_rng())[..., 0]
+        x = sorts.random(sorts.Case(DTYPES[name], descending, columns, 0, n, 1), np.random.default_rng(0))[..., 0]
         indices, others = np.full(n, -1), np.zeros(n, bool)
         interp.run(kernel, [x.reshape(-1), indices, others], [n, columns])
         ranks = ranks_of(x)

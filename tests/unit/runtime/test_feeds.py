@@ -68,7 +68,7 @@ def test_missing_names() -> None:
     (np.zeros(3, np.complex64), RuntimeError, "can't be converted to MLDataType"),
     ({}, RuntimeError, "Size of dictionary is empty"),
     ({1: 2.0}, InvalidArgument, r"\(map\(int64,tensor\(float\)\)\)"),
-], ids=str)  # fmt: skip
+], ids=lambda value: type(value).__name__)  # fmt: skip
 def test_what_is_no_array(value: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         convert({"x": value, "k": K}, INPUTS)
