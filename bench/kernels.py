@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from intaglio.compiler.codegen.c import build, conv, matmul
+from intaglio.compiler.codegen.c.toolchain import find
 from intaglio.compiler.kernel.ir import Conv, Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol, evaluate
@@ -31,7 +32,6 @@ from intaglio.compiler.schedule import default
 from intaglio.compiler.schedule import matmul as matmul_schedule
 from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import target
-from intaglio.compiler.toolchain import find
 
 from .peak import measure
 from .tables import table

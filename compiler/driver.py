@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..runtime import cache
-from . import optimized, toolchain
-from .artifact import DeviceCode, write_artifact
+from .codegen.c import toolchain
 from .codegen.c.build import build, part
 from .codegen.c.program import OnDevice, Sources, generate
 from .codegen.triton import build as triton_build
 from .codegen.triton.program import Device
+from .frontend import export as optimized
 from .frontend.importer import import_model
 from .frontend.interface import adjust
 from .frontend.load import Model, load_model
@@ -26,13 +26,15 @@ from .graph.conditions import Condition, conditions
 from .graph.ir import Graph
 from .graph.text import print_graph
 from .graph.verify import verify
-from .kernel import lower, memory, place
 from .kernel.ir import Scheduled
 from .kernel.program import Program
 from .kernel.text import print_program
 from .kernel.verify_program import verify_program
+from .lower import groups as lower
 from .options import Options
+from .package.manifest import DeviceCode, write_artifact
 from .passes import PASSES, at_level
+from .plan import memory, place
 from .schedule import schedule
 from .target import Gpu, Target, ensure_buildable, targets
 

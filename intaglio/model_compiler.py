@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .compiler.package import pack
+from .compiler.package.writer import pack
 from .runtime import artifact
 from .runtime.enums import GraphOptimizationLevel, OrtCompileApiFlags
 from .runtime.errors import Fail, InvalidArgument

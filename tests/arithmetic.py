@@ -9,7 +9,7 @@ import numpy as np
 from intaglio.compiler.graph.interp import evaluate
 from intaglio.compiler.graph.ir import Array, Graph, Value, constant, input_value
 from intaglio.compiler.kernel.ir import Kernel, Launch
-from intaglio.compiler.kernel.lower import lower
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dtype import DTYPES, F16, F32, I64, DType
 

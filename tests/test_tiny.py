@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import intaglio as ort
-from intaglio.compiler import cli
+from intaglio.compiler.cli import main as cli
 
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((8, 5), np.float32)

@@ -118,3 +118,9 @@ def random_feeds(graph: Graph, known: Mapping[Symbol, int], seed: int, high: int
         else:
             feeds.append(rng.integers(0, high, shape).astype(value.dtype.to_numpy()))
     return feeds
+
+
+def constant_array(value: Value) -> Array:
+    """The array of a value that depends on constants alone."""
+    data = value.data if value.data is not None else evaluate(Graph([], [value], [""]), [])[0]
+    return np.asarray(data)

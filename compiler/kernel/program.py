@@ -1,25 +1,16 @@
-"""Programs: a model as steps over buffers, and how one is put together.
-
-In: values of graphs, and bodies of kernels. Out: numbered buffers, and launches. It knows neither operations nor
-targets.
-"""
+"""Programs: a model as steps over numbered buffers. They know neither operations nor targets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from ..graph.conditions import Condition, Requirement
-from ..graph.index import count
-from ..graph.ir import Array, Graph, Node, Value
-from ..passes.fuse import Group
+from ..graph.ir import Array, Graph, Value
 from ..scalar.dim import Size, Symbol, number, symbols
 from ..scalar.dtype import DType
-from ..scalar.expr import Load
-from .ir import Bind, Body, Branch, Kernel, Launch, Loop, LoopNest, Param, Stage, Step, Store
+from .ir import Bind, Branch, Launch, Loop, Step
 from .packing import Packing
-from .rebuild import sizes_of
 
 ALIGNMENT = 64  # bytes: a cache line, and a vector register of 512 bits
 
@@ -60,11 +51,21 @@ class Buffer:
         return f"{kind} {self.name!r}" if self.name else kind
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What a launch was made of, for people: the values that it reads, the one that it makes, and why those that are
+    made by other kernels are not computed inside."""
+
+    reads: tuple[Value, ...]
+    root: Value
+    reasons: tuple[str, ...]
+
+
 @dataclass
 class Program:
     """A model as steps over buffers; sizes are expressions of the model's symbols.
 
-    groups: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
+    provenance: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
     checks: on what becomes known during one, and on data. indices: the symbols that number the iterations of loops.
     placed: whether the buffers of launches that run on an accelerator are there (`place.py`). scheduled: whether it is
     decided how kernels are executed (`compiler/schedule/`).
@@ -74,7 +75,7 @@ class Program:
     buffers: list[Buffer] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     weights: list[Weight] = field(default_factory=list)
-    groups: list[Group | None] = field(default_factory=list)
+    provenance: list[Provenance | None] = field(default_factory=list)
     conditions: list[Condition] = field(default_factory=list)
     checks: list[Condition | Requirement] = field(default_factory=list)
     indices: set[Symbol] = field(default_factory=set)
@@ -119,64 +120,6 @@ class Program:
         return offsets
 
 
-class Buffers:
-    """The numbers of the program's buffers, made on first use."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.number: dict[Value, int] = {}
-        self.weight: dict[Weight, int] = {}
-        self.made: set[Value] = set()  # values that some kernel writes
-
-    def inner(self) -> Buffers:
-        """The buffers of a sub-graph's values."""
-        inner = Buffers(self.program)
-        inner.weight = self.weight
-        return inner
-
-    def add(self, value: Value, kind: str, number: int, name: str = "") -> int:
-        self.program.buffers.append(Buffer(kind, number, value.dtype, count(value.shape), name=name or _name(value)))
-        self.number[value] = len(self.program.buffers) - 1
-        return self.number[value]
-
-    def of(self, value: Value) -> int:
-        """The buffer of a value that some kernel writes."""
-        if value not in self.number:
-            self.number[value] = self.fresh(value.dtype, count(value.shape), _name(value))
-        return self.number[value]
-
-    def fresh(self, dtype: DType, size: Size, name: str = "") -> int:
-        """A buffer of its own."""
-        number = len(self.program.buffers)
-        self.program.buffers.append(Buffer("arena", number, dtype, size, name=name))
-        return number
-
-    def read(self, value: Value, static: set[Node]) -> int:
-        """The buffer with the elements of a value made elsewhere; `static`: constants and what depends on them."""
-        return self.constant(Weight(value)) if value.node in static else self.of(value)
-
-    def mark(self) -> tuple[int, int, int, int]:
-        """How many there are, for `undo`."""
-        return len(self.program.buffers), len(self.program.weights), len(self.number), len(self.weight)
-
-    def undo(self, mark: tuple[int, int, int, int]) -> None:
-        """Forgets those that were made since the mark."""
-        buffers, weights, numbers, constants = mark
-        del self.program.buffers[buffers:], self.program.weights[weights:]
-        for known, length in ((self.number, numbers), (self.weight, constants)):
-            while len(known) > length:  # in the order in which they were made
-                known.popitem()
-
-    def constant(self, weight: Weight) -> int:
-        if weight not in self.weight:
-            value = weight.value
-            self.program.weights.append(weight)
-            number, size = len(self.program.weights) - 1, count(value.shape)
-            self.program.buffers.append(Buffer("weight", number, value.dtype, size, name=_name(value)))
-            self.weight[weight] = len(self.program.buffers) - 1
-        return self.weight[weight]
-
-
 def every_step(steps: Sequence[Step]) -> Iterator[Step]:
     """All steps, those inside of branches and loops after the step that holds them."""
     for step in steps:
@@ -201,35 +144,3 @@ def map_launches(steps: Sequence[Step], change: Callable[[Launch], Launch]) -> l
             step = replace(step, body=tuple(map_launches(step.body, change)))
         out.append(step)
     return out
-
-
-def copy(program: Program, source: int, target: int, origin: tuple[str, ...], row: Size = 0) -> Launch:
-    """Copies one buffer to another; row: to which part of a target that holds several of them."""
-    described = program.buffers[source]
-    o = Symbol("o0", 0, described.size)
-    stage = Stage(Load(0, o, described.dtype), Store(1, row * described.size + o))
-    params = (Param(described.dtype, described.size, False), Param(described.dtype, program.buffers[target].size, True))
-    return make_launch(LoopNest((o,), (stage,)), params, (source, target), origin, program.indices)
-
-
-def make_launch(
-    body: Body,
-    params: tuple[Param, ...],
-    buffers: tuple[int, ...],
-    origin: tuple[str, ...],
-    indices: Collection[Symbol] = (),
-) -> Launch:
-    """A launch of a kernel whose sizes are the model's symbols themselves. indices: those that number iterations."""
-    free = _free_symbols(body, params, frozenset(indices))
-    return Launch(Kernel(params, free, body), buffers, free, origin)
-
-
-@lru_cache(1 << 10)  # layers are often alike
-def _free_symbols(body: Body, params: tuple[Param, ...], indices: frozenset[Symbol]) -> tuple[Symbol, ...]:
-    found = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
-    return tuple(s for s in found if s.extent is None or s in indices)
-
-
-def _name(value: Value) -> str:
-    """The name of the ONNX value, else of the nodes that it comes from."""
-    return value.name or ", ".join(value.node.origin)

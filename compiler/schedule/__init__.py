@@ -17,9 +17,9 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Nms, Recurrent, Schedule, Sort, Trees
-from ..kernel.lower import Accelerator
 from ..kernel.operands import packed_operand
 from ..kernel.program import Program, map_launches
+from ..lower.groups import Accelerator
 from ..target import Target
 from . import attention, conv, loopnest, matmul, nms, recurrent, sort, trees
 from .close import close

@@ -81,7 +81,7 @@ from intaglio import InferenceSession
 
 class Slow:
     def find_spec(self, name, *_):
-        if name == "intaglio.compiler.toolchain":
+        if name == "intaglio.compiler.codegen.c.toolchain":
             os.kill(os.getpid(), int(sys.argv[2]))
             time.sleep(0.5)
 

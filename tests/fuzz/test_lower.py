@@ -14,15 +14,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from intaglio.compiler.artifact import constant_array
-from intaglio.compiler.graph.interp import evaluate, random_feeds
+from intaglio.compiler.graph.interp import constant_array, evaluate, random_feeds
 from intaglio.compiler.graph.ir import Array, Graph
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Body, LoopNest, Schedule
-from intaglio.compiler.kernel.lower import lower
-from intaglio.compiler.kernel.memory import plan
 from intaglio.compiler.kernel.program import Program
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.passes import PASSES
+from intaglio.compiler.plan.memory import plan
 from intaglio.compiler.scalar import dim
 from intaglio.compiler.schedule import default, schedule
 from intaglio.compiler.schedule.loopnest import LoopNestSchedule, legal

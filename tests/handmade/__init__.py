@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from intaglio.compiler import package, toolchain
+from intaglio.compiler.codegen.c import toolchain
 from intaglio.compiler.codegen.c.build import Source, build
 from intaglio.compiler.options import Options
+from intaglio.compiler.package import writer as package
 from intaglio.compiler.target import target
 
 HERE = Path(__file__).parent

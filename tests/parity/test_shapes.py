@@ -14,9 +14,9 @@ import onnxruntime
 import pytest
 from onnx.backend.test.loader import load_model_tests
 
-from intaglio.compiler.artifact import output_shapes
 from intaglio.compiler.frontend.importer import import_model
 from intaglio.compiler.frontend.load import load_model
+from intaglio.compiler.package.manifest import output_shapes
 from intaglio.runtime.errors import NotImplemented
 
 Shapes = dict[str, list[int | str | None]]

@@ -25,15 +25,15 @@ LAYERS = {
     "graph": {"scalar"},
     "passes": {"scalar", "graph"},
     "frontend": {"scalar", "graph", "errors"},
-    "kernel": {"scalar", "graph", "passes"},
-    "schedule": {"scalar", "kernel", "target"},
-    "codegen": {"scalar", "graph", "kernel", "schedule", "target", "toolchain", "options", "processes", "errors"},
+    "kernel": {"scalar", "graph"},
+    "plan": {"scalar", "kernel"},
+    "lower": {"scalar", "graph", "kernel", "plan"},
+    "schedule": {"scalar", "kernel", "lower", "target"},
+    "codegen": {"scalar", "graph", "kernel", "lower", "plan", "schedule", "target", "options", "processes", "errors"},
     "errors": set[str](),
     "options": set[str](),
     "processes": set[str](),
     "target": set[str](),
-    "toolchain": {"options"},
-    "package": {"target"},
 }
 # What of the runtime these layers may know.
 RUNTIME_OF = {
@@ -41,6 +41,8 @@ RUNTIME_OF = {
     "graph": set[str](),
     "passes": set[str](),
     "kernel": set[str](),
+    "plan": set[str](),
+    "lower": set[str](),
     "schedule": set[str](),
     "frontend": {"errors", "external"},
     "errors": {"errors"},
@@ -56,6 +58,8 @@ THIRD_PARTY = {
     "graph": {"numpy", "ml_dtypes"},
     "passes": {"numpy"},
     "kernel": {"numpy"},
+    "plan": set[str](),
+    "lower": {"numpy"},
     "schedule": {"numpy"},
     "frontend": {"numpy", "ml_dtypes", "onnx", "google", "flatbuffers"},
     "codegen": {"numpy", "jinja2", "triton"},  # triton in worker.py alone, a program of its own

@@ -97,4 +97,4 @@ print(sorted({"onnx", "jinja2", "ml_dtypes", "triton", "torch", "google", "intag
 def test_command_is_installed(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     (entry,) = [n for n in archive.namelist() if n.endswith("entry_points.txt")]
-    assert "intaglio = intaglio.compiler.cli:main" in archive.read(entry).decode()
+    assert "intaglio = intaglio.compiler.cli.main:main" in archive.read(entry).decode()

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import intaglio
-from intaglio.compiler import cli, toolchain
+from intaglio.compiler.cli import main as cli
+from intaglio.compiler.codegen.c import toolchain
 
 MLP = Path(__file__).parents[1] / "data" / "mlp.onnx"
 

@@ -21,8 +21,8 @@ from ....runtime.errors import Fail
 from ...options import environment
 from ...processes import Processes
 from ...target import Target
-from ...toolchain import Toolchain
 from ..objects import intact, keep, used
+from .toolchain import Toolchain
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates" / "c"
 

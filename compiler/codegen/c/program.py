@@ -16,8 +16,8 @@ from typing import Any
 from ...graph.conditions import Condition
 from ...kernel import cost
 from ...kernel.ir import Bind, Branch, Check, Copy, Launch, Loop, Scheduled, Step
-from ...kernel.memory import Arena, numbered, region_of
 from ...kernel.program import Program
+from ...plan.memory import Arena, numbered, region_of
 from ...scalar.dim import Dim, Size, Symbol, prod, substitute
 from ...schedule import WORK_OF_ONE_THREAD
 from ..render import render

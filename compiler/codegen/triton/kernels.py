@@ -10,7 +10,7 @@ from types import ModuleType
 
 from ...errors import Unsupported
 from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
-from ...kernel.lower import Weights
+from ...lower.groups import Weights
 from ...scalar.dim import Size
 from . import attention, conv, loopnest, matmul, nonzero, recurrent, sort
 from .tiles import Source

@@ -6,7 +6,7 @@ granted is among it) and `evaluate` (its meaning in numpy). Families: leaves, po
 indexing, reductions, linear (matmul and convolution), attention, recurrent, nms, trees, control (branch
 and loop).
 
-Adding an operation is adding a block here and its lowering in `kernel/lower.py`; nothing else lists them.
+Adding an operation is adding a block here and its lowering in `lower/groups.py`; nothing else lists them.
 """
 
 from . import attention, control, indexing, leaves, linear, nms, pointwise, recurrent, reductions, trees, views

@@ -10,7 +10,7 @@ import pytest
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, reachable
 from intaglio.compiler.kernel import cost
 from intaglio.compiler.kernel.ir import Launch, Recurrent
-from intaglio.compiler.kernel.lower import lower
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar import dim
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F16, F32

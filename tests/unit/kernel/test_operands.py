@@ -10,7 +10,6 @@ import pytest
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, reachable
 from intaglio.compiler.kernel.ir import Body, Conv, Matmul
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.operands import (
     PackedOperand,
     PlainInput,
@@ -21,6 +20,7 @@ from intaglio.compiler.kernel.operands import (
     plain_load,
 )
 from intaglio.compiler.kernel.packing import PLAIN, Packing
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import BOOL, F16, F32
 from intaglio.compiler.scalar.expr import Const, Load

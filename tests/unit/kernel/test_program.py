@@ -9,18 +9,10 @@ import numpy as np
 from intaglio.compiler.graph.ir import Graph, constant, input_value
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Branch, Kernel, Launch, Loop, LoopNest
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.packing import Packing
-from intaglio.compiler.kernel.program import (
-    Buffer,
-    Buffers,
-    Program,
-    Weight,
-    copy,
-    every_step,
-    make_launch,
-    map_launches,
-)
+from intaglio.compiler.kernel.program import Buffer, Program, Weight, every_step, map_launches
+from intaglio.compiler.lower.build import Buffers, copy, make_launch
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32
 

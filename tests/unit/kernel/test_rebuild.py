@@ -9,8 +9,8 @@ import pytest
 
 from intaglio.compiler.kernel.ir import Body, Conv, Param, Stage, Store
 from intaglio.compiler.kernel.packing import Packing
-from intaglio.compiler.kernel.program import make_launch
 from intaglio.compiler.kernel.rebuild import map_sizes, sizes_of
+from intaglio.compiler.lower.build import make_launch
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F32
 from intaglio.compiler.scalar.expr import Acc, Load

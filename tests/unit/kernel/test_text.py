@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from intaglio.compiler.graph.ir import Graph, input_value
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.text import print_expr, print_program
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import BOOL, F32, I32
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from intaglio import InferenceSession
-from intaglio.compiler import package
+from intaglio.compiler.package import writer as package
 from intaglio.compiler.target import target
 from intaglio.runtime import artifact, cpus, sealed
 from intaglio.runtime.artifact import Corrupt, load_directory

@@ -269,7 +269,8 @@ def test_the_library_is_missing() -> None:
 def test_another_gpu(run) -> None:  # type: ignore[no-untyped-def]
     """An artifact for one GPU on another: of the same major version it runs, else the error says how to compile it."""
     run("""
-from intaglio.compiler import driver, package
+from intaglio.compiler import driver
+from intaglio.compiler.package import writer as package
 from intaglio.compiler.options import Options
 import tempfile
 def compiled(target):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from intaglio import InferenceSession, RunOptions, SessionOptions
-from intaglio.compiler import package
+from intaglio.compiler.package import writer as package
 
 
 def x_of(batch: int, seed: int = 0) -> np.ndarray[Any, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, reachable
 from intaglio.compiler.kernel.ir import Attention, Conv, Launch, LoopNest, Matmul, Recurrent
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F32, DType
 from intaglio.compiler.schedule.pack import packed

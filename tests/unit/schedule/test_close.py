@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from intaglio.compiler.codegen.triton.program import Device
 from intaglio.compiler.kernel.ir import Launch, LoopNest, Param, Stage, Store
-from intaglio.compiler.kernel.program import make_launch
+from intaglio.compiler.lower.build import make_launch
 from intaglio.compiler.scalar.dim import LEAST, Size, Symbol, dim_max, dim_min, floor_div
 from intaglio.compiler.scalar.dtype import F32, I64
 from intaglio.compiler.scalar.expr import Index, Load

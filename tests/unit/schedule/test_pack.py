@@ -7,10 +7,10 @@ from functools import reduce
 from unit.schedule.bodies import launch_of, tensor, weights
 
 from intaglio.compiler.graph.ir import Graph
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.operands import packed_operand
 from intaglio.compiler.kernel.packing import PLAIN, Packing
 from intaglio.compiler.kernel.program import Program
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.schedule.pack import Packer, packed
 
 PANELS, NARROW = Packing("panels", 64), Packing("panels", 16)

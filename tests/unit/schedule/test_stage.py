@@ -18,10 +18,10 @@ from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Body, Conv, Launch, Matmul, Schedule
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.operands import packed_operand
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.verify_program import verify_program
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar import dim
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32, I64

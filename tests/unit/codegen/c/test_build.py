@@ -14,12 +14,12 @@ from typing import Any
 import handmade
 import pytest
 
-from intaglio.compiler import toolchain
 from intaglio.compiler.codegen.c import build as module
+from intaglio.compiler.codegen.c import toolchain
 from intaglio.compiler.codegen.c.build import Source, build
+from intaglio.compiler.codegen.c.toolchain import Toolchain
 from intaglio.compiler.processes import Processes
 from intaglio.compiler.target import target
-from intaglio.compiler.toolchain import Toolchain
 from intaglio.runtime.errors import Fail, NotFound
 from intaglio.runtime.program import ABI
 
@@ -215,7 +215,7 @@ def test_zig_alone(tmp_path: Path) -> None:
 import ctypes, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from intaglio.compiler import toolchain
+from intaglio.compiler.codegen.c import toolchain
 from intaglio.compiler.codegen.c.build import Source, build
 from intaglio.compiler.processes import Processes
 from intaglio.compiler.target import target

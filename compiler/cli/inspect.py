@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..runtime.artifact import WEIGHTS, Artifact
-from ..runtime.errors import InvalidArgument
-from .driver import Compilation, lower_model
-from .kernel.ir import Copy
-from .kernel.program import every_step
-from .options import Options
-from .scalar.dim import Size
+from ...runtime.artifact import WEIGHTS, Artifact
+from ...runtime.errors import InvalidArgument
+from ..driver import Compilation, lower_model
+from ..kernel.ir import Copy
+from ..kernel.program import every_step
+from ..options import Options
+from ..scalar.dim import Size
 from .tables import megabytes, table
 
 Described = dict[str, Any]

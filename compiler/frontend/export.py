@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..runtime.errors import InvalidArgument
-from .artifact import constant_array
-from .frontend.importer import import_values
-from .frontend.load import Model, NodeDef, Tensor, Type
-from .graph.ir import Value, reachable, static_nodes
+from ...runtime.errors import InvalidArgument
+from ..graph.interp import constant_array
+from ..graph.ir import Value, reachable, static_nodes
+from .importer import import_values
+from .load import Model, NodeDef, Tensor, Type
 
 BASIC = 1  # the graph optimization level from which on the model is changed
 LARGE = 1 << 20  # bytes of a folded constant, where it is not smaller than what it is made of

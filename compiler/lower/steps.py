@@ -15,12 +15,13 @@ from dataclasses import replace
 
 from ..graph.conditions import Condition, conditions
 from ..graph.ir import Graph, Node, Value, live_bindings, rewrite, size_value, static_nodes
-from ..passes.fuse import Group, distinct_outputs, through_reshapes
-from ..passes.fuse import run as fuse
+from ..kernel.ir import Bind, Branch, Check, Launch, Loop, Step
+from ..kernel.program import Provenance
 from ..scalar.dim import Symbol
 from ..scalar.dtype import BOOL
-from .ir import Bind, Branch, Check, Launch, Loop, Step
-from .program import Buffers, copy
+from .build import Buffers, copy
+from .fuse import Group, distinct_outputs, through_reshapes
+from .fuse import run as fuse
 
 OfGroup = Callable[[Group, Buffers, "set[Node]"], Launch]
 OnSide = Callable[[Launch], Launch]  # decides on which side it runs
@@ -79,7 +80,7 @@ class Walk:
 
     def launch(self, launch: Launch, group: Group | None = None) -> None:
         self.steps.append(launch)
-        self.program.groups.append(group)
+        self.program.provenance.append(None if group is None else _provenance(group))
 
     def copy(self, source: int, target: int, origin: tuple[str, ...], row: Symbol | int = 0) -> None:
         self.launch(self.on_side(copy(self.program, source, target, origin, row)))
@@ -153,3 +154,10 @@ def _counted(body: Graph) -> tuple[Symbol, Graph, Value]:
     body = rewrite(body, lambda node: [size_value(symbol)] if node is index.node else None)
     condition, *outputs = body.outputs
     return symbol, Graph(inputs, outputs, body.output_names[1:], body.bindings), condition
+
+
+def _provenance(group: Group) -> Provenance:
+    inside = set(group.nodes)
+    reads = dict.fromkeys(v for node in group.nodes for v in node.inputs if v.node not in inside)
+    reasons = (f"{', '.join(reason.value.node.origin)}: {reason.text}" for reason in group.reasons)
+    return Provenance(tuple(reads), group.root, tuple(reasons))

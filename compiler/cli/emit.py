@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..runtime.artifact import MANIFEST, WEIGHTS
-from .codegen.c.build import TEMPLATES
-from .driver import Compilation
-from .target import Target
-from .toolchain import Toolchain
+from ...runtime.artifact import MANIFEST, WEIGHTS
+from ..codegen.c.build import TEMPLATES
+from ..codegen.c.toolchain import Toolchain
+from ..driver import Compilation
+from ..target import Target
 
 _HEAD = """#!/bin/sh
 # Makes model.so; its functions are described in runtime_abi.h, its inputs and outputs in manifest.json.

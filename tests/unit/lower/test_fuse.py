@@ -8,7 +8,7 @@ from functools import reduce
 import pytest
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make, reachable
-from intaglio.compiler.passes.fuse import CONCAT_INLINE, NODES, PLACES, Group, distinct_outputs, run
+from intaglio.compiler.lower.fuse import CONCAT_INLINE, NODES, PLACES, Group, distinct_outputs, run
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32, I64
 

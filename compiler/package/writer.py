@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime import checksums
-from ..runtime.artifact import (
+from ...runtime import checksums
+from ...runtime.artifact import (  # fmt: skip
     CHECKSUMS,
     DEVICE,
     FORMAT,
@@ -29,11 +29,11 @@ from ..runtime.artifact import (
     PAGE,
     WEIGHTS,
     Manifest,
-)  # fmt: skip
-from ..runtime.cpus import architecture
-from ..runtime.program import ABI
-from ..runtime.sealed import seal
-from .target import Target
+)
+from ...runtime.cpus import architecture
+from ...runtime.program import ABI
+from ...runtime.sealed import seal
+from ..target import Target
 
 ALIGNMENT = 64  # of each weight in weights.bin
 

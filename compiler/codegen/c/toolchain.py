@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..runtime.errors import NotFound
-from .options import environment
+from ....runtime.errors import NotFound
+from ...options import environment
 
 # Loops are vectorised where `#pragma omp simd` says so; there is no OpenMP runtime. -ffp-contract: fused multiply-add.
 _COMPILE = (

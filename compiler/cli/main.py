@@ -26,19 +26,22 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..runtime import artifact, cache
-from ..runtime.errors import BY_NAME, InvalidArgument
-from ..runtime.metadata import NodeArg
-from ..runtime.options import SessionOptions
-from ..runtime.session import InferenceSession, load
-from . import doctor, driver, emit, explain, inspect_model, package
-from .frontend.load import load_model
+from ...runtime import artifact, cache
+from ...runtime.errors import BY_NAME, InvalidArgument
+from ...runtime.metadata import NodeArg
+from ...runtime.options import SessionOptions
+from ...runtime.session import InferenceSession, load
+from .. import driver
+from ..frontend.load import load_model
+from ..options import Options
+from ..package import writer as package
+from ..progress import Progress
+from ..target import NAMES as TARGETS
+from ..target import targets
+from . import doctor, emit, explain
+from . import inspect as inspect_model
 from .inputs import Feeds, random_inputs, read_inputs, sizes
-from .options import Options
-from .progress import Progress
 from .tables import megabytes, number, table
-from .target import NAMES as TARGETS
-from .target import targets
 
 
 class Parser(argparse.ArgumentParser):

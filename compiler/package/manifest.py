@@ -13,26 +13,23 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..runtime import VERSION, errors
-from ..runtime.artifact import DEVICE
-from .codegen.c.program import Sources
-from .codegen.triton.build import Binary
-from .codegen.triton.program import DeviceKernel
-from .frontend.inference import declared_outputs
-from .frontend.interface import overridable, sizes_of, values, worded, zipped
-from .frontend.load import PART, Model, Type
-from .graph.conditions import Condition, Requirement
-from .graph.interp import evaluate
-from .graph.ir import Array, Graph, Value
-from .kernel import cost
-from .kernel.ir import Bind, Branch, Copy, Launch, Loop
-from .kernel.program import Program, every_step
-from .package import Writer
-from .passes.fuse import Group
-from .scalar.dim import LONG, Dim, Size, Symbol
-from .target import Gpu, Target
+from ...runtime import VERSION, errors
+from ...runtime.artifact import DEVICE
+from ..codegen.c.program import Sources
+from ..codegen.triton.build import Binary
+from ..codegen.triton.program import DeviceKernel
+from ..frontend.inference import declared_outputs
+from ..frontend.interface import overridable, sizes_of, values, worded, zipped
+from ..frontend.load import PART, Model, Type
+from ..graph.conditions import Condition, Requirement
+from ..graph.interp import constant_array
+from ..graph.ir import Graph, Value
+from ..kernel import cost
+from ..kernel.ir import Bind, Branch, Copy, Launch, Loop
+from ..kernel.program import Program, every_step
+from ..scalar.dim import LONG, Dim, Size, Symbol
+from ..target import Gpu, Target
+from .writer import Writer
 
 # Operators whose kernels in onnxruntime call a wrong size an invalid argument; the others fail.
 _INVALID_ARGUMENT = frozenset(
@@ -118,12 +115,6 @@ def _sides(program: Program) -> dict[str, Any]:
     buffers = [(program.buffers[b].kind, program.buffers[b].number) for b in host]
     sides = {f"host_{kind}s": sorted(n for k, n in buffers if k == kind) for kind in ("input", "output")}
     return {"straight": _straight(program), **sides}
-
-
-def constant_array(value: Value) -> Array:
-    """The array of a value that depends on constants alone."""
-    data = value.data if value.data is not None else evaluate(Graph([], [value], [""]), [])[0]
-    return np.asarray(data)
 
 
 def manifest(model: Model, program: Program) -> dict[str, Any]:
@@ -212,10 +203,10 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
     """Provenance for people: of each step its kernel, ONNX nodes, operations and bytes (in the model's symbols), what
     goes in and out, and why fusion stopped there. Of the model its nodes, and the values that they make."""
     steps = []
-    # Copies of constants to outputs come last, and stand for no group.
-    for launch, kernel, group in zip_longest(program.launches, sources.steps, program.groups):
+    # Copies of constants to outputs come last, and are made of nothing.
+    for launch, kernel, made in zip_longest(program.launches, sources.steps, program.provenance):
         spent = cost.of_launch(launch)
-        reasons = [f"{', '.join(r.value.node.origin)}: {r.text}" for r in group.reasons] if group else []
+        reasons = list(made.reasons) if made else []
         steps.append(
             {
                 "kernel": kernel,
@@ -224,9 +215,9 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
                 "buffers": [program.buffers[b].described for b in launch.buffers],
                 "flops": _formula(spent.flops),
                 "bytes": _formula(spent.bytes),
-                "inputs": [_shape(v) for v in _operands(group)] if group else [],
-                "outputs": [_shape(group.root)] if group else [],
-                "parameter_bytes": sum(_bytes(v) for v in _operands(group)) if group else 0,
+                "inputs": [_shape(v) for v in made.reads] if made else [],
+                "outputs": [_shape(made.root)] if made else [],
+                "parameter_bytes": sum(_bytes(v) for v in made.reads) if made else 0,
                 "reasons": list(dict.fromkeys(reasons)),
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
@@ -242,12 +233,6 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
         if isinstance(step, Copy)
     ]
     return {"steps": steps, "nodes": nodes, "values": values(model), "copies": copies}
-
-
-def _operands(group: Group) -> list[Value]:
-    """What a group reads, each once."""
-    inside = set(group.nodes)
-    return list(dict.fromkeys(v for node in group.nodes for v in node.inputs if v.node not in inside))
 
 
 def _bytes(value: Value) -> int:

@@ -16,23 +16,7 @@ from typing import Any, Protocol
 from ..graph.conditions import Condition, Requirement
 from ..graph.index import VIEWS, broadcast_index, conjunction, count, delinear, input_index, linear
 from ..graph.ir import Graph, Node, Value
-from ..passes.fuse import (
-    Group,
-    Index,
-    distinct_outputs,
-    gather_index,
-    merge_axes,
-    operand_base,
-    path_to_root,
-    root_index,
-)
-from ..scalar.convert import ROUNDING
-from ..scalar.dim import Size, Symbol, dim_max, dim_min, known_le, known_lt, linear_in, number, prod, symbols
-from ..scalar.dtype import BOOL, I64, DType
-from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults
-from ..scalar.expr import Index as IndexExpr
-from ..scalar.prims import TABLE
-from .ir import (
+from ..kernel.ir import (
     FAULTS,
     Attention,
     Body,
@@ -50,11 +34,19 @@ from .ir import (
     Store,
     Trees,
 )
-from .packing import PLAIN, Packing
-from .place import of_shapes
-from .program import Buffers, Program, Weight, make_launch
-from .rebuild import sizes_of
-from .walk import Walk
+from ..kernel.packing import PLAIN, Packing
+from ..kernel.program import Program, Weight
+from ..kernel.rebuild import sizes_of
+from ..plan.place import of_shapes
+from ..scalar.convert import ROUNDING
+from ..scalar.dim import Size, Symbol, dim_max, dim_min, known_le, known_lt, linear_in, number, prod, symbols
+from ..scalar.dtype import BOOL, I64, DType
+from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults
+from ..scalar.expr import Index as IndexExpr
+from ..scalar.prims import TABLE
+from .build import Buffers, make_launch
+from .fuse import Group, Index, distinct_outputs, gather_index, merge_axes, operand_base, path_to_root, root_index
+from .steps import Walk
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime import cache, cpus, cuda, gpu
-from ..runtime.errors import Status
-from ..runtime.options import SessionOptions
-from . import toolchain
-from .codegen.c import build
-from .target import target
+from ...runtime import cache, cpus, cuda, gpu
+from ...runtime.errors import Status
+from ...runtime.options import SessionOptions
+from ..codegen.c import build, toolchain
+from ..target import target
 
 _PACKAGES = ("intaglio", "numpy", "onnx", "jinja2", "ml_dtypes")
 _PROBE = '__attribute__((visibility("default"))) int intaglio_probe(int a) { return a + 1; }\n'

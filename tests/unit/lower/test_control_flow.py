@@ -9,10 +9,10 @@ import numpy as np
 from intaglio.compiler.codegen.c.program import generate
 from intaglio.compiler.graph.ir import Graph, constant, input_value, make, size_value
 from intaglio.compiler.kernel.ir import Bind, Branch, Check, Launch, Loop
-from intaglio.compiler.kernel.lower import lower
-from intaglio.compiler.kernel.memory import arenas, plan
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.text import print_program
+from intaglio.compiler.lower.groups import lower
+from intaglio.compiler.plan.memory import arenas, plan
 from intaglio.compiler.scalar.dim import Symbol, symbols
 from intaglio.compiler.scalar.dtype import BOOL, F32, I64
 from intaglio.compiler.schedule import schedule
@@ -98,7 +98,7 @@ def test_branches_write_the_same_buffers() -> None:
     (then,), (otherwise,) = branch.then, branch.otherwise
     assert isinstance(then, Launch) and isinstance(otherwise, Launch)
     assert then.buffers == otherwise.buffers
-    assert program.launches == [then, otherwise] and len(program.groups) == 2
+    assert program.launches == [then, otherwise] and len(program.provenance) == 2
 
 
 def test_steps_as_text() -> None:

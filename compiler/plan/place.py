@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from ..kernel.ir import Bind, Branch, Copy, Launch, Loop, Step
+from ..kernel.program import Program, every_step
 from ..scalar.dim import upper_bound
-from .ir import Bind, Branch, Copy, Launch, Loop, Step
-from .program import Program, every_step
 
 HOST, DEVICE = False, True
 _SHAPE_ELEMENTS = 64  # integers in buffers up to this long are taken for shapes, and computed by the host

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime import feeds, gpu
-from ..runtime.artifact import Artifact
-from ..runtime.executable import Executable
-from ..runtime.options import SessionOptions
-from .scalar.dim import Symbol, evaluate, parse
+from ...runtime import feeds, gpu
+from ...runtime.artifact import Artifact
+from ...runtime.executable import Executable
+from ...runtime.options import SessionOptions
+from ..scalar.dim import Symbol, evaluate, parse
 from .tables import number, table
 
 

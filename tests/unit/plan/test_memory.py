@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from intaglio.compiler.kernel.ir import Bind, Branch, Copy, Kernel, Launch, Loop, LoopNest, Step
-from intaglio.compiler.kernel.memory import Arena, aligned, plan
 from intaglio.compiler.kernel.program import Buffer
+from intaglio.compiler.plan.memory import Arena, aligned, plan
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BOOL, F32, I64, DType
 

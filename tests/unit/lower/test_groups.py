@@ -7,9 +7,9 @@ from textwrap import dedent
 import numpy as np
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make, reachable
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.text import print_kernel
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, I64, DType
 

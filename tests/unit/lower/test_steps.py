@@ -7,8 +7,8 @@ from textwrap import dedent
 import numpy as np
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make
-from intaglio.compiler.kernel.lower import lower
 from intaglio.compiler.kernel.text import print_program
+from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import BOOL, F32, I64
 

@@ -17,10 +17,12 @@ import pytest
 from onnx import numpy_helper
 
 import intaglio
-from intaglio.compiler import cli, doctor, progress
+from intaglio.compiler import progress
+from intaglio.compiler.cli import doctor
+from intaglio.compiler.cli import main as cli
 from intaglio.runtime import cpus
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 MLP = DATA / "mlp.onnx"  # input[batch, 64] -> output[batch, 10]
 
 Run = Callable[..., str]

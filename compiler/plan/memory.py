@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..kernel.ir import Bind, Branch, Copy, Launch, Loop, Step
+from ..kernel.program import ALIGNMENT, Buffer, Program
 from ..scalar.dim import Size, Symbol, ceil_div, known_le, symbols
-from .ir import Bind, Branch, Copy, Launch, Loop, Step
-from .program import ALIGNMENT, Buffer, Program
 
 CANDIDATES = 16  # the slots freed last, at which a buffer looks for one: a proof for each takes its time
 

@@ -1,0 +1,109 @@
+"""How a program is put together: its buffers, and launches over them.
+
+In: values of graphs, and bodies of kernels. Out: numbered buffers, and launches. It knows neither operations nor
+targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+
+from ..graph.index import count
+from ..graph.ir import Node, Value
+from ..kernel.ir import Body, Kernel, Launch, LoopNest, Param, Stage, Store
+from ..kernel.program import Buffer, Program, Weight
+from ..kernel.rebuild import sizes_of
+from ..scalar.dim import Size, Symbol, symbols
+from ..scalar.dtype import DType
+from ..scalar.expr import Load
+
+
+class Buffers:
+    """The numbers of the program's buffers, made on first use."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.number: dict[Value, int] = {}
+        self.weight: dict[Weight, int] = {}
+        self.made: set[Value] = set()  # values that some kernel writes
+
+    def inner(self) -> Buffers:
+        """The buffers of a sub-graph's values."""
+        inner = Buffers(self.program)
+        inner.weight = self.weight
+        return inner
+
+    def add(self, value: Value, kind: str, number: int, name: str = "") -> int:
+        self.program.buffers.append(Buffer(kind, number, value.dtype, count(value.shape), name=name or _name(value)))
+        self.number[value] = len(self.program.buffers) - 1
+        return self.number[value]
+
+    def of(self, value: Value) -> int:
+        """The buffer of a value that some kernel writes."""
+        if value not in self.number:
+            self.number[value] = self.fresh(value.dtype, count(value.shape), _name(value))
+        return self.number[value]
+
+    def fresh(self, dtype: DType, size: Size, name: str = "") -> int:
+        """A buffer of its own."""
+        number = len(self.program.buffers)
+        self.program.buffers.append(Buffer("arena", number, dtype, size, name=name))
+        return number
+
+    def read(self, value: Value, static: set[Node]) -> int:
+        """The buffer with the elements of a value made elsewhere; `static`: constants and what depends on them."""
+        return self.constant(Weight(value)) if value.node in static else self.of(value)
+
+    def mark(self) -> tuple[int, int, int, int]:
+        """How many there are, for `undo`."""
+        return len(self.program.buffers), len(self.program.weights), len(self.number), len(self.weight)
+
+    def undo(self, mark: tuple[int, int, int, int]) -> None:
+        """Forgets those that were made since the mark."""
+        buffers, weights, numbers, constants = mark
+        del self.program.buffers[buffers:], self.program.weights[weights:]
+        for known, length in ((self.number, numbers), (self.weight, constants)):
+            while len(known) > length:  # in the order in which they were made
+                known.popitem()
+
+    def constant(self, weight: Weight) -> int:
+        if weight not in self.weight:
+            value = weight.value
+            self.program.weights.append(weight)
+            number, size = len(self.program.weights) - 1, count(value.shape)
+            self.program.buffers.append(Buffer("weight", number, value.dtype, size, name=_name(value)))
+            self.weight[weight] = len(self.program.buffers) - 1
+        return self.weight[weight]
+
+
+def copy(program: Program, source: int, target: int, origin: tuple[str, ...], row: Size = 0) -> Launch:
+    """Copies one buffer to another; row: to which part of a target that holds several of them."""
+    described = program.buffers[source]
+    o = Symbol("o0", 0, described.size)
+    stage = Stage(Load(0, o, described.dtype), Store(1, row * described.size + o))
+    params = (Param(described.dtype, described.size, False), Param(described.dtype, program.buffers[target].size, True))
+    return make_launch(LoopNest((o,), (stage,)), params, (source, target), origin, program.indices)
+
+
+def make_launch(
+    body: Body,
+    params: tuple[Param, ...],
+    buffers: tuple[int, ...],
+    origin: tuple[str, ...],
+    indices: Collection[Symbol] = (),
+) -> Launch:
+    """A launch of a kernel whose sizes are the model's symbols themselves. indices: those that number iterations."""
+    free = _free_symbols(body, params, frozenset(indices))
+    return Launch(Kernel(params, free, body), buffers, free, origin)
+
+
+@lru_cache(1 << 10)  # layers are often alike
+def _free_symbols(body: Body, params: tuple[Param, ...], indices: frozenset[Symbol]) -> tuple[Symbol, ...]:
+    found = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
+    return tuple(s for s in found if s.extent is None or s in indices)
+
+
+def _name(value: Value) -> str:
+    """The name of the ONNX value, else of the nodes that it comes from."""
+    return value.name or ", ".join(value.node.origin)

@@ -1,0 +1,1 @@
+"""Compiled models as files: the manifest, the notes, the writer."""
