@@ -318,7 +318,7 @@ Scheduled = tuple[Kernel, Schedule | None]
 class Launch:
     """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes.
 
-    device: whether it runs on the accelerator; refusal: else why not, where there is one (`place.py`). faults: the
+    device: whether it runs on the accelerator; refusal: else why not, where there is one (`plan/place.py`). faults: the
     program's check for each of the kernel's. schedule: what was chosen, None where there is nothing to choose."""
 
     kernel: Kernel

@@ -67,8 +67,8 @@ class Program:
 
     provenance: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
     checks: on what becomes known during one, and on data. indices: the symbols that number the iterations of loops.
-    placed: whether the buffers of launches that run on an accelerator are there (`place.py`). scheduled: whether it is
-    decided how kernels are executed (`compiler/schedule/`).
+    placed: whether the buffers of launches that run on an accelerator are there (`plan/place.py`). scheduled: whether
+    it is decided how kernels are executed (`compiler/schedule/`).
     """
 
     graph: Graph

@@ -1,6 +1,6 @@
 """Lowering: groups of graph nodes to kernels.
 
-In: a graph. Out: a `Program`: buffers and steps (`walk.py`). A group of `passes.fuse` is lowered by asking for its root
+In: a graph. Out: a `Program`: buffers and steps (`steps.py`). A group of `fuse.py` is lowered by asking for its root
 at a symbolic index; each operation answers with an expression over its inputs at indices of their own.
 Reductions (and rows worth keeping) become stages on the way. Nothing here knows a target, or how a kernel is executed
 (`compiler/schedule/`). Where there is an accelerator, a group is lowered for it first, and again for the host where the
