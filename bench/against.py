@@ -15,9 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import intaglio
-
-from .engines import Run, difference, interleave
+from .engines import difference, interleave, ours
 from .inputs import model_inputs
 from .models import MODELS, path
 from .peak import cpus, describe
@@ -37,14 +35,6 @@ def compile_all(trees: dict[str, Path], models: dict[str, Path], folder: Path) -
             subprocess.run(command, env=variables, cwd=folder / side, check=True, stdout=subprocess.DEVNULL)
 
 
-def run_of(artifact: Path, model: Path, dims: dict[str, int], threads: int) -> Run:
-    options = intaglio.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = intaglio.InferenceSession(artifact, options)
-    feeds = model_inputs(model, dims)
-    return lambda: session.run(None, feeds)
-
-
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench against", description=__doc__)
     parser.add_argument("base", help="the commit to compare with")
@@ -60,8 +50,8 @@ def main(argv: list[str]) -> int:
         for threads in options.threads:
             rows: list[tuple[float, list[str]]] = []
             for name, model in files.items():
-                artifacts = {side: Path(made, side, f"{name}.intaglio") for side in SIDES}
-                runs = {s: run_of(file, model, MODELS.get(name, {}), threads) for s, file in artifacts.items()}
+                feeds = model_inputs(model, MODELS.get(name, {}))
+                runs = {side: ours(Path(made, side, f"{name}.intaglio"), feeds, threads) for side in SIDES}
                 differs = difference(runs["here"](), [y.copy() for y in runs["base"]()])
                 wrong += [f"- {name}: {differs}"] if differs else []
                 seconds = interleave(runs, options.rounds)

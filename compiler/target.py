@@ -100,7 +100,6 @@ def _x86(
 
 _VNNI, _BF16 = ("avx512vnni",), ("avx512vnni", "avx512bf16")
 _AMX = (*_BF16, "avxvnni", "amx-tile", "amx-int8", "amx-bf16")
-_INTEL, _SERVER = ((48, 12), (1280, 20)), ((48, 12), (2048, 16))
 # CPUs by the names of gcc's -march. Latencies and units: Fog, "Instruction tables", 2025; uops.info. Caches: the
 # makers' optimization manuals.
 _NAMED = {
@@ -114,10 +113,10 @@ _NAMED = {
         _x86("alderlake", _V3, ("avxvnni",), l1=(48, 12), l2=(1280, 10), l3=(3072, 12)),
         _x86("skylake-avx512", _V4, l2=(1024, 16), l3=(1408, 11)),
         _x86("cascadelake", _V4, _VNNI, l2=(1024, 16), l3=(1408, 11)),
-        _x86("icelake-client", _V4, _VNNI, units=1, l1=(48, 12), l2=(512, 8)),
+        _x86("icelake-client", _V4, _VNNI, units=1, l1=(48, 12)),
         _x86("icelake-server", _V4, _VNNI, l1=(48, 12), l2=(1280, 20), l3=(1536, 12)),
         _x86("sapphirerapids", _V4, _AMX, l1=(48, 12), l2=(2048, 16), l3=(1920, 15)),
-        _x86("znver1", _V3, latency=5, units=1, l1=(32, 8)),
+        _x86("znver1", _V3, latency=5, units=1),
         _x86("znver2", _V3, latency=5, l3=(4096, 16)),
         _x86("znver3", _V3, l3=(4096, 16)),
         _x86("znver4", _V4, _BF16, units=1, l2=(1024, 8), l3=(4096, 16)),

@@ -1,6 +1,6 @@
 """The processor of this machine: its name, instructions and caches, and how many CPUs this process may use.
 
-It must never start a process or load a library: both are asked on every warm start.
+What is asked on every warm start must never start a process or load a library: all but `model_name`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def _described() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+@cache
 def features() -> frozenset[str]:
     """Names of the CPU's instruction set extensions as Linux spells them (`avx2`, `avx512f`, `asimd`).
 

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..graph.ops.attention import scores_of, softmax
+from ..graph.ops.linear import convolved
 from ..graph.ops.nms import apart
 from ..graph.ops.recurrent import OPTIONAL, layer, operand_shapes
 from ..graph.ops.trees import combined
@@ -54,7 +56,7 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
 
 
 def _run_conv(body: Conv, buffers: Sequence[Array], env: Env) -> None:
-    """Each tap is a product of its weights with a view of the input, around which there are zeros."""
+    """What the graph's operation means, with as many zeros around the input as the output reaches."""
     *out, out_c = _lengths((*body.out, body.c), env)
     pads = [_number(pad, env) for pad in body.pads]
     x = _over((body.n, *body.spatial, body.channel), body.x, env, buffers, body.acc)
@@ -62,15 +64,11 @@ def _run_conv(body: Conv, buffers: Sequence[Array], env: Env) -> None:
     w = prims.evaluate("cast", [w], body.acc)
     around = [(0, 0)]
     for axis, have in enumerate(x.shape[1:-1]):
-        reach = (out[axis] - 1) * body.strides[axis] + (body.taps[axis] - 1) * body.dilations[axis] + 1
+        reach = (max(out[axis], 1) - 1) * body.strides[axis] + (body.taps[axis] - 1) * body.dilations[axis] + 1
         around.append((pads[axis], max(reach - pads[axis] - have, 0)))
     x = np.pad(x, [*around, (0, 0)])
-    total = np.zeros((len(x), *out, out_c), x.dtype)
-    for tap in np.ndindex(*body.taps):
-        steps = zip(tap, body.dilations, out, body.strides)
-        seen = (slice(None), *(slice(t * d, t * d + n * s, s) for t, d, n, s in steps))
-        parts = zip(*(np.split(a, body.groups, -1) for a in (x[seen], w[tap])))
-        total += np.concatenate([pixels @ weights for pixels, weights in parts], -1)
+    wanted = (slice(None), *map(slice, out))
+    total = convolved(x, w, body.strides, body.dilations, body.groups)[wanted]
     run_stages(body.epilogue, buffers, env | _grid((body.n, *body.out, body.c), env), total)
 
 
@@ -80,14 +78,10 @@ def _run_attention(body: Attention, buffers: Sequence[Array], env: Env) -> None:
         q = _over((body.m, body.d), body.q, point, buffers, body.acc)
         k = _over((body.n, body.d), body.k, point, buffers, body.acc)
         v = _over((body.n, body.dv), body.v, point, buffers, body.acc)
-        scores = q @ k.T * q.dtype.type(body.scale)
-        if body.mask is not None:
-            scores = scores + _over((body.m, body.n), body.mask, point, buffers, body.acc)
-        if body.causal is not None:
-            m, n = np.ogrid[: len(q), : len(k)]
-            scores = np.where(n > m + _number(body.causal, point), -np.inf, scores)
-        weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
-        weights = weights / weights.sum(-1, keepdims=True)
+        mask = None if body.mask is None else _over((body.m, body.n), body.mask, point, buffers, body.acc)
+        causal = None if body.causal is None else _number(body.causal, point)
+        scores = scores_of(q, k, mask, body.scale, causal)
+        weights = softmax(scores)
         if body.zero_rows:
             weights = np.where((scores == -np.inf).all(-1, keepdims=True), 0, weights)
         run_stages(body.epilogue, buffers, point | _grid((body.m, body.dv), point), weights.astype(q.dtype) @ v)

@@ -206,7 +206,6 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
     # Copies of constants to outputs come last, and are made of nothing.
     for launch, kernel, made in zip_longest(program.launches, sources.steps, program.provenance):
         spent = cost.of_launch(launch)
-        reasons = list(made.reasons) if made else []
         steps.append(
             {
                 "kernel": kernel,
@@ -218,7 +217,7 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
                 "inputs": [_shape(v) for v in made.reads] if made else [],
                 "outputs": [_shape(made.root)] if made else [],
                 "parameter_bytes": sum(_bytes(v) for v in made.reads) if made else 0,
-                "reasons": list(dict.fromkeys(reasons)),
+                "reasons": list(dict.fromkeys(made.reasons)) if made else [],
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
         )

@@ -105,14 +105,6 @@ def default(body: Body, target: Target, approximate: bool = True) -> Schedule | 
     return kind.default(body, target, approximate) if kind else None
 
 
-def legal(body: Body, how: Schedule | None, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
-    kind = _KINDS.get(type(body))
-    if kind is None or how is None:
-        return None if kind is None and how is None else "it is of another kind"
-    return kind.legal(body, how, target)
-
-
 def space(body: Body, target: Target) -> Iterator[Schedule]:
     """What can be tried, the default first; nothing for a body of a kind that has nothing to choose."""
     kind = _KINDS.get(type(body))

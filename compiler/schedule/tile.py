@@ -46,7 +46,7 @@ def most_rows(vectors: int, target: Target) -> int:
     """As many as the registers hold beside one row of B and an element of A. In wide tiles no more than a set of the
     first-level cache has ways: A's rows are often a multiple of 4 KiB apart, and then share one."""
     held = (target.registers - 1 - vectors) // vectors
-    return min(held, _MOST_ROWS, target.l1.ways if vectors > 2 else _MOST_ROWS)
+    return min(held, target.l1.ways if vectors > 2 else _MOST_ROWS)
 
 
 def _widths(target: Target) -> list[int]:

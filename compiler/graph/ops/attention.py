@@ -43,18 +43,30 @@ def _demand_attention(node: Node) -> Iterator[Condition]:
         yield from broadcasts(each.shape, (*batch, q.shape[-2], k.shape[-2]))
 
 
+def scores_of(q: Array, k: Array, mask: Array | None, scale: float, causal: int | None) -> Array:
+    """Of each query for each key; -inf where a position is excluded."""
+    scores: Array = np.matmul(q, k.swapaxes(-1, -2)) * q.dtype.type(scale)
+    if mask is not None:
+        scores = scores + mask
+    if causal is not None:
+        m, n = np.ogrid[: q.shape[-2], : k.shape[-2]]
+        scores = np.where(n > m + causal, -np.inf, scores)
+    return scores
+
+
+def softmax(scores: Array) -> Array:
+    """Along the last axis, as its definition says; NaN where all positions are excluded."""
+    weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+    softened: Array = weights / weights.sum(-1, keepdims=True)
+    return softened
+
+
 def _evaluate_attention(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     dtype = arrays[0].dtype
     q, k, v = (x.astype(np.float32) if x.dtype.itemsize < 4 else x for x in arrays[:3])
+    mask = arrays[3] if len(arrays) == 4 else None
     with np.errstate(all="ignore"):
-        scores = np.matmul(q, k.swapaxes(-1, -2)) * q.dtype.type(attrs["scale"])
-        if len(arrays) == 4:
-            scores = scores + arrays[3]
-        if attrs["causal"] is not None:
-            m, n = np.ogrid[: q.shape[-2], : k.shape[-2]]
-            scores = np.where(n > m + attrs["causal"], -np.inf, scores)
-        weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
-        weights = weights / weights.sum(-1, keepdims=True)
+        weights = softmax(scores_of(q, k, mask, attrs["scale"], attrs["causal"]))
     if attrs["zero_rows"]:
         weights = np.where(np.isnan(weights), 0, weights)
     return [np.matmul(weights.astype(q.dtype), v).astype(dtype)]

@@ -85,15 +85,22 @@ def _evaluate_conv(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     compute = acc.compute.to_numpy()
     pads = [(0, 0), *zip(attrs["pads_low"], attrs["pads_high"]), (0, 0)]
     padded = np.pad(x.astype(compute), pads)
-    out = [window_size(*args) for args in zip(padded.shape[1:-1], w.shape, strides, dilations)]
-    total = np.zeros((groups, x.shape[0] * prod(out), w.shape[-1] // groups), compute)
+    return [convolved(padded, w.astype(compute), strides, dilations, groups).astype(acc.to_numpy())]
+
+
+def convolved(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], groups: int) -> Array:
+    """An input that is padded already, channels last, and weights [taps..., C / groups, N]: all windows that fit. Each
+    tap is a product of its weights with a view of the input."""
+    out = [window_size(*args) for args in zip(x.shape[1:-1], w.shape, strides, dilations)]
+    total = np.zeros((groups, x.shape[0] * prod(out), w.shape[-1] // groups), x.dtype)
     for tap in itertools.product(*map(range, w.shape[:-2])):
         spatial = tuple(slice(t * d, t * d + o * s, s) for t, d, o, s in zip(tap, dilations, out, strides))
         where = (slice(None), *spatial)
-        pixels = padded[where].reshape(-1, groups, w.shape[-2])
-        weights = w[tap].astype(compute).reshape(w.shape[-2], groups, -1)
+        pixels = x[where].reshape(-1, groups, w.shape[-2])
+        weights = w[tap].reshape(w.shape[-2], groups, -1)
         total += np.matmul(pixels.transpose(1, 0, 2), weights.transpose(1, 0, 2))
-    return [total.transpose(1, 0, 2).reshape(x.shape[0], *out, w.shape[-1]).astype(acc.to_numpy())]
+    result: Array = total.transpose(1, 0, 2).reshape(x.shape[0], *out, w.shape[-1])
+    return result
 
 
 register("conv", _infer_conv, _evaluate_conv, "strides dilations pads_low pads_high groups acc", demands=_demand_conv)
