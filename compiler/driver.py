@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..runtime import cache
+from ..runtime.store import cache
 from .codegen.c import toolchain
 from .codegen.c.build import build, part
 from .codegen.c.program import OnDevice, Sources, generate

@@ -5,9 +5,9 @@
     INTAGLIO_VERIFY       1: the graph, and the lowered program, are verified after every stage
     INTAGLIO_JOBS         how many C compilers run at once; the CPUs this process may use where unset
 
-Those of the runtime stand where they are read: INTAGLIO_CACHE_DIR and INTAGLIO_CACHE_SIZE in runtime/cache.py,
+Those of the runtime stand where they are read: INTAGLIO_CACHE_DIR and INTAGLIO_CACHE_SIZE in runtime/store/cache.py,
 INTAGLIO_NUM_THREADS, INTAGLIO_TARGET and those that change the code (INTAGLIO_VERIFY=2, INTAGLIO_SANITIZE) in
-runtime/options.py, INTAGLIO_SPIN_US in runtime/program.py.
+runtime/api/options.py, INTAGLIO_SPIN_US in runtime/run/program.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime import cpus
-from ..runtime.options import environment_int
+from ..runtime.api.options import environment_int
 
 
 @dataclass(frozen=True)

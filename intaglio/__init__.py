@@ -10,25 +10,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .runtime import VERSION
-from .runtime.binding import IOBinding, SessionIOBinding
-from .runtime.devices import OrtDevice
+from .runtime.api.binding import IOBinding, SessionIOBinding
+from .runtime.api.metadata import ModelMetadata, NodeArg
+from .runtime.api.options import RunOptions, SessionOptions
+from .runtime.api.providers import get_all_providers, get_available_providers, get_device
+from .runtime.api.session import InferenceSession
 from .runtime.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, OrtDeviceVendorId
-from .runtime.metadata import ModelMetadata, NodeArg
-from .runtime.options import RunOptions, SessionOptions
-from .runtime.providers import get_all_providers, get_available_providers, get_device
-from .runtime.session import InferenceSession
-from .runtime.value import OrtValue, copy_tensors
+from .runtime.values.devices import OrtDevice
+from .runtime.values.value import OrtValue, copy_tensors
 
 if TYPE_CHECKING:
     from .adapters import AdapterFormat as AdapterFormat
     from .adapters import LoraAdapter as LoraAdapter
     from .model_compiler import ModelCompiler as ModelCompiler
-    from .runtime.devices import OrtArenaCfg as OrtArenaCfg
-    from .runtime.devices import OrtEpDevice as OrtEpDevice
-    from .runtime.devices import OrtHardwareDevice as OrtHardwareDevice
-    from .runtime.devices import OrtMemoryInfo as OrtMemoryInfo
-    from .runtime.devices import get_ep_devices as get_ep_devices
-    from .runtime.sparse import SparseTensor as SparseTensor
+    from .runtime.values.devices import OrtArenaCfg as OrtArenaCfg
+    from .runtime.values.devices import OrtEpDevice as OrtEpDevice
+    from .runtime.values.devices import OrtHardwareDevice as OrtHardwareDevice
+    from .runtime.values.devices import OrtMemoryInfo as OrtMemoryInfo
+    from .runtime.values.devices import get_ep_devices as get_ep_devices
+    from .runtime.values.sparse import SparseTensor as SparseTensor
 
 __version__ = version = VERSION
 package_name = "intaglio"
@@ -41,36 +41,36 @@ _LAZY = {
     "LoraAdapter": ".adapters",
     "ModelCompiler": ".model_compiler",
     "OrtAllocatorType": ".runtime.enums",
-    "OrtArenaCfg": ".runtime.devices",
+    "OrtArenaCfg": ".runtime.values.devices",
     "OrtCompileApiFlags": ".runtime.enums",
     "OrtDeviceMemoryType": ".runtime.enums",
-    "OrtEpAssignedNode": ".runtime.metadata",
-    "OrtEpAssignedSubgraph": ".runtime.metadata",
-    "OrtEpDevice": ".runtime.devices",
+    "OrtEpAssignedNode": ".runtime.api.metadata",
+    "OrtEpAssignedSubgraph": ".runtime.api.metadata",
+    "OrtEpDevice": ".runtime.values.devices",
     "OrtExecutionProviderDevicePolicy": ".runtime.enums",
     "OrtExternalInitializerInfo": ".model_compiler",
-    "OrtHardwareDevice": ".runtime.devices",
+    "OrtHardwareDevice": ".runtime.values.devices",
     "OrtHardwareDeviceType": ".runtime.enums",
     "OrtMemType": ".runtime.enums",
-    "OrtMemoryInfo": ".runtime.devices",
+    "OrtMemoryInfo": ".runtime.values.devices",
     "OrtMemoryInfoDeviceType": ".runtime.enums",
     "OrtSparseFormat": ".runtime.enums",
-    "SparseTensor": ".runtime.sparse",
-    "create_and_register_allocator": ".runtime.environment",
-    "create_and_register_allocator_v2": ".runtime.environment",
-    "disable_telemetry_events": ".runtime.environment",
-    "enable_telemetry_events": ".runtime.environment",
-    "get_build_info": ".runtime.environment",
-    "get_ep_devices": ".runtime.devices",
-    "has_collective_ops": ".runtime.environment",
-    "preload_dlls": ".runtime.environment",
-    "print_debug_info": ".runtime.environment",
-    "register_execution_provider_library": ".runtime.environment",
+    "SparseTensor": ".runtime.values.sparse",
+    "create_and_register_allocator": ".runtime.api.process",
+    "create_and_register_allocator_v2": ".runtime.api.process",
+    "disable_telemetry_events": ".runtime.api.process",
+    "enable_telemetry_events": ".runtime.api.process",
+    "get_build_info": ".runtime.api.process",
+    "get_ep_devices": ".runtime.values.devices",
+    "has_collective_ops": ".runtime.api.process",
+    "preload_dlls": ".runtime.api.process",
+    "print_debug_info": ".runtime.api.process",
+    "register_execution_provider_library": ".runtime.api.process",
     "set_default_logger_severity": ".runtime.log",
     "set_default_logger_verbosity": ".runtime.log",
-    "set_global_thread_pool_sizes": ".runtime.options",
-    "set_seed": ".runtime.seeds",
-    "unregister_execution_provider_library": ".runtime.environment",
+    "set_global_thread_pool_sizes": ".runtime.api.options",
+    "set_seed": ".runtime.run.seeds",
+    "unregister_execution_provider_library": ".runtime.api.process",
 }
 
 __all__ = [

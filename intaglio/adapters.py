@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .compiler.frontend import adapter_format
 from .compiler.frontend.adapter_format import Adapter, Parameter
-from .runtime.value import OrtValue
+from .runtime.values.value import OrtValue
 
 
 class AdapterFormat:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from .compiler.package.writer import pack
-from .runtime import artifact
+from .runtime.api.options import SessionOptions
+from .runtime.api.session import load
 from .runtime.enums import GraphOptimizationLevel, OrtCompileApiFlags
 from .runtime.errors import Fail, InvalidArgument
-from .runtime.options import SessionOptions
-from .runtime.session import load
+from .runtime.store import artifact
 
 
 class OrtExternalInitializerInfo:

@@ -16,9 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime import cache, cpus, cuda, gpu
+from ...runtime import cpus
+from ...runtime.api.options import SessionOptions
+from ...runtime.device import cuda, gpu
 from ...runtime.errors import Status
-from ...runtime.options import SessionOptions
+from ...runtime.store import cache
 from ..codegen.c import build, toolchain
 from ..target import target
 

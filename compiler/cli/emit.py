@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...runtime.artifact import MANIFEST, WEIGHTS
+from ...runtime.store.artifact import MANIFEST, WEIGHTS
 from ..codegen.c.build import TEMPLATES
 from ..codegen.c.toolchain import Toolchain
 from ..driver import Compilation

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime import feeds, gpu
-from ...runtime.artifact import Artifact
-from ...runtime.executable import Executable
-from ...runtime.options import SessionOptions
+from ...runtime.api.options import SessionOptions
+from ...runtime.device import gpu
+from ...runtime.run import feeds
+from ...runtime.run.executable import Executable
+from ...runtime.store.artifact import Artifact
 from ..scalar.dim import Symbol, evaluate, parse
 from .tables import number, table
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...runtime.artifact import WEIGHTS, Artifact
 from ...runtime.errors import InvalidArgument
+from ...runtime.store.artifact import WEIGHTS, Artifact
 from ..driver import Compilation, lower_model
 from ..kernel.ir import Copy
 from ..kernel.program import every_step

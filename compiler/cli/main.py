@@ -26,11 +26,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...runtime import artifact, cache
+from ...runtime.api.metadata import NodeArg
+from ...runtime.api.options import SessionOptions
+from ...runtime.api.session import InferenceSession, load
 from ...runtime.errors import BY_NAME, InvalidArgument
-from ...runtime.metadata import NodeArg
-from ...runtime.options import SessionOptions
-from ...runtime.session import InferenceSession, load
+from ...runtime.store import artifact, cache
 from .. import driver
 from ..frontend.load import load_model
 from ..options import Options

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime import external
 from ...runtime.errors import Fail
+from ...runtime.store import external
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ class ExternalFiles:
         return self._maps[location]
 
     def _resolve(self, name: str, location: str) -> Path:
-        """The real path. It must be within the `homes` of runtime/external.py."""
+        """The real path. It must be within the `homes` of runtime/store/external.py."""
         prefix = f"External data path validation failed for initializer: {name}. Error: "
         if not location or "\0" in location:
             raise Fail(f"{prefix}Empty or malformed location")

@@ -1,7 +1,7 @@
 """The last stage: what the compiler knows of a program, as the manifest, the notes and the weights of an artifact.
 
 In: the model, the lowered program and its sources; model.so is in the directory already. Out: the other files of
-runtime/artifact.py. Weights that depend on constants alone are computed here, one at a time, and laid out as the
+runtime/store/artifact.py. Weights that depend on constants alone are computed here, one at a time, and laid out as the
 kernels read them; only one is in memory at once.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime import VERSION, errors
-from ...runtime.artifact import DEVICE
+from ...runtime.store.artifact import DEVICE
 from ..codegen.c.program import Sources
 from ..codegen.triton.build import Binary
 from ..codegen.triton.program import DeviceKernel

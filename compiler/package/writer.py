@@ -1,7 +1,7 @@
 """Writes a compiled model: the directory of the cache, and the single file of ahead-of-time compilation.
 
-In: weights one after another, then the manifest and the library. Out: the files that runtime/artifact.py describes and
-reads. Weights go straight to the disk; none is held in memory or written twice.
+In: weights one after another, then the manifest and the library. Out: the files that runtime/store/artifact.py
+describes and reads. Weights go straight to the disk; none is held in memory or written twice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime import checksums
-from ...runtime.artifact import (  # fmt: skip
+from ...runtime.cpus import architecture
+from ...runtime.run.program import ABI
+from ...runtime.store import checksums
+from ...runtime.store.artifact import (
     CHECKSUMS,
     DEVICE,
     FORMAT,
@@ -30,9 +32,7 @@ from ...runtime.artifact import (  # fmt: skip
     WEIGHTS,
     Manifest,
 )
-from ...runtime.cpus import architecture
-from ...runtime.program import ABI
-from ...runtime.sealed import seal
+from ...runtime.store.sealed import seal
 from ..target import Target
 
 ALIGNMENT = 64  # of each weight in weights.bin

@@ -9,9 +9,9 @@ from typing import Any
 import onnx
 from onnx.backend.base import Backend
 
-from ..runtime.options import SessionOptions
-from ..runtime.providers import get_available_providers
-from ..runtime.session import InferenceSession
+from ..runtime.api.options import SessionOptions
+from ..runtime.api.providers import get_available_providers
+from ..runtime.api.session import InferenceSession
 from .backend_rep import OnnxRuntimeBackendRep
 
 DEVICE = "CPU"  # the kind of device of this build

@@ -6,8 +6,8 @@ from typing import Any
 
 from onnx.backend.base import BackendRep
 
-from ..runtime.options import RunOptions
-from ..runtime.session import InferenceSession
+from ..runtime.api.options import RunOptions
+from ..runtime.api.session import InferenceSession
 
 ALLOWED = frozenset({"log_severity_level", "log_verbosity_level", "logid", "only_execute_path_to_fetches"})
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from ..adapters import AdapterFormat
 from ..model_compiler import ModelCompiler
-from ..runtime.binding import IOBinding
-from ..runtime.devices import OrtDevice, kind
+from ..runtime.api.binding import IOBinding
+from ..runtime.api.providers import normalize
+from ..runtime.api.session import InferenceSession, Session
 from ..runtime.enums import OrtDeviceVendorId
-from ..runtime.providers import normalize
-from ..runtime.session import InferenceSession, Session
-from ..runtime.sparse import SparseTensor
-from ..runtime.value import OrtValue, copy_tensors
+from ..runtime.values.devices import OrtDevice, kind
+from ..runtime.values.sparse import SparseTensor
+from ..runtime.values.value import OrtValue, copy_tensors
 
 __all__ = [
     "AdapterFormat", "IOBinding", "InferenceSession", "ModelCompiler", "OrtDevice", "OrtDeviceVendorId", "OrtValue",

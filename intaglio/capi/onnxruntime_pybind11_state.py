@@ -3,17 +3,21 @@
 from ..adapters import AdapterFormat, LoraAdapter
 from ..model_compiler import ModelCompiler, OrtExternalInitializerInfo
 from ..runtime import VERSION
-from ..runtime.binding import SessionIOBinding
-from ..runtime.devices import (
-    OrtArenaCfg,
-    OrtDevice,
-    OrtEpDevice,
-    OrtHardwareDevice,
-    OrtMemoryInfo,
-    get_ep_devices,
-    get_hardware_devices,
+from ..runtime.api.binding import SessionIOBinding
+from ..runtime.api.metadata import ModelMetadata, NodeArg, OrtEpAssignedNode, OrtEpAssignedSubgraph
+from ..runtime.api.options import RunOptions, SessionOptions, set_global_thread_pool_sizes
+from ..runtime.api.process import (
+    create_and_register_allocator,
+    create_and_register_allocator_v2,
+    disable_telemetry_events,
+    enable_telemetry_events,
+    get_build_info,
+    has_collective_ops,
+    register_execution_provider_library,
+    unregister_execution_provider_library,
 )
-from ..runtime.dlpack import is_uint8 as is_dlpack_uint8_tensor
+from ..runtime.api.providers import get_all_providers, get_available_providers, get_device
+from ..runtime.api.session import InferenceSession
 from ..runtime.enums import (
     ArenaExtendStrategy,
     ExecutionMode,
@@ -29,16 +33,6 @@ from ..runtime.enums import (
     OrtMemoryInfoDeviceType,
     OrtMemType,
     OrtSparseFormat,
-)
-from ..runtime.environment import (
-    create_and_register_allocator,
-    create_and_register_allocator_v2,
-    disable_telemetry_events,
-    enable_telemetry_events,
-    get_build_info,
-    has_collective_ops,
-    register_execution_provider_library,
-    unregister_execution_provider_library,
 )
 from ..runtime.errors import (
     DeviceReset,
@@ -58,14 +52,20 @@ from ..runtime.errors import (
     RuntimeException,
 )
 from ..runtime.log import set_default_logger_severity, set_default_logger_verbosity
-from ..runtime.metadata import ModelMetadata, NodeArg, OrtEpAssignedNode, OrtEpAssignedSubgraph
-from ..runtime.options import RunOptions, SessionOptions, set_global_thread_pool_sizes
-from ..runtime.providers import get_all_providers, get_available_providers, get_device
-from ..runtime.seeds import set_seed
-from ..runtime.session import InferenceSession
-from ..runtime.sparse import SparseCooView, SparseCsrView, SparseTensor
-from ..runtime.value import OrtValue, OrtValueVector, copy_tensors
-from ..runtime.weights import (
+from ..runtime.run.seeds import set_seed
+from ..runtime.values.devices import (
+    OrtArenaCfg,
+    OrtDevice,
+    OrtEpDevice,
+    OrtHardwareDevice,
+    OrtMemoryInfo,
+    get_ep_devices,
+    get_hardware_devices,
+)
+from ..runtime.values.dlpack import is_uint8 as is_dlpack_uint8_tensor
+from ..runtime.values.sparse import SparseCooView, SparseCsrView, SparseTensor
+from ..runtime.values.value import OrtValue, OrtValueVector, copy_tensors
+from .quantizers import (
     quantize_matmul_2bits,
     quantize_matmul_4bits,
     quantize_matmul_8bits,

@@ -1,6 +1,6 @@
 /* Starts Triton's kernels through the CUDA driver: what an intaglio_device of runtime_abi.h does on an NVIDIA GPU.
 
-   In:  an intaglio_cuda, which runtime/cuda.py fills in: the driver's functions, a stream, and the loaded kernels.
+   In:  an intaglio_cuda, which runtime/device/cuda.py fills in: the driver's functions, a stream, and the loaded kernels.
    Out: work in that stream, without Python and without a link to the driver's library.
    Linked into models for such GPUs. The signatures are those of the CUDA driver API, as of CUDA 12. */
 

@@ -1,7 +1,7 @@
 /* The border between a compiled model and the runtime that calls it.
 
    In:  program.c includes this file and defines `intaglio_plan` and `intaglio_run`; pool.c, linked into every
-        model.so, defines the rest. The Python side of these structures is runtime/program.py.
+        model.so, defines the rest. The Python side of these structures is runtime/run/program.py.
    Out: what walks a program's steps, and the pool whose threads help with their tasks.
    It must never depend on a model, on Python or on a particular CPU.
 

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.numpy_helper import from_array
 
 import intaglio
-from intaglio.runtime.options import CHECK_DATA
+from intaglio.runtime.api.options import CHECK_DATA
 
 F = np.float32
 X = np.arange(24, dtype=F).reshape(4, 6) + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from intaglio.runtime import cuda
+from intaglio.runtime.device import cuda
 from intaglio.runtime.errors import Status
 
 

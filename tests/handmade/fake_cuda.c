@@ -1,4 +1,4 @@
-/* A CUDA driver for tests, of devices whose memory is the host's: what runtime/cuda.py and templates/c/cuda.c call. It
+/* A CUDA driver for tests, of devices whose memory is the host's: what runtime/device/cuda.py and templates/c/cuda.c call. It
    knows which memory is a device's, and refuses copies and kernels (error 700) that take other memory for that.
 
    Kernels are run by a function that the test gives (fake_kernels), which gets their name and arguments; of what kinds

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from onnx.backend.test.runner import Runner
 
-from intaglio.runtime import cache
+from intaglio.runtime.store import cache
 
 from . import chance, pool
 from .cases import Case, Values

@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 import intaglio
 from intaglio.capi import onnxruntime_pybind11_state as intaglio_native
 from intaglio.runtime import errors
-from intaglio.runtime.value import OrtValue, OrtValueVector
+from intaglio.runtime.values.value import OrtValue, OrtValueVector
 from parity import differences
 
 # Not its submodules: which of them are names of it depends on what else has imported them.

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
-from intaglio.runtime import cache
+from intaglio.runtime.store import cache
 
 from ...onnx_suite import pool
 from . import reduce, subject, text

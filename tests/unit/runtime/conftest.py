@@ -9,7 +9,7 @@ from typing import Any
 import handmade
 import pytest
 
-from intaglio.runtime import fingerprint
+from intaglio.runtime.store import fingerprint
 
 
 @pytest.fixture(scope="session")

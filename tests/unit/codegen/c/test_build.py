@@ -21,7 +21,7 @@ from intaglio.compiler.codegen.c.toolchain import Toolchain
 from intaglio.compiler.processes import Processes
 from intaglio.compiler.target import target
 from intaglio.runtime.errors import Fail, NotFound
-from intaglio.runtime.program import ABI
+from intaglio.runtime.run.program import ABI
 
 EXPORT = '__attribute__((visibility("default")))'
 ADD = Source("add", f"{EXPORT} int add(int a, int b) {{ return a + b; }}")

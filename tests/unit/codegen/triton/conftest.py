@@ -18,7 +18,7 @@ from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel
 from intaglio.compiler.scalar.dim import evaluate
 from intaglio.compiler.target import targets
-from intaglio.runtime.interpreter import InterpretedKernel
+from intaglio.runtime.device.triton_interpreter import InterpretedKernel
 
 Run = Callable[[Kernel, Sequence[np.ndarray], Sequence[int]], None]
 Assemble = Callable[[int | str, Mapping[str, Source]], dict[str, Binary]]

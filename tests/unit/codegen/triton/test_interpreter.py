@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from intaglio.runtime.interpreter import InterpretedKernel
+from intaglio.runtime.device.triton_interpreter import InterpretedKernel
 
 SOURCE = """
 import triton

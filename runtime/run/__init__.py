@@ -1,0 +1,1 @@
+"""A run of a compiled model: feeds, plan, program, results."""

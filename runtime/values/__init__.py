@@ -1,0 +1,1 @@
+"""What is fed and returned: values, sparse tensors, where they lie, DLPack."""
