@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .compiler.package.writer import pack
+from .runtime.api.load import load
 from .runtime.api.options import SessionOptions
-from .runtime.api.session import load
 from .runtime.enums import GraphOptimizationLevel, OrtCompileApiFlags
 from .runtime.errors import Fail, InvalidArgument
 from .runtime.store import artifact

@@ -2,7 +2,6 @@
 
 In: an ONNX model (path or bytes) or a compiled artifact; then feeds. Out: lists of new arrays. Sessions are stateless:
 `run` may be called from any number of threads at once.
-It must never import the compiler, but for the one lazy import in `_compiler`.
 """
 
 from __future__ import annotations
@@ -12,49 +11,32 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from .. import errors, log
+from .. import log
 from ..device import gpu
 from ..device.memory import Memory, Tensor
 from ..enums import OrtDeviceVendorId
-from ..errors import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, ModelLoadCanceled, NoSuchFile, Status
+from ..errors import Fail, InvalidArgument, Status
 from ..provider_names import CPU
 from ..run import background, feeds, program
 from ..run.executable import Executable
 from ..run.profiler import Profiler
 from ..run.results import results_of
-from ..store import artifact, cache
+from ..store import artifact
 from ..values.devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices, gpu_memory
 from ..values.value import OrtValue, OrtValueVector
 from . import configuration, providers
 from .binding import IOBinding, SessionIOBinding
+from .load import AS_IT_IS, Interface, load, write_optimized
 from .metadata import ModelMetadata, NodeArg, OrtEpAssignedSubgraph
 from .options import RunOptions, SessionOptions
 
 Array = np.ndarray[Any, Any]
 Callback = Callable[[list[Any], Any, str], object]
-
-NEVER = -1  # as the number of inputs with which the common case of `run` applies
-
-
-class Interface(NamedTuple):
-    """What a run asks of a model beyond its own interface: it is compiled once more for that.
-
-    outputs: intermediate values to give out as well. fed: initializers to take as inputs. loose: names of dimensions
-    that need not agree.
-    """
-
-    outputs: tuple[str, ...] = ()
-    fed: tuple[str, ...] = ()
-    loose: tuple[str, ...] = ()
-
-
-AS_IT_IS = Interface()
 
 
 class Session:
@@ -86,7 +68,7 @@ class Session:
             log.log(log.WARNING, conflict, options.log_severity_level, name=options.logid)
         self._artifact = main.artifact
         if options.optimized_model_filepath:
-            _write_optimized(self._model(), options)
+            write_optimized(self._model(), options)
         overrides = options.negative_dimensions()
         self._inputs_meta = [_node_arg(each, overrides) for each in manifest["inputs"]]
         outputs = manifest.get("results") or manifest["outputs"]
@@ -97,21 +79,14 @@ class Session:
         self._overridable = feeds.inputs_of(manifest.get("overridable", ()))
         self._fed = {each.name for each in (*main.inputs, *self._overridable)}
         self._output_types = {each.name: each.type for each in self._outputs_meta}
-        # What `run` looks at: the plans made so far by the shapes of the inputs, and what each input has to be.
-        self._program, self._plans, self._output_names = main.program, main.plans, main.outputs
-        self._expected = [(each.name, each.dtype) for each in main.inputs]
-        self._plain = self._plain_inputs()
+        # What the common case of `run` looks at.
+        self._plain = None if self._profiler or self._results else main
+        self._output_names = main.outputs
         if self._profiler:
             loading = "model_loading_uri" if self._model_path is not None else "model_loading_array"
             self._profiler.session_event(loading, start)
             self._profiler.session_event("session_initialization", start)
             self._profiler.describe(main.artifact.notes())
-
-    def _plain_inputs(self) -> int:
-        """How many inputs a feed has with which the common case of `run` applies."""
-        main = self._main
-        special = main is None or main.shaping or main.random or self._profiler or self._results
-        return NEVER if special else len(self._expected)
 
     def _executable(self, interface: Interface = AS_IT_IS) -> Executable:
         """The compiled model, with this interface."""
@@ -181,23 +156,11 @@ class Session:
         and shapes that do not fit, Fail when `run_options.terminate` is set.
         """
         # The common case, which costs about a microsecond: plain arrays that fit, in sizes seen before, all outputs.
-        if (
-            run_options is None
-            and (not output_names or output_names == self._output_names)
-            and type(input_feed) is dict
-            and len(input_feed) == self._plain
-        ):
-            arrays, shapes = [], []
-            for name, dtype in self._expected:
-                array = input_feed.get(name)
-                if type(array) is not np.ndarray or array.dtype is not dtype or array.flags.num & 0x101 != 0x101:
-                    break
-                arrays.append(array)
-                shapes.append(array.shape)
-            else:
-                plan = self._plans.get(tuple(shapes))
-                if plan is not None:
-                    return self._program.run(plan, arrays)
+        plain = self._plain
+        if run_options is None and plain is not None and (not output_names or output_names == self._output_names):
+            recalled = plain.recall(input_feed)
+            if recalled is not None:
+                return plain.program.run(*recalled)
         return self._execute(feeds.names_of(output_names), self._converted(input_feed, run_options), run_options)
 
     def _converted(self, feed: Mapping[str, Any], options: RunOptions | None) -> dict[str, Tensor]:
@@ -486,7 +449,7 @@ class Session:
         profiler, self._profiler = self._profiler, None
         if profiler is None:
             return ""
-        self._plain = self._plain_inputs()
+        self._plain = None if self._results else self._main
         return profiler.write()
 
     def get_profiling_start_time_ns(self) -> int:
@@ -502,10 +465,9 @@ class Session:
         self.end_profiling()
         for executable in (self._main, *self._variants.values()):
             executable.program.close()
-        self._main, self._plain = None, NEVER
+        self._main = self._plain = None
         self._variants.clear()
-        del self._program, self._artifact
-        self._plans.clear()
+        del self._artifact
 
     def __enter__(self) -> Session:
         return self
@@ -557,7 +519,7 @@ class InferenceSession(Session):
                 f"{type(sess_options).__name__}"
             )
         self._sess_options_initial = sess_options
-        self._read_config_from_model = configuration.wanted() if "ORT_LOAD_CONFIG_FROM_MODEL" in os.environ else False
+        self._read_config_from_model = configuration.wanted()
         self._fallback_providers = [CPU]
         try:
             self._create(providers, provider_options)
@@ -586,20 +548,6 @@ class InferenceSession(Session):
             self._load()
 
 
-def _write_optimized(model: str | bytes, options: SessionOptions) -> None:
-    """The file that `optimized_model_filepath` asks for. Raises InvalidArgument where it cannot be written."""
-    path, format = options.optimized_model_filepath, options.config("session.save_model_format")
-    if format == "ORT" or (not format and path.endswith(".ort")):
-        raise errors.NotImplemented("optimized_model_filepath: files of the format .ort are read, and not written")
-    if artifact.is_artifact(model):
-        raise InvalidArgument("optimized_model_filepath: a compiled model is no ONNX model any more")
-    _, write_optimized, make_options, _ = _imported_compiler()
-    settings = make_options(**options.compiler_settings(), data=options.given)
-    external = options.config("session.optimized_model_external_initializers_file_name")
-    least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    write_optimized(model, settings, path, external, int(least))
-
-
 def _check_run_options(options: RunOptions | None) -> None:
     if options is not None and not isinstance(options, RunOptions):
         kind = type(options).__name__
@@ -608,117 +556,3 @@ def _check_run_options(options: RunOptions | None) -> None:
 
 def _node_arg(entry: Mapping[str, Any], overrides: Mapping[Any, int]) -> NodeArg:
     return NodeArg.of(entry["name"], entry["type"], [overrides.get(dim, dim) for dim in entry["shape"]])
-
-
-def load(
-    model: str | bytes,
-    options: SessionOptions,
-    interface: Interface = AS_IT_IS,
-    on_gpu: Mapping[str, str] | None = None,
-) -> artifact.Artifact:
-    """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss.
-
-    on_gpu: the options of the GPU's provider, where there is one.
-    """
-    if isinstance(model, str):
-        _check_path(model)
-    elif not model:
-        raise InvalidArgument("No graph was found in the protobuf.")
-    _check_cancelled(model, options)
-    if artifact.is_artifact(model):
-        return artifact.load(model, cache.notes())
-    _check_format(model, options.config("session.load_model_format"))
-    settings = options.compiler_settings()
-    if on_gpu is not None:
-        settings |= providers.gpu_settings(on_gpu, settings.get("target", ""))
-    if interface.outputs:
-        settings["outputs"] = interface.outputs
-    if interface.fed:
-        settings["fed"] = interface.fed
-    if interface.loose:
-        loose = {f"name:{name}": -1 for name in interface.loose}
-        settings["free_dimensions"] = tuple(sorted({**dict(settings.get("free_dimensions", ())), **loose}.items()))
-    return cache.load(model, settings, lambda directory: _compile(model, options, settings, directory))
-
-
-def _check_cancelled(model: str | bytes, options: SessionOptions) -> None:
-    if options.cancelled:
-        where = f"Load model from {model} failed:" if isinstance(model, str) else ""
-        raise ModelLoadCanceled(f"{where}Graph loading canceled due to user request.")
-
-
-def _check_path(path: str) -> None:
-    """onnxruntime's errors for what is not a file."""
-    if not path:
-        raise TypeError("__init__(): incompatible constructor arguments: the path of the model is empty")
-    if not os.path.exists(path):
-        raise NoSuchFile(f"Load model from {path} failed:Load model {path} failed. File doesn't exist")
-    if os.path.isdir(path):
-        if not artifact.is_artifact(path):
-            raise InvalidProtobuf(f"Load model from {path} failed:Protobuf parsing failed.")
-    elif os.path.getsize(path) == 0:
-        raise InvalidArgument(f"Load model from {path} failed:No graph was found in the protobuf.")
-
-
-def _check_format(model: str | bytes, wanted: str) -> None:
-    """What a model is can be seen from its first bytes; here they have to be what the name or the options say."""
-    expected = wanted or ("ORT" if isinstance(model, str) and model.endswith(".ort") else "")
-    if not expected:
-        return
-    if isinstance(model, str):
-        with open(model, "rb") as file:
-            head = file.read(8)
-    else:
-        head = model[:8]
-    if expected == "ORT" and head[4:] != b"ORTM":
-        raise Fail("ORT model verification failed.")
-    if expected == "ONNX" and head[4:] == b"ORTM":
-        where = f"Load model from {model} failed:Protobuf parsing failed." if isinstance(model, str) else ""
-        raise InvalidProtobuf(where or "Failed to load model because protobuf parsing failed.")
-
-
-def _compiler() -> Any:
-    """What compiles, what writes optimised models, and what they take: the one way from the runtime to the compiler,
-    only where there is something to compile or to write."""
-    from ...compiler.driver import compile_model, write_optimized
-    from ...compiler.options import Options
-    from ...compiler.progress import Progress
-
-    return compile_model, write_optimized, Options, Progress
-
-
-def _imported_compiler() -> Any:
-    """The same, imported by another thread: a signal interrupts the wait for it, and leaves no half of an import, which
-    would be there for good; and its handler may need the compiler as well."""
-    made: list[Any] = []
-
-    def work() -> None:
-        try:
-            made.append(_compiler())
-        except BaseException as error:
-            made.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join()
-    if isinstance(made[0], BaseException):
-        raise made[0]
-    return made[0]
-
-
-def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
-    compile_model, _, make_options, make_progress = _imported_compiler()
-    with make_progress() as show:
-
-        def progress(stage: str, *amounts: int) -> None:
-            _check_cancelled(model, options)
-            show(stage, *amounts)
-
-        try:
-            compile_model(model, make_options(**settings, data=options.given), directory, progress)
-        except (Fail, InvalidArgument, InvalidGraph) as error:
-            where = f"Load model from {model} failed:" if isinstance(model, str) else ""
-            after_loading = ("External data", "Exception during initialization")
-            if error.text.startswith((where, *after_loading)):
-                raise
-            raise type(error)(where + error.text) from None

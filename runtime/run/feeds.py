@@ -72,6 +72,20 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
     return arrays
 
 
+def plain(feed: Any, inputs: Sequence[Input]) -> list[Array] | None:
+    """The arrays of a dict that has what a program reads: what `convert`, `fit` and `in_order` then make of it, but
+    that shapes are not looked at. None for any other."""
+    if type(feed) is not dict or len(feed) != len(inputs):
+        return None
+    arrays = []
+    for each in inputs:
+        array = feed.get(each.name)
+        if type(array) is not np.ndarray or array.dtype is not each.dtype or array.flags.num & _REQUIRED != _REQUIRED:
+            return None
+        arrays.append(array)
+    return arrays
+
+
 def fit(arrays: Mapping[str, Tensor], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Tensor]:
     """The same arrays, checked against the model one by one, in the byte order and the layout that a program reads.
 

@@ -44,11 +44,11 @@ RUNTIME_OF = {
     "plan": set[str](),
     "lower": set[str](),
     "schedule": set[str](),
-    "frontend": {"errors", "external"},
+    "frontend": {"errors", "external", "variables"},
     "errors": {"errors"},
     "codegen": {"errors"},
 }
-LAZY = ("intaglio.runtime.api.session", "_compiler")  # the one function that imports from the project
+LAZY = ("intaglio.runtime.api.load", "_compiler")  # the one function that imports from the project
 # What a module may import lazily from elsewhere: it is needed rarely, and slow to import.
 THIRD_PARTY = {
     "intaglio": {"numpy"},
@@ -161,6 +161,20 @@ def test_layers() -> None:
                 allowed = there == here or there in LAYERS[here]
             if not allowed:
                 wrong.append(f"{name}:{each.line}: {here} may not import {each.module}")
+    assert wrong == []
+
+
+def test_the_folders_of_the_runtime() -> None:
+    """Each imports from those before it, and from the modules beside them, which import from none."""
+    order = ["", "store", "device", "values", "run", "api"]
+    folders = {name: (name.split(".")[2:-1] or [""])[0] for name in modules() if layer(name) == "runtime"}
+    assert set(folders.values()) == set(order)
+    wrong = [
+        f"{name}:{each.line} imports {each.module}"
+        for name, folder in folders.items()
+        for each in imports(name)
+        if each.module in folders and order.index(folders[each.module]) > order.index(folder)
+    ]
     assert wrong == []
 
 

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "runtime/device/triton_interpreter.py": "unit/codegen/triton/test_interpreter.py",
     "runtime/device/memory.py": "unit/runtime/device/test_cuda.py",
     # A program in C needs artifacts, and is run by sessions.
+    "runtime/api/load.py": "unit/runtime/api/test_session.py",
     "runtime/run/program.py": "unit/runtime/api/test_session.py",
 }
 

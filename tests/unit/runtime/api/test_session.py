@@ -146,23 +146,23 @@ def test_eight_threads(artifacts: dict[str, Path], threads: int) -> None:
     for worker in workers:
         worker.join(60)
     assert wrong == []
-    assert len(session._program._arenas) <= 8  # memory is bounded by the runs at one time, not by the shapes
+    assert len(session._main.program._arenas) <= 8  # memory is bounded by the runs at one time, not by the shapes
 
 
 def test_plans_are_bounded(affine: InferenceSession) -> None:
     for batch in range(200):
         affine.run(None, {"x": np.zeros((batch, 3), np.float32)})
-    assert len(affine._plans) <= 64
-    assert len(affine._program._arenas) == 1
+    assert len(affine._main.plans) <= 64
+    assert len(affine._main.program._arenas) == 1
 
 
 def test_memory_is_given_back(affine: InferenceSession) -> None:
     options = RunOptions()
     affine.run(None, {"x": x_of(900)}, options)
-    assert [arena.size >= 900 * 12 for arena in affine._program._arenas] == [True]
+    assert [arena.size >= 900 * 12 for arena in affine._main.program._arenas] == [True]
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     affine.run(None, {"x": x_of(900)}, options)
-    assert affine._program._arenas == []
+    assert affine._main.program._arenas == []
 
 
 def test_terminate_is_reset(affine: InferenceSession) -> None:

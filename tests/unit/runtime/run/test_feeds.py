@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from intaglio.runtime.errors import Fail, InvalidArgument
-from intaglio.runtime.run.feeds import Disagreement, bind, convert, fit, in_order, inputs_of, names_of
+from intaglio.runtime.run.feeds import Disagreement, bind, convert, fit, in_order, inputs_of, names_of, plain
 from intaglio.runtime.values.value import OrtValue
 
 INPUTS = inputs_of([
@@ -164,3 +164,35 @@ def test_names_of_outputs() -> None:
     for wanted, text in (("y", "must be a sequence of names, not the str 'y'"), ([1], "must be str, not int")):
         with pytest.raises(TypeError, match=text):
             names_of(wanted)  # type: ignore[arg-type]
+
+
+# -- plain -----------------------------------------------------------------------------------------------------------
+
+WIDE = np.zeros((2, 10), np.int64)
+CROOKED = np.frombuffer(b"-" + X.tobytes(), np.uint8)[1:].view(np.float32).reshape(2, 3)  # not aligned
+FEEDS: list[tuple[Any, bool]] = [
+    ({"x": X, "k": K}, True),
+    ({"k": K, "x": X}, True),
+    ({"x": X[:1], "k": K}, True),  # sizes that disagree are found where the plan is made
+    ({"x": X, "k": WIDE[:, ::2]}, False),
+    ({"x": CROOKED, "k": K}, False),
+    ({"x": X.astype(">f4"), "k": K}, False),
+    ({"x": X.astype(np.float64), "k": K}, False),
+    ({"x": X, "k": K, "more": K}, False),
+    ({"x": X, "other": K}, False),
+    ({"x": X}, False),
+    ({"x": X, "k": None}, False),
+    ({"x": X.tolist(), "k": K}, False),
+    ({"x": np.ma.masked_array(X), "k": K}, False),
+    ({"x": OrtValue.ortvalue_from_numpy(X), "k": K}, False),
+    ([("x", X), ("k", K)], False),
+]
+
+
+@pytest.mark.parametrize(("feed", "expected"), FEEDS)
+def test_what_is_plain_is_what_the_whole_check_makes_of_it(feed: Any, expected: bool) -> None:
+    arrays = plain(feed, INPUTS)
+    assert (arrays is not None) == expected
+    if arrays is not None:
+        checked = in_order(fit(convert(feed, INPUTS), INPUTS), INPUTS)
+        assert [id(array) for array in arrays] == [id(array) for array in checked]

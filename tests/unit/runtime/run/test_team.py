@@ -157,7 +157,7 @@ def test_scratch_and_profile(artifacts: dict[str, Path]) -> None:
     plan = shared._main.plan(arrays)
     profile = np.zeros(3, np.int64)
     for _ in range(20):
-        y, z = shared._program.run(plan, arrays, profile=profile.ctypes.data)
+        y, z = shared._main.program.run(plan, arrays, profile=profile.ctypes.data)
         assert np.array_equal(y, [[1.5, 1.5, 13]] * 900) and np.array_equal(z, y.T)
     assert 0 < profile[0] <= profile[1] <= profile[2]
 

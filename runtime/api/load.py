@@ -1,0 +1,161 @@
+"""A model becomes an artifact: itself where it is one, else from the cache, compiled on a miss.
+
+It must never import the compiler, but for the one lazy import in `_compiler`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import errors
+from ..errors import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, ModelLoadCanceled, NoSuchFile
+from ..store import artifact, cache
+from . import providers
+from .options import SessionOptions
+
+
+class Interface(NamedTuple):
+    """What a run asks of a model beyond its own interface: it is compiled once more for that.
+
+    outputs: intermediate values to give out as well. fed: initializers to take as inputs. loose: names of dimensions
+    that need not agree.
+    """
+
+    outputs: tuple[str, ...] = ()
+    fed: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
+
+
+AS_IT_IS = Interface()
+
+
+def load(
+    model: str | bytes,
+    options: SessionOptions,
+    interface: Interface = AS_IT_IS,
+    on_gpu: Mapping[str, str] | None = None,
+) -> artifact.Artifact:
+    """The artifact of a model: itself if it is compiled, else from the cache, compiling it on a miss.
+
+    on_gpu: the options of the GPU's provider, where there is one.
+    """
+    if isinstance(model, str):
+        _check_path(model)
+    elif not model:
+        raise InvalidArgument("No graph was found in the protobuf.")
+    _check_cancelled(model, options)
+    if artifact.is_artifact(model):
+        return artifact.load(model, cache.notes())
+    _check_format(model, options.config("session.load_model_format"))
+    settings = options.compiler_settings()
+    if on_gpu is not None:
+        settings |= providers.gpu_settings(on_gpu, settings.get("target", ""))
+    if interface.outputs:
+        settings["outputs"] = interface.outputs
+    if interface.fed:
+        settings["fed"] = interface.fed
+    if interface.loose:
+        loose = {f"name:{name}": -1 for name in interface.loose}
+        settings["free_dimensions"] = tuple(sorted({**dict(settings.get("free_dimensions", ())), **loose}.items()))
+    return cache.load(model, settings, lambda directory: _compile(model, options, settings, directory))
+
+
+def write_optimized(model: str | bytes, options: SessionOptions) -> None:
+    """The file that `optimized_model_filepath` asks for. Raises InvalidArgument where it cannot be written."""
+    path, format = options.optimized_model_filepath, options.config("session.save_model_format")
+    if format == "ORT" or (not format and path.endswith(".ort")):
+        raise errors.NotImplemented("optimized_model_filepath: files of the format .ort are read, and not written")
+    if artifact.is_artifact(model):
+        raise InvalidArgument("optimized_model_filepath: a compiled model is no ONNX model any more")
+    _, write, make_options, _ = _imported_compiler()
+    settings = make_options(**options.compiler_settings(), data=options.given)
+    external = options.config("session.optimized_model_external_initializers_file_name")
+    least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    write(model, settings, path, external, int(least))
+
+
+def _check_cancelled(model: str | bytes, options: SessionOptions) -> None:
+    if options.cancelled:
+        where = f"Load model from {model} failed:" if isinstance(model, str) else ""
+        raise ModelLoadCanceled(f"{where}Graph loading canceled due to user request.")
+
+
+def _check_path(path: str) -> None:
+    """onnxruntime's errors for what is not a file."""
+    if not path:
+        raise TypeError("__init__(): incompatible constructor arguments: the path of the model is empty")
+    if not os.path.exists(path):
+        raise NoSuchFile(f"Load model from {path} failed:Load model {path} failed. File doesn't exist")
+    if os.path.isdir(path):
+        if not artifact.is_artifact(path):
+            raise InvalidProtobuf(f"Load model from {path} failed:Protobuf parsing failed.")
+    elif os.path.getsize(path) == 0:
+        raise InvalidArgument(f"Load model from {path} failed:No graph was found in the protobuf.")
+
+
+def _check_format(model: str | bytes, wanted: str) -> None:
+    """What a model is can be seen from its first bytes; here they have to be what the name or the options say."""
+    expected = wanted or ("ORT" if isinstance(model, str) and model.endswith(".ort") else "")
+    if not expected:
+        return
+    if isinstance(model, str):
+        with open(model, "rb") as file:
+            head = file.read(8)
+    else:
+        head = model[:8]
+    if expected == "ORT" and head[4:] != b"ORTM":
+        raise Fail("ORT model verification failed.")
+    if expected == "ONNX" and head[4:] == b"ORTM":
+        where = f"Load model from {model} failed:Protobuf parsing failed." if isinstance(model, str) else ""
+        raise InvalidProtobuf(where or "Failed to load model because protobuf parsing failed.")
+
+
+def _compiler() -> Any:
+    """What compiles, what writes optimised models, and what they take: the one way from the runtime to the compiler,
+    only where there is something to compile or to write."""
+    from ...compiler.driver import compile_model, write_optimized
+    from ...compiler.options import Options
+    from ...compiler.progress import Progress
+
+    return compile_model, write_optimized, Options, Progress
+
+
+def _imported_compiler() -> Any:
+    """The same, imported by another thread: a signal interrupts the wait for it, and leaves no half of an import, which
+    would be there for good; and its handler may need the compiler as well."""
+    made: list[Any] = []
+
+    def work() -> None:
+        try:
+            made.append(_compiler())
+        except BaseException as error:
+            made.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join()
+    if isinstance(made[0], BaseException):
+        raise made[0]
+    return made[0]
+
+
+def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
+    compile_model, _, make_options, make_progress = _imported_compiler()
+    with make_progress() as show:
+
+        def progress(stage: str, *amounts: int) -> None:
+            _check_cancelled(model, options)
+            show(stage, *amounts)
+
+        try:
+            compile_model(model, make_options(**settings, data=options.given), directory, progress)
+        except (Fail, InvalidArgument, InvalidGraph) as error:
+            where = f"Load model from {model} failed:" if isinstance(model, str) else ""
+            after_loading = ("External data", "Exception during initialization")
+            if error.text.startswith((where, *after_loading)):
+                raise
+            raise type(error)(where + error.text) from None
