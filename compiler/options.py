@@ -12,14 +12,12 @@ runtime/api/options.py, INTAGLIO_SPIN_US in runtime/run/program.py.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..runtime import cpus
-from ..runtime.api.options import environment_int
+from ..runtime import cpus, variables
 
 
 @dataclass(frozen=True)
@@ -90,10 +88,10 @@ class Environment:
 
 def environment() -> Environment:
     """Reads the variables. Raises InvalidArgument for values that make no sense."""
-    dump = os.environ.get("INTAGLIO_DUMP")
+    dump = variables.DUMP.text()
     return Environment(
-        cc=os.environ.get("INTAGLIO_CC") or os.environ.get("CC") or None,
+        cc=variables.CC.text() or variables.ANY_CC.text(),
         dump=Path(dump) if dump else None,
-        verify=os.environ.get("INTAGLIO_VERIFY", "") not in ("", "0"),
-        jobs=environment_int("INTAGLIO_JOBS", minimum=1) or cpus.usable(),
+        verify=bool(variables.VERIFY.value()),
+        jobs=variables.JOBS.value() or cpus.usable(),
     )

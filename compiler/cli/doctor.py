@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime import cpus
+from ...runtime import cpus, variables
 from ...runtime.api.options import SessionOptions
 from ...runtime.device import cuda, gpu
 from ...runtime.errors import Status
@@ -117,9 +117,8 @@ def _cache() -> list[Finding]:
 
 
 def _environment() -> list[Finding]:
-    variables = {name: value for name, value in os.environ.items() if name.startswith("INTAGLIO_") or name == "CC"}
-    text = " ".join(f"{name}={value}" for name, value in sorted(variables.items()))
-    return [Finding("environment", text or "no INTAGLIO_ variables are set")]
+    text = " ".join(f"{each.name}={each.text()}" for each in variables.VARIABLES if each.text())
+    return [Finding("environment", text or "no variables are set that change anything")]
 
 
 def _gpu() -> list[Finding]:

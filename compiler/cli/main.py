@@ -26,9 +26,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...runtime.api.load import load
 from ...runtime.api.metadata import NodeArg
-from ...runtime.api.options import SessionOptions
-from ...runtime.api.session import InferenceSession, load
+from ...runtime.api.options import TARGET, SessionOptions
+from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache
 from .. import driver
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be text
     arguments = _parser().parse_args(argv)
     try:
-        with _ended_by_signals(), _targeting(getattr(arguments, "target", None)):
+        with _ended_by_signals():
             return int(arguments.command(arguments))
     except KeyboardInterrupt:
         return 130
@@ -109,7 +110,7 @@ def compile_command(arguments: argparse.Namespace) -> int:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Runs a model, or a compiled one, on inputs from files or on random ones."""
-    session = InferenceSession(arguments.model)
+    session = InferenceSession(arguments.model, _options(arguments))
     feeds = _feeds(session.get_inputs(), session.get_modelmeta().custom_metadata_map, arguments)
     times = []
     for _ in range(arguments.repeat):
@@ -154,7 +155,7 @@ def inspect_command(arguments: argparse.Namespace) -> int:
 
 def explain_command(arguments: argparse.Namespace) -> int:
     """Says for each kernel: its ONNX nodes, cost, measured time against the roofline, and why fusion stopped."""
-    loaded = load(arguments.model, SessionOptions())
+    loaded = load(arguments.model, _options(arguments))
     manifest = loaded.manifest
     specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
     feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
@@ -240,24 +241,17 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
 
 
-@contextlib.contextmanager
-def _targeting(name: str | None) -> Iterator[None]:
-    """--target is the variable INTAGLIO_TARGET for the length of a command: sessions and the compiler see the same."""
-    before = os.environ.get("INTAGLIO_TARGET")
-    if name:
-        os.environ["INTAGLIO_TARGET"] = name
-    try:
-        yield
-    finally:
-        if name:
-            os.environ.pop("INTAGLIO_TARGET")
-        if before is not None:
-            os.environ["INTAGLIO_TARGET"] = before
+def _options(arguments: argparse.Namespace) -> SessionOptions:
+    """Those of a session, with --target."""
+    options = SessionOptions()
+    if arguments.target:
+        options.add_session_config_entry(TARGET, arguments.target)
+    return options
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What a session with the dimensions of --dim fixed asks of the compiler: equal settings share cache entries."""
-    options = SessionOptions()
+    options = _options(arguments)
     if arguments.dim:
         types = load_model(arguments.model).graph.inputs.values()
         _check_dims(arguments.dim, [type.shape or () for type in types])

@@ -8,7 +8,6 @@ in onnxruntime's words; what we cannot do yet is collected over the whole model 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any
 import onnx
 import onnx.defs
 
+from ...runtime import variables
 from ...runtime.errors import Fail, InvalidArgument, InvalidGraph
 from ..errors import Reason, Unsupported, not_implemented
 from ..graph.ir import Graph, Value, constant, input_value, live_bindings, stamp
@@ -145,7 +145,7 @@ def _check_versions(model: Model) -> None:
     if not model.opsets:
         raise Fail("Missing opset in the model. All ModelProtos MUST have at least one entry that specifies which"
                    " version of the ONNX OperatorSet is being imported.")  # fmt: skip
-    if os.environ.get("ALLOW_RELEASED_ONNX_OPSET_ONLY", "1") == "0":
+    if variables.RELEASED_OPSETS.text() == "0":
         return
     for domain, newest in schemas.newest().items():
         if model.opsets.get(domain, 1) > newest:

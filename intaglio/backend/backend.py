@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import unittest
 from typing import Any
 
 import onnx
 from onnx.backend.base import Backend
 
+from ..runtime import variables
 from ..runtime.api.options import SessionOptions
 from ..runtime.api.providers import get_available_providers
 from ..runtime.api.session import InferenceSession
@@ -26,7 +26,7 @@ ALLOWED = frozenset({
 class OnnxRuntimeBackend(Backend):
     """Runs whole models; single nodes are not run, as with onnxruntime."""
 
-    allowReleasedOpsetsOnly = os.environ.get("ALLOW_RELEASED_ONNX_OPSET_ONLY", "1") == "1"
+    allowReleasedOpsetsOnly = variables.RELEASED_OPSETS.text() in (None, "1")
 
     @classmethod
     def is_compatible(cls, model: Any, device: str | None = None, **kwargs: Any) -> bool:
@@ -76,7 +76,7 @@ class OnnxRuntimeBackend(Backend):
                     f"SessionOptions attribute '{name}' is not permitted via the backend API. "
                     f"Allowed attributes: {', '.join(sorted(ALLOWED))}"
                 )
-        excluded = os.environ.get("ORT_ONNX_BACKEND_EXCLUDE_PROVIDERS", "").split(",")
+        excluded = (variables.EXCLUDED_PROVIDERS.text() or "").split(",")
         providers = [name for name in get_available_providers() if name not in excluded]
         session = InferenceSession(model, options, providers)
         session.disable_fallback()

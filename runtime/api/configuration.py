@@ -5,14 +5,13 @@ In: the metadata of a model. Out: options set. It is looked at only where ORT_LO
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
+from .. import variables
 from ..enums import ExecutionMode, GraphOptimizationLevel
 from .options import SessionOptions
 
-_VARIABLE = "ORT_LOAD_CONFIG_FROM_MODEL"
 _KINDS: dict[str, Any] = {
     "intra_op_num_threads": int,
     "inter_op_num_threads": int,
@@ -24,11 +23,11 @@ _KINDS: dict[str, Any] = {
 
 def wanted() -> bool:
     """Whether models may bring options. Raises RuntimeError where the variable is neither 0 nor 1."""
-    value = os.environ.get(_VARIABLE, "")
+    value = variables.ORT_CONFIG.text() or ""
     if value not in ("", "0", "1"):
         raise _refusal(
-            f"The only supported values for the environment variable {_VARIABLE} are '0' and '1'. The environment "
-            f"variable contained the value: {value}"
+            f"The only supported values for the environment variable {variables.ORT_CONFIG.name} are '0' and '1'. The "
+            f"environment variable contained the value: {value}"
         )
     return value == "1"
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .. import cpus
+from .. import cpus, variables
 from ..enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, OrtExecutionProviderDevicePolicy
 from ..errors import Fail, InvalidArgument
 from ..provider_names import AVAILABLE, CPU, KNOWN
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ...adapters import LoraAdapter
     from ..values.devices import OrtEpDevice
 
+# Session entries of our own.
 CHECK_DATA = "session.intaglio.check_data"  # "0": indices out of range are clamped, and no error
+TARGET = "session.intaglio.target"  # what to compile for, in the place of the variable INTAGLIO_TARGET
 
 
 class _Checked:
@@ -232,12 +234,12 @@ class SessionOptions(_Checked):
             settings["free_dimensions"] = tuple(sorted(self._free_dimensions.items()))
         if self.config(CHECK_DATA, "1") == "0":
             settings["check_data"] = False
-        target = os.environ.get("INTAGLIO_TARGET")
+        target = self.config(TARGET) or variables.TARGET.text()
         if target:
             settings["target"] = target
-        if (environment_int("INTAGLIO_VERIFY", minimum=0) or 0) > 1:
+        if (variables.VERIFY.value() or 0) > 1:
             settings["checked"] = True
-        sanitize = os.environ.get("INTAGLIO_SANITIZE")
+        sanitize = variables.SANITIZE.text()
         if sanitize:
             settings["sanitize"] = sanitize
         folder = self._config.get("session.model_external_initializers_file_folder_path")
@@ -262,7 +264,7 @@ class SessionOptions(_Checked):
         wanted = self.intra_op_num_threads or _config_int(self._config.get("session.intra_op_num_threads", ""))
         if wanted > 0:
             return wanted
-        return environment_int("INTAGLIO_NUM_THREADS", minimum=1) or _onnxruntime_threads() or cpus.usable()
+        return variables.NUM_THREADS.value() or _onnxruntime_threads() or cpus.usable()
 
     def negative_dimensions(self) -> dict[Any, int]:
         """Named dimensions that are overridden by no size: onnxruntime shows the number, and checks nothing."""
@@ -420,11 +422,11 @@ def _processors(text: str) -> list[int]:
 
 
 def _onnxruntime_threads() -> int:
-    text = os.environ.get("ORT_INTRA_OP_NUM_THREADS", "")
+    text = variables.ORT_THREADS.text()
     try:
         return int(text or 0)
     except ValueError:
-        reason = f'Failed to parse environment variable - name: "ORT_INTRA_OP_NUM_THREADS", value: "{text}"'
+        reason = f'Failed to parse environment variable - name: "{variables.ORT_THREADS.name}", value: "{text}"'
         raise RuntimeError(reason) from None
 
 
@@ -443,20 +445,6 @@ def _digests(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         content = hashlib.sha256(head.encode() + (value if array is None else array.tobytes()))
         result.append((name, content.hexdigest()[:32]))
     return result
-
-
-def environment_int(name: str, minimum: int) -> int | None:
-    """The integer in an environment variable, None where it is unset. Raises InvalidArgument for anything else."""
-    text = os.environ.get(name)
-    if not text:
-        return None
-    try:
-        value = int(text)
-    except ValueError:
-        value = minimum - 1
-    if value < minimum:
-        raise InvalidArgument(f"environment variable {name} must be an integer >= {minimum}, not '{text}'")
-    return value
 
 
 def check_sequence(value: object, what: str) -> Sequence[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sys
 import threading
 import weakref
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from .. import variables
 from ..errors import EPFail, Fail, RuntimeException
 from ..store.artifact import Artifact
 from .device import Copy, Device, Functions, KernelCode, Launch, Lease, Reserve, address_of, kernels_of
@@ -93,7 +93,7 @@ def _version(number: int) -> str:
 @lru_cache
 def driver() -> Driver:
     """The driver. Raises EPFail where there is none, or an old one."""
-    return Driver(os.environ.get("INTAGLIO_LIBCUDA") or "libcuda.so.1")
+    return Driver(variables.LIBCUDA.text() or "libcuda.so.1")
 
 
 def names() -> list[str]:

@@ -6,10 +6,10 @@ TRITON_INTERPRET=1, Triton's own variable, the GPU is its interpreter.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import lru_cache
 
+from .. import variables
 from ..errors import EPFail, Fail
 from ..store.artifact import Artifact
 from . import cuda
@@ -22,7 +22,7 @@ INTERPRETER = "gpu:interpreter"
 
 def interpreted() -> bool:
     """Whether Triton's interpreter stands in for a GPU."""
-    return os.environ.get("TRITON_INTERPRET", "") == "1"
+    return variables.TRITON_INTERPRET.text() == "1"
 
 
 @lru_cache

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import cpus, errors
-from ..api.options import environment_int
+from .. import cpus, errors, variables
 from ..device.device import Device
 from ..device.memory import DeviceTensor, Memory, Tensor
 from ..dtypes import numpy_dtype
@@ -104,7 +103,7 @@ def _shared_pool(library: ctypes.CDLL) -> int:
     global _pool
     with _pool_lock:
         if _pool is None:
-            spin = environment_int("INTAGLIO_SPIN_US", minimum=0)
+            spin = variables.SPIN_US.value()
             library.intaglio_pool_create.restype = ctypes.c_void_p
             library.intaglio_pool_create.argtypes = (ctypes.c_int32, ctypes.c_int64)
             library.intaglio_pool_stop.argtypes = (ctypes.c_void_p,)

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ..api.options import environment_int
+from .. import variables
 from ..errors import Fail
 from . import fingerprint
 from .artifact import Artifact, Corrupt, load_directory
@@ -70,10 +70,10 @@ def root() -> Path:
 
 
 def _named_root() -> Path | None:
-    given = os.environ.get("INTAGLIO_CACHE_DIR")
+    given = variables.CACHE_DIR.text()
     if given:
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
+    base = variables.XDG_CACHE_HOME.text()
     if base:
         return Path(base, "intaglio")
     home = os.path.expanduser("~")  # "~" itself where there is no home
@@ -305,7 +305,7 @@ def prune(folder: Path | None = None, limit: int | None = None, keep: str = "") 
     """
     folder = folder or root()
     if limit is None:
-        limit = environment_int("INTAGLIO_CACHE_SIZE", minimum=0)
+        limit = variables.CACHE_SIZE.value()
     if limit is None:
         limit = DEFAULT_BYTES
     freed = _prune_objects(folder / "objects", limit // 8)
@@ -323,7 +323,7 @@ def prune(folder: Path | None = None, limit: int | None = None, keep: str = "") 
 def _prune_now_and_then(folder: Path, keep: str) -> None:
     """`prune`, which looks at every entry: under the default limit only once a minute."""
     stamp = folder / "pruned"
-    if not os.environ.get("INTAGLIO_CACHE_SIZE"):
+    if not variables.CACHE_SIZE.text():
         with contextlib.suppress(OSError):
             if time.time() - stamp.stat().st_mtime < PRUNE_SECONDS:
                 return
