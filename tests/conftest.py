@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -17,6 +18,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 with contextlib.suppress(ImportError):  # not everywhere is a triton
     import triton  # noqa: F401
 del os.environ["TRITON_INTERPRET"]
+
+# Tests send Ctrl-C to processes that they start; those ignore it where this one does, as in the background of a script.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
