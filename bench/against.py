@@ -2,7 +2,8 @@
 
 In: a commit; models of the zoo, or paths of ONNX files. Out: for each number of threads a table, the model that loses
 most first, and the geometric mean; exit code 1 where outputs differ. Both sides run in this process, by this tree's
-runtime, in turns (`engines.py`).
+runtime, in turns (`engines.py`): what is told is the median of the ratios of neighbouring turns, and between which two
+the middle half of them lies.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .engines import difference, interleave, ours
+from .engines import difference, ours, turns
 from .inputs import model_inputs
 from .models import MODELS, path
 from .peak import cpus, describe
@@ -54,11 +55,13 @@ def main(argv: list[str]) -> int:
                 runs = {side: ours(Path(made, side, f"{name}.intaglio"), feeds, threads) for side in SIDES}
                 differs = difference(runs["here"](), [y.copy() for y in runs["base"]()])
                 wrong += [f"- {name}: {differs}"] if differs else []
-                seconds = interleave(runs, options.rounds)
-                faster = seconds["base"] / seconds["here"]
-                rows.append((faster, [name, *(milliseconds(seconds[side]) for side in SIDES), f"{faster:.3f}"]))
+                seconds = turns(runs, options.rounds)
+                ratios = [base / here for base, here in zip(*(seconds[side] for side in SIDES))]
+                low, faster, high = statistics.quantiles(ratios, n=4)
+                medians = (milliseconds(statistics.median(seconds[side])) for side in SIDES)
+                rows.append((faster, [name, *medians, f"{faster:.3f}", f"{low:.3f} to {high:.3f}"]))
             mean = statistics.geometric_mean(faster for faster, _ in rows)
             print(f"\n{threads} threads, {mean:.3f} times as fast as {options.base} in the geometric mean\n")
-            print(table(["", "base ms", "here ms", "faster"], [row for _, row in sorted(rows)]))
+            print(table(["", "base ms", "here ms", "faster", "half of the turns"], [row for _, row in sorted(rows)]))
     print(*wrong, sep="\n")
     return int(bool(wrong))

@@ -64,12 +64,17 @@ ENGINES: dict[str, Callable[[Path | bytes, Feeds, int], Run]] = {"ours": ours, "
 
 def interleave(runs: dict[str, Run], rounds: int, block: float = 0.02) -> dict[str, float]:
     """Median seconds of one call of each, taking turns for `rounds` rounds of at least `block` seconds."""
+    return {name: statistics.median(samples) for name, samples in turns(runs, rounds, block).items()}
+
+
+def turns(runs: dict[str, Run], rounds: int, block: float = 0.02) -> dict[str, list[float]]:
+    """Seconds of one call of each in each round; every other round goes the other way, so that none is always first."""
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
+    for number in range(rounds):
+        for name in list(runs)[:: -1 if number % 2 else 1]:
             wait_until_idle()
-            times[name].append(_mean_time(run, block))
-    return {name: statistics.median(samples) for name, samples in times.items()}
+            times[name].append(_mean_time(runs[name], block))
+    return times
 
 
 def wait_until_idle(at_most: float = 1.0) -> None:

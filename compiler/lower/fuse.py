@@ -9,12 +9,13 @@ legal (`_illegal`: can this node be computed inside that kernel?), better (`_wor
 (`Fuser.visit`).
 
 Heavy operations (`ANCHORS`) have kernels of their own. A pointwise group that reads an anchor's result one-to-one and
-is its only reader becomes the anchor's epilogue.
+is its only reader becomes the anchor's epilogue. What is pointwise and made for the first operand of a product alone
+becomes its prologue, where the operand is not evaluated again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..graph.index import ONE_TO_ONE, RESHAPES, VIEWS, broadcast_index, count, input_index, inverse_index
@@ -32,6 +33,7 @@ ANCHORS = frozenset(
     }
 )  # fmt: skip
 EPILOGUE = frozenset({"matmul", "conv", "attention", "trees"})  # anchors whose template has an epilogue hole
+PROLOGUE = frozenset({"matmul", "conv"})  # anchors whose template has a hole for the elements of the first operand
 LEAVES = frozenset({"input", "constant"})
 EXPENSIVE = 4  # flops of a primitive from which on recomputing is worse than keeping
 CONCAT_INLINE = 4  # pieces up to which a concat is read as a chain of selects
@@ -39,6 +41,10 @@ CONCAT_INLINE = 4  # pieces up to which a concat is read as a chain of selects
 NODES = 256  # of a kernel
 PLACES = 8  # at which a kernel may read what it computes itself
 VIEWED_PLACES = 64  # at which it may read a view
+# A product evaluates its first operand once for each block of so many columns; and it may do so again for a few rows,
+# since that is little beside reading the other operand.
+COLUMNS = 256
+FEW_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Group:
     root: the value it writes; domain: one symbol per axis of root; nodes: the nodes computed inside, consumers first;
     anchor: the heavy node, where there is one; reduces: each reduction inside with the symbols of its reduced axes;
     outer: the symbols of the row domain once a reduction is inside; keep: values stored in a row-local buffer.
+    operand: one symbol per axis of what an anchor reads as its first operand, where that is computed inside.
     target, offset: of one piece of a concat that is written in place, the concat and (axis, where the piece begins).
     position: of the root's node among the graph's nodes.
     """
@@ -71,6 +78,7 @@ class Group:
     target: Value | None = None
     offset: tuple[int, Size] | None = None
     position: int = 0
+    operand: tuple[Symbol, ...] = ()
     fresh: int = 0
 
     def symbol(self, prefix: str, extent: Size) -> Symbol:
@@ -113,6 +121,10 @@ class Fuser:
         self.demands: dict[Value, list[tuple[Group, Index]]] = {}
         self.groups: list[Group] = []
         self.static = static_nodes(self.order)
+        self.consumers: dict[Value, list[Node]] = {}
+        for node in self.order:
+            for source in node.inputs:
+                self.consumers.setdefault(source, []).append(node)
 
     def run(self) -> list[Group]:
         for node in reversed(self.order):
@@ -191,7 +203,15 @@ class Fuser:
         group.nodes.append(node)
         self.must.update(v for v in node.outputs if v in self.demands or v in self.must)
         for position, operand in enumerate(node.inputs):
-            self.need(operand_base(node, position, operand))
+            base = operand_base(node, position, operand)
+            refusal = self._no_prologue(node, position, base)
+            if refusal is None:
+                group.operand = tuple(group.symbol("a", d) for d in base.shape)
+                self.demand(base, group, group.operand)
+                continue
+            if refusal:
+                group.reasons.append(Reason(base, refusal))
+            self.need(base)
 
     def need(self, value: Value) -> None:
         """`value` has to be in a buffer of its own."""
@@ -293,6 +313,68 @@ class Fuser:
         full = sum(1 for v in node.inputs if count(v.shape) == count(value.shape))
         return TABLE[node.attrs["prim"]].flops >= EXPENSIVE or full >= 2
 
+    # -- prologues -------------------------------------------------------------------------------------------------
+
+    def _no_prologue(self, node: Node, position: int, value: Value) -> str | None:
+        """Why an anchor's operand, whose buffer would be that of `value`, cannot be or had better not be computed where
+        it is read; "" where there is nothing to compute, None where there is no reason."""
+        if position or node.op.name not in PROLOGUE or value.op != "map" or value.node in self.static:
+            return ""
+        operand, reader = node.inputs[position], node
+        repeated = node.op.name == "matmul" and count(operand.shape[:-1]) != count(node.outputs[0].shape[:-1])
+        if repeated or count(operand.shape) != count(value.shape):
+            return f"{value} is read at several places"
+        while self.consumers[operand] == [reader] and operand not in self.must and operand is not value:
+            operand, reader = operand.node.inputs[0], operand.node
+        if self.consumers[operand] != [reader] or operand in self.must:
+            return f"{value} has other readers"
+        inside = self.cone(value)
+        return self._evaluates_again(node, inside) or self._better_elsewhere(inside)
+
+    def _evaluates_again(self, node: Node, inside: Iterable[Node]) -> str | None:
+        """Why an anchor's kernel would compute the nodes of its operand too often, or None."""
+        expensive = any(TABLE[n.attrs["prim"]].flops >= EXPENSIVE for n in inside if n.op.name == "map")
+        *rows, columns = node.outputs[0].shape
+        if node.op.name == "conv":
+            *taps, channels, _ = node.inputs[1].shape
+            if channels == 1 or (expensive and prod(taps) != 1):
+                return "it would be computed again for every tap"
+            columns = columns // node.attrs["groups"]
+        elif not expensive and known_le(prod(rows), FEW_ROWS):
+            return None
+        return None if known_le(columns, COLUMNS) else f"it would be computed again for every {COLUMNS} columns"
+
+    def _better_elsewhere(self, inside: Collection[Node]) -> str | None:
+        """Why what is computed in the nodes of an operand had better stay with what they read, or None."""
+        for each in inside:
+            if each.op.name == "map" and each.attrs["prim"] == "require":
+                return "what is demanded of its data is checked where it is computed"
+            for source in each.inputs:
+                made = source.node
+                if made in inside or made in self.static or source.op in LEAVES or source in self.must:
+                    continue
+                pieces = len(made.inputs) if made.op.name == "concat" else 0
+                if pieces > CONCAT_INLINE or any(reader not in inside for reader in self.consumers[source]):
+                    continue  # it has a buffer in any case
+                if made.op.name in EPILOGUE:
+                    return f"it is computed where {source} is made"
+                if made.op.name not in ANCHORS:
+                    return f"it is computed together with {source}"
+        return None
+
+    def cone(self, value: Value) -> dict[Node, None]:
+        """The pointwise nodes, and the views between them, on which nothing but `value` depends; `value`'s first."""
+        inside: dict[Node, None] = {value.node: None}
+        pending = [value.node]
+        while pending:
+            for source in pending.pop().inputs:
+                made = source.node
+                pointwise = made.op.name in (*VIEWS, "map") and made not in self.static and source not in self.must
+                if pointwise and made not in inside and all(r in inside for r in self.consumers[source]):
+                    inside[made] = None
+                    pending.append(made)
+        return inside
+
     # -- epilogues -------------------------------------------------------------------------------------------------
 
     def attach_epilogues(self) -> None:
@@ -314,7 +396,8 @@ class Fuser:
                     continue
                 anchor = by_root[root]
                 merged.add(anchor)
-                group.anchor = root.node
+                group.anchor, group.operand = root.node, anchor.operand
+                group.nodes += anchor.nodes
                 group.reasons = anchor.reasons + group.reasons
                 break
         self.groups = [g for g in self.groups if g not in merged]
@@ -369,14 +452,15 @@ def repetition(value: Value, group: Group, index: Index) -> str:
     evaluated = prod(s.extent for s in used if s.extent is not None)
     if not known_le(evaluated, count(value.shape)) and evaluated != count(value.shape):
         return "a window"
-    inner = [s for s in group.domain if s in used]
-    loops = [s for s in group.domain if s not in used and s.extent != 1]
+    domain = group.operand if group.anchor is not None else group.domain
+    inner = [s for s in domain if s in used]
+    loops = [s for s in domain if s not in used and s.extent != 1]
     if group.outer is not None:
         # What depends on the row alone is computed once a row.
         loops = [s for s in loops if s in group.outer] if not used <= group.outer else []
-    elif inner and group.domain and loops and all(group.domain.index(s) > group.domain.index(inner[-1]) for s in loops):
+    elif inner and domain and loops and all(domain.index(s) > domain.index(inner[-1]) for s in loops):
         return ""  # hoisted out of the inner loops
-    return ", ".join(f"axis {group.domain.index(s)}" for s in loops) if used or count(value.shape) == 1 else ""
+    return ", ".join(f"axis {domain.index(s)}" for s in loops) if used or count(value.shape) == 1 else ""
 
 
 def operand_base(node: Node, position: int, operand: Value) -> Value:

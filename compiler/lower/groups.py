@@ -41,7 +41,7 @@ from ..plan.place import of_shapes
 from ..scalar.convert import ROUNDING
 from ..scalar.dim import Size, Symbol, dim_max, dim_min, known_le, known_lt, linear_in, number, prod, symbols
 from ..scalar.dtype import BOOL, I64, DType
-from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults
+from ..scalar.expr import Acc, Call, Const, Expr, Load, Local, Require, finds_faults, walk
 from ..scalar.expr import Index as IndexExpr
 from ..scalar.prims import TABLE
 from .build import Buffers, make_launch
@@ -674,7 +674,6 @@ def _rounded(e: Expr, dtype: DType) -> Expr:
 
 
 def _has_rows(e: Expr, k: Symbol) -> bool:
-    """Whether an operand is a plain load of rows along k, wherever each of them starts, or a conversion of one."""
-    if isinstance(e, Call) and e.prim == "cast":
-        (e,) = e.args
-    return isinstance(e, Load) and e.mask is None and linear_in(e.index, k) is not None
+    """Whether all that an operand loads are plain rows along k, wherever each of them starts."""
+    loads = [each for each in walk(e) if isinstance(each, Load)]
+    return all(load.mask is None and linear_in(load.index, k) is not None for load in loads)

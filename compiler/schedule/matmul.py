@@ -52,7 +52,8 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
     if matmul_rows(body) is not None:
         return MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
     block_rows = _BLOCK_ROWS_OF_COPY if panels_in_place(body) else _BLOCK_ROWS_OF_BOTH
-    return MatmulSchedule(tile, block_rows, _PANELS_PER_COPY)
+    few = isinstance(rows, int) and rows <= tile.mr  # their evaluation is little beside reading a panel
+    return MatmulSchedule(tile, block_rows, 1 if few else _PANELS_PER_COPY)
 
 
 def _packed(body: Matmul) -> Packing | None:

@@ -8,7 +8,7 @@ from functools import reduce
 import pytest
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make, reachable
-from intaglio.compiler.lower.fuse import CONCAT_INLINE, NODES, PLACES, Group, distinct_outputs, run
+from intaglio.compiler.lower.fuse import COLUMNS, CONCAT_INLINE, FEW_ROWS, NODES, PLACES, Group, distinct_outputs, run
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32, I64
 
@@ -33,6 +33,15 @@ def concat(pieces: Sequence[Value]) -> Value:
     return make("concat", pieces, axis=0)[0]
 
 
+def convolution(x: Value, taps: int, channels: int = 16, groups: int = 1) -> Value:
+    """Without padding."""
+    w = tensor(taps, taps, int(x.shape[-1]) // groups, channels, name="w")  # type: ignore[arg-type]
+    ones = (1, 1)
+    return make(
+        "conv", [x, w], strides=ones, dilations=ones, pads_low=(0, 0), pads_high=(0, 0), groups=groups, acc=F32
+    )[0]
+
+
 def products(*shape: int) -> Value:
     return tensor(*shape).matmul(tensor(shape[-1], 8, name="w"))
 
@@ -48,9 +57,30 @@ def test_a_softmax_is_one_kernel() -> None:
 
 def test_what_follows_a_product_is_its_epilogue() -> None:
     y = products(N, 16)
-    assert fused((y + tensor(8, name="bias")).exp()) == [["add", "exp"]]
+    assert fused((y + tensor(8, name="bias")).exp()) == [["matmul", "add", "exp"]]
     (group,) = run(graph((y + 1.0).exp()))
     assert group.anchor is y.node
+
+
+def test_what_is_made_for_a_product_is_its_prologue() -> None:
+    x, w = tensor(N, 16), tensor(16, 8, name="w")
+    assert fused((x * 2.0 + 1.0).matmul(w)) == [["mul", "add", "matmul"]]
+    assert fused((x * 2.0).permute(1, 0).matmul(tensor(N, 8, name="v"))) == [
+        ["mul", "matmul"]
+    ]  # views: where it is read
+    (group,) = run(graph((x * x.exp()).matmul(w) + 1.0))
+    assert [n.attrs.get("prim", n.op.name) for n in group.nodes] == ["add", "matmul", "mul", "exp"]
+
+
+def test_the_prologue_of_few_rows() -> None:
+    """Cheap arithmetic, for any number of columns."""
+    assert fused((tensor(FEW_ROWS, 16) * 2.0).matmul(tensor(16, N, name="w"))) == [["mul", "matmul"]]
+
+
+def test_the_prologue_of_a_convolution() -> None:
+    x = tensor(1, 8, 8, 16)
+    assert fused(convolution(x * 2.0, 3)) == [["mul", "conv"]]
+    assert fused(convolution(x.exp(), 1)) == [["exp", "conv"]]
 
 
 def test_views_are_computed_by_all_their_readers() -> None:
@@ -166,6 +196,50 @@ def part_of_a_product() -> list[Value]:
     return [products(8, 16).slice((0, 0), (4, 8)) + 1.0]
 
 
+def operand_with_other_readers() -> list[Value]:
+    x = tensor(8, 8) * 2.0
+    return [x.matmul(tensor(8, 8, name="w")), x]
+
+
+def operand_that_is_both() -> list[Value]:
+    x = tensor(8, 8) * 2.0
+    return [x.matmul(x)]
+
+
+def operand_at_several_places() -> list[Value]:
+    return [(tensor(1, 8, 8) * 2.0).matmul(tensor(4, 8, 8, name="w"))]
+
+
+def operand_for_many_columns() -> list[Value]:
+    return [(tensor(N, 8) * 2.0).matmul(tensor(8, COLUMNS + 1, name="w"))]
+
+
+def operand_of_few_rows_that_is_expensive() -> list[Value]:
+    return [tensor(1, 8).exp().matmul(tensor(8, COLUMNS + 1, name="w"))]
+
+
+def operand_of_taps() -> list[Value]:
+    return [convolution(tensor(1, 8, 8, 16) * 2.0, 3, groups=16)]
+
+
+def operand_of_taps_that_is_expensive() -> list[Value]:
+    return [convolution(tensor(1, 8, 8, 16).exp(), 3)]
+
+
+def operand_that_is_an_epilogue() -> list[Value]:
+    return [(products(8, 16) * 2.0).matmul(tensor(8, 8, name="v"))]
+
+
+def operand_of_rows() -> list[Value]:
+    x = tensor(8, 8)
+    return [(x - x.sum(1, keepdims=True)).matmul(tensor(8, 8, name="w"))]
+
+
+def operand_that_is_looked_up() -> list[Value]:
+    rows = tensor(100, 8).take(input_value("i", (4,), I64), 0)
+    return [(rows * 2.0).matmul(tensor(8, 8, name="w"))]
+
+
 @pytest.mark.parametrize(("build", "text"), [
     (read_by_two_kernels, "<map f32[8, 8]> is read by 2 kernels"),
     (read_at_two_places, "the reduction is read at different places of one row"),
@@ -183,6 +257,16 @@ def part_of_a_product() -> list[Value]:
     (product_that_a_product_reads, "<matmul f32[8, 8]> has other readers"),
     (product_at_two_places, "<matmul f32[8, 8]> is read at several places"),
     (part_of_a_product, "<matmul f32[8, 8]> is not read one-to-one"),
+    (operand_with_other_readers, "<map f32[8, 8]> has other readers"),
+    (operand_that_is_both, "<map f32[8, 8]> has other readers"),
+    (operand_at_several_places, "<map f32[1, 8, 8]> is read at several places"),
+    (operand_for_many_columns, f"it would be computed again for every {COLUMNS} columns"),
+    (operand_of_few_rows_that_is_expensive, f"it would be computed again for every {COLUMNS} columns"),
+    (operand_of_taps, "it would be computed again for every tap"),
+    (operand_of_taps_that_is_expensive, "it would be computed again for every tap"),
+    (operand_that_is_an_epilogue, "it is computed where <matmul f32[8, 8]> is made"),
+    (operand_of_rows, "it is computed together with <reduce f32[8]>"),
+    (operand_that_is_looked_up, "it is computed together with <gather f32[4, 8]>"),
 ])  # fmt: skip
 def test_refusals(build: Callable[[], list[Value]], text: str) -> None:
     """Every kernel that is told a reason is told this one, and what it is about has a kernel of its own."""
