@@ -58,8 +58,8 @@ def measure(name: str, gpus: Iterable[str]) -> list[Row]:
             start = time.perf_counter()
             unit = driver.compile_model(str(path(name)), Options(target=gpu, allow_tf32=True), Path(folder))
             seconds = time.perf_counter() - start
-        assert unit.device_code and unit.program and unit.device
-        kinds = {made.name: type(kernel.body).__name__ for kernel, made in unit.device.kernels.items()}
+        assert unit.device_code and unit.program
+        kinds = {made.name: type(kernel.body).__name__ for kernel, made in unit.device_kernels.items()}
         kernels = [
             Built(name, gpu, kernel, kinds[kernel], made.registers, made.shared, made.spills, made.wgmma)
             for (kernel, _), made in unit.device_code.binaries.items()

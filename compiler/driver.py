@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from ..runtime.store import cache
 from .codegen.c import toolchain
 from .codegen.c.build import build, part
-from .codegen.c.program import OnDevice, Sources, generate
+from .codegen.c.program import Sources, generate
 from .codegen.triton import build as triton_build
-from .codegen.triton.program import Device
+from .codegen.triton.program import Device, DeviceKernel, translate
 from .frontend import export as optimized
 from .frontend.importer import import_model
 from .frontend.interface import adjust
@@ -63,6 +63,7 @@ class Compilation:
     device: Device | None = None  # where there are gpus
     arenas: tuple[memory.Arena, memory.Arena] | None = None
     sources: Sources | None = None
+    device_kernels: dict[Scheduled, DeviceKernel] = field(default_factory=dict)
     device_code: DeviceCode | None = None
 
     def stage(self, name: str, work: Callable[..., T], *args: Any) -> T:
@@ -106,13 +107,9 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     approximate = options.level >= 99
     unit.program = unit.stage("schedule", schedule, unit.program, unit.target, approximate, unit.device)
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
-    unit.sources = unit.stage("print", generate, unit.program, unit.arenas, _on_device(unit))
+    unit.device_kernels = translate(unit.program)
+    unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.device_kernels)
     return unit
-
-
-def _on_device(unit: Compilation) -> dict[Scheduled, OnDevice]:
-    made = unit.device.kernels if unit.device else {}
-    return {scheduled: OnDevice(each.name, each.number, each.programs) for scheduled, each in made.items()}
 
 
 def _load(model: str | bytes, options: Options) -> Model:
@@ -150,11 +147,9 @@ def compile_model(model: str | bytes, options: Options, directory: Path, progres
 
 
 def _device_code(unit: Compilation, objects: Path) -> DeviceCode:
-    assert unit.device and unit.program
-
     def built(done: int, total: int) -> None:
         unit.progress("gpu", done, total)
 
-    on_device = list(unit.device.kernels.values())
+    on_device = list(unit.device_kernels.values())
     binaries = triton_build.build(on_device, unit.gpus, objects, built)
     return DeviceCode(on_device, unit.gpus, binaries)

@@ -93,8 +93,7 @@ def _generate(out: Path, models: Sequence[Path]) -> None:
             else:
                 assert unit.sources
                 sources = [(f"{source.name}.c", source.text) for source in unit.sources.files]
-                made = unit.device.kernels.values() if unit.device else ()
-                sources += [(f"{kernel.name}.py", kernel.source.text) for kernel in made]
+                sources += [(f"{kernel.name}.py", kernel.source.text) for kernel in unit.device_kernels.values()]
                 text = "".join(f"==== {name}\n{content}" for name, content in sources)
             (out / target / f"{model.stem}.txt").write_text(text)
 

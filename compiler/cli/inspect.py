@@ -31,7 +31,7 @@ def summary(unit: Compilation) -> Described:
     counts = {
         "onnx nodes": len(unit.model.graph.nodes),
         "steps": len(unit.program.launches),
-        "kernels": len(unit.sources.kernels) + (len(unit.device.kernels) if unit.device else 0),
+        "kernels": len(unit.sources.kernels) + len(unit.device_kernels),
         "weights bytes": unit.program.weight_offsets()[-1],
         "arena bytes": _plain(unit.arenas[0].size),
     }
@@ -41,7 +41,7 @@ def summary(unit: Compilation) -> Described:
     return counts | {
         "gpus": [gpu.name for gpu in unit.gpus],
         "device steps": sum(launch.device for launch in unit.program.launches),
-        "device kernels": len(unit.device.kernels),
+        "device kernels": len(unit.device_kernels),
         "device arena bytes": _plain(unit.arenas[1].size),
         "on the host because of": on_host,
     }

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ...graph.conditions import Condition
 from ...kernel import cost
@@ -44,13 +44,15 @@ class Sources:
         return self.program + self.kernels
 
 
-@dataclass(frozen=True)
-class OnDevice:
+class OnDevice(Protocol):
     """A kernel of the accelerator: its name, its number in the manifest, and how many programs run it."""
 
-    name: str
-    number: int
-    programs: Size
+    @property
+    def name(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def programs(self) -> Size: ...
 
 
 def generate(

@@ -28,8 +28,12 @@ def tasks(body: Attention, schedule: AttentionSchedule) -> Size:
     return prod(size for _, size in _programs(body, schedule))
 
 
-def source(kernel: Kernel, name: str, sizes: AttentionSchedule, allow_tf32: bool = False) -> Source:
-    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits."""
+def refusal(kernel: Kernel, schedule: AttentionSchedule) -> None:
+    """All attention can be computed."""
+
+
+def source(kernel: Kernel, name: str, sizes: AttentionSchedule) -> Source:
+    """The kernel's source."""
     body = kernel.body
     assert isinstance(body, Attention)
     acc = body.acc
@@ -77,7 +81,7 @@ def source(kernel: Kernel, name: str, sizes: AttentionSchedule, allow_tf32: bool
         tile=sizes,
         D=out.size(extent(body.d)) if is_wide(body.d) else None,
         acc=value_type(acc),
-        precision="tf32" if allow_tf32 and acc == F32 else "ieee",
+        precision="tf32" if sizes.tf32 and acc == F32 else "ieee",
         p_type=value_type(v_value.dtype),
         scale=literal(Const(body.scale * (_LOG2_E if body.mask is None else 1.0), acc)),
         log2_e=literal(Const(_LOG2_E, acc)),

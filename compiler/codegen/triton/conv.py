@@ -10,7 +10,6 @@ tap by tap.
 
 from __future__ import annotations
 
-from ...errors import Unsupported
 from ...kernel.ir import Conv, Kernel
 from ...kernel.packing import READ_ON_DEVICE
 from ...scalar.dim import Size, Symbol, ceil_div, extent, floor_div, known_le, mod, prod
@@ -34,12 +33,17 @@ def tasks(body: Conv, schedule: ConvSchedule) -> Size:
     return product.groups(body) * schedule.blocks.programs(product.pixels(body), product.columns(body))
 
 
-def source(kernel: Kernel, name: str, schedule: ConvSchedule, allow_tf32: bool = False) -> Source:
-    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
+def refusal(kernel: Kernel, schedule: ConvSchedule) -> str | None:
+    """Why the kernel cannot be printed; None where it can."""
     body = kernel.body
     assert isinstance(body, Conv)
-    if body.packing.form not in READ_ON_DEVICE:
-        raise Unsupported(f"weights packed as {body.packing} in Triton")
+    return None if body.packing.form in READ_ON_DEVICE else f"weights packed as {body.packing} in Triton"
+
+
+def source(kernel: Kernel, name: str, schedule: ConvSchedule) -> Source:
+    """The kernel's source."""
+    body = kernel.body
+    assert isinstance(body, Conv)
     out, depthwise, blocks, flat = printer(kernel), product.is_depthwise(body), schedule.blocks, schedule.flat
     count, in_c = prod(body.taps), product.channels_of_group(body)
     pixels, columns = product.pixels(body), product.columns(body)
@@ -78,7 +82,7 @@ def source(kernel: Kernel, name: str, schedule: ConvSchedule, allow_tf32: bool =
         [("group", body.groups)] if product.groups(body) > 1 else [],
         tile(out, x, tuple(x_axes), (blocks.rows, blocks.columns if depthwise else blocks.depth)),
         tile(out, w, tuple(w_axes), (blocks.depth, blocks.columns)),
-        gemm.precision(x.dtype, allow_tf32),
+        gemm.precision(x.dtype, blocks.tf32),
         epilogue(out, kernel, body.epilogue, (row, c)),
         outputs=[(text, out.size(extent(s))) for s, text in outputs.items()],
         flat=flat,

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import Unsupported
 from ...kernel.ir import Let
 from ...scalar import convert, prims
 from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_bound, prod, symbols
@@ -50,9 +49,7 @@ def value_type(dtype: DType) -> str:
 
 
 def buffer_type(dtype: DType) -> str:
-    """The type of a buffer's elements in a signature. Raises Unsupported for strings and complex numbers."""
-    if dtype.kind in "sc":
-        raise Unsupported(f"buffers of {dtype}")
+    """The type of a buffer's elements in a signature."""
     return _BUFFERS.get(dtype.name, "u8")
 
 
@@ -266,10 +263,7 @@ class Printer:
             return self.name(f"{args[0].text}.to({value_type(e.dtype)}, bitcast=True)", axes)
         dtype = e.args[-1].dtype
         spelling = prim.triton_spelling(dtype)
-        expandable = prim.expand is not None and dtype == F32
-        if spelling is None and not expandable:
-            raise Unsupported(f"{e.prim} of {dtype} in Triton")
-        if spelling is None or (self.expands and expandable):
+        if spelling is None or (self.expands and prim.expand is not None and dtype == F32):
             name = self.functions.of_expression(f"{e.prim}_f32", *prims.expansion(e.prim))
             return self.name(f"{name}({', '.join(a.text for a in args)})", axes)
         return self.name(spelling.format(*(a.text for a in args), bits=dtype.bits), axes)

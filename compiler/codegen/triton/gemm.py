@@ -44,9 +44,9 @@ def source(
     return Source(text, arguments(kernel), blocks.warps, blocks.stages)
 
 
-def precision(factor: DType, allow_tf32: bool) -> str:
+def precision(factor: DType, tf32: bool) -> str:
     """What tl.dot may round f32 to; empty for other types."""
-    return "" if factor != F32 else "tf32" if allow_tf32 else "ieee"
+    return "" if factor != F32 else "tf32" if tf32 else "ieee"
 
 
 def mask(out: Printer, positions: str, size: Size, length: int) -> str | None:

@@ -1,21 +1,42 @@
 """The Triton back end: what each kind of kernel body becomes.
 
 In: kernels of a program, and their schedules. Out: Triton sources and the numbers of programs that the launches need.
-Each body kind has a module of its own with `source` and `tasks`; this table is the only place that lists them.
+Each body kind has a module of its own (`Kind`); this table is the only place that lists them. What can be printed is
+asked before it is printed, of the kernel and its schedule.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from ...errors import Unsupported
-from ...kernel.ir import Attention, Conv, Kernel, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
+from ...kernel.ir import Attention, Body, Conv, Kernel, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
+from ...kernel.rebuild import expressions
 from ...lower.groups import Weights
 from ...scalar.dim import Size
+from ...scalar.dtype import F32, DType
+from ...scalar.expr import Call
+from ...scalar.prims import TABLE
 from . import attention, conv, loopnest, matmul, nonzero, recurrent, sort
 from .tiles import Source
 
-_MODULES: dict[type, ModuleType] = {
+LARGEST = (1 << 31) - 1  # indices on the device have 32 bits
+
+
+class Kind(Protocol):
+    """What a module says that prints one kind of kernel for the device."""
+
+    def refusal(self, kernel: Kernel, schedule: Any, /) -> str | None:
+        """Why this kernel, whose types and functions can be printed, cannot; None where it can."""
+
+    def source(self, kernel: Kernel, name: str, schedule: Any, /) -> Source:
+        """The source of the kernel, whose function is called `name`."""
+
+    def tasks(self, body: Any, schedule: Any, /) -> Size:
+        """The number of programs, in the kernel's sizes."""
+
+
+_KINDS: dict[type[Body], Kind] = {
     Attention: attention,
     Conv: conv,
     LoopNest: loopnest,
@@ -25,24 +46,40 @@ _MODULES: dict[type, ModuleType] = {
     Sort: sort,
 }
 WEIGHTS = Weights(packed=False, narrow=True)
-_PRODUCTS = (Attention, Conv, Matmul, Recurrent)  # bodies that have products
 
 
-def source(kernel: Kernel, name: str, schedule: Schedule | None, allow_tf32: bool = False) -> Source:
-    """The kernel in Triton, as a function of that name. Raises Unsupported, with the reason.
+def refusal(kernel: Kernel, schedule: Schedule | None) -> str | None:
+    """Why there is no such kernel on the device; None where there is. schedule: None where the kind has none."""
+    kind = _KINDS.get(type(kernel.body))
+    if kind is None:
+        return f"a {type(kernel.body).__name__} in Triton"
+    for param in kernel.params:
+        if param.dtype.kind in "sc":
+            return f"buffers of {param.dtype}"
+        if isinstance(param.size, int) and param.size > LARGEST:
+            return f"a buffer of {param.size} elements: indices on the device have 32 bits"
+    for prim, dtype in _functions(kernel.body):
+        row = TABLE[prim]
+        if row.triton_spelling(dtype) is None and (row.expand is None or dtype != F32):
+            return f"{prim} of {dtype} in Triton"
+    return kind.refusal(kernel, schedule)
 
-    schedule: None where there is none for a kernel of that kind. allow_tf32: products of f32 may round their operands
-    to 11 bits.
-    """
-    module = _MODULES.get(type(kernel.body))
-    if module is None:
-        raise Unsupported(f"a {type(kernel.body).__name__} in Triton")
-    options = {"allow_tf32": allow_tf32} if isinstance(kernel.body, _PRODUCTS) else {}
-    made: Source = module.source(kernel, name, schedule, **options)
-    return made
+
+def _functions(body: Body) -> Iterator[tuple[str, DType]]:
+    """The primitives that a kernel computes, but for conversions, with the type of their arguments."""
+    for e in expressions(body):
+        if isinstance(e, Call) and e.prim not in ("cast", "cast_unsaturated", "bitcast"):
+            yield e.prim, e.args[-1].dtype
+    for stage in body.stages if isinstance(body, LoopNest) else ():
+        if stage.store is not None and stage.store.combine is not None:
+            yield stage.store.combine, stage.value.dtype
+
+
+def source(kernel: Kernel, name: str, schedule: Schedule | None) -> Source:
+    """A kernel that is not refused in Triton, as a function of that name."""
+    return _KINDS[type(kernel.body)].source(kernel, name, schedule)
 
 
 def tasks(kernel: Kernel, schedule: Schedule | None) -> Size:
     """How many programs run it, in its formal sizes."""
-    size: Size = _MODULES[type(kernel.body)].tasks(kernel.body, schedule)
-    return size
+    return _KINDS[type(kernel.body)].tasks(kernel.body, schedule)

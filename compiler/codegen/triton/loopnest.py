@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from ...errors import Unsupported
 from ...graph.index import delinear
 from ...kernel.ir import Kernel, Let, LoopNest, Stage
 from ...kernel.rebuild import map_expr, map_sizes, sizes_of
@@ -44,8 +43,28 @@ def tasks(body: LoopNest, schedule: NestSchedule) -> Size:
     return prod(extent(s) for s in _blocked(body, schedule).outer)
 
 
+def refusal(kernel: Kernel, schedule: NestSchedule) -> str | None:
+    """Why the kernel cannot be printed: what one stage keeps for others has to fit a tile, and its place in that."""
+    body = kernel.body
+    assert isinstance(body, LoopNest)
+    body = _blocked(body, schedule)
+    for stage in body.stages:
+        if stage.store is None and stage.axes and stage.scan is not None:
+            return "a scan whose result is kept"
+        if stage.store is None and stage.axes and stage.reduce is not None:
+            width = _shape(stage.reduce_axes, stage.axes[-1:], schedule, schedule.columns)[1]
+            if len(stage.axes) > 1 or tile_length(extent(stage.axes[0]), 2 * width) > width:
+                return "a reduction that keeps more than one tile"
+        inlined = _inlined(body, stage)
+        for e in walk(inlined.value, *(let.value for let in inlined.lets)):
+            kept = body.stages[e.slot] if isinstance(e, Local) else None
+            if kept and kept.axes and e.index != kept.axes[-1]:  # type: ignore[attr-defined]
+                return "a kept column that is read at another place"
+    return None
+
+
 def source(kernel: Kernel, name: str, schedule: NestSchedule) -> Source:
-    """The kernel's source. Raises Unsupported for what Triton cannot express."""
+    """The kernel's source."""
     body = kernel.body
     assert isinstance(body, LoopNest)
     nest = _Nest(kernel, _blocked(body, schedule), schedule)
@@ -91,14 +110,12 @@ class _Nest:
     def lines(self) -> list[str]:
         written: set[int] = set()
         for slot, stage in enumerate(self.body.stages):
-            stage = self._inlined(stage)
+            stage = _inlined(self.body, stage)
             touched = {e.buffer for e in _loads(stage)} | ({stage.store.buffer} if stage.store else set())
             if written & touched:
                 self.out.line("tl.debug_barrier()")
                 self.out.forget()
             if stage.store is None and stage.reduce is None and stage.axes:
-                if stage.scan is not None:
-                    raise Unsupported("a scan whose result is kept")
                 continue  # its readers compute it
             if stage.reduce is not None:
                 self._reduce(slot, stage)
@@ -119,44 +136,13 @@ class _Nest:
     # -- values of earlier stages ------------------------------------------------------------------------------------
 
     def _local(self, e: Local) -> Value:
-        value, stage = self.kept[e.slot], self.body.stages[e.slot]
-        if stage.axes and e.index != stage.axes[-1]:
-            raise Unsupported("a kept column that is read at another place")
-        return value
-
-    def _inlined(self, stage: Stage) -> Stage:
-        """The stage with the rows that earlier ones keep computed in it."""
-        lets: list[Let] = []
-
-        def rule(e: Expr) -> Expr | None:
-            if not isinstance(e, Local):
-                return None
-            kept = self.body.stages[e.slot]
-            if kept.reduce is not None or not kept.axes:
-                return None
-            place = delinear(e.index, [extent(s) for s in kept.axes])
-            values: dict[Symbol, Size] = dict(zip(kept.axes, place))
-
-            def placed(value: Expr) -> Expr:
-                return rewrite(map_expr(value, lambda x: substitute(x, values)), rule)
-
-            for let in kept.lets:
-                symbol = Symbol(f"{let.symbol.name}s{len(lets)}", let.symbol.lower, let.symbol.extent)
-                lets.append(Let(symbol, placed(let.value)))
-                values[let.symbol] = symbol
-            return placed(kept.value)
-
-        own = tuple(replace(let, value=rewrite(let.value, rule)) for let in stage.lets)
-        value = rewrite(stage.value, rule)
-        return replace(stage, value=value, lets=_in_order([*lets, *own]))
+        return self.kept[e.slot]
 
     # -- kinds of stages ---------------------------------------------------------------------------------------------
 
     def _shape(self, rows: Sequence[Symbol], columns: Sequence[Symbol], most: int | None = None) -> tuple[int, int]:
         """Rows and columns of a tile, of `most` columns."""
-        elements = self.schedule.elements
-        width = tile_length(prod(extent(s) for s in columns), elements if most is None else most)
-        height = tile_length(prod(extent(s) for s in rows), max(elements // width, 1))
+        height, width = _shape(rows, columns, self.schedule, most)
         self.widest = max(self.widest, width * height)
         return height, width
 
@@ -197,8 +183,6 @@ class _Nest:
         identity = _identity(kind, dtype)
         slow, over, columns = stage.axes[:-1], stage.reduce_axes, stage.axes[-1:]
         shape = self._shape(over, columns, self.schedule.columns) if columns else self._shape(over[:-1], over[-1:])
-        if stage.store is None and (slow or (columns and tile_length(extent(columns[0]), 2 * shape[1]) > shape[1])):
-            raise Unsupported("a reduction that keeps more than one tile")
         with ExitStack() as stack:
             self._loops(stack, slow)
             if columns:
@@ -287,6 +271,41 @@ class _Nest:
                 value = as_type(Call(stage.store.combine, (there, value), value.dtype), dtype)
             self.out.store(stage.store.buffer, stage.store.index, self.out.value(value), dtype)
             self.out.line("tl.debug_barrier()")
+
+
+def _shape(
+    rows: Sequence[Symbol], columns: Sequence[Symbol], schedule: NestSchedule, most: int | None = None
+) -> tuple[int, int]:
+    """Rows and columns of a tile, of `most` columns."""
+    width = tile_length(prod(extent(s) for s in columns), schedule.elements if most is None else most)
+    return tile_length(prod(extent(s) for s in rows), max(schedule.elements // width, 1)), width
+
+
+def _inlined(body: LoopNest, stage: Stage) -> Stage:
+    """The stage with the rows that earlier ones keep computed in it."""
+    lets: list[Let] = []
+
+    def rule(e: Expr) -> Expr | None:
+        if not isinstance(e, Local):
+            return None
+        kept = body.stages[e.slot]
+        if kept.reduce is not None or not kept.axes:
+            return None
+        place = delinear(e.index, [extent(s) for s in kept.axes])
+        values: dict[Symbol, Size] = dict(zip(kept.axes, place))
+
+        def placed(value: Expr) -> Expr:
+            return rewrite(map_expr(value, lambda x: substitute(x, values)), rule)
+
+        for let in kept.lets:
+            symbol = Symbol(f"{let.symbol.name}s{len(lets)}", let.symbol.lower, let.symbol.extent)
+            lets.append(Let(symbol, placed(let.value)))
+            values[let.symbol] = symbol
+        return placed(kept.value)
+
+    own = tuple(replace(let, value=rewrite(let.value, rule)) for let in stage.lets)
+    value = rewrite(stage.value, rule)
+    return replace(stage, value=value, lets=_in_order([*lets, *own]))
 
 
 def _in_order(lets: Sequence[Let]) -> tuple[Let, ...]:

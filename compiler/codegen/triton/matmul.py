@@ -6,7 +6,6 @@ kernel's sizes.
 
 from __future__ import annotations
 
-from ...errors import Unsupported
 from ...kernel.ir import Kernel, Matmul
 from ...scalar.dim import Size, extent, prod
 from ...scalar.expr import as_type
@@ -22,12 +21,17 @@ def tasks(body: Matmul, schedule: ProductSchedule) -> Size:
     return prod(extent(s) for s in body.batch) * schedule.programs(extent(body.m), extent(body.n))
 
 
-def source(kernel: Kernel, name: str, blocks: ProductSchedule, allow_tf32: bool = False) -> Source:
-    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits. Raises Unsupported."""
+def refusal(kernel: Kernel, schedule: ProductSchedule) -> str | None:
+    """Why the kernel cannot be printed; None where it can."""
     body = kernel.body
     assert isinstance(body, Matmul)
-    if body.packing:
-        raise Unsupported("packed operands in Triton")
+    return "packed operands in Triton" if body.packing else None
+
+
+def source(kernel: Kernel, name: str, blocks: ProductSchedule) -> Source:
+    """The kernel's source."""
+    body = kernel.body
+    assert isinstance(body, Matmul)
     out = printer(kernel)
     a, b = factors(body.a, body.b, body.acc)
     if blocks.form != "dot":
@@ -53,5 +57,5 @@ def source(kernel: Kernel, name: str, blocks: ProductSchedule, allow_tf32: bool 
         out.acc, result = Value("acc", frozenset((0,))), (n,)
     return gemm.source(
         "triton/matmul.py.j2", kernel, name, out, blocks, body.acc, m_size, n_size, k_size, batch, a_tile, b_tile,
-        gemm.precision(a.dtype, allow_tf32), epilogue(out, kernel, body.epilogue, result),
+        gemm.precision(a.dtype, blocks.tf32), epilogue(out, kernel, body.epilogue, result),
     )  # fmt: skip

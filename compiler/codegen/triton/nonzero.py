@@ -22,6 +22,10 @@ def tasks(body: Nonzero, schedule: NonzeroSchedule) -> Size:
     return 1
 
 
+def refusal(kernel: Kernel, schedule: NonzeroSchedule) -> None:
+    """All can be printed."""
+
+
 def source(kernel: Kernel, name: str, schedule: NonzeroSchedule) -> Source:
     """The kernel's source."""
     body = kernel.body

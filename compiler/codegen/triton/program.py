@@ -1,25 +1,24 @@
 """The device's part of a program: which kernels it has, and why others stay on the host.
 
-In: launches of a lowered program. Out: `DeviceKernel`s, each once, numbered in the order in which they were first asked
-for. Names come from the text of the source, so equal kernels are one binary.
+In: launches of a lowered program, which are told why they can't run there; then the program as it is scheduled. Out:
+`DeviceKernel`s. Names come from the text of the source, so equal kernels are one binary.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...errors import Unsupported
-from ...kernel.ir import Kernel, Launch, Schedule, Scheduled
+from ...kernel.ir import Kernel, Launch, Scheduled
+from ...kernel.program import Program
 from ...kernel.rebuild import expressions
-from ...scalar.dim import Size, Symbol, symbols, upper_bound
+from ...scalar.dim import Size, Symbol, symbols
 from ...scalar.expr import Index
 from ...schedule.device import arranged
 from . import kernels
 from .tiles import Source
 
 _PLACEHOLDER = "intaglio_kernel"
-_LARGEST = (1 << 31) - 1  # indices are int32
 _LEAST = -(1 << 31)
 
 
@@ -34,44 +33,38 @@ class DeviceKernel:
 
 
 class Device:
-    """The kernels of one model (`kernel.lower.Accelerator`). allow_tf32: matrix products of f32 may round their
-    operands to 10 bits."""
+    """The accelerator of one model (`lower.groups.Accelerator`). allow_tf32: products of f32 may round their operands
+    to 11 bits."""
 
     weights = kernels.WEIGHTS
 
     def __init__(self, allow_tf32: bool = False) -> None:
         self.allow_tf32 = allow_tf32
-        self.kernels: dict[Scheduled, DeviceKernel] = {}
-        self._refused: dict[Scheduled, str] = {}
 
     def arranged(self, launch: Launch) -> Launch:
-        """The launch as it runs on the device; its kernel is among `kernels` unless it was refused."""
+        """The launch as it runs on the device."""
         return arranged(launch, self.allow_tf32)
 
     def refusal(self, launch: Launch) -> str | None:
-        """Why a launch cannot run on the device; None where it can, and its kernel is then among `kernels`."""
+        """Why a launch cannot run on the device; None where it can."""
         launch = self.arranged(launch)
         kernel = launch.kernel
         if _computes_with(kernel, {s for s, size in zip(kernel.sizes, launch.sizes) if _may_be_anything(size)}):
             return "computes with a number that may be anything: those of the device have 32 bits"
-        scheduled = launch.scheduled
-        if scheduled not in self.kernels and scheduled not in self._refused:
-            try:
-                self._translate(*scheduled)
-            except Unsupported as reason:
-                self._refused[scheduled] = str(reason)
-        return self._refused.get(scheduled)
+        return kernels.refusal(*launch.scheduled)
 
-    def _translate(self, kernel: Kernel, schedule: Schedule | None) -> None:
-        for param in kernel.params:
-            bound = upper_bound(param.size)
-            if isinstance(param.size, int) and bound is not None and bound > _LARGEST:
-                raise Unsupported(f"a buffer of {bound} elements: indices on the device have 32 bits")
-        source = kernels.source(kernel, _PLACEHOLDER, schedule, self.allow_tf32)
-        name = "d" + hashlib.sha256(source.text.encode()).hexdigest()[:16]
-        named = Source(source.text.replace(_PLACEHOLDER, name), source.arguments, source.warps, source.stages)
-        programs = kernels.tasks(kernel, schedule)
-        self.kernels[kernel, schedule] = DeviceKernel(name, len(self.kernels), named, programs)
+
+def translate(program: Program) -> dict[Scheduled, DeviceKernel]:
+    """The kernels of a scheduled program that run on the device, each once, numbered as they are first launched."""
+    found: dict[Scheduled, DeviceKernel] = {}
+    for launch in program.launches:
+        if launch.device and launch.scheduled not in found:
+            source = kernels.source(launch.kernel, _PLACEHOLDER, launch.schedule)
+            name = "d" + hashlib.sha256(source.text.encode()).hexdigest()[:16]
+            named = replace(source, text=source.text.replace(_PLACEHOLDER, name))
+            programs = kernels.tasks(launch.kernel, launch.schedule)
+            found[launch.scheduled] = DeviceKernel(name, len(found), named, programs)
+    return found
 
 
 def _may_be_anything(size: Size) -> bool:

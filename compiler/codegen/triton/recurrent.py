@@ -7,7 +7,6 @@ A program has one direction of a block of sequences. What it hands from step to 
 
 from __future__ import annotations
 
-from ...errors import Unsupported
 from ...kernel.ir import Kernel, Recurrent
 from ...scalar.dim import Size, ceil_div
 from ...scalar.dtype import F32
@@ -25,19 +24,21 @@ def tasks(body: Recurrent, schedule: RecurrentSchedule) -> Size:
     return len(body.activations) * ceil_div(body.batch, schedule.rows)
 
 
-def source(kernel: Kernel, name: str, schedule: RecurrentSchedule, allow_tf32: bool = False) -> Source:
-    """The kernel's source. allow_tf32: products of f32 may round their operands to 11 bits.
-
-    Raises Unsupported where outputs are absent that hold what steps hand on.
-    """
+def refusal(kernel: Kernel, schedule: RecurrentSchedule) -> str | None:
+    """Why the kernel cannot be printed: outputs are absent that hold what steps hand on, or are too narrow for it."""
     body = kernel.body
     assert isinstance(body, Recurrent)
     kept = {"y": body.y} | ({"yc": body.yc} if body.kind == "lstm" else {"yh": body.yh} if body.kind == "gru" else {})
     for output, number in kept.items():
         if number < 0:
-            raise Unsupported(f"{body.kind} without {output}, which holds a state between steps, in Triton")
-    if body.dtype.bits < 16:
-        raise Unsupported(f"{body.kind} of {body.dtype} in Triton")
+            return f"{body.kind} without {output}, which holds a state between steps, in Triton"
+    return f"{body.kind} of {body.dtype} in Triton" if body.dtype.bits < 16 else None
+
+
+def source(kernel: Kernel, name: str, schedule: RecurrentSchedule) -> Source:
+    """The kernel's source."""
+    body = kernel.body
+    assert isinstance(body, Recurrent)
     out = printer(kernel)
     acc = body.dtype.compute
     numbers = ("xw", "r", "rb", "peephole", "h0", "c0", "lengths", "y", "yh", "yc")
@@ -60,7 +61,7 @@ def source(kernel: Kernel, name: str, schedule: RecurrentSchedule, allow_tf32: b
         depth=schedule.depth,
         acc=value_type(acc),
         storage=value_type(body.dtype),
-        precision="tf32" if allow_tf32 and acc == F32 else "ieee",
+        precision="tf32" if schedule.tf32 and acc == F32 else "ieee",
         activations=_activations(out, body),
         clip=None if body.clip is None else literal(Const(body.clip, acc)),
         input_forget=body.input_forget,

@@ -7,7 +7,6 @@ A program has a block of elements of one row. The work of a row grows with the s
 
 from __future__ import annotations
 
-from ...errors import Unsupported
 from ...kernel.ir import Kernel, Sort
 from ...scalar.dim import Size, ceil_div, extent, prod
 from ...scalar.expr import as_type
@@ -24,12 +23,17 @@ def tasks(body: Sort, schedule: SortSchedule) -> Size:
     return prod(size for _, size in _programs(body, schedule))
 
 
-def source(kernel: Kernel, name: str, schedule: SortSchedule) -> Source:
-    """The kernel's source. Raises Unsupported, with the reason."""
+def refusal(kernel: Kernel, schedule: SortSchedule) -> str | None:
+    """Why the kernel cannot be printed; None where it can."""
     body = kernel.body
     assert isinstance(body, Sort)
-    if body.column is not None:
-        raise Unsupported("a sort of tuples in Triton")
+    return "a sort of tuples in Triton" if body.column is not None else None
+
+
+def source(kernel: Kernel, name: str, schedule: SortSchedule) -> Source:
+    """The kernel's source."""
+    body = kernel.body
+    assert isinstance(body, Sort)
     out = printer(kernel)
     out.names |= {s: Value(f"o{i}") for i, s in enumerate(body.outer)}
     out.names[body.j] = Value("rank", frozenset((0,)))

@@ -7,15 +7,23 @@ schedule has a dynamic part.
 from __future__ import annotations
 
 from dataclasses import replace
-from types import ModuleType
+from typing import Protocol
 
-from ...kernel.ir import Attention, Conv, Kernel, Launch, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
+from ...kernel.ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
 from ..close import close
 from ..loopnest import arranged as in_order
 from ..pack import packed
 from . import attention, conv, loopnest, nonzero, product, recurrent, sort
 
-_MODULES: dict[type, ModuleType] = {
+
+class Kind(Protocol):
+    """What a module says of the schedules of one kind of body."""
+
+    def default(self, kernel: Kernel, allow_tf32: bool, /) -> Schedule:
+        """By rules that need no measurement. allow_tf32: products of f32 may round their operands to 11 bits."""
+
+
+_KINDS: dict[type[Body], Kind] = {
     Attention: attention,
     Conv: conv,
     LoopNest: loopnest,
@@ -39,6 +47,5 @@ def arranged(launch: Launch, allow_tf32: bool = False) -> Launch:
 
 def default(kernel: Kernel, allow_tf32: bool = False) -> Schedule | None:
     """By rules that need no measurement; None for a kind of kernel that no accelerator has."""
-    module = _MODULES.get(type(kernel.body))
-    made: Schedule | None = module.default(kernel, allow_tf32) if module else None
-    return made
+    kind = _KINDS.get(type(kernel.body))
+    return kind.default(kernel, allow_tf32) if kind else None

@@ -25,7 +25,8 @@ _BLOCKS = {
 
 @dataclass(frozen=True, slots=True)
 class AttentionSchedule(Schedule):
-    """Queries and keys of a block, columns of q and k and of v at a time. kind: of products, a key of _BLOCKS."""
+    """Queries and keys of a block, columns of q and k and of v at a time. kind: of products, a key of _BLOCKS; tf32:
+    whether products of f32 may round their operands to 11 bits."""
 
     kind: str
     m: int
@@ -34,6 +35,7 @@ class AttentionSchedule(Schedule):
     dv: int
     warps: int
     stages: int
+    tf32: bool = False
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> AttentionSchedule:
@@ -49,7 +51,7 @@ def default(kernel: Kernel, allow_tf32: bool) -> AttentionSchedule:
     points, queries = upper_bound(prod(extent(s) for s in body.batch)), upper_bound(extent(body.m))
     while points is not None and queries is not None and m > _HOPPER and points * -(-queries // m) < PROGRAMS:
         m //= 2
-    return AttentionSchedule(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages)
+    return AttentionSchedule(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages, allow_tf32)
 
 
 def factors(acc: DType, *values: Expr) -> list[Expr]:

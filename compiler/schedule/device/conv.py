@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...kernel.ir import Conv, Kernel, Schedule
 from ...kernel.packing import Packing
@@ -44,7 +44,7 @@ def default(kernel: Kernel, allow_tf32: bool) -> ConvSchedule:
     factor = factors(body.x, Load(body.w, 0, kernel.params[body.w].dtype), body.acc)[0].dtype
     sizes = pixels(body), columns(body), in_c * (taps if across else 1), body.groups
     blocks = blocks_of(*sizes, body.acc, factor, body.epilogue, _UNKNOWN)
-    return ConvSchedule(blocks, across and blocks.form == "dot")
+    return ConvSchedule(replace(blocks, tf32=allow_tf32), across and blocks.form == "dot")
 
 
 # -- the product that a convolution is -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ A tile is summed in one of three forms:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...kernel.ir import Kernel, Matmul, Schedule, Stage
 from ...scalar.dim import Size, ceil_div, extent, known_eq, prod, upper_bound
@@ -33,6 +33,7 @@ class ProductSchedule(Schedule):
     """How the result is cut into programs: rows and columns of each, elements of K at a time, in which form.
 
     group: rows of blocks that are computed together, column by column, so that they find B in the second-level cache.
+    tf32: whether products of f32 may round their operands to 11 bits.
     """
 
     form: str
@@ -42,6 +43,7 @@ class ProductSchedule(Schedule):
     warps: int
     stages: int
     group: int = _GROUP
+    tf32: bool = False
 
     def programs(self, rows: Size, columns: Size) -> Size:
         """How many they are for a matrix."""
@@ -56,7 +58,8 @@ def default(kernel: Kernel, allow_tf32: bool) -> ProductSchedule:
     batch = prod(extent(s) for s in body.batch)
     if known_eq(m, 1) is True:
         return inner_blocks(n, k, batch)
-    return blocks_of(m, n, k, batch, body.acc, factors(body.a, body.b, body.acc)[0].dtype, body.epilogue)
+    made = blocks_of(m, n, k, batch, body.acc, factors(body.a, body.b, body.acc)[0].dtype, body.epilogue)
+    return replace(made, tf32=allow_tf32)
 
 
 def factors(a: Expr, b: Expr, acc: DType) -> tuple[Expr, Expr]:

@@ -14,12 +14,14 @@ _WARPS = 8
 
 @dataclass(frozen=True, slots=True)
 class RecurrentSchedule(Schedule):
-    """rows: sequences of a program; columns, depth: units of a block that is computed, and that it is computed from."""
+    """rows: sequences of a program; columns, depth: units of a block that is computed, and that it is computed from;
+    tf32: whether products of f32 may round their operands to 11 bits."""
 
     rows: int
     columns: int
     depth: int
     warps: int
+    tf32: bool = False
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> RecurrentSchedule:
@@ -27,4 +29,4 @@ def default(kernel: Kernel, allow_tf32: bool) -> RecurrentSchedule:
     body = kernel.body
     assert isinstance(body, Recurrent)
     columns, depth = (max(tile_length(body.hidden, most), LEAST) for most in (_COLUMNS, _DEPTH))
-    return RecurrentSchedule(tile_length(body.batch, _ROWS), columns, depth, _WARPS)
+    return RecurrentSchedule(tile_length(body.batch, _ROWS), columns, depth, _WARPS, allow_tf32)

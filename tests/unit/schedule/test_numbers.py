@@ -42,6 +42,7 @@ ALLOWED: dict[str, dict[int, str]] = {
     "codegen/triton/conv.py": {6: "symbols"},
     "codegen/triton/expr.py": {8: TYPES, 16: TYPES, 32: READABLE},
     "codegen/triton/holes.py": {8: TYPES},
+    "codegen/triton/kernels.py": {31: TYPES},
     "codegen/triton/program.py": {16: DIGEST, 31: TYPES},
     "codegen/triton/recurrent.py": {4: "gates", 16: TYPES},
     "codegen/triton/worker.py": {16: "bytes to which all buffers are aligned"},
@@ -49,7 +50,8 @@ ALLOWED: dict[str, dict[int, str]] = {
     "lower/groups.py": {4: "corners of a box"},
     "lower/fuse.py": {
         4: "operations, and pieces, that are cheaper computed again than kept", 8: "places, 64 of views, and 256 nodes "
-        "bound the text of a kernel", 64: "see 8", 256: "see 8",
+        "bound the text of a kernel; rows for which an operand may be computed again, as any other needs a kernel",
+        64: "see 8", 256: "see 8; columns for which an operand is computed once",
     },
     "c/attention.c.j2": {16: UNROLL},
     "c/conv.c.j2": {63: LINE, 64: LINE},

@@ -10,7 +10,11 @@ from intaglio.compiler.schedule.device import default
 
 
 def source(kernel: Kernel, allow_tf32: bool = False) -> Source:
-    return kernels.source(kernel, "kernel", default(kernel, allow_tf32), allow_tf32)
+    return kernels.source(kernel, "kernel", default(kernel, allow_tf32))
+
+
+def refusal(kernel: Kernel) -> str | None:
+    return kernels.refusal(kernel, default(kernel))
 
 
 def tasks(kernel: Kernel) -> Size:
