@@ -19,7 +19,7 @@ from ..codegen.c.program import Sources
 from ..codegen.triton.build import Binary
 from ..codegen.triton.program import DeviceKernel
 from ..frontend.inference import declared_outputs
-from ..frontend.interface import overridable, sizes_of, values, worded, zipped
+from ..frontend.interface import map_outputs, overridable, sizes_of, string_labels, values
 from ..frontend.load import PART, Model, Type
 from ..graph.conditions import Condition, Requirement
 from ..graph.interp import constant_array
@@ -160,7 +160,8 @@ def _failure(condition: Condition | Requirement, operators: Mapping[str, tuple[s
 
 def _results(model: Model, graph: Graph, named: Set[str], types: Mapping[str, Type]) -> list[dict[str, Any]]:
     """The outputs as the model has them, where one of them is no tensor; else nothing."""
-    maps, words, made = zipped(model.graph), worded(model.graph), dict(zip(graph.output_names, graph.outputs))
+    maps, words = map_outputs(model.graph), string_labels(model.graph)
+    made = dict(zip(graph.output_names, graph.outputs))
     found: list[dict[str, Any]] = []
     for name, declared in types.items():
         if name in maps:
