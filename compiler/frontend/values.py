@@ -222,14 +222,6 @@ def _is_small(v: Value) -> bool:
     return whole and fixed and isinstance(count, int) and count <= SYMBOLS_LIMIT
 
 
-def ints_arg(v: Value, what: str = "axes") -> tuple[int, ...]:
-    """The contents of an integer tensor. Raises Unsupported where they are not constant."""
-    dims = shape_arg(v, what)
-    if not all(isinstance(d, (int, np.integer)) for d in dims):
-        raise Unsupported(f"its {what} {list(dims)} is not constant")
-    return tuple(int(d) for d in dims)  # type: ignore[arg-type]
-
-
 def const_arg(v: Value, what: str) -> Array:
     """The contents of a tensor. Raises Unsupported where they are not constant."""
     data = fold(v)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scalar.convert import held
+from ..scalar.convert import as_dtype
 from ..scalar.dim import Dim, Size, Symbol, known_lt, prod, symbols
 from ..scalar.dtype import DType, from_numpy
 from .conditions import Condition, brief, demands
@@ -314,7 +314,7 @@ def known_content(node: Node, contents: list[Array | None]) -> Array | None:
         result = node.op.evaluate(contents, node.attrs)[0]  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError):  # e.g. a comparison of sizes that is not decidable
         return None
-    holds = np.frompyfunc(lambda value: None if value is None else held(value, out.dtype), 1, 1)
+    holds = np.frompyfunc(lambda value: None if value is None else as_dtype(value, out.dtype), 1, 1)
     content = np.asarray(holds(result), object)
     return content.reshape(out.shape)
 

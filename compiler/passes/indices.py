@@ -20,7 +20,7 @@ from ..graph.index import broadcast_index, input_index
 from ..graph.interp import sizes_in
 from ..graph.ir import Array, Graph, Node, Value
 from ..scalar import prims
-from ..scalar.convert import held
+from ..scalar.convert import as_dtype
 from ..scalar.dim import Size, Symbol, known_eq, known_le, known_lt, linear_in, substitute, symbols
 
 Formula = Union[Size, bool]  # noqa: UP007 (Dim has no `|`)
@@ -123,7 +123,7 @@ class Formulas:
             result = 0 if nothing else None
         else:
             result = None
-        result = None if result is None else held(result, v.dtype)
+        result = None if result is None else as_dtype(result, v.dtype)
         if result is None:
             return None
         return _Known(result, own.union(*(k.rests_on for k in inputs if k is not None)))

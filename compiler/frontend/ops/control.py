@@ -17,7 +17,7 @@ import numpy as np
 from ....runtime.errors import Fail
 from ...errors import Unsupported
 from ...graph.ir import Graph, Value, constant, input_value, reachable
-from ...scalar.dim import Size, Symbol, chosen, dim_max, known_eq, prod, symbols
+from ...scalar.dim import Size, Symbol, dim_max, known_eq, prod, select_size, symbols
 from ...scalar.dtype import BOOL, I64
 from ..load import UNKNOWN, GraphDef, Type
 from ..registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, onnx_op
@@ -181,7 +181,7 @@ class _Branch:
         inner = {*self.then.bindings, *self.otherwise.bindings}
         sizes = list(zip(a.shape, b.shape))
         if self.formula is not None and not any(inner & (symbols(x) | symbols(y)) for x, y in sizes):
-            return [x if known_eq(x, y) else chosen(self.formula, x, y) for x, y in sizes]
+            return [x if known_eq(x, y) else select_size(self.formula, x, y) for x, y in sizes]
         try:
             self.limit(prod(a.shape), prod(b.shape))
             return None
