@@ -24,7 +24,7 @@ from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
 from . import bodies, schemas
 from . import ops as _ops  # registers all operators  # noqa: F401
-from .interface import first_output, map_outputs, numbered, part, sizes_of, string_labels
+from .interface import first_output, map_outputs, part, sizes_of, string_labels, with_numbered_labels
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 from .registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, dropped, lookup
 from .values import collecting, own_symbol
@@ -179,7 +179,8 @@ class _Importer:
                 inputs.append(value)
         _check_names(self.model)
         maps, words = map_outputs(graph), string_labels(graph)
-        self._body([numbered(node, words) for node in graph.nodes if first_output(node) not in maps], maps)
+        nodes = [with_numbered_labels(node, words) for node in graph.nodes if first_output(node) not in maps]
+        self._body(nodes, maps)
         outputs: dict[str, Value] = {}
         for name, type in graph.outputs.items():
             source, labels = maps.get(name, (name, None))

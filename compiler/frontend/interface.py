@@ -95,7 +95,8 @@ def map_outputs(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]
 def string_labels(graph: GraphDef) -> dict[str, list[str]]:
     """The outputs of the graph that are string labels of a classifier, with the table of the labels.
 
-    The classifier computes numbers (see `numbered`), which the runtime looks up. With one label it gives 0 or 1."""
+    The classifier computes numbers (`with_numbered_labels`), which the runtime looks up. With one label it gives 0 or
+    1."""
     read = {name for node in graph.nodes for name in node.inputs}
     return {
         node.outputs[0]: node.attrs["classlabels_strings"] * (2 if len(node.attrs["classlabels_strings"]) == 1 else 1)
@@ -106,7 +107,7 @@ def string_labels(graph: GraphDef) -> dict[str, list[str]]:
     }
 
 
-def numbered(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
+def with_numbered_labels(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
     """A classifier of `string_labels` with numbers as its labels; any other node unchanged."""
     if first_output(node) not in words:
         return node
