@@ -301,9 +301,9 @@ class _Importer:
         return e.resume(go_on)
 
     def _node(self, node: NodeDef, scope: _Scope) -> Sequence[Imported | _Broken]:
-        given = [scope.get(name) if name else None for name in node.inputs]
-        while given and given[-1] is None:
-            given.pop()
+        inputs = [scope.get(name) if name else None for name in node.inputs]
+        while inputs and inputs[-1] is None:
+            inputs.pop()
         attrs = dict(node.attrs)
         attrs.update((name, scope.attrs[outer]) for name, outer in node.refs.items() if outer in scope.attrs)
         label = node.name or node.op
@@ -312,18 +312,18 @@ class _Importer:
         function = self.model.functions.get((node.domain, node.op, node.overload))
         if function is not None:
             defaults = {**function.defaults, **attrs}
-            return self._call(function, given, defaults, scope, label, named=True, outputs=node.outputs)
+            return self._call(function, inputs, defaults, scope, label, named=True, outputs=node.outputs)
         version = scope.opsets.get(node.domain)
         if version is None:
-            types = [_type(v) for v in given]
+            types = [_type(v) for v in inputs]
             raise InvalidGraph(f"{schemas.signature(node, types)}No opset import for domain '{node.domain}'")
         schema = schemas.find(node.op, node.domain, version)
         op = lookup(node.op, node.domain, version)
         if schema is None and op is None:
-            return self._unknown(node, given, version, label)
-        broken = any(v is BROKEN for v in given)
+            return self._unknown(node, inputs, version, label)
+        broken = any(v is BROKEN for v in inputs)
         if schema is not None and not broken:
-            schemas.check(node, schema, [_type(v) if v is not None else None for v in given])
+            schemas.check(node, schema, [_type(v) if v is not None else None for v in inputs])
         if op is None and (schema is None or not schema.has_body):
             return self._refuse(node, label, version, "this operator is not implemented")
         if broken:
@@ -332,9 +332,9 @@ class _Importer:
             if op is not None:
                 run: Any = partial(self._run, scope=scope, label=label)
                 trace = partial(self._trace, scope=scope, label=label)
-                inputs = [v for v in given if not isinstance(v, _Broken)]  # all of them, as `broken` is False
+                arguments = [v for v in inputs if not isinstance(v, _Broken)]  # all of them, as `broken` is False
                 context = {"n_outputs": len(node.outputs), "opset_version": version, "run": run, "trace": trace}
-                result = op(inputs, _plain(attrs), **context)
+                result = op(arguments, _plain(attrs), **context)
                 results = list(result) if isinstance(result, tuple) else [result]
                 if any(node.outputs[len(results) :]):
                     raise Unsupported(f"output {len(results)}")
@@ -345,17 +345,17 @@ class _Importer:
                     stamp(tensors, (label,))
                 return results
             assert schema is not None
-            body = schemas.body(node, schema, version, [_type(v) if v is not None else None for v in given], attrs)
+            body = schemas.body(node, schema, version, [_type(v) if v is not None else None for v in inputs], attrs)
             if body is None:
                 return self._refuse(node, label, version, "this operator is not implemented for these inputs")
             attrs = {**schemas.defaults(schema), **attrs}
             check = bodies.CHECKS.get((node.domain, node.op))
-            given = given if check is None else list(check(*given))
-            return self._call(body, given, attrs, scope, label, named=False, outputs=node.outputs)
+            inputs = inputs if check is None else list(check(*inputs))
+            return self._call(body, inputs, attrs, scope, label, named=False, outputs=node.outputs)
         except _Unknown:
             return [BROKEN] * len(node.outputs)
         except _Taken as e:
-            signature = schemas.signature(node, [_type(v) if v is not None else None for v in given])
+            signature = schemas.signature(node, [_type(v) if v is not None else None for v in inputs])
             raise InvalidGraph(
                 f"{signature}Graph must be in single static assignment (SSA) form, however '{e}' has been used as"
                 " output names multiple times."
@@ -386,12 +386,12 @@ class _Importer:
         self.reasons.append(Reason(label, op, version, text))
         return [BROKEN] * len(node.outputs)
 
-    def _unknown(self, node: NodeDef, given: Sequence[Any], version: int, label: str) -> list[_Broken]:
+    def _unknown(self, node: NodeDef, inputs: Sequence[Any], version: int, label: str) -> list[_Broken]:
         if dropped(node.op, node.domain, version):
             raise Fail(f"Fatal error: {node.domain or 'ai.onnx'}:{node.op}({version}) is not a registered function/op")
         if node.domain in ("", "ai.onnx.ml"):
             raise InvalidGraph(
-                f"{schemas.signature(node, [_type(v) for v in given])}"
+                f"{schemas.signature(node, [_type(v) for v in inputs])}"
                 f"No Op registered for {node.op} with domain_version of {version}"
             )
         if node.domain.startswith("com.microsoft"):
@@ -399,11 +399,11 @@ class _Importer:
         raise Fail(f"Fatal error: {node.domain}:{node.op}(-1) is not a registered function/op")
 
     def _call(
-        self, function: FunctionDef, given: Sequence[Imported | _Broken], attrs: Mapping[str, Any], scope: _Scope,
+        self, function: FunctionDef, inputs: Sequence[Imported | _Broken], attrs: Mapping[str, Any], scope: _Scope,
         label: str, named: bool, outputs: Sequence[str],
     ) -> list[Imported | _Broken]:  # fmt: skip
         """Inlines a function. `outputs`: the names of the calling node's outputs, "" for those left out."""
-        values: dict[str, Any] = dict(zip(function.inputs, [*given, *[None] * (len(function.inputs) - len(given))]))
+        values: dict[str, Any] = dict(zip(function.inputs, [*inputs, *[None] * (len(function.inputs) - len(inputs))]))
         inner = _Scope(
             {**scope.opsets, **function.opsets},
             values,
@@ -415,23 +415,23 @@ class _Importer:
         )
 
         def results(scope: _Scope) -> list[Imported | _Broken]:
-            found: list[Imported | _Broken] = []
+            imported: list[Imported | _Broken] = []
             for name, outer in zip(function.outputs, outputs):
                 if outer and name not in scope:
                     raise Fail(f"This is an invalid model. Output ({name}) of function {function.name} does not exist.")
-                found.append(scope.get(name) if outer else None)
-            return found
+                imported.append(scope.get(name) if outer else None)
+            return imported
 
         return self._within(function.nodes, inner, results)
 
     def _run(
-        self, graph: GraphDef, given: Sequence[Imported], open: bool = False, *, scope: _Scope, label: str
+        self, graph: GraphDef, inputs: Sequence[Imported], open: bool = False, *, scope: _Scope, label: str
     ) -> list[Any]:
-        """Inlines a sub-graph on `given` inputs.
+        """Inlines a sub-graph on `inputs`.
 
         Raises _Unknown where something in it is unsupported, and Diverging if `open`."""
         try:
-            return self._inside(graph, given, self._inner(graph, scope, label))
+            return self._inside(graph, inputs, self._inner(graph, scope, label))
         except Diverging as e:
             if open:
                 raise
@@ -461,8 +461,8 @@ class _Importer:
         captures = {v: formal for v, formal in region.captures.items() if formal.op != "constant"}
         return Traced(tensors, captures, symbols.bindings, symbols.upper)
 
-    def _inside(self, graph: GraphDef, given: Sequence[Imported], inner: _Scope) -> list[Any]:
-        inner.values.update(zip(graph.inputs, given))
+    def _inside(self, graph: GraphDef, inputs: Sequence[Imported], inner: _Scope) -> list[Any]:
+        inner.values.update(zip(graph.inputs, inputs))
 
         def results(scope: _Scope) -> list[Any]:
             missing = [name for name in graph.outputs if name not in scope]

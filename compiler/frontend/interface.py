@@ -82,14 +82,14 @@ def map_outputs(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]
 
     Kernels compute the tensor only; the runtime makes the map of it."""
     read = {name for node in graph.nodes for name in node.inputs}
-    found = {}
+    outputs = {}
     for node in graph.nodes:
         zips = (node.domain, node.op) == ("ai.onnx.ml", "ZipMap") and node.inputs
         if zips and first_output(node) in graph.outputs.keys() - read:
             labels = node.attrs.get("classlabels_int64s") or node.attrs.get("classlabels_strings")
             if labels:
-                found[node.outputs[0]] = node.inputs[0], labels
-    return found
+                outputs[node.outputs[0]] = node.inputs[0], labels
+    return outputs
 
 
 def string_labels(graph: GraphDef) -> dict[str, list[str]]:

@@ -442,9 +442,9 @@ def _decode(proto: onnx.TensorProto, dtype: DType, shape: tuple[int, ...], files
     return data.view(dtype.to_numpy()).reshape(shape)
 
 
-def _check_count(found: int, expected: int, name: str) -> None:
-    if found != expected:
-        raise Fail(f"initializer '{name}' needs {expected} elements, the model holds {found}")
+def _check_count(actual: int, expected: int, name: str) -> None:
+    if actual != expected:
+        raise Fail(f"initializer '{name}' needs {expected} elements, the model holds {actual}")
 
 
 def _packed_bits(dtype: DType) -> int:

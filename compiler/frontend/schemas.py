@@ -123,16 +123,16 @@ def check(node: NodeDef, schema: Schema, types: Sequence[Type | None]) -> None:
         if type is None or not type.kind or not schema.formals:
             continue
         formal = schema.formals[min(i, len(schema.formals) - 1)]
-        found = str(type)
-        if found not in formal.types:
+        type_name = str(type)
+        if type_name not in formal.types:
             raise InvalidGraph(
-                f"This is an invalid model. Type Error: Type '{found}' of input parameter ({node.inputs[i]})"
+                f"This is an invalid model. Type Error: Type '{type_name}' of input parameter ({node.inputs[i]})"
                 f" of operator ({node.op}) in node ({node.name}) is invalid."
             )
-        if formal.parameter and bound.setdefault(formal.parameter, found) != found:
+        if formal.parameter and bound.setdefault(formal.parameter, type_name) != type_name:
             raise Fail(
                 f"Type Error: Type parameter ({formal.parameter}) of Optype ({node.op}) bound to different types"
-                f" ({bound[formal.parameter]} and {found} in node ({node.name})."
+                f" ({bound[formal.parameter]} and {type_name} in node ({node.name})."
             )
 
 

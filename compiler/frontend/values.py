@@ -66,10 +66,10 @@ def collecting(
 
 def own_symbol(name: str, lower: int = 0, extent: Size | None = None) -> Symbol:
     """A new symbol called `name`, with primes added while the name is taken."""
-    taken = _current.get().taken
-    while name in taken:
+    names = _current.get().taken
+    while name in names:
         name += "'"
-    taken.add(name)
+    names.add(name)
     return Symbol(name, lower, extent)
 
 

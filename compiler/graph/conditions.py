@@ -114,13 +114,13 @@ def brief(*sizes: Size) -> str:
 
 def conditions(graph: Graph) -> list[Condition]:
     """The demands of the graph's nodes that are not provable, each once; without those of sub-graphs."""
-    found: dict[Condition, Condition] = {}
+    unproven: dict[Condition, Condition] = {}
     for node in graph.nodes():
         for c in demands(node):
             if not c.holds:
                 named = replace(c, origin=node.origin[0] if node.origin else "")
-                found.setdefault(replace(c, wrong="", about=(), origin=""), named)
-    return list(found.values())
+                unproven.setdefault(replace(c, wrong="", about=(), origin=""), named)
+    return list(unproven.values())
 
 
 def demands(node: Node) -> Iterator[Condition]:

@@ -245,8 +245,8 @@ class Tensor(abc.ABC):
 
     def reduce(self, kind: str, axes: Sequence[int] | int | None = None, keepdims: bool = False) -> Value:
         """kind: add, mul, max, min, and, or (a combining primitive). axes None: all of them."""
-        given = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
-        where = tuple(sorted({self.axis(a) for a in given}))
+        chosen = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
+        where = tuple(sorted({self.axis(a) for a in chosen}))
         out = self.emit("reduce", [self.me], kind=kind, axes=where)[0] if where else self.me
         return out.unsqueeze(*where) if keepdims and where else out
 
@@ -261,8 +261,8 @@ class Tensor(abc.ABC):
 
     def mean(self, axes: Sequence[int] | int | None = None, keepdims: bool = False) -> Value:
         """Sum over count; the count may be symbolic."""
-        given = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
-        count = prod(self.shape[self.axis(a)] for a in given)
+        chosen = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
+        count = prod(self.shape[self.axis(a)] for a in chosen)
         return self.sum(axes, keepdims) / self.const_size(count)
 
     def const_size(self, size: Size) -> Value:

@@ -208,10 +208,10 @@ class _Reader:
         return kind, token
 
     def skip(self, token: str) -> bool:
-        found = self.peek() == ("other", token)
-        if found:
+        matches = self.peek() == ("other", token)
+        if matches:
             self.take()
-        return found
+        return matches
 
     def reference(self) -> str:
         self.take("%")

@@ -326,10 +326,10 @@ def multi_head_attention(
         bias = bias.ensure_shape(sum(widths[1:], widths[0]), text="the bias of queries, keys and values")
         start: Size = 0
         biased = []
-        for t, given in ((q, query), (k, key), (v, value)):
+        for t, source in ((q, query), (k, key), (v, value)):
             width = num_heads * t.shape[-1]
             part = bias.narrow(0, start, width).reshape(num_heads, 1, t.shape[-1])
-            biased.append(t if given is not None and given.rank == 4 else t + part)
+            biased.append(t if source is not None and source.rank == 4 else t + part)
             start = start + width
         q, k, v = biased
     before: Size = 0

@@ -42,7 +42,7 @@ Join = tuple[int, "list[Pair]", "Callable[..., Any]"]  # the number of pairs, th
 
 
 class Run(Protocol):
-    def __call__(self, graph: GraphDef, given: Sequence[Imported], open: bool = False) -> list[Imported]:
+    def __call__(self, graph: GraphDef, inputs: Sequence[Imported], open: bool = False) -> list[Imported]:
         """Inlines a sub-graph. open: Diverging may be raised, as the results are the outputs of the node."""
 
 

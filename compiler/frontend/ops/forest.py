@@ -98,14 +98,14 @@ class _Names:
     def places(self, trees: Array, nodes: Array) -> Array:
         """The indices of named nodes. Raises ValueError for an unknown name."""
         at = np.searchsorted(self.keys, self._keys(trees, nodes))
-        found = np.append(self.order, -1)[at]
+        positions = np.append(self.order, -1)[at]
         valid = at < len(self.order)
         for names, ids in zip(self.names, (trees, nodes)):
-            valid[valid] = names[found[valid]] == ids[valid]
+            valid[valid] = names[positions[valid]] == ids[valid]
         if not valid.all():
             wrong = np.argmin(valid)
             raise ValueError(f"tree {trees[wrong]} has no node {nodes[wrong]}")
-        return found
+        return positions
 
 
 def from_nodes(

@@ -368,8 +368,8 @@ def label_encoder(
         nan = constant(np.isnan(keys))
         hits = hits.map("or", x.unsqueeze(-1).map("isnan").map("and", nan))
     place = hits.cast(I64).emit("argreduce", [hits.cast(I64)], kind="max", axis=x.rank, last=False)[0]
-    found = constant(values).take(place, 0)
-    return hits.reduce("or", x.rank).select(found, found.const(other))
+    result = constant(values).take(place, 0)
+    return hits.reduce("or", x.rank).select(result, result.const(other))
 
 
 def _first(lists: Mapping[str, Sequence[Any] | None], tensor: Array | None) -> Array | None:

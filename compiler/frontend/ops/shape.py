@@ -308,8 +308,9 @@ def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, step
         is_other = 1 - sum(hit, start=0)
         if is_other == 1:
             continue
-        given = (sum((m * dynamic.near(v) for m, v in zip(hit, of)), start=0) for of in (begin, end, stride))
-        first, last, step = given
+        first, last, step = (
+            sum((m * dynamic.near(v) for m, v in zip(hit, of)), start=0) for of in (begin, end, stride)
+        )
         x = dynamic.strided(x, axis, first, last + is_other * x.shape[axis], step + is_other)
     return x
 
@@ -403,13 +404,13 @@ def constant_(
     value_floats: list[float] | None = None, value_int: int | None = None, value_ints: list[int] | None = None,
     value_string: str | None = None, value_strings: list[str] | None = None,
 ) -> Value:  # fmt: skip
-    given: list[Array] = [v for v in (value, sparse_value) if v is not None]
+    arrays: list[Array] = [v for v in (value, sparse_value) if v is not None]
     typed = ((value_float, np.float32), (value_floats, np.float32), (value_int, np.int64), (value_ints, np.int64),
              (value_string, object), (value_strings, object))  # fmt: skip
-    given += [np.asarray(v, t) for v, t in typed if v is not None]
-    if len(given) != 1:
+    arrays += [np.asarray(v, t) for v, t in typed if v is not None]
+    if len(arrays) != 1:
         raise ValueError("exactly one attribute must hold the value")
-    return constant(given[0])
+    return constant(arrays[0])
 
 
 @onnx_op("ConstantOfShape", since=9)
