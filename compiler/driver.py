@@ -1,7 +1,7 @@
 """The whole compiler on one screen: an ONNX model in, an artifact out.
 
-`lower_model` is the part that needs no C compiler; `compile_model` goes on to native code. Every stage is timed,
-verified where `options.verify` says so, and written to `options.dump` as text under the stage's name.
+`lower_model` is the part that needs no C compiler; `compile_model` continues to native code. Every stage is timed,
+verified if `options.verify` is set, and dumped as text into the folder `options.dump`, if any.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ STAGES = (
 
 @dataclass
 class Compilation:
-    """A model on its way: what each stage made, and how long each took, in seconds."""
+    """A compilation in progress: the result of each stage, and its time in seconds."""
 
     options: Options
     target: Target
@@ -58,9 +58,9 @@ class Compilation:
     seconds: dict[str, float] = field(default_factory=dict)
     model: Model | None = None
     graph: Graph | None = None
-    demanded: list[Condition] = field(default_factory=list)  # by the model as it was imported
+    conditions: list[Condition] = field(default_factory=list)  # demands of the imported model
     program: Program | None = None
-    device: Device | None = None  # where there are gpus
+    device: Device | None = None  # if there are gpus
     arenas: tuple[memory.Arena, memory.Arena] | None = None
     sources: Sources | None = None
     device_kernels: dict[Scheduled, DeviceKernel] = field(default_factory=dict)
@@ -70,17 +70,17 @@ class Compilation:
         """Runs one stage: times, verifies and dumps it."""
         self.progress(name)
         start = time.perf_counter()
-        made = work(*args)
+        result = work(*args)
         self.seconds[name] = time.perf_counter() - start
-        if isinstance(made, Graph):
+        if isinstance(result, Graph):
             if self.options.verify:
-                verify(made)
-            self.dump(name, lambda: print_graph(made))
-        elif isinstance(made, Program):
+                verify(result)
+            self.dump(name, lambda: print_graph(result))
+        elif isinstance(result, Program):
             if self.options.verify:
-                verify_program(made)
-            self.dump(name, lambda: print_program(made))
-        return made
+                verify_program(result)
+            self.dump(name, lambda: print_program(result))
+        return result
 
     def dump(self, name: str, text: Callable[[], str]) -> None:
         if self.options.dump is not None:
@@ -93,15 +93,15 @@ def silent(stage: str, done: int = 0, total: int = 0) -> None:
 
 
 def lower_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
-    """Everything up to the C sources. Raises runtime.errors for what the model gets wrong or asks in vain."""
+    """Compiles a model up to the C sources. Raises runtime.errors for invalid models and unsupported features."""
     unit = Compilation(options, *targets(options.target), progress)
     unit.model = unit.stage("load", _load, model, options)
     unit.graph = unit.stage("import", import_model, unit.model, options.dims)
-    unit.demanded = conditions(unit.graph)  # passes may leave out what they come from, but not them
+    unit.conditions = conditions(unit.graph)  # kept, even if passes remove the nodes that demand them
     for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)
     unit.device = Device(options.allow_tf32) if unit.gpus else None
-    unit.program = unit.stage("lower", lower.lower, unit.graph, unit.demanded, unit.device)
+    unit.program = unit.stage("lower", lower.lower, unit.graph, unit.conditions, unit.device)
     if unit.device:
         unit.program = unit.stage("place", place.place, unit.program)
     approximate = options.level >= 99
@@ -113,13 +113,13 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
 
 
 def _load(model: str | bytes, options: Options) -> Model:
-    """The model with the interface that the options ask for."""
-    read = load_model(model, options.external_data_folder or None, options.files)
-    return adjust(read, options.outputs, options.fed, options.tensors, options.denoted)
+    """The model with the interface of the options."""
+    loaded = load_model(model, options.external_data_folder or None, options.files)
+    return adjust(loaded, options.outputs, options.fed, options.tensors, options.denoted)
 
 
 def write_optimized(model: str | bytes, options: Options, path: str, external: str = "", threshold: int = 1024) -> None:
-    """Writes the model as an ONNX file, with what `options` say; see optimized.py."""
+    """Writes the optimised model as an ONNX file; see frontend/export.py."""
     sizes = {name: size for name, size in options.dims.items() if size >= 0}
     optimized.write(_load(model, options), path, options.level, sizes, external, threshold)
 
@@ -127,7 +127,7 @@ def write_optimized(model: str | bytes, options: Options, path: str, external: s
 def compile_model(model: str | bytes, options: Options, directory: Path, progress: Progress = silent) -> Compilation:
     """Compiles a model (a path or the bytes of an ONNX file) and writes the artifact into the empty `directory`.
 
-    Raises what `lower_model` does, and InvalidArgument for a CPU of another architecture."""
+    Raises as `lower_model`, and InvalidArgument for a CPU of another architecture."""
     ensure_buildable(targets(options.target)[0])
     unit = lower_model(model, options, progress)
     assert unit.model and unit.program and unit.sources
@@ -136,20 +136,20 @@ def compile_model(model: str | bytes, options: Options, directory: Path, progres
     launcher = [part("cuda")] if any(gpu.backend == "cuda" for gpu in unit.gpus) else []
     sources = [*unit.sources.files, *launcher]
 
-    def compiled(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         progress("build", done, total)
 
-    unit.stage("build", build, sources, directory / "model.so", compiler, unit.target, objects, compiled)
+    unit.stage("build", build, sources, directory / "model.so", compiler, unit.target, objects, report)
     unit.device_code = unit.stage("gpu", _device_code, unit, objects) if unit.device else None
-    facts = unit.model, unit.program, unit.sources, unit.target, directory, unit.device_code
-    unit.stage("package", write_artifact, *facts)
+    parts = unit.model, unit.program, unit.sources, unit.target, directory, unit.device_code
+    unit.stage("package", write_artifact, *parts)
     return unit
 
 
 def _device_code(unit: Compilation, objects: Path) -> DeviceCode:
-    def built(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         unit.progress("gpu", done, total)
 
-    on_device = list(unit.device_kernels.values())
-    binaries = triton_build.build(on_device, unit.gpus, objects, built)
-    return DeviceCode(on_device, unit.gpus, binaries)
+    kernels = list(unit.device_kernels.values())
+    binaries = triton_build.build(kernels, unit.gpus, objects, report)
+    return DeviceCode(kernels, unit.gpus, binaries)

@@ -1,6 +1,6 @@
-"""How the compiler says no: `Unsupported` where it cannot yet do what a valid model asks for.
+"""The exception for features of valid models that the compiler does not support: `Unsupported`.
 
-Everything else is an exception of `runtime.errors`, under onnxruntime's names. Unsupported things are collected over
+All other errors are exceptions of `runtime.errors`, under onnxruntime's names. Unsupported features are collected over
 the whole model and reported at once, as one NotImplemented.
 """
 
@@ -15,12 +15,12 @@ MAX_LISTED = 20
 
 
 class Unsupported(Exception):
-    """Raised by the import of one operator; the text says what is not supported, and where possible what to do."""
+    """Raised by the import of an operator; the text says what is not supported, and if possible what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why one ONNX node cannot be compiled. `op` has its domain in front, where it is not ai.onnx."""
+    """Why an ONNX node cannot be compiled. `op` is prefixed by its domain, unless that is ai.onnx."""
 
     node: str
     op: str

@@ -1,13 +1,6 @@
-"""What can be asked of the compiler: `Options`, which are part of every cache key, and `Environment`, which is not.
+"""The options of the compiler: `Options`, which are part of every cache key, and `Environment`, which is not.
 
-    INTAGLIO_CC           the C compiler; else $CC, gcc, clang, cc, zig of the package `ziglang`
-    INTAGLIO_DUMP         a folder in which every stage is written down, in text
-    INTAGLIO_VERIFY       1: the graph, and the lowered program, are verified after every stage
-    INTAGLIO_JOBS         how many C compilers run at once; the CPUs this process may use where unset
-
-Those of the runtime stand where they are read: INTAGLIO_CACHE_DIR and INTAGLIO_CACHE_SIZE in runtime/store/cache.py,
-INTAGLIO_NUM_THREADS, INTAGLIO_TARGET and those that change the code (INTAGLIO_VERIFY=2, INTAGLIO_SANITIZE) in
-runtime/api/options.py, INTAGLIO_SPIN_US in runtime/run/program.py.
+The environment variables are described in runtime/variables.py.
 """
 
 from __future__ import annotations
@@ -22,18 +15,18 @@ from ..runtime import cpus, variables
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile. All up to `given` change the code; they are plain data, as they go into the cache key as JSON.
+    """How to compile. Fields up to `given` change the code; they are plain data, since the cache key has them as JSON.
 
     level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
-    round differently: Winograd). target: names of target.py, with commas between. allow_tf32: on a GPU, products of
-    f32 matrices may round to TF32. check_data: a run fails where data are not what an operator requires (an index out
-    of range, a division of integers by zero); else such an index is clamped, and such a quotient is 0.
-    free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size) to fix symbolic dimensions with.
-    external_data_folder: where external data is, "" for the folder of the model.
-    outputs: values in the graph to give out as well. fed: initializers to take as inputs.
-    checked: kernels check every access to memory (templates/c/bounds.h). sanitize: "", or what the C compiler's
-    -fsanitize= takes.
-    given: (name, digest) of tensors and files in the place of the model's; `data` has them, by the same names.
+    round differently: Winograd). target: names of target.py, separated by commas. allow_tf32: on a GPU, products of f32
+    matrices may round to TF32. check_data: a run fails where data violate the demands of an operator (an index out of
+    range, a division of integers by zero); else such an index is clamped, and such a quotient is 0.
+    free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size), which fix symbolic dimensions.
+    external_data_folder: the folder of external data, "" for that of the model.
+    outputs: values in the graph that become outputs as well. fed: initializers that become inputs.
+    checked: kernels check every access to memory (templates/c/bounds.h). sanitize: "", or an argument of the C
+    compiler's -fsanitize=.
+    given: (name, digest) of tensors and files that replace the model's; `data` has them, by the same names.
     verify, dump: see the environment variables, which are the defaults.
     """
 
@@ -54,12 +47,12 @@ class Options:
 
     @property
     def dims(self) -> dict[str, int]:
-        """The named dimensions to fix. A negative size: the name says nothing, each dimension may be another."""
+        """The sizes of named dimensions. With a negative size, dimensions of that name need not be equal."""
         return self._sizes("name:")
 
     @property
     def denoted(self) -> dict[str, int]:
-        """The dimensions to fix by their denotation."""
+        """The sizes of dimensions by denotation."""
         return {name: size for name, size in self._sizes("denotation:").items() if size >= 0}
 
     def _sizes(self, kind: str) -> dict[str, int]:
@@ -67,18 +60,18 @@ class Options:
 
     @property
     def tensors(self) -> dict[str, Any]:
-        """Arrays in the place of the model's initializers."""
+        """Arrays that replace initializers of the model, by name."""
         return {name: data for name, data in self.data.items() if not isinstance(data, bytes)}
 
     @property
     def files(self) -> dict[str, bytes]:
-        """External data in memory, by the location that the model has for it."""
+        """External data in memory, by its location in the model."""
         return {name: data for name, data in self.data.items() if isinstance(data, bytes)}
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What the environment variables say that do not change the result."""
+    """The environment variables that do not change the result."""
 
     cc: str | None
     dump: Path | None
@@ -87,7 +80,7 @@ class Environment:
 
 
 def environment() -> Environment:
-    """Reads the variables. Raises InvalidArgument for values that make no sense."""
+    """Reads the variables. Raises InvalidArgument for invalid values."""
     dump = variables.DUMP.text()
     return Environment(
         cc=variables.CC.text() or variables.ANY_CC.text(),

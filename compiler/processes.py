@@ -1,9 +1,9 @@
-"""Processes that compile, threads that wait for them, and a folder for what they make: all end with the work.
+"""Compiler processes, threads that wait for them, and a folder for their files: all end with the block that needs them.
 
-In: commands. Out: processes, each in a session of its own with what it starts itself: Ctrl-C reaches this process
-alone, which then ends them; else a compiler that is interrupted looks like one that failed. It must never leave a
-process or a file behind, nor wait for one that nobody needs any more, however often it is interrupted itself: a thread,
-to which no signals come, clears up.
+In: commands. Out: processes, each in a session of its own, so that Ctrl-C reaches this process alone, which then kills
+them; otherwise an interrupted compiler would look like a failed one. It must never leave a process or a file behind,
+nor wait for a result that is not needed any more, however often it is interrupted itself: a thread, which receives no
+signals, cleans up.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 class Processes:
-    """`with Processes(parent) as running, running.needed: ...`: whatever still runs when the block is left is ended,
+    """`with Processes(parent) as running, running.needed: ...`: when the block is left, running processes are killed,
     and the folder is removed.
 
-    folder: made in `parent`, for the files of the work; processes have it for temporary files, too. needed: a lock, as
-    nothing comes between an exception and its release, not even another signal.
+    folder: a new one in `parent`, for the files of the work, and for temporary files of the processes. needed: held
+    while the block runs; a lock, as nothing, not even a signal, comes between an exception and its release.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -39,7 +39,7 @@ class Processes:
         self._lock = threading.Lock()
         self._started: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
-        self._cleaner: threading.Thread | None = None  # once there is something to end
+        self._cleaner: threading.Thread | None = None  # once there is a process
         self._over = False
 
     def __enter__(self) -> Processes:
@@ -54,7 +54,7 @@ class Processes:
             self._cleaner.join()
 
     def each(self, work: Callable[[T], object], items: Sequence[T], threads: int) -> Iterator[None]:
-        """Calls `work` on the items, several at once in threads; yields after each. Raises what one of them raises."""
+        """Calls `work` on the items in up to `threads` threads; yields after each. Raises the first error of a call."""
         todo: queue.SimpleQueue[T] = queue.SimpleQueue()
         done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         for item in items:
@@ -81,33 +81,33 @@ class Processes:
             yield
 
     def start(self, command: Sequence[str], env: dict[str, str], **streams: Any) -> subprocess.Popen[str]:
-        """A process with text streams. Raises CancelledError where the work is over."""
+        """Starts a process with text streams. Raises CancelledError after the end of the block."""
         env = {**env, "TMPDIR": str(self.folder)}
         with self._lock:
             if self._over:
                 raise CancelledError
             if self._cleaner is None:
-                self._cleaner = threading.Thread(target=self._clear_up)
+                self._cleaner = threading.Thread(target=self._clean_up)
                 self._cleaner.start()
             process = subprocess.Popen(command, env=env, text=True, errors="replace", start_new_session=True, **streams)
             self._started.append(process)
         return process
 
     def run(self, command: Sequence[str], env: dict[str, str]) -> tuple[int, str]:
-        """Runs a command that reads nothing; returns its exit code and what it said on stderr. Raises CancelledError
-        where it was ended."""
+        """Runs a command with empty stdin; returns its exit code and its stderr. Raises CancelledError if it was killed
+        by the end of the block."""
         process = self.start(command, env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        _, said = process.communicate()
+        _, stderr = process.communicate()
         if self._over:
             raise CancelledError
-        return process.returncode, said
+        return process.returncode, stderr
 
-    def _clear_up(self) -> None:
+    def _clean_up(self) -> None:
         with self.needed, self._lock:
             self._over = True
         for process in self._started:
             if process.poll() is None:
-                _end(process)
+                _kill(process)
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
@@ -116,8 +116,8 @@ class Processes:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """Ends a process and what it has started."""
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kills a process and its descendants."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

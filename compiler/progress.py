@@ -1,6 +1,6 @@
-"""Progress of long work: one line on stderr that is written over, where stderr is a terminal; nothing elsewhere.
+"""Progress of long work: one line on stderr that is overwritten; nothing if stderr is no terminal.
 
-In: names of stages, and how much of one is done. Out: text on stderr, gone when the work is.
+In: names of stages, and how much of one is done. Out: text on stderr, which is erased at the end.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import sys
 import time
 from types import TracebackType
 
-_QUIET = 0.3  # seconds before the first word: short work needs none
+_QUIET = 0.3  # seconds before the first output: short work has none
 _CLEAR = "\r\x1b[K"
 
 
 class Progress:
-    """Told of each stage (`progress("build")`), and of parts of it (`progress("build", 3, 20)`)."""
+    """Called for each stage (`progress("build")`), and for parts of it (`progress("build", 3, 20)`)."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()

@@ -1,10 +1,10 @@
-"""What code is generated for: a CPU, in one table of facts, and GPUs beside it.
+"""The targets of code generation: a CPU, in one table of facts, and GPUs beside it.
 
-In: the text of `--target` ("native", "x86-64-v3", "znver4", "generic", "cuda:sm_90", several of them with commas
-between; of a CPU single facts can be others: "znver4+l2=512K+fma_latency=5", "x86-64-v3+avxvnni") and, for "native",
-what the operating system tells about this CPU. Out: a `Target` and `Gpu`s, frozen and hashable.
+In: the text of `--target` ("native", "x86-64-v3", "znver4", "generic", "cuda:sm_90", several of them separated by
+commas; facts of a CPU can be changed: "znver4+l2=512K+fma_latency=5", "x86-64-v3+avxvnni") and, for "native", the
+operating system's description of this CPU. Out: a `Target` and `Gpu`s, frozen and hashable.
 It never compiles or runs anything. Features are passed to the compiler one by one, as `-march=native` of a compiler
-older than the CPU tunes for something else and prefers narrow vectors.
+older than the CPU tunes for another one and prefers narrow vectors.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Target:
     """A CPU to generate code for.
 
     name: as in `--target`; architecture: as in runtime/cpus.py, "" for that of any compiler; features: instruction
-    sets, in the spelling of gcc and clang; vector_bytes: width of the widest vectors; registers: vector registers
-    there are; fma_latency: cycles from a fused multiply-add (without one, an addition) to the use of its result;
-    fma_bytes: bytes of vectors that are multiplied and added in a cycle; l1, l2, l3: caches of data.
+    sets, in the spelling of gcc and clang; vector_bytes: width of the widest vectors; registers: number of vector
+    registers; fma_latency: cycles from a fused multiply-add (without one, an addition) to the use of its result;
+    fma_bytes: bytes of vectors that are multiplied and added in a cycle; l1, l2, l3: data caches.
     """
 
     name: str
@@ -47,24 +47,24 @@ class Target:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Its features beyond the levels: units for narrow products."""
+        """The features beyond the levels: units for products of narrow types."""
         return tuple(feature for feature in self.features if feature in _EXTRAS)
 
     @property
     def sums(self) -> int:
-        """Vectors that have to be summed side by side to keep the units for multiply-adds busy."""
+        """The independent sums (vectors) that keep the multiply-add units busy."""
         return self.fma_latency * max(1, self.fma_bytes // self.vector_bytes)
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What makes a C compiler set to the baseline of the architecture (the default of gcc and clang; `zig cc` must
-        be told -mcpu=x86_64) use the features that it uses by itself."""
+        """Compiler flags for the features that a C compiler uses by itself, on top of the architecture's baseline (the
+        default of gcc and clang; `zig cc` needs -mcpu=x86_64)."""
         width = ("-mprefer-vector-width=512",) if self.vector_bytes == 64 else ()
         return (*(f"-m{feature}" for feature in self.features if feature not in _EXPLICIT), *width)
 
     @property
     def required(self) -> list[str]:
-        """What its code needs of the CPU, in the names of runtime/cpus.py."""
+        """The features that the code requires of the CPU, by their names in runtime/cpus.py."""
         return sorted(_LINUX.get(feature, feature) for feature in self.features if feature not in _EXPLICIT)
 
 
@@ -72,9 +72,9 @@ class Target:
 _V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf")
 _V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-_EXPLICIT = ("avxvnni", "amx-tile", "amx-int8", "amx-bf16")  # no compiler uses them unasked, and older ones lack them
+_EXPLICIT = ("avxvnni", "amx-tile", "amx-int8", "amx-bf16")  # no compiler uses them by itself, and older ones lack them
 _EXTRAS = ("avx512vnni", "avx512bf16", *_EXPLICIT)  # beyond the levels
-# What Linux calls them, where that is something else.
+# Linux's names of features, where they differ.
 _LINUX = {
     "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sahf": "lahf_lm", "lzcnt": "abm", "bmi": "bmi1",
     "avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16", "avxvnni": "avx_vnni", "amx-tile": "amx_tile",
@@ -92,7 +92,7 @@ def _x86(
     l2: tuple[int, int] = (512, 8),
     l3: tuple[int, int] = (2048, 16),
 ) -> Target:
-    """units: multiply-adds of the widest vectors in a cycle. Caches: KiB (of the third level, of a core), and ways."""
+    """units: multiply-adds of the widest vectors in a cycle; l1, l2, l3: KiB (l3: a core's share) and ways."""
     width, registers = (64, 32) if level == _V4 else (32, 16) if level == _V3 else (16, 16)
     caches = (Cache(kib << 10, ways) for kib, ways in (l1, l2, l3))
     return Target(name, "x86_64", (*level, *extras), width, registers, latency, units * width, *caches)
@@ -121,7 +121,7 @@ _NAMED = {
         _x86("znver3", _V3, l3=(4096, 16)),
         _x86("znver4", _V4, _BF16, units=1, l2=(1024, 8), l3=(4096, 16)),
         _x86("znver5", _V4, (*_BF16, "avxvnni"), l1=(48, 12), l2=(1024, 16), l3=(4096, 16)),
-        # Plain C for any CPU of the compiler's own architecture; 16-byte vectors exist or are emulated everywhere.
+        # Plain C for any CPU of the compiler's default architecture; all have or emulate 16-byte vectors.
         replace(_x86("generic", ()), architecture=""),
         # As of Neoverse N1: Arm, "Neoverse N1 Software Optimization Guide".
         Target("aarch64", "aarch64", (), 16, 32, 4, 32, Cache(1 << 16, 4), Cache(1 << 20, 8), Cache(1 << 20, 16)),
@@ -129,8 +129,8 @@ _NAMED = {
 }
 NAMES = ("native", *_NAMED)
 _LEVELS = ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic")
-# By maker and family: which model numbers are which CPU, the last of a family for all others. Linux's
-# arch/x86/include/asm/intel-family.h; AMD's processor programming references.
+# Vendor and family -> names of CPUs and their model numbers, the first match counts. From Linux's
+# arch/x86/include/asm/intel-family.h and AMD's processor programming references.
 _MODELS: dict[tuple[str, int], tuple[tuple[str, Collection[int]], ...]] = {
     ("Intel", 6): (
         ("haswell", (0x3C, 0x3D, 0x3F, 0x45, 0x46, 0x47, 0x4F, 0x56)),
@@ -151,9 +151,9 @@ _MODELS: dict[tuple[str, int], tuple[tuple[str, Collection[int]], ...]] = {
 class Gpu:
     """A GPU to generate code for.
 
-    name: as in `--target`; backend: "cuda", "hip", or "interpreter" for no binary at all: sources that Triton's
-    interpreter runs; arch: 90 for sm_90, "gfx942"; warp: threads of a warp; shared: bytes of shared memory that a
-    program may have.
+    name: as in `--target`; backend: "cuda", "hip", or "interpreter", where Triton's interpreter runs the sources, and
+    no binary is built; arch: 90 for sm_90, "gfx942"; warp: threads of a warp; shared: bytes of shared memory that a
+    program may use.
     """
 
     name: str
@@ -163,8 +163,8 @@ class Gpu:
     shared: int
 
 
-# Bytes of shared memory of a thread block at most, by compute capability: CUDA C++ Programming Guide, Table
-# "Technical Specifications per Compute Capability"; of CDNA, the size of its local data share.
+# KiB of shared memory that a thread block may use, by compute capability: CUDA C++ Programming Guide, Table "Technical
+# Specifications per Compute Capability". For CDNA below, the size of the local data share.
 _SHARED = {75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
 _GPUS = {
     "gpu:interpreter": Gpu("gpu:interpreter", "interpreter", 0, 32, 1 << 30),
@@ -174,7 +174,7 @@ _GPUS = {
 
 
 def targets(names: str) -> tuple[Target, tuple[Gpu, ...]]:
-    """The CPU ("native" where none is named) and the GPUs of a list with commas. Raises InvalidArgument."""
+    """The CPU ("native" if none is named) and the GPUs of a comma-separated list. Raises InvalidArgument."""
     parts = [part.strip() for part in names.split(",")]
     unknown = [part for part in parts if ":" in part and part not in _GPUS]
     if unknown:
@@ -186,16 +186,16 @@ def targets(names: str) -> tuple[Target, tuple[Gpu, ...]]:
 
 
 def target(text: str = "native") -> Target:
-    """The CPU of that name, with the facts that are added to it. Raises InvalidArgument, naming the choices."""
+    """The CPU of that name, with changed facts, if any. Raises InvalidArgument, naming the choices."""
     name, *facts = text.split("+")
     if name != "native" and name not in _NAMED:
         raise InvalidArgument(
             f"unknown target '{name}'; choose one of: native, {', '.join(_NAMED)}; or a GPU, such as cuda:sm_90"
         )
-    found = _native() if name == "native" else _NAMED[name]
+    result = _native() if name == "native" else _NAMED[name]
     for fact in facts:
-        found = _with_fact(found, fact)
-    return replace(found, name=text) if facts else found
+        result = _with_fact(result, fact)
+    return replace(result, name=text) if facts else result
 
 
 _NUMBERS = ("vector_bytes", "registers", "fma_latency", "fma_bytes")
@@ -203,15 +203,15 @@ _CACHES = ("l1", "l2", "l3")
 
 
 def _with_fact(target: Target, fact: str) -> Target:
-    """The target with a feature more, or with another number: "avxvnni", "registers=16", "l2=512K"."""
+    """The target with another feature ("avxvnni") or number ("registers=16", "l2=512K"). Raises InvalidArgument."""
     name, _, value = fact.partition("=")
-    found = re.fullmatch(r"([1-9]\d*)([KM]?)", value)
+    match = re.fullmatch(r"([1-9]\d*)([KM]?)", value)
     if fact in _EXTRAS:
         return replace(target, features=tuple(dict.fromkeys((*target.features, fact))))
-    if found and name in (*_NUMBERS, *_CACHES):
-        number = int(found[1]) << {"": 0, "K": 10, "M": 20}[found[2]]
-        made: Any = replace(getattr(target, name), bytes=number) if name in _CACHES else number
-        return replace(target, **{name: made})
+    if match and name in (*_NUMBERS, *_CACHES):
+        number = int(match[1]) << {"": 0, "K": 10, "M": 20}[match[2]]
+        new: Any = replace(getattr(target, name), bytes=number) if name in _CACHES else number
+        return replace(target, **{name: new})
     raise InvalidArgument(
         f"unknown fact '{fact}' of the target '{target.name}'; choose of: {', '.join(_EXTRAS)}; or "
         f"{', '.join(_NUMBERS)}, {', '.join(_CACHES)}, each with a positive number, such as l2=512K"
@@ -219,7 +219,7 @@ def _with_fact(target: Target, fact: str) -> Target:
 
 
 def ensure_buildable(target: Target) -> None:
-    """Raises InvalidArgument for a CPU of another architecture than this machine's, for which compilers make code."""
+    """Raises InvalidArgument for a CPU of another architecture than that of this machine, and its compilers."""
     here = cpus.architecture()
     if target.architecture not in ("", here):
         raise InvalidArgument(
@@ -230,34 +230,34 @@ def ensure_buildable(target: Target) -> None:
 
 @lru_cache
 def _native() -> Target:
-    """The best description of this machine; "generic" code where the operating system does not tell its features."""
+    """The best description of this machine; "generic" if its architecture or features are not known."""
     if cpus.architecture() == "aarch64":
-        found = _NAMED["aarch64"]
+        named = _NAMED["aarch64"]
     elif cpus.architecture() == "x86_64":
-        found = _x86_of(cpus.features(), _known())
+        named = _x86_of(cpus.features(), _known())
     else:
-        found = _NAMED["generic"]
+        named = _NAMED["generic"]
     caches = cpus.caches()
-    return replace(found, l1=caches.get(1, found.l1), l2=caches.get(2, found.l2), l3=caches.get(3, found.l3))
+    return replace(named, l1=caches.get(1, named.l1), l2=caches.get(2, named.l2), l3=caches.get(3, named.l3))
 
 
 def _known() -> Target | None:
-    """The named CPU that this one is, if any."""
+    """The named CPU that this machine has, if any."""
     family, model = cpus.model()
     of_family = _MODELS.get((cpus.vendor(), family), ())
     return next((_NAMED[name] for name, models in of_family if model in models), None)
 
 
-def _x86_of(have: frozenset[str], known: Target | None) -> Target:
-    """The level whose features Linux lists, with what is there beyond it, and with what is known of the CPU."""
+def _x86_of(features: frozenset[str], known: Target | None) -> Target:
+    """The highest level whose features the CPU has, with its features beyond that, and with the facts of `known`."""
     level = next(
-        each for each in map(_NAMED.__getitem__, _LEVELS) if all(_LINUX.get(f, f) in have for f in each.features)
+        each for each in map(_NAMED.__getitem__, _LEVELS) if all(_LINUX.get(f, f) in features for f in each.features)
     )
     usable = (f for f in _EXTRAS if level.features == _V4 or "512" not in f)  # a virtual machine may hide a level
-    extras = tuple(f for f in usable if _LINUX.get(f, f) in have)
-    found = replace(level, features=(*level.features, *extras))
+    extras = tuple(f for f in usable if _LINUX.get(f, f) in features)
+    result = replace(level, features=(*level.features, *extras))
     if known is None:
-        return found
+        return result
     name = known.name if known.vector_bytes == level.vector_bytes else level.name
-    found = replace(found, name=name, fma_latency=known.fma_latency, fma_bytes=known.fma_bytes)
-    return replace(found, l1=known.l1, l2=known.l2, l3=known.l3)
+    result = replace(result, name=name, fma_latency=known.fma_latency, fma_bytes=known.fma_bytes)
+    return replace(result, l1=known.l1, l2=known.l2, l3=known.l3)

@@ -1,1 +1,1 @@
-"""What is typed: the commands of `intaglio`, and what they print."""
+"""The command line: the commands of `intaglio`, and what they print."""

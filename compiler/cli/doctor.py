@@ -1,7 +1,7 @@
-"""`intaglio doctor`: what this machine offers, and whether a model can be compiled and run on it.
+"""`intaglio doctor`: the properties of this machine, and whether models can be compiled and run on it.
 
-In: nothing but the machine and the environment. Out: `Finding`s. It must never change anything but the cache folder,
-and always ends with findings, whatever is broken.
+In: the machine and the environment. Out: `Finding`s. It must not change anything but the cache folder, and returns
+findings whatever is broken.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PROBE = '__attribute__((visibility("default"))) int intaglio_probe(int a) { ret
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. ok: None where there is nothing to judge."""
+    """One line of the report. ok: None where nothing can be wrong."""
 
     topic: str
     text: str
@@ -38,7 +38,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Everything that decides whether, and how fast, models compile and run here."""
+    """Examines everything that decides whether, and how fast, models compile and run here."""
     checks: dict[str, Callable[[], list[Finding]]] = {
         "software": _software,
         "cpu": _cpu,
@@ -58,7 +58,7 @@ def examine() -> list[Finding]:
 
 
 def version(package: str) -> str:
-    """The installed version, "(not installed)" where it is not there."""
+    """The installed version of a package, or "(not installed)"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -91,16 +91,16 @@ def _threads() -> list[Finding]:
 
 
 def _compiler() -> list[Finding]:
-    """Compiles one function, as models are compiled, and calls it."""
+    """Whether the C compiler works: compiles a function, as models are compiled, and calls it."""
     folder = cache.root()
-    found = toolchain.find(folder)
+    compiler = toolchain.find(folder)
     with tempfile.TemporaryDirectory(prefix="intaglio-doctor-") as name:
         library = Path(name, "probe.so")
         start = time.perf_counter()
-        build.build([build.Source("probe", _PROBE)], library, found, target(), Path(name, "objects"))
+        build.build([build.Source("probe", _PROBE)], library, compiler, target(), Path(name, "objects"))
         seconds = time.perf_counter() - start
         answer = ctypes.CDLL(str(library)).intaglio_probe(41)
-    command = " ".join(found.command)
+    command = " ".join(compiler.command)
     if answer != 42:
         return [Finding("compiler", f"{command} makes wrong code; name another in INTAGLIO_CC", False)]
     return [Finding("compiler", f"{command} works (compiled and loaded a function in {seconds:.2f} s)", True)]
@@ -122,12 +122,12 @@ def _environment() -> list[Finding]:
 
 
 def _gpu() -> list[Finding]:
-    """The GPUs, and whether kernels can be built for them; none is needed."""
+    """The GPUs, which are optional, and whether kernels can be built for them."""
     builds = f"triton {version('triton')}" if version("triton")[0].isdigit() else "no triton: no kernels can be built"
     if gpu.interpreted():
         return [Finding("gpu", f"Triton's interpreter stands in for one (TRITON_INTERPRET=1); {builds}")]
     try:
-        found = ", ".join(cuda.names()) or "none"
+        gpus = ", ".join(cuda.names()) or "none"
     except Status as error:
-        found = f"none: {error.text}"
-    return [Finding("gpu", f"{found}; {builds}")]
+        gpus = f"none: {error.text}"
+    return [Finding("gpu", f"{gpus}; {builds}")]

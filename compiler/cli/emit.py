@@ -1,7 +1,7 @@
-"""`intaglio compile --emit c`: the generated C, complete, to be read or to be built by hand.
+"""`intaglio compile --emit c`: the complete generated C, to be read, or built by hand.
 
-In: a compilation and its artifact. Out: a folder: program.c, one file for each kernel, the thread pool, the headers,
-weights.bin, manifest.json, and build.sh, which makes model.so of them.
+In: a compilation and its artifact. Out: a folder with program.c, a file for each kernel, the thread pool, the headers,
+weights.bin, manifest.json, and build.sh, which builds model.so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ cd "$(dirname "$0")"
 
 
 def write_c(unit: Compilation, artifact: Path, folder: Path) -> None:
-    """Writes the sources into `folder`, which is made where it does not exist. Raises OSError."""
+    """Writes the sources into `folder`, which is created if necessary. Raises OSError."""
     assert unit.sources
     folder.mkdir(parents=True, exist_ok=True)
     for source in unit.sources.files:
@@ -39,7 +39,7 @@ def write_c(unit: Compilation, artifact: Path, folder: Path) -> None:
 
 
 def _commands(names: Sequence[str], target: Target) -> str:
-    """What the build stage runs, for any C compiler that $CC names."""
+    """The commands of the build stage, with $CC as the C compiler."""
     compiler = Toolchain("cc", ("cc",), "")
     flags = compiler.compile_flags(target.flags)
     commands = [compiler.compile(Path(f"{n}.c"), Path(f"{n}.o"), flags, Path(".")) for n in names]

@@ -1,6 +1,6 @@
-"""`intaglio explain`: what each kernel does, what it costs against the machine's limits, and why it is not larger.
+"""`intaglio explain`: what each kernel does, its cost compared with the machine's limits, and why fusion stopped.
 
-In: the notes of an artifact, values of the model's symbols and, where the model was run, seconds per step.
+In: the notes of an artifact, values of the model's symbols and, if the model was run, seconds per step.
 Out: `Step`s, and their text.
 """
 
@@ -25,7 +25,7 @@ from .tables import number, table
 
 @dataclass(frozen=True)
 class Machine:
-    """What all CPUs of this process reach together: operations and bytes per second."""
+    """The peak of all CPUs of this process together: FLOPs and bytes per second."""
 
     flops: float
     bytes: float
@@ -36,8 +36,8 @@ class Step:
     """One launch of a kernel.
 
     kind: of the kernel's body. nodes: the ONNX nodes in it. bytes: each buffer once. reasons: why values that it reads
-    are made by kernels of their own. on: "device", or "host: why", "" in models for a CPU alone. seconds: measured,
-    None where the model was not run; of steps on a device, the time that it took to start them.
+    are computed by other kernels. on: "device", or "host: why", "" in models for a CPU alone. seconds: measured, None
+    if the model was not run; for steps on a device, the time to start them.
     """
 
     number: int
@@ -51,16 +51,16 @@ class Step:
     seconds: float | None = None
 
     def roofline(self, machine: Machine) -> float:
-        """The seconds that arithmetic or memory takes at least (Williams, Waterman, Patterson, "Roofline", 2009)."""
+        """The minimum seconds for arithmetic and memory (Williams, Waterman, Patterson, "Roofline", 2009)."""
         return max(self.flops / machine.flops, self.bytes / machine.bytes)
 
     def limit(self, machine: Machine) -> str:
-        """What bounds it: "compute" or "memory"."""
+        """The bound of the step: "compute" or "memory"."""
         return "compute" if self.flops / machine.flops > self.bytes / machine.bytes else "memory"
 
 
 def steps(notes: Mapping[str, Any], dims: Mapping[str, int], seconds: Sequence[float] | None = None) -> list[Step]:
-    """The steps of an artifact, from its notes. dims: of the model's symbols; those that are missing are 1."""
+    """The steps of an artifact, from its notes. dims: values of the model's symbols, 1 for missing ones."""
     result = []
     for position, note in enumerate(notes["steps"]):
         result.append(
@@ -80,7 +80,7 @@ def steps(notes: Mapping[str, Any], dims: Mapping[str, int], seconds: Sequence[f
 
 
 class _Symbols(dict[str, Symbol]):
-    """Makes the symbols that a formula names."""
+    """The symbols of a formula, created on demand."""
 
     def __missing__(self, name: str) -> Symbol:
         self[name] = Symbol(name)
@@ -92,25 +92,25 @@ def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
     return evaluate(parse(formula, symbols), {s: dims.get(name, 1) for name, s in symbols.items()})
 
 
-def measure(loaded: Artifact, given: Mapping[str, Any], repeat: int) -> list[float]:
-    """Seconds of each step: the median of `repeat` runs, with the default number of threads."""
+def measure(loaded: Artifact, inputs: Mapping[str, Any], repeat: int) -> list[float]:
+    """The seconds of each step: medians of `repeat` runs, with the default number of threads."""
     device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
     model = Executable(loaded, SessionOptions().threads(), 0, device)
-    fitting = feeds.fit(feeds.convert(given, model.inputs), model.inputs)
-    arrays = [fitting[each.name] for each in model.inputs]
+    fitted = feeds.fit(feeds.convert(inputs, model.inputs), model.inputs)
+    arrays = [fitted[each.name] for each in model.inputs]
     plan = model.plan(arrays)
-    marks = np.zeros((repeat + 1, loaded.manifest["steps"] + 1), np.int64)  # when steps began; the last: the end
+    marks = np.zeros((repeat + 1, loaded.manifest["steps"] + 1), np.int64)  # the starts of the steps, and the end
     for row in marks:
         model.program.run(plan, arrays, profile=row.ctypes.data)
-    # A step that a branch left out has no mark, and takes no time: it ends where it begins.
-    began = np.minimum.accumulate(np.where(marks == 0, marks[:, -1:], marks)[:, ::-1], axis=1)[:, ::-1]
-    medians = np.median(np.diff(began[1:]), axis=0)  # the first run touches memory for the first time
+    # A step that a branch skipped has no mark, and takes no time: it starts when the next one does.
+    starts = np.minimum.accumulate(np.where(marks == 0, marks[:, -1:], marks)[:, ::-1], axis=1)[:, ::-1]
+    medians = np.median(np.diff(starts[1:]), axis=0)  # the first run, a warm-up, is left out
     return [float(nanoseconds) / 1e9 for nanoseconds in medians]
 
 
 @lru_cache
 def machine() -> Machine:
-    """Measured in about a tenth of a second: a large matrix product and a large copy, both by numpy."""
+    """Measures this machine in about a tenth of a second: a large matrix product and a large copy, both by numpy."""
     a = np.ones((1024, 1024), np.float32)
     flops = 2 * 1024**3 / _fastest(lambda: a @ a)
     source, target = np.ones(1 << 24, np.float32), np.empty(1 << 24, np.float32)
@@ -127,7 +127,7 @@ def _fastest(work: Any, repeats: int = 15) -> float:
 
 
 def text(found: Sequence[Step], limits: Machine, reasons: bool = True, copies: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The report: a table of the steps, and below it what stopped fusion, and what is copied to and from a device."""
+    """The report: a table of the steps, then the copies to and from a device, and the reasons why fusion stopped."""
     total = sum(step.seconds or 0.0 for step in found)
     headings = ["step", "kind", "ONNX nodes", "GFLOP", "MB", "bound by", "limit µs"]
     measured = total > 0
@@ -168,9 +168,9 @@ def text(found: Sequence[Step], limits: Machine, reasons: bool = True, copies: S
 
 
 def _nodes(names: Sequence[str], width: int = 48) -> str:
-    shown = ", ".join(names)
-    if len(shown) <= width:
-        return shown
+    joined = ", ".join(names)
+    if len(joined) <= width:
+        return joined
     return f"{names[0][: width - 12]}{' ' if len(names) == 1 else f' and {len(names) - 1} more'}"
 
 

@@ -1,4 +1,4 @@
-"""Inputs for a model: read from files, or random ones that fit what the model declares.
+"""Inputs for a model: read from files, or random with the declared types and shapes.
 
 In: descriptions of inputs (name, shape, type) as `session.get_inputs()` gives them; files. Out: {name: array}.
 It must never guess silently: a file that fits no input, and an input that two files claim, are errors.
@@ -22,7 +22,7 @@ Feeds = dict[str, Array]
 
 
 class InputSpec(Protocol):
-    """What is asked of an input's description; `NodeArg` has it."""
+    """The description of an input, such as `NodeArg`."""
 
     @property
     def name(self) -> str: ...
@@ -35,7 +35,7 @@ class InputSpec(Protocol):
 def random_inputs(
     specs: Iterable[InputSpec], dims: Mapping[str, int], metadata: Mapping[str, str] | None = None, seed: int = 0
 ) -> Feeds:
-    """One array per input; a symbolic dimension that `dims` does not bind is 1. Floats are normal.
+    """A random array for each input; a symbolic dimension that `dims` does not bind is 1. Floats are normal.
 
     Integers (and booleans) are 0 or 1, unless the model's metadata says `range.<input>` = "low:high" (high excluded).
     Raises InvalidArgument for inputs that are not tensors of numbers.
@@ -56,10 +56,10 @@ def random_inputs(
 
 
 def read_inputs(arguments: Sequence[str], specs: Sequence[InputSpec]) -> Feeds:
-    """Reads `FILE` or `NAME=FILE` arguments: .npy, .npz (arrays by name), .pb (a TensorProto, which may hold its name).
+    """Reads `FILE` or `NAME=FILE` arguments: .npy, .npz (arrays by name), .pb (a TensorProto, which may have a name).
 
-    Files without a name go to the inputs that are still free, in order. Raises InvalidArgument, and OSError for what
-    cannot be read.
+    Arrays without a name are assigned to the remaining inputs, in order. Raises InvalidArgument, and OSError for files
+    that cannot be read.
     """
     names = [spec.name for spec in specs]
     feeds: Feeds = {}
@@ -86,7 +86,7 @@ def read_inputs(arguments: Sequence[str], specs: Sequence[InputSpec]) -> Feeds:
 
 
 def sizes(specs: Iterable[InputSpec], feeds: Mapping[str, Array]) -> dict[str, int]:
-    """The values of the symbolic dimensions that the arrays of `feeds` have."""
+    """The values of the symbolic dimensions according to the shapes of `feeds`."""
     return {
         dim: size
         for spec in specs
@@ -97,7 +97,7 @@ def sizes(specs: Iterable[InputSpec], feeds: Mapping[str, Array]) -> dict[str, i
 
 
 def _read(path: Path) -> Feeds:
-    """The arrays of a file by the names it has for them, "" where it has none."""
+    """The arrays of a file by their names in it, "" for one without a name."""
     try:
         if path.suffix == ".pb":
             tensor = tensor_from_bytes(path.read_bytes())

@@ -1,4 +1,4 @@
-"""`intaglio inspect`: what a model became: its interface, graph, kernels and memory; also of a finished artifact.
+"""`intaglio inspect`: the interface, graph, kernels and memory of a compiled model, or those of a finished artifact.
 
 In: a compilation up to the C sources, or an artifact. Out: plain data for programs, and its text for people. It must
 never compile C or run anything.
@@ -22,11 +22,11 @@ from ..options import Options
 from ..scalar.dim import Size
 from .tables import megabytes, table
 
-Described = dict[str, Any]
+Description = dict[str, Any]
 
 
-def summary(unit: Compilation) -> Described:
-    """Counts: what `compile` prints."""
+def summary(unit: Compilation) -> Description:
+    """The counts that `compile` prints."""
     assert unit.model and unit.program and unit.arenas and unit.sources
     counts = {
         "onnx nodes": len(unit.model.graph.nodes),
@@ -61,8 +61,8 @@ def summary_text(counts: Mapping[str, Any]) -> str:
     )
 
 
-def describe(unit: Compilation) -> Described:
-    """Everything about a model that can be told without running it. Sizes that are symbolic are formulas."""
+def describe(unit: Compilation) -> Description:
+    """Everything that is known about a model without running it. Symbolic sizes are formulas."""
     assert unit.model and unit.graph and unit.program and unit.arenas and unit.sources
     program, model = unit.program, unit.model
     return {
@@ -105,7 +105,7 @@ def describe(unit: Compilation) -> Described:
 
 
 def stage_text(model: str, options: Options, name: str) -> str:
-    """The text that stage `name` leaves behind, as in a dump. Raises InvalidArgument where there is none."""
+    """The text of the result of stage `name`, as in a dump. Raises InvalidArgument if the stage has none."""
     with tempfile.TemporaryDirectory(prefix="intaglio-") as folder:
         lower_model(model, replace(options, dump=Path(folder)))
         texts = {path.stem.partition("-")[2]: path for path in sorted(Path(folder).iterdir())}
@@ -114,19 +114,19 @@ def stage_text(model: str, options: Options, name: str) -> str:
         return texts[name].read_text().rstrip()
 
 
-def text(described: Described) -> str:
-    """`describe` for people."""
-    kinds = Counter(step["kind"] for step in described["plan"])
+def text(description: Description) -> str:
+    """The text of a `describe`, for people."""
+    kinds = Counter(step["kind"] for step in description["plan"])
     lines = [
-        f"made by   {described['producer'] or 'unknown'}; opsets "
-        + ", ".join(f"{domain} {version}" for domain, version in described["opsets"].items()),
-        f"inputs    {_values(described['inputs'])}",
-        f"outputs   {_values(described['outputs'])}",
-        f"ONNX      {described['onnx nodes']} nodes: {_counts(described['onnx operators'])}",
-        f"graph     {_counts(described['graph operations'])}",
-        f"kernels   {described['steps']} steps with {described['kernels']} different kernels: {_counts(kinds)}",
-        f"weights   {megabytes(described['weights bytes'])}",
-        f"memory    {_memory(described['arena bytes'])} for {len(described['memory'])} intermediate buffers",
+        f"made by   {description['producer'] or 'unknown'}; opsets "
+        + ", ".join(f"{domain} {version}" for domain, version in description["opsets"].items()),
+        f"inputs    {_values(description['inputs'])}",
+        f"outputs   {_values(description['outputs'])}",
+        f"ONNX      {description['onnx nodes']} nodes: {_counts(description['onnx operators'])}",
+        f"graph     {_counts(description['graph operations'])}",
+        f"kernels   {description['steps']} steps with {description['kernels']} different kernels: {_counts(kinds)}",
+        f"weights   {megabytes(description['weights bytes'])}",
+        f"memory    {_memory(description['arena bytes'])} for {len(description['memory'])} intermediate buffers",
         "",
     ]
     rows = [
@@ -139,21 +139,21 @@ def text(described: Described) -> str:
             " ".join(s["writes"]),
             ", ".join(s["nodes"]),
         ]
-        for s in described["plan"]
+        for s in description["plan"]
     ]
     lines.append(table(["step", "kind", "kernel", "reads", "", "writes", "ONNX nodes"], rows, left=7))
-    for copy in described["copies"]:
+    for copy in description["copies"]:
         lines.append(f"copied: {copy['from']} -> {copy['to']}, for {', '.join(copy['nodes'])}")
-    if described["memory"]:
+    if description["memory"]:
         rows = [
-            [m["buffer"], "{}-{}".format(*m["steps"]), str(m["offset"]), str(m["bytes"])] for m in described["memory"]
+            [m["buffer"], "{}-{}".format(*m["steps"]), str(m["offset"]), str(m["bytes"])] for m in description["memory"]
         ]
         lines += ["", table(["buffer", "steps", "offset", "bytes"], rows, left=2)]
     return "\n".join(lines)
 
 
-def artifact_summary(loaded: Artifact) -> Described:
-    """What a compiled model tells of itself."""
+def artifact_summary(loaded: Artifact) -> Description:
+    """The description of a compiled model."""
     manifest = loaded.manifest
     return {
         "compiler": manifest["compiler"],
@@ -167,14 +167,14 @@ def artifact_summary(loaded: Artifact) -> Described:
     }
 
 
-def artifact_text(described: Described) -> str:
-    """`artifact_summary` for people."""
-    machine = f"{described['architecture']}: {' '.join(described['features'])}"
+def artifact_text(description: Description) -> str:
+    """The text of an `artifact_summary`, for people."""
+    machine = f"{description['architecture']}: {' '.join(description['features'])}"
     lines = [
-        f"made by   intaglio {described['compiler']} for {machine}",
-        f"inputs    {_values(described['inputs'])}",
-        f"outputs   {_values(described['outputs'])}",
-        "files     " + ", ".join(f"{name} {megabytes(size)}" for name, size in described["files"].items()),
+        f"made by   intaglio {description['compiler']} for {machine}",
+        f"inputs    {_values(description['inputs'])}",
+        f"outputs   {_values(description['outputs'])}",
+        "files     " + ", ".join(f"{name} {megabytes(size)}" for name, size in description["files"].items()),
     ]
     return "\n".join(lines)
 
@@ -198,10 +198,10 @@ def _buffer(unit: Compilation, number: int) -> str:
 
 
 def _plain(size: Size) -> int | str:
-    """A size as JSON: a number, or the formula."""
+    """A size for JSON: a number, or the text of a formula."""
     return size if isinstance(size, int) else str(size)
 
 
 def _memory(size: int | str) -> str:
-    """Bytes of memory, as a figure or as the formula in the model's symbols."""
+    """Bytes of memory, as a number or as a formula in the model's symbols."""
     return megabytes(size) if isinstance(size, int) else f"({size}) bytes"

@@ -1,8 +1,8 @@
 """The command line: `intaglio compile | run | inspect | explain | cache | doctor`.
 
 In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
-Exit codes: 0 done, 1 it failed (one line says why; `--debug` shows the traceback), 2 the arguments make no sense.
-What the commands do lives in the compiler and the runtime; here it is only called and printed.
+Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments.
+The commands only call the compiler and the runtime, and print.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(arguments.command(arguments))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `intaglio ... | head`: nobody reads on
+    except BrokenPipeError:  # `intaglio ... | head`: nobody reads the rest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -142,15 +142,15 @@ def run_command(arguments: argparse.Namespace) -> int:
 def inspect_command(arguments: argparse.Namespace) -> int:
     """Shows what a model becomes: interface, graph, kernels, memory; or what of it cannot be compiled."""
     if artifact.is_artifact(arguments.model):
-        described = inspect_model.artifact_summary(artifact.load(arguments.model))
-        return _print_json(described) if arguments.json else _print(inspect_model.artifact_text(described))
+        description = inspect_model.artifact_summary(artifact.load(arguments.model))
+        return _print_json(description) if arguments.json else _print(inspect_model.artifact_text(description))
     options = Options(**_settings(arguments))
     if arguments.stage:
         return _print(inspect_model.stage_text(arguments.model, options, arguments.stage))
     with Progress() as progress:
         unit = driver.lower_model(arguments.model, options, progress)
-    described = inspect_model.describe(unit)
-    return _print_json(described) if arguments.json else _print(inspect_model.text(described))
+    description = inspect_model.describe(unit)
+    return _print_json(description) if arguments.json else _print(inspect_model.text(description))
 
 
 def explain_command(arguments: argparse.Namespace) -> int:
@@ -189,8 +189,8 @@ def cache_list(arguments: argparse.Namespace) -> int:
 
 def cache_explain(arguments: argparse.Namespace) -> int:
     """Says whether a model is in the cache, and if not, what differs from what is."""
-    said = cache.explain(arguments.model, _settings(arguments))
-    return _print_json({"hit": said.startswith("hit"), "text": said}) if arguments.json else _print(said)
+    text = cache.explain(arguments.model, _settings(arguments))
+    return _print_json({"hit": text.startswith("hit"), "text": text}) if arguments.json else _print(text)
 
 
 def cache_prune(arguments: argparse.Namespace) -> int:
@@ -216,33 +216,33 @@ def doctor_command(arguments: argparse.Namespace) -> int:
     return int(any(finding.ok is False for finding in findings))
 
 
-# ---- What they share -------------------------------------------------------------------------------------------------
+# ---- Shared helpers --------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does, with the shell's exit code: no compiler and no file is left.
+    """SIGTERM and SIGHUP end a command as Ctrl-C does, with the shell's exit code: no process and no file is left.
 
-    Not where the one who started the command has them ignored, as nohup does, or handles them."""
+    Signals that the parent process has set to be ignored, as nohup does, or that have a handler, are left alone."""
 
-    def end(received: int, _: object) -> NoReturn:
-        raise SystemExit(128 + received)
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
 
-    ours = []
+    handled = []
     if threading.current_thread() is threading.main_thread():
-        there = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        ours = [each for each in there if signal.getsignal(each) is signal.SIG_DFL]
-    for each in ours:
+        signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        handled = [each for each in signals if signal.getsignal(each) is signal.SIG_DFL]
+    for each in handled:
         signal.signal(each, end)
     try:
         yield
     finally:
-        for each in ours:
+        for each in handled:
             signal.signal(each, signal.SIG_DFL)
 
 
 def _options(arguments: argparse.Namespace) -> SessionOptions:
-    """Those of a session, with --target."""
+    """The options of a session, with --target."""
     options = SessionOptions()
     if arguments.target:
         options.add_session_config_entry(TARGET, arguments.target)
@@ -250,7 +250,7 @@ def _options(arguments: argparse.Namespace) -> SessionOptions:
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a session with the dimensions of --dim fixed asks of the compiler: equal settings share cache entries."""
+    """The compiler settings of a session with the dimensions of --dim fixed, so that both share cache entries."""
     options = _options(arguments)
     if arguments.dim:
         types = load_model(arguments.model).graph.inputs.values()
@@ -261,7 +261,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_dims(dims: Sequence[tuple[str, int]], shapes: Iterable[Iterable[object]]) -> None:
-    """Raises InvalidArgument for a name that no shape mentions."""
+    """Raises InvalidArgument for a name that is in no shape."""
     known = {dim for shape in shapes for dim in shape if isinstance(dim, str)}
     for name, _ in dims:
         if name not in known:
@@ -271,7 +271,7 @@ def _check_dims(dims: Sequence[tuple[str, int]], shapes: Iterable[Iterable[objec
 
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
-    """An empty folder for an artifact, beside the object cache; a temporary one where the cache cannot be written."""
+    """An empty folder for an artifact, in the cache's folder, or in a temporary one if that cannot be written."""
     parent = cache.root() / "tmp"
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -283,18 +283,18 @@ def _workspace() -> Iterator[Path]:
 
 
 def _feeds(specs: Sequence[NodeArg], metadata: dict[str, str], arguments: argparse.Namespace) -> Feeds:
-    """The inputs from files; those that no file gives are random."""
+    """The inputs from files; inputs without a file are random."""
     _check_dims(arguments.dim, [spec.shape for spec in specs])
-    given = read_inputs(arguments.input, specs)
-    missing = [spec for spec in specs if spec.name not in given]
-    dims = dict(arguments.dim) | sizes(specs, given)  # made up inputs agree with the given ones
-    return given | random_inputs(missing, dims, metadata, arguments.seed)
+    feeds = read_inputs(arguments.input, specs)
+    missing = [spec for spec in specs if spec.name not in feeds]
+    dims = dict(arguments.dim) | sizes(specs, feeds)  # random inputs have the sizes of the others
+    return feeds | random_inputs(missing, dims, metadata, arguments.seed)
 
 
 def _save(path: Path, outputs: Feeds) -> None:
-    """All outputs to an .npz, or the only one to an .npy."""
+    """Saves all outputs to an .npz, or a single one to an .npy."""
     if path.suffix == ".npz":
-        np.savez(path, **outputs)  # type: ignore[arg-type]  # numpy's stub takes the names for options
+        np.savez(path, **outputs)  # type: ignore[arg-type]  # numpy's stub takes the names for its own parameters
     elif path.suffix == ".npy" and len(outputs) == 1:
         np.save(path, next(iter(outputs.values())))
     else:
@@ -304,7 +304,7 @@ def _save(path: Path, outputs: Feeds) -> None:
 
 
 def _digest(value: np.ndarray[Any, Any], shown: int = 4) -> str:
-    """The first values, and the range of them all."""
+    """The first values, and the range of all."""
     flat = value.reshape(-1)
     first = " ".join(f"{each:.6g}" if value.dtype.kind == "f" else str(each) for each in flat[:shown].tolist())
     if flat.size <= shown:
@@ -364,37 +364,41 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     def add(to: Any, name: str, function: Any, *parents: Parser) -> Parser:
-        added: Parser = to.add_parser(
+        parser: Parser = to.add_parser(
             name, parents=[common, *parents], help=function.__doc__, description=function.__doc__
         )
-        added.set_defaults(command=function)
-        return added
+        parser.set_defaults(command=function)
+        return parser
 
-    compiling = add(commands, "compile", compile_command, model, dim, target)
-    compiling.add_argument("-o", "--output", type=Path, metavar="FILE", help="the artifact (default: MODEL.intaglio)")
-    compiling.add_argument(
+    compile_parser = add(commands, "compile", compile_command, model, dim, target)
+    compile_parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the artifact (default: MODEL.intaglio)"
+    )
+    compile_parser.add_argument(
         "--emit", nargs="+", action=_Emit, metavar=("c", "DIR"), help="write the C sources (default: MODEL_c)"
     )
-    running = add(commands, "run", run_command, model, inputs, dim, target)
-    running.add_argument("-o", "--output", type=Path, metavar="FILE", help="save outputs: .npz, or .npy for one")
-    running.add_argument("--repeat", type=_positive, default=1, metavar="N", help="run so often; tells the median time")
-    running.add_argument("--output-name", action="append", metavar="NAME", help="only this output; may be repeated")
-    inspecting = add(commands, "inspect", inspect_command, model, dim, target)
-    inspecting.add_argument("--stage", metavar="NAME", help=f"print this stage's text: {', '.join(driver.STAGES)}")
-    explaining = add(commands, "explain", explain_command, model, inputs, dim, target)
-    explaining.add_argument("--no-run", action="store_true", help="do not measure")
-    explaining.add_argument("--repeat", type=_positive, default=10, metavar="N", help="run so often to measure")
+    run_parser = add(commands, "run", run_command, model, inputs, dim, target)
+    run_parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="save outputs: .npz, or .npy for one")
+    run_parser.add_argument(
+        "--repeat", type=_positive, default=1, metavar="N", help="run so often; tells the median time"
+    )
+    run_parser.add_argument("--output-name", action="append", metavar="NAME", help="only this output; may be repeated")
+    inspect_parser = add(commands, "inspect", inspect_command, model, dim, target)
+    inspect_parser.add_argument("--stage", metavar="NAME", help=f"print this stage's text: {', '.join(driver.STAGES)}")
+    explain_parser = add(commands, "explain", explain_command, model, inputs, dim, target)
+    explain_parser.add_argument("--no-run", action="store_true", help="do not measure")
+    explain_parser.add_argument("--repeat", type=_positive, default=10, metavar="N", help="run so often to measure")
 
-    caching = commands.add_parser("cache", help="The compiled models that are kept.").add_subparsers(
+    cache_commands = commands.add_parser("cache", help="The compiled models that are kept.").add_subparsers(
         required=True, metavar="action"
     )
-    add(caching, "list", cache_list)
-    add(caching, "explain", cache_explain, model, dim, target)
-    pruning = add(caching, "prune", cache_prune)
-    pruning.add_argument(
+    add(cache_commands, "list", cache_list)
+    add(cache_commands, "explain", cache_explain, model, dim, target)
+    prune_parser = add(cache_commands, "prune", cache_prune)
+    prune_parser.add_argument(
         "--bytes", type=_positive, metavar="N", help="keep so much (default: INTAGLIO_CACHE_SIZE, or 20 GiB)"
     )
-    add(caching, "clear", cache_clear)
+    add(cache_commands, "clear", cache_clear)
     add(commands, "doctor", doctor_command)
     return parser
 

@@ -1,4 +1,4 @@
-"""Tables and figures as people read them: aligned columns, three significant digits."""
+"""Tables and numbers for people: aligned columns, three significant digits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns with two spaces between them; the first `left` ones flush left, the others (numbers) flush right."""
+    """A table with two spaces between columns; the first `left` ones are aligned left, the others (numbers) right."""
     widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
 
     def line(cells: Sequence[str]) -> str:

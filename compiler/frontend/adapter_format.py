@@ -1,4 +1,4 @@
-"""Adapter files of onnxruntime's (LoRA): bytes in, named tensors out, and back.
+"""Adapter files of onnxruntime (LoRA): bytes in, named tensors out, and back.
 
 The format is a FlatBuffer of the schema onnxruntime/lora/adapter_format/adapter_schema.fbs, with the identifier TORT.
 Needs the `flatbuffers` package.
@@ -36,7 +36,7 @@ class Adapter:
 
 
 def read(data: bytes) -> Adapter:
-    """Raises RuntimeError for what is no adapter, or of a later version, and ImportError without flatbuffers."""
+    """Reads an adapter. Raises RuntimeError for other bytes or another version, ImportError without flatbuffers."""
     if data[4:8] != IDENTIFIER:
         raise RuntimeError("The buffer does not appear to be a valid lora parameter format")
     try:
@@ -58,7 +58,7 @@ def _parameter(table: Table) -> Parameter:
 
 
 def write(adapter: Adapter) -> bytes:
-    """The bytes of a file. Raises ImportError without flatbuffers."""
+    """The bytes of an adapter file. Raises ImportError without flatbuffers."""
     from flatbuffers import Builder
 
     builder = Builder(1 << 12)

@@ -1,7 +1,7 @@
-"""What operators that the standard defines by a body of other operators demand of their inputs' sizes.
+"""Checks of input sizes for operators that the standard defines by a function body.
 
-Bodies broadcast, and would take sizes that their operators do not. In: values, as a node has them. Out: the same
-values, which are demanded to agree.
+The bodies broadcast, and would accept sizes that the operators do not. In: the inputs of a node. Out: the same values,
+with checks that their sizes agree.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..graph.ir import Value
 from .registry import Imported
 
-Agree = Callable[..., Sequence[Imported]]
+Check = Callable[..., Sequence[Imported]]
 
 
 def swiglu(gate: Value, linear: Value) -> Sequence[Imported]:
@@ -35,7 +35,7 @@ def linear_attention(
     return q, *others[:2], state, *others[2:]
 
 
-AGREE: Mapping[tuple[str, str], Agree] = {
+CHECKS: Mapping[tuple[str, str], Check] = {
     ("", "SwiGLU"): swiglu,
     ("", "LinearAttention"): linear_attention,
     ("ai.onnx.preview", "FlexAttention"): flex_attention,

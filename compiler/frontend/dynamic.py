@@ -1,7 +1,7 @@
 """Axes, shapes and bounds that are known only when the model runs: arithmetic on symbols that stand for data.
 
-Where a shape-like input is a graph input, its elements become symbols (`registry.shape_arg`). In: such symbols. Out:
-sizes that are right for every value, made with min, max, mod and floor division; membership is a Size that is 0 or 1.
+The elements of a shape-like input become symbols (`values.shape_arg`). In: such symbols. Out: sizes that are right for
+every value, made with min, max, mod and floor division. The membership of an axis is a Size that is 0 or 1.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ..scalar.dtype import I64
 from .values import demanded, scalar
 
 FAR = 1 << 40  # more than any dim
-MAX_CASES = 10  # axes of the tensor times axes given
+MAX_CASES = 10  # rank of the tensor times the number of given axes
 
 
 def near(x: Size) -> Size:
-    """x within [-FAR, FAR], which a bound or a step has no reason to leave: sums with it do not overflow."""
+    """x clamped to [-FAR, FAR], which changes no slice: sums with it do not overflow."""
     return dim_max(dim_min(x, FAR), -FAR)
 
 
 def summable(x: Value, *given: Size) -> Value:
-    """x, which demands that no two of the given numbers have a difference that overflows; dims are never so large."""
+    """x, with checks that no difference of two of the given numbers overflows; dims are never so large."""
     most = (1 << 62) - 1
     for v in given:
         if isinstance(v, int) or any(s.lower <= LEAST for s in symbols(v)):
@@ -49,23 +49,23 @@ def bound(index: Size, low: Size, high: Size, dim: Size) -> Size:
 
 
 def members(axes: Sequence[Size], rank: int) -> list[Size]:
-    """For each axis: how many of `axes` it is, which may be negative.
+    """For each axis, how many of `axes` (which may count from the end) name it.
 
-    Raises Unsupported for more than the formulas below can be worked out for in reasonable time."""
+    Raises Unsupported where the formulas would become too large."""
     if rank * len(axes) > MAX_CASES:
         raise Unsupported("so many axes that are known only when the model runs")
     return [sum((dim_eq(mod(a, rank), i) for a in axes), start=0) for i in range(rank)]
 
 
 def in_range(x: Value, axes: Sequence[Size], rank: int) -> Value:
-    """x, which demands that the axes are those of `rank`."""
+    """x, with checks that the axes are in range for `rank`."""
     for a in axes:
         x = demanded(x, dim_max(dim_min(a, rank - 1), -rank), a, f"an axis is out of range for rank {rank}")
     return x
 
 
 def distinct(x: Value, axes: Sequence[Size], rank: int) -> Value:
-    """x, which demands that each of the axes is another one of `rank`."""
+    """x, with checks that the axes are in range for `rank` and distinct."""
     places = [mod(a, rank) for a in axes]
     for i, a in enumerate(places):
         for b in places[:i]:
@@ -74,7 +74,7 @@ def distinct(x: Value, axes: Sequence[Size], rank: int) -> Value:
 
 
 def dropped(shape: Sequence[Size], gone: Sequence[Size], count: int) -> list[Size]:
-    """The shape without the `count` axes whose membership in `gone` is 1."""
+    """The shape without the `count` axes whose membership, in `gone`, is 1."""
     out: list[Size] = [0] * (len(shape) - count)
     place: Size = 0
     for d, m in zip(shape, gone):
@@ -85,7 +85,7 @@ def dropped(shape: Sequence[Size], gone: Sequence[Size], count: int) -> list[Siz
 
 
 def reshaped(x: Value, target: Sequence[Size], allowzero: bool) -> Value:
-    """Reshape, with 0 (keep the dim) and -1 (what is left) resolved, whatever the symbols of the target are."""
+    """Reshape with 0 (keep the dim) and -1 (infer the dim) resolved for every value of the target's symbols."""
     fixed: list[Size] = []
     free: list[Size] = []
     for i, d in enumerate(target):
@@ -104,7 +104,7 @@ def reshaped(x: Value, target: Sequence[Size], allowzero: bool) -> Value:
 
 
 def reduced(x: Value, kind: str, gone: Sequence[Size]) -> Value:
-    """x combined over the axes whose membership is 1, which stay as dims of 1."""
+    """x reduced over the axes whose membership, in `gone`, is 1; they stay as dims of 1."""
     neutral = prims.TABLE[kind].identity
     assert neutral is not None
     start = scalar(neutral(x.dtype), x.dtype).broadcast(*(d + m * (1 - d) for d, m in zip(x.shape, gone)))
@@ -116,10 +116,10 @@ def reduced(x: Value, kind: str, gone: Sequence[Size]) -> Value:
 
 
 def strided(x: Value, axis: int, start: Size, end: Size, step: Size) -> Value:
-    """A slice of one axis whose step is not known: neither its size nor its sign."""
+    """A slice of one axis by a step of unknown size and sign."""
     dim = x.shape[axis]
     x = demanded(x, dim_min(dim_max(step, -step), 1), 1, "'step' value cannot be 0")
-    step = dim_max(dim_min(step, dim + 1), -dim - 1)  # larger ones take one element, too
+    step = dim_max(dim_min(step, dim + 1), -dim - 1)  # larger steps also take one element
     down = negative(step)
     first = (1 - down) * bound(start, 0, dim, dim) + down * bound(start, dim_min(0, dim - 1), dim - 1, dim)
     last = (1 - down) * bound(end, 0, dim, dim) + down * bound(end, -1, dim - 1, dim)

@@ -1,8 +1,7 @@
 """The model of a session as an ONNX file that any other runtime reads: `SessionOptions.optimized_model_filepath`.
 
-In: a model and its options. Out: the same model without what is known before it runs: constants are folded, nodes that
-nothing needs or that do nothing are gone, the user's tensors and sizes are in it. What this compiler does beyond that
-(fusion, layouts) has no name in ONNX, and is not in the file.
+In: a model and its options. Out: a file of that model with constants folded, nodes removed that no output depends on,
+and the user's tensors and sizes inserted. Fusion and layouts cannot be expressed in ONNX, and are not in the file.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from ..graph.ir import Value, reachable, static_nodes
 from .importer import import_values
 from .load import Model, NodeDef, Tensor, Type
 
-BASIC = 1  # the graph optimization level from which on the model is changed
-LARGE = 1 << 20  # bytes of a folded constant, where it is not smaller than what it is made of
+BASIC = 1  # the lowest graph optimization level that changes the model
+MAX_FOLDED_BYTES = 1 << 20  # of constants that a node folds to, unless they are no larger than its inputs
 
 
 def write(
@@ -33,39 +32,40 @@ def write(
     external: str = "",
     threshold: int = 1024,
 ) -> None:
-    """Writes the optimised model to `path`. Raises InvalidArgument where that cannot be.
+    """Writes the optimised model to `path`. Raises InvalidArgument where the file cannot be written.
 
-    sizes: values of named dimensions. external: a file beside it, for initializers of `threshold` bytes and more.
+    sizes: values of named dimensions. external: the name of a file beside it for initializers of `threshold` or more
+    bytes.
     """
-    made = _proto(model, _folded(model, sizes or {}) if level >= BASIC else None, sizes or {})
+    proto = _proto(model, _folded(model, sizes or {}) if level >= BASIC else None, sizes or {})
     try:
         if external:
             Path(path).with_name(external).unlink(missing_ok=True)  # onnx would append to it
-            onnx.save(made, path, save_as_external_data=True, location=external, size_threshold=threshold)
+            onnx.save(proto, path, save_as_external_data=True, location=external, size_threshold=threshold)
         else:
-            Path(path).write_bytes(made.SerializeToString())
+            Path(path).write_bytes(proto.SerializeToString())
     except OSError as error:
         raise InvalidArgument.of_system(error.errno or 0) from None
 
 
 def _folded(model: Model, sizes: Mapping[str, int]) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of values that nodes make of constants alone."""
+    """The arrays of values that depend on constants alone, unless they are too large."""
     values = {name: v for name, v in import_values(model, sizes).items() if isinstance(v, Value)}
     static = static_nodes(list(reachable(values.values())))
-    found = {}
+    folded = {}
     for node in model.graph.nodes:
-        made = {name: values[name] for name in node.outputs if name in values}
-        if len(made) == len(list(filter(None, node.outputs))) and all(v.node in static for v in made.values()):
-            arrays = {name: constant_array(v) for name, v in made.items()}
+        outputs = {name: values[name] for name in node.outputs if name in values}
+        if len(outputs) == len(list(filter(None, node.outputs))) and all(v.node in static for v in outputs.values()):
+            arrays = {name: constant_array(v) for name, v in outputs.items()}
             read = sum(_bytes(model, name) for name in node.inputs)
-            if sum(a.nbytes for a in arrays.values()) <= max(LARGE, read):
-                found.update(arrays)
-    return found
+            if sum(a.nbytes for a in arrays.values()) <= max(MAX_FOLDED_BYTES, read):
+                folded.update(arrays)
+    return folded
 
 
 def _bytes(model: Model, name: str) -> int:
-    found = model.graph.initializers.get(name)
-    return found.array.nbytes if found is not None else 0
+    tensor = model.graph.initializers.get(name)
+    return tensor.array.nbytes if tensor is not None else 0
 
 
 def _proto(
@@ -79,21 +79,21 @@ def _proto(
     kept = {name: t for name, t in graph.initializers.items() if folded is None or name in read | set(graph.inputs)}
     constants = [_tensor(name, t.array, t) for name, t in kept.items()]
     constants += [_tensor(name, array) for name, array in (folded or {}).items() if name in read]
-    made = helper.make_graph(
+    new_graph = helper.make_graph(
         [node.proto for node in nodes], graph.name,
         [onnx.ValueInfoProto(name=name, type=_type(t, sizes)) for name, t in graph.inputs.items()],
         [onnx.ValueInfoProto(name=name, type=_type(t, sizes)) for name, t in graph.outputs.items()],
         constants, model.graph_description,
     )  # fmt: skip
     imports = [helper.make_opsetid(domain, version) for domain, version in model.opsets.items()]
-    whole = helper.make_model(
-        made, opset_imports=imports, ir_version=model.ir_version, producer_name=model.producer,
+    proto = helper.make_model(
+        new_graph, opset_imports=imports, ir_version=model.ir_version, producer_name=model.producer,
         producer_version=model.producer_version, domain=model.domain, model_version=model.model_version,
         doc_string=model.description,
     )  # fmt: skip
-    whole.functions.extend(model.function_protos)
-    helper.set_model_props(whole, model.metadata)
-    return whole
+    proto.functions.extend(model.function_protos)
+    helper.set_model_props(proto, model.metadata)
+    return proto
 
 
 def _known(node: NodeDef, folded: Mapping[str, Any]) -> bool:
@@ -102,17 +102,17 @@ def _known(node: NodeDef, folded: Mapping[str, Any]) -> bool:
 
 
 def _needed(nodes: list[NodeDef], outputs: set[str]) -> list[NodeDef]:
-    """Those that the outputs depend on."""
-    wanted, found = set(outputs), []
+    """The nodes that the outputs depend on."""
+    live, needed = set(outputs), []
     for node in reversed(nodes):
-        if wanted.intersection(node.outputs):
-            wanted.update(_reads(node.proto))
-            found.append(node)
-    return found[::-1]
+        if live.intersection(node.outputs):
+            live.update(_reads(node.proto))
+            needed.append(node)
+    return needed[::-1]
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
-    """The names that a node and its sub-graphs mention, those of the sub-graphs' own values included."""
+    """The names that a node and its sub-graphs read, including those of the sub-graphs' own values."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -122,8 +122,8 @@ def _reads(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _in_order(nodes: list[NodeDef]) -> list[NodeDef]:
-    """Each node after those it reads from; models need not have them so."""
-    maker = {name: node for node in nodes for name in node.outputs if name}
+    """The nodes in topological order, which models need not keep."""
+    producer = {name: node for node in nodes for name in node.outputs if name}
     order: dict[int, NodeDef] = {}
     for root in nodes:
         stack = [(root, False)]
@@ -133,13 +133,13 @@ def _in_order(nodes: list[NodeDef]) -> list[NodeDef]:
                 order.setdefault(id(node), node)
             elif id(node) not in order:
                 stack.append((node, True))
-                before = [maker[name] for name in _reads(node.proto) if name in maker and maker[name] is not node]
+                before = [producer[name] for name in _reads(node.proto) if producer.get(name, node) is not node]
                 stack.extend((each, False) for each in reversed(before) if id(each) not in order)
     return list(order.values())
 
 
 def _tensor(name: str, array: np.ndarray[Any, Any], stored: Any = None) -> onnx.TensorProto:
-    """The stored form where the model has one with its data in it, else a new one."""
+    """The stored protobuf where the model has one with its data inside, else a new one."""
     if isinstance(stored, Tensor) and stored.proto is not None and not stored.proto.external_data:
         return stored.proto
     return numpy_helper.from_array(np.asarray(array), name)

@@ -1,7 +1,7 @@
 """The files beside a model that hold its weights.
 
-In: what an initializer says about its external data. Out: bytes, mapped read-only. A model is untrusted: nothing
-outside of its folder is opened, and nothing beyond the end of a file is promised.
+In: the external_data entries of an initializer. Out: bytes, mapped read-only. A model is untrusted: no file outside of
+its folder is opened, and ranges are checked against the length of the file.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Array = npt.NDArray[Any]
 
 
 class ExternalFiles:
-    """Finds, checks and maps files, each once. `model`: the path of the model; `given`: contents by location."""
+    """Finds, checks and maps files, each once. `model`: the path of the model; `in_memory`: contents by location."""
 
-    def __init__(self, folder: Path, model: Path | None, given: Mapping[str, bytes]) -> None:
+    def __init__(self, folder: Path, model: Path | None, in_memory: Mapping[str, bytes]) -> None:
         self._folder = folder
         self._model = model
-        self._given = given
+        self._in_memory = in_memory
         self._maps: dict[str, Array] = {}
 
     def read(self, name: str, entries: Mapping[str, str], nbytes: int) -> Array:
-        """The bytes of initializer `name`. Raises Fail where they are outside of the folder or of the file."""
+        """The bytes of initializer `name`. Raises Fail where the file is outside of the folder, or the range of it."""
         location = entries.get("location", "")
         data = self._open(name, location)
         try:
@@ -47,8 +47,8 @@ class ExternalFiles:
 
     def _open(self, name: str, location: str) -> Array:
         if location not in self._maps:
-            if location in self._given:
-                self._maps[location] = np.frombuffer(self._given[location], np.uint8)
+            if location in self._in_memory:
+                self._maps[location] = np.frombuffer(self._in_memory[location], np.uint8)
             else:
                 path = self._resolve(name, location)
                 empty = path.stat().st_size == 0
@@ -56,7 +56,7 @@ class ExternalFiles:
         return self._maps[location]
 
     def _resolve(self, name: str, location: str) -> Path:
-        """The real path. It must be within the `homes` of runtime/store/external.py."""
+        """The real path of a location. Raises Fail for one outside of the `homes` of runtime/store/external.py."""
         prefix = f"External data path validation failed for initializer: {name}. Error: "
         if not location or "\0" in location:
             raise Fail(f"{prefix}Empty or malformed location")

@@ -1,8 +1,8 @@
-"""Reads FlatBuffers without generated code: bytes in, tables out, whose fields are asked for by number.
+"""Reads FlatBuffers without generated code: bytes in, tables out, whose fields are read by number.
 
-A file is untrusted: every offset and length is checked against the bytes that are there before it is followed, the
-depth of tables is limited, and so is the work: a small file cannot claim to be a huge one by naming its parts again and
-again. Needs the `flatbuffers` package, which is imported only when there is such a file to read.
+A file is untrusted: every offset and length is checked against the length of the file before it is followed, and the
+nesting of tables and the bytes read are limited, since a small file can refer to the same part many times. Needs the
+`flatbuffers` package, which is imported only when there is such a file to read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_DEPTH = 64  # of tables in tables, as in the FlatBuffers verifier
-MAX_SHARING = 64  # how many times the size of the file may be read: names are shared, little else
+MAX_SHARING = 64  # bytes that may be read, as a multiple of the file's size: little but names is shared
 
 
 class Damaged(Exception):
@@ -22,7 +22,7 @@ class Damaged(Exception):
 
 
 class File:
-    """The bytes, and checked access to them. `fuel`: how many more of them may be read."""
+    """Checked access to the bytes of a file. `fuel`: how many more of them may be read."""
 
     def __init__(self, data: bytes) -> None:
         from flatbuffers import encode, packer
@@ -42,11 +42,11 @@ class File:
         return self._get(packer, self.data, position)
 
     def indirect(self, position: int) -> int:
-        """What the offset stored at `position` points to; offsets point forward."""
+        """The target of the offset stored at `position`; offsets point forward."""
         return int(position + self.number("uint32", position))
 
     def vector(self, position: int, itemsize: int) -> tuple[int, int]:
-        """Where the vector begins that the offset at `position` points to, and how many elements it has."""
+        """The first byte and the number of elements of the vector that the offset at `position` points to."""
         start = self.indirect(position)
         length = self.number("uint32", start)
         self.spend(length * itemsize)
@@ -65,7 +65,7 @@ class File:
 
 
 class Table:
-    """A table: fields by their number in the schema. What is not there is None, 0 or empty."""
+    """A table, whose fields are read by their number in the schema. An absent field is None, its default, or empty."""
 
     def __init__(self, file: File, position: int, depth: int) -> None:
         self._file = file
@@ -98,7 +98,7 @@ class Table:
         return None if position is None else self._file.text(position)
 
     def name(self, slot: int) -> str:
-        """A text that is a name; "" where there is none."""
+        """A text as a string; "" where it is absent."""
         return name_of(self.text(slot) or b"")
 
     def table(self, slot: int) -> Table | None:
@@ -123,7 +123,7 @@ class Table:
         return [name_of(each) for each in self.texts(slot)]
 
     def array(self, slot: int, dtype: str) -> npt.NDArray[Any] | None:
-        """A vector of numbers, little-endian; shares the memory of the file."""
+        """A vector of numbers, little-endian, or None; it shares the memory of the file."""
         position = self._field(slot)
         if position is None:
             return None
@@ -132,8 +132,8 @@ class Table:
         return np.frombuffer(self._file.data, stored, length, start)
 
     def numbers(self, slot: int, dtype: str) -> list[Any]:
-        found = self.array(slot, dtype)
-        return [] if found is None else found.tolist()
+        array = self.array(slot, dtype)
+        return [] if array is None else array.tolist()
 
 
 def root(data: bytes) -> Table:

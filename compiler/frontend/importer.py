@@ -1,8 +1,8 @@
 """ONNX -> graph IR: a `Model` in, a `Graph` out.
 
-Walks the nodes in topological order and calls the function of each operator (`registry.py`, `ops/`). Operators without
-one are expanded by their body, where the standard or the model gives them one. What a model gets wrong raises at once,
-in onnxruntime's words; what we cannot do yet is collected over the whole model and raised as one NotImplemented.
+Walks the nodes in topological order and calls the function of each operator (`registry.py`, `ops/`). An operator
+without one is expanded by its body, if the standard or the model defines one. An invalid model raises at once, in
+onnxruntime's words; what is unsupported is collected over the whole model and raised as one NotImplemented.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
 from . import bodies, schemas
 from . import ops as _ops  # registers all operators  # noqa: F401
-from .interface import first_output, numbered, part, sizes_of, worded, zipped
+from .interface import first_output, map_outputs, part, sizes_of, string_labels, with_numbered_labels
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 from .registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, dropped, lookup
 from .values import collecting, own_symbol
 
-MAX_DEPTH = 64  # of functions that call functions and of sub-graphs
+MAX_NESTING = 64  # of function calls and sub-graphs
 MAX_NODES = 200_000  # after inlining
-MAX_ENDS = 8  # ends that the graph may have, where branches give tensors of different ranks
-MAX_ELEMENTS = 1 << 44  # of one tensor: a size that no memory holds is a mistake, or malice
+MAX_ENDS = 8  # copies of what follows branches whose results differ in rank
+MAX_TENSOR_ELEMENTS = 1 << 44  # more than any memory holds: a mistake, or malice
 
 
 class _Broken:
-    """Stands for the outputs of a node that could not be imported; what depends on them is skipped."""
+    """Stands for the outputs of a node that could not be imported; nodes that depend on them are skipped."""
 
 
 BROKEN = _Broken()
 
 
 class _Unknown(Exception):
-    """A sub-graph has a broken result; the reason is on the list already."""
+    """A sub-graph has a broken result; the reason is recorded already."""
 
 
 class _Taken(Exception):
-    """A node of a sub-graph makes a value whose name the graph around has already."""
+    """A node of a sub-graph outputs a name that an enclosing graph uses already."""
 
 
 @dataclass(slots=True)
 class _Region:
-    """A sub-graph that is imported as a graph of its own: what it takes from the graph around it, `outer`."""
+    """A sub-graph that is imported as a graph of its own, with the values that it captures from the one around it."""
 
     captures: Captures
     outer: _Region | None
 
     def capture(self, value: Value) -> Value:
-        """What stands in this graph for a value of the graph around it."""
+        """The input of this graph for a value of the graph around it; constants stand for themselves."""
         if value.op == "constant":
             return value
         if value not in self.captures:
@@ -68,25 +68,25 @@ class _Region:
         return self.captures[value]
 
 
-def _brought(value: Value, there: _Region | None, here: _Region | None) -> Value:
-    """What stands in one graph for a value of another, which is the same or around it."""
-    if here is there or here is None:
+def _captured(value: Value, source: _Region | None, region: _Region | None) -> Value:
+    """A value of the region `source` as seen from `region`, which is the same or nested in it."""
+    if region is source or region is None:
         return value
-    return here.capture(_brought(value, there, here.outer))
+    return region.capture(_captured(value, source, region.outer))
 
 
 @dataclass(slots=True)
 class _Scope:
-    """The names visible to a list of nodes: its own, then those of the enclosing graph."""
+    """The names visible to a list of nodes: its own, then those of the enclosing scope."""
 
     opsets: Mapping[str, int]
     values: dict[str, Imported | Shaped | _Broken] = field(default_factory=dict)
     initializers: Mapping[str, Tensor | SparseTensor] = field(default_factory=dict)
     attrs: Mapping[str, Any] = field(default_factory=dict)  # of the enclosing function
     outer: _Scope | None = None
-    region: _Region | None = None  # the graph that its values are in; None: the model's
-    label: str = ""  # of the ONNX node that this scope is the body of
-    named: bool = True  # nodes inside have names that tell something
+    region: _Region | None = None  # the graph that its values belong to; None: the model's
+    label: str = ""  # of the ONNX node whose body this is
+    named: bool = True  # whether the names of the nodes inside are meaningful
     depth: int = 0
 
     def __contains__(self, name: str) -> bool:
@@ -94,7 +94,7 @@ class _Scope:
         return here or (self.outer is not None and name in self.outer)
 
     def get(self, name: str) -> Any:
-        """Imported, or BROKEN; of the outermost scope, at the end, also Shaped."""
+        """Imported or BROKEN; in the outermost scope, at the end, also Shaped."""
         if name in self.values:
             return self.values[name]
         if name in self.initializers:
@@ -103,13 +103,13 @@ class _Scope:
             self.values[name] = value
             return value
         assert self.outer is not None
-        around, here, there = self.outer.get(name), self.region, self.outer.region
-        if isinstance(around, list):
-            return [_brought(v, there, here) for v in around]
-        return _brought(around, there, here) if isinstance(around, Value) else around
+        value, source = self.outer.get(name), self.outer.region
+        if isinstance(value, list):
+            return [_captured(v, source, self.region) for v in value]
+        return _captured(value, source, self.region) if isinstance(value, Value) else value
 
     def put(self, node: NodeDef, values: Sequence[Imported | _Broken]) -> None:
-        """Names the outputs of a node. Raises _Taken for a name that the graph around has already."""
+        """Binds the names of a node's outputs. Raises _Taken for a name that an enclosing scope has already."""
         for name, value in zip(node.outputs, values):
             if name and self.outer is not None and name in self.outer:
                 raise _Taken(name)
@@ -120,9 +120,9 @@ class _Scope:
 
 
 def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> Graph:
-    """The graph of a model. `free_dim_overrides` gives named dims a value; a negative one takes the name away.
+    """The graph of a model. `free_dim_overrides` gives named dims a value; a negative one makes the dim anonymous.
 
-    Raises NotImplemented (listing all that is unsupported), Fail, InvalidGraph, InvalidArgument.
+    Raises NotImplemented (listing everything unsupported), Fail, InvalidGraph, InvalidArgument.
     """
     _check_versions(model)
     with collecting(taken=model.graph.dim_names()) as symbols:
@@ -131,7 +131,7 @@ def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = No
 
 
 def import_values(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """What each name of the graph stands for after the import; a tensor is a `Value`. Raises as import_model."""
+    """What each name of the model's graph stands for; a tensor is a `Value`. Raises as import_model."""
     _check_versions(model)
     with collecting(taken=model.graph.dim_names()):
         importer = _Importer(model, dict(free_dim_overrides or {}))
@@ -163,8 +163,8 @@ class _Importer:
         self.reasons: list[Reason] = []
         self.count = 0
         self.ends = 0
-        self.region: _Region | None = None  # what is being imported
-        self.formulas: set[str] = set()  # what stands for sizes and is no name: each time for another one
+        self.region: _Region | None = None  # that is being imported
+        self.formulas: set[str] = set()  # dim names seen that are no identifiers: each occurrence is another size
         self.scope = _Scope({**schemas.newest(), **model.opsets}, initializers=model.graph.initializers)
 
     def run(self) -> Graph:
@@ -178,23 +178,24 @@ class _Importer:
             if isinstance(value, Value):
                 inputs.append(value)
         _check_names(self.model)
-        maps, words = zipped(graph), worded(graph)
-        self._body([numbered(node, words) for node in graph.nodes if first_output(node) not in maps], maps)
+        maps, words = map_outputs(graph), string_labels(graph)
+        nodes = [with_numbered_labels(node, words) for node in graph.nodes if first_output(node) not in maps]
+        self._body(nodes, maps)
         outputs: dict[str, Value] = {}
         for name, type in graph.outputs.items():
             source, labels = maps.get(name, (name, None))
             if source not in scope:
                 raise Fail(f"This is an invalid model. Graph output ({name}) does not exist in the graph.")
-            made = scope.get(source)
-            if isinstance(made, (Value, Shaped)) and name not in words:
-                _check_output(name, type, made.flat if isinstance(made, Shaped) else made, graph)
-            if isinstance(made, Value):
-                outputs[name] = made if labels is None else _columns(made, len(labels))
-            elif isinstance(made, Shaped) and labels is None and name not in words:
-                outputs |= {name: made.flat, sizes_of(name): made.sizes}
-            elif isinstance(made, list) and made:
-                outputs.update((part(name, index), value) for index, value in enumerate(made))
-            elif made is not BROKEN:
+            result = scope.get(source)
+            if isinstance(result, (Value, Shaped)) and name not in words:
+                _check_output(name, type, result.flat if isinstance(result, Shaped) else result, graph)
+            if isinstance(result, Value):
+                outputs[name] = result if labels is None else _columns(result, len(labels))
+            elif isinstance(result, Shaped) and labels is None and name not in words:
+                outputs |= {name: result.flat, sizes_of(name): result.sizes}
+            elif isinstance(result, list) and result:
+                outputs.update((part(name, index), value) for index, value in enumerate(result))
+            elif result is not BROKEN:
                 self.reasons.append(Reason(name, "output", 0, "outputs that are no tensors"))
         self.reasons += [Reason(o, "output", 0, "outputs of strings") for o, v in outputs.items() if v.dtype == STRING]
         if self.reasons:
@@ -231,7 +232,7 @@ class _Importer:
         return own_symbol(dim)
 
     def _body(self, nodes: Sequence[NodeDef], maps: Mapping[str, tuple[str, Any]]) -> None:
-        """The nodes of the model's graph."""
+        """Imports the nodes of the model's graph."""
         names = dict.fromkeys(maps.get(name, (name, None))[0] for name in self.model.graph.outputs)
         try:
             self.nodes(nodes, self.scope)
@@ -255,10 +256,12 @@ class _Importer:
     # -- nodes -------------------------------------------------------------------------------------------------------
 
     def nodes(self, nodes: Sequence[NodeDef], scope: _Scope) -> None:
-        """Imports nodes into a scope. Raises Diverging for a branch whose results have no value there: then `resume`
-        takes a function of a scope in which all of them are imported."""
+        """Imports nodes into a scope.
+
+        Raises Diverging for a branch whose results no value represents; its `resume` then takes a function of a scope
+        in which all nodes are imported."""
         self.count += len(nodes)
-        if scope.depth > MAX_DEPTH or self.count > MAX_NODES:
+        if scope.depth > MAX_NESTING or self.count > MAX_NODES:
             raise Fail("the model's functions call each other without end")
         order = _sorted(nodes, scope)
         for i, node in enumerate(order):
@@ -270,21 +273,21 @@ class _Importer:
 
     def _before(self, branch: NodeDef, nodes: Sequence[NodeDef], scope: _Scope) -> list[NodeDef]:
         """Imports the nodes that do not depend on a diverging branch; returns the others."""
-        late = set(branch.outputs)
+        postponed = set(branch.outputs)
         rest = []
         for node in nodes:
-            if late.isdisjoint(_reads(node)):
+            if postponed.isdisjoint(_reads(node)):
                 try:
                     scope.put(node, self._node(node, scope))
                     continue
                 except Diverging:
-                    pass  # after the other, then
+                    pass  # a second diverging branch, which comes after the first
             rest.append(node)
-            late.update(node.outputs)
+            postponed.update(node.outputs)
         return rest
 
     def _resumed(self, e: Diverging, branch: NodeDef, nodes: Sequence[NodeDef], scope: _Scope, rest: Rest) -> list[Any]:
-        """Both sides of a branch, each followed by `nodes` and by `rest`, in a scope of its own."""
+        """Imports both sides of a branch, each followed by `nodes` and `rest` in a scope of its own."""
 
         def go_on(results: Sequence[Imported]) -> list[Any]:
             side = replace(scope, values={}, initializers={}, outer=scope, region=self.region)
@@ -298,9 +301,9 @@ class _Importer:
         return e.resume(go_on)
 
     def _node(self, node: NodeDef, scope: _Scope) -> Sequence[Imported | _Broken]:
-        given = [scope.get(name) if name else None for name in node.inputs]
-        while given and given[-1] is None:
-            given.pop()
+        inputs = [scope.get(name) if name else None for name in node.inputs]
+        while inputs and inputs[-1] is None:
+            inputs.pop()
         attrs = dict(node.attrs)
         attrs.update((name, scope.attrs[outer]) for name, outer in node.refs.items() if outer in scope.attrs)
         label = node.name or node.op
@@ -309,18 +312,18 @@ class _Importer:
         function = self.model.functions.get((node.domain, node.op, node.overload))
         if function is not None:
             defaults = {**function.defaults, **attrs}
-            return self._call(function, given, defaults, scope, label, named=True, wanted=node.outputs)
+            return self._call(function, inputs, defaults, scope, label, named=True, outputs=node.outputs)
         version = scope.opsets.get(node.domain)
         if version is None:
-            types = [_type(v) for v in given]
+            types = [_type(v) for v in inputs]
             raise InvalidGraph(f"{schemas.signature(node, types)}No opset import for domain '{node.domain}'")
         schema = schemas.find(node.op, node.domain, version)
         op = lookup(node.op, node.domain, version)
         if schema is None and op is None:
-            return self._unknown(node, given, version, label)
-        broken = any(v is BROKEN for v in given)
+            return self._unknown(node, inputs, version, label)
+        broken = any(v is BROKEN for v in inputs)
         if schema is not None and not broken:
-            schemas.check(node, schema, [_type(v) if v is not None else None for v in given])
+            schemas.check(node, schema, [_type(v) if v is not None else None for v in inputs])
         if op is None and (schema is None or not schema.has_body):
             return self._refuse(node, label, version, "this operator is not implemented")
         if broken:
@@ -329,30 +332,30 @@ class _Importer:
             if op is not None:
                 run: Any = partial(self._run, scope=scope, label=label)
                 trace = partial(self._trace, scope=scope, label=label)
-                known = [v for v in given if not isinstance(v, _Broken)]  # all of them, as `broken` says
-                given_too = {"n_outputs": len(node.outputs), "opset_version": version, "run": run, "trace": trace}
-                result = op(known, _plain(attrs), **given_too)
+                arguments = [v for v in inputs if not isinstance(v, _Broken)]  # all of them, as `broken` is False
+                context = {"n_outputs": len(node.outputs), "opset_version": version, "run": run, "trace": trace}
+                result = op(arguments, _plain(attrs), **context)
                 results = list(result) if isinstance(result, tuple) else [result]
                 if any(node.outputs[len(results) :]):
                     raise Unsupported(f"output {len(results)}")
                 for value in results:
-                    made = [value] if isinstance(value, Value) else value or []
-                    for each in made:
-                        _check_size(each)
-                    stamp(made, (label,))
+                    tensors = [value] if isinstance(value, Value) else value or []
+                    for tensor in tensors:
+                        _check_size(tensor)
+                    stamp(tensors, (label,))
                 return results
             assert schema is not None
-            body = schemas.body(node, schema, version, [_type(v) if v is not None else None for v in given], attrs)
+            body = schemas.body(node, schema, version, [_type(v) if v is not None else None for v in inputs], attrs)
             if body is None:
                 return self._refuse(node, label, version, "this operator is not implemented for these inputs")
             attrs = {**schemas.defaults(schema), **attrs}
-            agree = bodies.AGREE.get((node.domain, node.op))
-            given = given if agree is None else list(agree(*given))
-            return self._call(body, given, attrs, scope, label, named=False, wanted=node.outputs)
+            check = bodies.CHECKS.get((node.domain, node.op))
+            inputs = inputs if check is None else list(check(*inputs))
+            return self._call(body, inputs, attrs, scope, label, named=False, outputs=node.outputs)
         except _Unknown:
             return [BROKEN] * len(node.outputs)
         except _Taken as e:
-            signature = schemas.signature(node, [_type(v) if v is not None else None for v in given])
+            signature = schemas.signature(node, [_type(v) if v is not None else None for v in inputs])
             raise InvalidGraph(
                 f"{signature}Graph must be in single static assignment (SSA) form, however '{e}' has been used as"
                 " output names multiple times."
@@ -365,11 +368,11 @@ class _Importer:
             raise
         except ValueError as e:
             raise Fail(f"Node ({node.name}) Op ({node.op}) [ShapeInferenceError] {e}") from e
-        except Exception as e:  # a model may be anything, and operators need not foresee all of it
+        except Exception as e:  # models are untrusted, and operators do not foresee every malformed one
             raise Fail(f"Node ({node.name}) Op ({node.op}) cannot be imported: {type(e).__name__}: {e}") from e
 
     def _split(self, e: Diverging, node: NodeDef, label: str, version: int, rest: Rest) -> list[Any]:
-        """What a diverging branch and the rest make, which is a node's part to fail at. Raises _Unknown."""
+        """Resumes a diverging branch, and attributes failures to its node. Raises _Unknown where it is refused."""
         try:
             return e.resume(rest)
         except Unsupported as reason:
@@ -383,12 +386,12 @@ class _Importer:
         self.reasons.append(Reason(label, op, version, text))
         return [BROKEN] * len(node.outputs)
 
-    def _unknown(self, node: NodeDef, given: Sequence[Any], version: int, label: str) -> list[_Broken]:
+    def _unknown(self, node: NodeDef, inputs: Sequence[Any], version: int, label: str) -> list[_Broken]:
         if dropped(node.op, node.domain, version):
             raise Fail(f"Fatal error: {node.domain or 'ai.onnx'}:{node.op}({version}) is not a registered function/op")
         if node.domain in ("", "ai.onnx.ml"):
             raise InvalidGraph(
-                f"{schemas.signature(node, [_type(v) for v in given])}"
+                f"{schemas.signature(node, [_type(v) for v in inputs])}"
                 f"No Op registered for {node.op} with domain_version of {version}"
             )
         if node.domain.startswith("com.microsoft"):
@@ -396,11 +399,11 @@ class _Importer:
         raise Fail(f"Fatal error: {node.domain}:{node.op}(-1) is not a registered function/op")
 
     def _call(
-        self, function: FunctionDef, given: Sequence[Imported | _Broken], attrs: Mapping[str, Any], scope: _Scope,
-        label: str, named: bool, wanted: Sequence[str],
+        self, function: FunctionDef, inputs: Sequence[Imported | _Broken], attrs: Mapping[str, Any], scope: _Scope,
+        label: str, named: bool, outputs: Sequence[str],
     ) -> list[Imported | _Broken]:  # fmt: skip
-        """Inlines a function."""
-        values: dict[str, Any] = dict(zip(function.inputs, [*given, *[None] * (len(function.inputs) - len(given))]))
+        """Inlines a function. `outputs`: the names of the calling node's outputs, "" for those left out."""
+        values: dict[str, Any] = dict(zip(function.inputs, [*inputs, *[None] * (len(function.inputs) - len(inputs))]))
         inner = _Scope(
             {**scope.opsets, **function.opsets},
             values,
@@ -412,22 +415,23 @@ class _Importer:
         )
 
         def results(scope: _Scope) -> list[Imported | _Broken]:
-            found: list[Imported | _Broken] = []
-            for name, outer in zip(function.outputs, wanted):
+            imported: list[Imported | _Broken] = []
+            for name, outer in zip(function.outputs, outputs):
                 if outer and name not in scope:
                     raise Fail(f"This is an invalid model. Output ({name}) of function {function.name} does not exist.")
-                found.append(scope.get(name) if outer else None)
-            return found
+                imported.append(scope.get(name) if outer else None)
+            return imported
 
         return self._within(function.nodes, inner, results)
 
     def _run(
-        self, graph: GraphDef, given: Sequence[Imported], open: bool = False, *, scope: _Scope, label: str
+        self, graph: GraphDef, inputs: Sequence[Imported], open: bool = False, *, scope: _Scope, label: str
     ) -> list[Any]:
-        """Inlines a sub-graph on `given` inputs. Raises _Unknown where it has something unsupported in it, Diverging
-        only where `open`."""
+        """Inlines a sub-graph on `inputs`.
+
+        Raises _Unknown where something in it is unsupported, and Diverging if `open`."""
         try:
-            return self._inside(graph, given, self._inner(graph, scope, label))
+            return self._inside(graph, inputs, self._inner(graph, scope, label))
         except Diverging as e:
             if open:
                 raise
@@ -437,8 +441,7 @@ class _Importer:
         self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], known: Captures | None = None,
         assumed: Mapping[Size, bool] | None = None, rest: Rest | None = None, *, scope: _Scope, label: str,
     ) -> Traced:  # fmt: skip
-        """Imports a sub-graph as a graph of its own, `rest` included. `formals` makes its inputs, from captured values
-        if need be."""
+        """Imports a sub-graph, followed by `rest`, as a graph of its own. `formals` makes its inputs."""
         go_on: Rest = rest or list
         around = self.region
         self.region = region = _Region({} if known is None else dict(known), around)
@@ -452,14 +455,14 @@ class _Importer:
             self.region = around
         if rest is None:
             outputs = _tensors(outputs)
-        made = [v for v in outputs if isinstance(v, (Value, Shaped))]
-        if len(made) != len(outputs):
+        tensors = [v for v in outputs if isinstance(v, (Value, Shaped))]
+        if len(tensors) != len(outputs):
             raise Unsupported("control flow that depends on data, between what is no tensor")
-        taken = {v: formal for v, formal in region.captures.items() if formal.op != "constant"}
-        return Traced(made, taken, symbols.bindings, symbols.upper)
+        captures = {v: formal for v, formal in region.captures.items() if formal.op != "constant"}
+        return Traced(tensors, captures, symbols.bindings, symbols.upper)
 
-    def _inside(self, graph: GraphDef, given: Sequence[Imported], inner: _Scope) -> list[Any]:
-        inner.values.update(zip(graph.inputs, given))
+    def _inside(self, graph: GraphDef, inputs: Sequence[Imported], inner: _Scope) -> list[Any]:
+        inner.values.update(zip(graph.inputs, inputs))
 
         def results(scope: _Scope) -> list[Any]:
             missing = [name for name in graph.outputs if name not in scope]
@@ -477,7 +480,7 @@ class _Importer:
         )  # fmt: skip
 
     def _within(self, nodes: Sequence[NodeDef], inner: _Scope, results: Callable[[_Scope], list[Any]]) -> list[Any]:
-        """The results of nodes in a scope of their own. Raises Diverging in terms of these results."""
+        """Imports nodes into a scope of their own and returns `results` of it. Raises Diverging over these results."""
         try:
             self.nodes(nodes, inner)
         except Diverging as e:
@@ -494,14 +497,14 @@ def _known(values: Sequence[Any]) -> list[Any]:
 
 
 def _tensors(results: Sequence[Imported | Shaped]) -> list[Any]:
-    """The results. Raises Unsupported where the rank of one depends on what is run."""
+    """The results. Raises Unsupported where the rank of one depends on the branch taken."""
     if any(isinstance(value, Shaped) for value in results):
         raise Unsupported("branches whose results differ in rank, within a loop")
     return list(results)
 
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as operators take them: tensors as arrays."""
+    """Attributes with tensors as arrays."""
     return {k: v.array if isinstance(v, (Tensor, SparseTensor)) else v for k, v in attrs.items()}
 
 
@@ -515,16 +518,16 @@ def _type(value: Imported | _Broken) -> Type:
 
 
 def _check_size(value: Value) -> None:
-    """Raises ValueError for dims that cannot be."""
+    """Raises ValueError for a negative dim, and for more elements than memory holds."""
     fixed = [d for d in value.shape if isinstance(d, int)]
     if min(fixed, default=0) < 0:
         raise ValueError(f"the shape {list(value.shape)} has a negative dimension")
-    if 0 not in fixed and math.prod(fixed) > MAX_ELEMENTS:
+    if 0 not in fixed and math.prod(fixed) > MAX_TENSOR_ELEMENTS:
         raise ValueError(f"a tensor of the shape {list(value.shape)} is larger than any memory")
 
 
 def _columns(value: Value, labels: int) -> Value:
-    """What a ZipMap makes maps of: [N, labels], or [labels]. Raises InvalidArgument for other shapes."""
+    """The input of a ZipMap, [N, labels] or [labels]. Raises InvalidArgument for other shapes."""
     if value.rank not in (1, 2):
         raise InvalidArgument(f"Zipmap only supports 1D or 2D inputs, not {list(value.shape)}")
     text = f"Input features_per_batch[{value.shape[-1]}] != number of classlabels[{labels}]"
@@ -536,9 +539,9 @@ def _columns(value: Value, labels: int) -> Value:
 
 def _check_output(name: str, type: Type, value: Value, graph: GraphDef) -> None:
     if type.kind == "tensor" and type.dtype is not None and type.dtype != value.dtype:
-        maker = next((n.name for n in graph.nodes if name in n.outputs), "")
+        producer = next((n.name for n in graph.nodes if name in n.outputs), "")
         raise Fail(
-            f"Type Error: Type ({type.dtype.ort}) of output arg ({name}) of node ({maker}) does not match"
+            f"Type Error: Type ({type.dtype.ort}) of output arg ({name}) of node ({producer}) does not match"
             f" expected type ({value.dtype.ort})."
         )
 
@@ -547,8 +550,9 @@ def _check_output(name: str, type: Type, value: Value, graph: GraphDef) -> None:
 
 
 def _check_names(model: Model) -> None:
-    """Duplicate names of nodes and of values, in each graph; those of Constants, which onnxruntime makes initializers
-    of, may be anything."""
+    """Raises Fail for duplicate names of nodes or values in a graph.
+
+    Constants are exempt: onnxruntime makes initializers of them."""
     pending = [("", model.graph.nodes, {*model.graph.inputs, *model.graph.initializers})]
     pending += [(f"_inlfunc_{f.name}_", f.nodes, set(f.inputs)) for f in model.functions.values()]
     while pending:
@@ -572,12 +576,12 @@ def _check_names(model: Model) -> None:
 def _subgraphs(node: NodeDef) -> Iterator[GraphDef]:
     for attr in node.attrs.values():
         graphs = attr if isinstance(attr, list) else [attr]
-        if isinstance(next(iter(graphs), None), GraphDef):  # all are, or none: lists of numbers may be long
+        if isinstance(next(iter(graphs), None), GraphDef):  # all or none are; lists of numbers may be long
             yield from graphs
 
 
 def _reads(node: NodeDef) -> Iterator[str]:
-    """The names that a node needs: its inputs, and what its sub-graphs take from outside."""
+    """The names that a node reads: its inputs, and what its sub-graphs capture."""
     yield from filter(None, node.inputs)
     for graph in _subgraphs(node):
         own = {*graph.inputs, *graph.initializers, *(o for n in graph.nodes for o in n.outputs)}
@@ -586,10 +590,10 @@ def _reads(node: NodeDef) -> Iterator[str]:
 
 
 def _sorted(nodes: Sequence[NodeDef], scope: _Scope) -> list[NodeDef]:
-    """Topological order, keeping the given order where it is one.
+    """The nodes in topological order; the given order is kept if it is one.
 
-    Raises InvalidArgument for names from nowhere, Fail for a cycle."""
-    maker = {name: i for i, node in enumerate(nodes) for name in node.outputs if name}
+    Raises InvalidArgument for undefined names, Fail for a cycle."""
+    producer = {name: i for i, node in enumerate(nodes) for name in node.outputs if name}
     order: list[NodeDef] = []
     state = [0] * len(nodes)  # 1: its inputs are being visited, 2: done
     for root in range(len(nodes)):
@@ -599,23 +603,23 @@ def _sorted(nodes: Sequence[NodeDef], scope: _Scope) -> list[NodeDef]:
             if state[i] == 2:
                 stack.pop()
                 continue
-            waiting = []
+            pending = []
             for name in _reads(nodes[i]):
-                j = maker.get(name)
+                j = producer.get(name)
                 if j is None and name not in scope:
                     raise InvalidArgument(
                         f"Invalid model. Node input '{name}' is not a graph input, initializer,"
                         " or output of a previous node."
                     )
                 if j is not None and state[j] != 2:
-                    waiting.append(j)
-            if not waiting:
+                    pending.append(j)
+            if not pending:
                 state[i] = 2
                 order.append(nodes[i])
                 stack.pop()
                 continue
             state[i] = 1
-            if any(state[j] == 1 for j in waiting):
+            if any(state[j] == 1 for j in pending):
                 raise Fail("This is an invalid model. Error: the graph is not acyclic.")
-            stack.extend(reversed(waiting))
+            stack.extend(reversed(pending))
     return order

@@ -1,7 +1,6 @@
-"""What the shapes that a model declares for its outputs are worth: ONNX's own inference, merged with them.
+"""The types of a model's outputs as onnxruntime's NodeArgs tell them: the declared ones merged with ONNX's inference.
 
-In: a model as it was read. Out: types, of which onnxruntime's NodeArgs tell the same. It never looks at weights; what
-the compiler knows beyond ONNX's inference is not asked.
+In: a model as read. Out: types. Of the weights it reads small integer tensors only, which may be shapes.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ import onnx.shape_inference
 from .load import Model, Type, names_of_dims, type_of
 from .schemas import type_proto
 
-MAX_BYTES = 1 << 30  # of nodes: the inference gets a model in one piece, which protobuf limits
-MAX_ELEMENTS = 1024  # of an initializer that may be a shape, or axes; of others the type is enough
+MAX_BYTES = 1 << 30  # of all nodes: protobuf limits the size of the model that the inference gets
+MAX_SHAPE_ELEMENTS = 1024  # of an initializer that may be a shape, or axes; of others the type is enough
 
 
 def declared_outputs(model: Model, fixed: Mapping[str, int]) -> dict[str, Type]:
-    """The outputs of the model's graph. Those that it declares without a shape stay so. fixed: the sizes of dimensions
-    of inputs that have a name in the model."""
+    """The types of the model's outputs; those declared without a shape stay without one.
+
+    fixed: sizes of named dimensions of inputs."""
     graph = model.graph
     if all(type.shape is None for type in graph.outputs.values()):
         return graph.outputs
@@ -30,16 +30,17 @@ def declared_outputs(model: Model, fixed: Mapping[str, int]) -> dict[str, Type]:
         return graph.outputs
     try:
         inferred = onnx.shape_inference.infer_shapes(_typed(model, fixed)).graph.output
-    except Exception:  # a model may be anything, and declared shapes are only shown
+    except Exception:  # models are untrusted, and declared shapes are only shown
         return graph.outputs
-    known = names_of_dims((*graph.inputs.values(), *graph.outputs.values(), *graph.types.values()))
-    found = {each.name: type_of(each.type) for each in inferred}
-    return {name: _merged(type, found.get(name, type), known) for name, type in graph.outputs.items()}
+    names = names_of_dims((*graph.inputs.values(), *graph.outputs.values(), *graph.types.values()))
+    types = {each.name: type_of(each.type) for each in inferred}
+    return {name: _merged(type, types.get(name, type), names) for name, type in graph.outputs.items()}
 
 
 def _merged(declared: Type, inferred: Type, names: set[str]) -> Type:
-    """As onnxruntime merges them: numbers count before names, and of two ranks none is right. names: those that the
-    inference has not made up."""
+    """The two types merged as onnxruntime does: numbers before names, and no dims where the ranks differ.
+
+    names: the dim names of the model, as opposed to those that the inference invents."""
     if declared.shape is None or inferred.shape is None:
         return declared
     if len(declared.shape) != len(inferred.shape):
@@ -57,7 +58,7 @@ def _sized(type: Type, fixed: Mapping[str, int]) -> Type:
 
 
 def _typed(model: Model, fixed: Mapping[str, int]) -> onnx.ModelProto:
-    """The model, without the contents of what is large."""
+    """The model with large initializers as inputs, that is, without their contents."""
     graph = model.graph
     proto = onnx.ModelProto(ir_version=model.ir_version, functions=model.function_protos)
     proto.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in model.opsets.items())
@@ -65,7 +66,7 @@ def _typed(model: Model, fixed: Mapping[str, int]) -> onnx.ModelProto:
     proto.graph.node.extend(node.proto for node in graph.nodes)
     inputs = {name: _sized(type, fixed) for name, type in graph.inputs.items()}
     for name, tensor in graph.initializers.items():
-        if prod(tensor.shape) <= MAX_ELEMENTS and tensor.dtype.is_integer:
+        if prod(tensor.shape) <= MAX_SHAPE_ELEMENTS and tensor.dtype.is_integer:
             proto.graph.initializer.append(onnx.numpy_helper.from_array(tensor.array, name))
         else:
             inputs[name] = Type("tensor", tensor.dtype, tensor.shape)

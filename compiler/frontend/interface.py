@@ -1,6 +1,6 @@
-"""What a session asks of a model beyond the file: other outputs, initializers as inputs, tensors of the user's.
+"""The interface that a session gives a model: more outputs, initializers as inputs, tensors of the user.
 
-In: a model as it was read. Out: the same model with another interface. Nothing of the given model is changed.
+In: a model as read. Out: a copy with another interface. Also the names of outputs that are no plain tensors.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ...runtime.errors import InvalidArgument
 from ..scalar.dtype import from_numpy
 from .load import PART, UNKNOWN, Array, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
 
-# The attribute for labels that are numbers.
+# Operator -> its attribute for labels that are numbers.
 _CLASSIFIERS = {
     ("ai.onnx.ml", "TreeEnsembleClassifier"): "classlabels_int64s",
     ("ai.onnx.ml", "LinearClassifier"): "classlabels_ints",
     ("ai.onnx.ml", "SVMClassifier"): "classlabels_ints",
 }
-FIRST_OVERRIDABLE_IR = 4  # below, an initializer that is listed as an input is a constant
+FIRST_OVERRIDABLE_IR = 4  # in earlier versions an initializer that is listed as an input is a constant
 
 
-class Given(Tensor):
-    """A tensor of the user's, in the place of one of the model's."""
+class UserTensor(Tensor):
+    """A tensor of the user, in the place of an initializer."""
 
     def __init__(self, name: str, array: Array) -> None:
         self.proto = None
@@ -36,16 +36,17 @@ class Given(Tensor):
 def adjust(
     model: Model, outputs: Iterable[str], fed: Iterable[str], tensors: Mapping[str, Array], denoted: Mapping[str, int]
 ) -> Model:
-    """The model with more outputs (values of any name in its graph), with the initializers `fed` as inputs, with
-    `tensors` as initializers, and with the dimensions of a denotation (DATA_BATCH, say) fixed.
+    """The model with another interface.
 
-    Raises InvalidArgument for names that the model has not.
+    outputs: names of values in its graph that become outputs as well; fed: names of initializers that become inputs;
+    tensors: replacements of initializers; denoted: sizes for the dimensions of a denotation (such as DATA_BATCH).
+    Raises InvalidArgument for names that the model does not have.
     """
     graph = model.graph
     initializers: dict[str, Tensor | SparseTensor] = dict(graph.initializers)
     for name, array in tensors.items():
         if name in initializers:  # others are ignored, as by onnxruntime
-            initializers[name] = Given(name, array)
+            initializers[name] = UserTensor(name, array)
     for name in fed:
         if name not in overridable(model):
             raise InvalidArgument(f"Invalid input name: {name}")
@@ -62,51 +63,52 @@ def adjust(
 
 
 def part(name: str, index: int) -> str:
-    """The name of one tensor of an output that is a sequence."""
+    """The name of the tensor at `index` of an output that is a sequence."""
     return f"{name}{PART}{index}"
 
 
 def sizes_of(name: str) -> str:
-    """The name of the tensor of sizes beside an output whose rank is known when the model runs."""
+    """The name of the tensor of sizes that belongs to an output whose rank is known only when the model runs."""
     return f"{name}{PART}sizes"
 
 
 def first_output(node: NodeDef) -> str:
-    """The name of a node's first output; "" where it has none, in a model that is wrong."""
+    """The name of a node's first output; "" where it has none, in an invalid model."""
     return node.outputs[0] if node.outputs else ""
 
 
-def zipped(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]:
-    """Outputs of the graph that ZipMap makes: from which tensor, and the labels of its columns.
+def map_outputs(graph: GraphDef) -> dict[str, tuple[str, list[int] | list[str]]]:
+    """The outputs of the graph that are outputs of a ZipMap: the name of its input, and the labels of the columns.
 
-    A map is nothing that a kernel could compute; the runtime makes it of the tensor."""
+    Kernels compute the tensor only; the runtime makes the map of it."""
     read = {name for node in graph.nodes for name in node.inputs}
-    found = {}
+    outputs = {}
     for node in graph.nodes:
         zips = (node.domain, node.op) == ("ai.onnx.ml", "ZipMap") and node.inputs
         if zips and first_output(node) in graph.outputs.keys() - read:
             labels = node.attrs.get("classlabels_int64s") or node.attrs.get("classlabels_strings")
             if labels:
-                found[node.outputs[0]] = node.inputs[0], labels
-    return found
+                outputs[node.outputs[0]] = node.inputs[0], labels
+    return outputs
 
 
-def worded(graph: GraphDef) -> dict[str, list[str]]:
-    """Outputs of the graph that are labels of a classifier, as words: the table of these.
+def string_labels(graph: GraphDef) -> dict[str, list[str]]:
+    """The outputs of the graph that are string labels of a classifier, with the table of the labels.
 
-    The classifier then gives numbers, and the runtime looks them up. A classifier of one label gives 0 and 1."""
+    The classifier computes numbers (`with_numbered_labels`), which the runtime looks up. With one label it gives 0 or
+    1."""
     read = {name for node in graph.nodes for name in node.inputs}
     return {
         node.outputs[0]: node.attrs["classlabels_strings"] * (2 if len(node.attrs["classlabels_strings"]) == 1 else 1)
         for node in graph.nodes
         if (node.domain, node.op) in _CLASSIFIERS and node.attrs.get("classlabels_strings")
-        if node.op != "LinearClassifier" or not node.attrs.get("classlabels_ints")  # which is wrong; trees take words
+        if node.op != "LinearClassifier" or not node.attrs.get("classlabels_ints")  # it takes one of them, trees both
         if first_output(node) in graph.outputs.keys() - read
     }
 
 
-def numbered(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
-    """A classifier of `worded` that gives the numbers of its labels; any other node as it is."""
+def with_numbered_labels(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
+    """A classifier of `string_labels` with numbers as its labels; any other node unchanged."""
     if first_output(node) not in words:
         return node
     attrs = {name: value for name, value in node.attrs.items() if name != "classlabels_strings"}
@@ -115,14 +117,14 @@ def numbered(node: NodeDef, words: Mapping[str, list[str]]) -> NodeDef:
 
 
 def overridable(model: Model) -> dict[str, Type]:
-    """The initializers that are inputs as well."""
+    """The initializers that are inputs as well, which a feed may override."""
     if model.ir_version < FIRST_OVERRIDABLE_IR:
         return {}
     return {name: type for name, type in model.graph.inputs.items() if name in model.graph.initializers}
 
 
 def values(model: Model) -> list[str]:
-    """The names of all values that nodes of the graph make."""
+    """The names of all outputs of the graph's nodes."""
     return [name for node in model.graph.nodes for name in node.outputs if name]
 
 

@@ -1,8 +1,8 @@
 """Reads ONNX: a path or bytes in, a plain `Model` out. The only file that parses protobuf.
 
-Nothing here judges what a model means; it only makes sure that what it hands on is well formed. A model is untrusted:
-every size it claims is checked against the bytes that are there before anything is allocated, and external data
-may not leave the model's folder. Weights stay where they are (a view of the parsed bytes, or a memory map).
+It checks that a model is well formed, not what it means. A model is untrusted: every size it claims is checked against
+the bytes that are there before anything is allocated, and external data may not leave the model's folder. Weights are
+not copied where possible (a view of the parsed bytes, or a memory map).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from . import ort_format
 from .external import ExternalFiles
 
 Array = npt.NDArray[Any]
-PART = "\x1f"  # in the names of the tensors that a sequence consists of (interface.py), in no other
-MAX_ELEMENTS = 1 << 40  # of one tensor: more is an attack or an accident
-MAX_DENSE = 1 << 31  # bytes of a sparse initializer that is expanded
+PART = "\x1f"  # separator in the names of an output's parts (interface.py), reserved for these
+MAX_STORED_ELEMENTS = 1 << 40  # of one tensor: more is an attack or an accident
+MAX_DENSE = 1 << 31  # bytes of a sparse initializer once expanded
 
 
 @dataclass(frozen=True, slots=True)
 class Type:
     """kind: tensor, sparse_tensor, sequence, optional, map, or "" where the model does not say.
 
-    shape: None where the rank is unknown; a dim is an int, a name, or None where it is anything.
+    shape: None where the rank is unknown; a dim is an int, a name, or None where it is unknown.
     """
 
     kind: str
@@ -100,8 +100,9 @@ class SparseTensor:
 
 @dataclass(slots=True)
 class NodeDef:
-    """A node. attrs: Python values (int, float, str, lists of them, Tensor, GraphDef, Type);
+    """A node.
 
+    attrs: Python values (int, float, str, lists of them, Tensor, GraphDef, Type);
     refs: attributes that take the value of an attribute of the enclosing function."""
 
     op: str
@@ -124,7 +125,7 @@ class GraphDef:
     nodes: list[NodeDef]
     inputs: dict[str, Type]
     outputs: dict[str, Type]
-    types: dict[str, Type]  # declared types of the values in between
+    types: dict[str, Type]  # declared types of intermediate values
     initializers: dict[str, Tensor | SparseTensor]
     denotations: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the dims of inputs: DATA_BATCH, ...
 
@@ -139,7 +140,7 @@ def names_of_dims(types: Iterable[Type]) -> set[str]:
 
 @dataclass(slots=True)
 class FunctionDef:
-    """A model-local function, or the body by which the standard defines an operator."""
+    """A model-local function, or the body of an operator that the standard defines as a function."""
 
     name: str
     domain: str
@@ -247,7 +248,7 @@ def tensor_from_bytes(data: bytes) -> Tensor:
 
 
 def dtype_of(number: int) -> DType:
-    """The DType of a TensorProto.DataType. Raises InvalidArgument for numbers that are none."""
+    """The DType of a TensorProto.DataType. Raises InvalidArgument for an unknown number."""
     if number not in BY_ONNX:
         raise InvalidArgument(f"Failed to load model with error: Invalid tensor data type {number}.")
     return BY_ONNX[number]
@@ -257,7 +258,7 @@ def dtype_of(number: int) -> DType:
 
 
 def domain_of(domain: str) -> str:
-    """Both spellings of the default domain are ""."""
+    """The domain, with both spellings of the default one as ""."""
     return "" if domain == "ai.onnx" else domain
 
 
@@ -271,7 +272,7 @@ def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
     inputs = {_value(v.name): type_of(v.type) for v in proto.input}
     return GraphDef(
         name=_name(proto.name),
-        nodes=_lifted([_node(n, files) for n in proto.node], inputs, initializers),
+        nodes=_constants_first([_node(n, files) for n in proto.node], inputs, initializers),
         inputs=inputs,
         outputs={_value(v.name): type_of(v.type) for v in proto.output},
         types={_value(v.name): type_of(v.type) for v in proto.value_info},
@@ -282,9 +283,10 @@ def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
     )
 
 
-def _lifted(nodes: list[NodeDef], inputs: Collection[str], initializers: dict[str, Any]) -> list[NodeDef]:
-    """The nodes, Constants first: to onnxruntime they are initializers, of which the last one of a name counts. Those
-    of an input become initializers here, too."""
+def _constants_first(nodes: list[NodeDef], inputs: Collection[str], initializers: dict[str, Any]) -> list[NodeDef]:
+    """The nodes, Constants first: to onnxruntime they are initializers, of which the last one of a name counts.
+
+    A Constant with the name of an input is added to `initializers` instead."""
     last = {name: node for node in nodes if node.op == "Constant" for name in node.outputs}
     initializers.update((name, n.attrs["value"]) for name, n in last.items() if name in inputs and "value" in n.attrs)
     constants = [
@@ -360,7 +362,7 @@ def _attribute(proto: onnx.AttributeProto, files: ExternalFiles) -> Any:
 
 
 def type_of(proto: onnx.TypeProto) -> Type:
-    """UNKNOWN where the model does not say."""
+    """The `Type` of a TypeProto; UNKNOWN where it is empty."""
     kind = proto.WhichOneof("value")
     if kind in ("tensor_type", "sparse_tensor_type"):
         tensor = getattr(proto, kind)
@@ -383,14 +385,14 @@ def _shape(proto: onnx.TensorShapeProto) -> tuple[int | str | None, ...]:
     return tuple(dims)
 
 
-def _name(read: str | bytes) -> str:
-    """A string field: protobuf hands out bytes where they are no UTF-8, which onnxruntime accepts too."""
-    return read if isinstance(read, str) else read.decode("utf-8", "backslashreplace")
+def _name(stored: str | bytes) -> str:
+    """A string field: protobuf returns bytes where it is no UTF-8, which onnxruntime accepts too."""
+    return stored if isinstance(stored, str) else stored.decode("utf-8", "backslashreplace")
 
 
-def _value(read: str | bytes) -> str:
-    """The name of a value. Raises Fail for one that the parts of a sequence could have."""
-    name = _name(read)
+def _value(stored: str | bytes) -> str:
+    """The name of a value. Raises Fail where it contains the reserved separator PART."""
+    name = _name(stored)
     if PART in name:
         raise Fail(f"the name {name!r} of a value has the character {PART!r}, which is reserved")
     return name
@@ -405,9 +407,9 @@ def text(data: bytes) -> str:
 
 
 def _count(shape: tuple[int, ...], name: str) -> int:
-    """The number of elements. Raises Fail for shapes that cannot be."""
+    """The number of elements. Raises Fail for impossible shapes."""
     size = math.prod(shape)
-    if any(d < 0 for d in shape) or any(d > MAX_ELEMENTS for d in shape) or size > MAX_ELEMENTS:
+    if any(not 0 <= d <= MAX_STORED_ELEMENTS for d in shape) or size > MAX_STORED_ELEMENTS:
         raise Fail(f"initializer '{name}' has an impossible shape {list(shape)}")
     return size
 
@@ -440,18 +442,18 @@ def _decode(proto: onnx.TensorProto, dtype: DType, shape: tuple[int, ...], files
     return data.view(dtype.to_numpy()).reshape(shape)
 
 
-def _check_count(found: int, expected: int, name: str) -> None:
-    if found != expected:
-        raise Fail(f"initializer '{name}' needs {expected} elements, the model holds {found}")
+def _check_count(actual: int, expected: int, name: str) -> None:
+    if actual != expected:
+        raise Fail(f"initializer '{name}' needs {expected} elements, the model holds {actual}")
 
 
 def _packed_bits(dtype: DType) -> int:
-    """Bits of an element in a file where several share a byte, else 0."""
+    """The bits of an element where several are stored in a byte, else 0."""
     return {"i4": 4, "u4": 4, "f4e2m1": 4, "i2": 2, "u2": 2}.get(dtype.name, 0)
 
 
 def _typed_data(proto: onnx.TensorProto, dtype: DType) -> Array:
-    """The values of float_data and its sisters, as bytes."""
+    """The values of the typed fields (float_data and so on), as bytes."""
     if dtype.name in ("f32", "c64"):
         values = np.asarray(proto.float_data, np.float32)
     elif dtype.name in ("f64", "c128"):

@@ -1,4 +1,4 @@
-"""Reads onnxruntime's own file format (.ort): bytes in, an ONNX `ModelProto` out, which `load` reads on.
+"""Reads onnxruntime's own file format (.ort): bytes in, an ONNX `ModelProto` out, which `load` takes from there.
 
 The format is a FlatBuffer of the schema onnxruntime/core/flatbuffers/schema/ort.fbs; flatbuffer.py reads it safely.
 """
@@ -11,7 +11,7 @@ from ...runtime.errors import Fail
 from .flatbuffer import Damaged, Table, root
 
 IDENTIFIER = b"ORTM"
-# The tables that are read kept their meaning from the first version of the format on; later ones only added to it.
+# The tables read here have the same meaning in all versions of the format; later ones only added to them.
 VERSIONS = ("1", "2", "3", "4", "5", "6")
 
 _TENSOR, _SEQUENCE, _MAP = 1, 2, 3  # TypeInfoValue
@@ -43,13 +43,13 @@ def read(data: bytes) -> onnx.ModelProto:
 
 
 def _required(table: Table, slot: int, what: str) -> Table:
-    found = table.table(slot)
-    if found is None:
+    child = table.table(slot)
+    if child is None:
         raise Fail(f"Missing {what}. Invalid ORT format model.")
-    return found
+    return child
 
 
-# -- The schema: one function for each table ---------------------------------------------------------------------------
+# -- the schema: one function for each table -------------------------------------------------------------------------
 
 
 def _model(table: Table) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""What the ONNX standard says about an operator: arity, attributes, types, and its body where it is a function.
+"""Operators as the ONNX standard defines them: arity, attributes, types, and the body of those that are functions.
 
 Reads `onnx.defs`. In: the name of an operator and the opset. Out: a `Schema`, cached. It never looks at values.
 """
@@ -20,7 +20,7 @@ from .load import FunctionDef, NodeDef, Type, attribute_from_bytes, function_fro
 
 @dataclass(frozen=True, slots=True)
 class Formal:
-    """A formal input: its name, the types allowed, and the type parameter that it shares with others ("" for none)."""
+    """A formal input: its name, the allowed types, and its type parameter, shared with others ("" for none)."""
 
     name: str
     types: frozenset[str]
@@ -51,7 +51,7 @@ _ATTRIBUTE_TYPES = {f"AttrType.{name}": number for name, number in onnx.Attribut
 
 @cache
 def newest() -> Mapping[str, int]:
-    """The newest opset of each domain that is known, which a model has of those that it does not import."""
+    """The newest opset of each known domain, which is the default for domains that a model does not import."""
     ml = max(s.since_version for s in onnx.defs.get_all_schemas() if s.domain == "ai.onnx.ml")
     return {"": onnx.defs.onnx_opset_version(), "ai.onnx.ml": ml, "com.microsoft": 1}
 
@@ -84,7 +84,7 @@ def find(op: str, domain: str, version: int) -> Schema | None:
 
 
 def signature(node: NodeDef, types: Sequence[Type | None]) -> str:
-    """The beginning of onnxruntime's message for a node that is wrong in itself."""
+    """The beginning of onnxruntime's message for an invalid node."""
     ins = ",".join(f'"{n}": {t or ""}' for n, t in zip(node.inputs, types))
     outs = ",".join(f'"{n}"' for n in node.outputs)
     return (
@@ -94,15 +94,15 @@ def signature(node: NodeDef, types: Sequence[Type | None]) -> str:
 
 
 def check(node: NodeDef, schema: Schema, types: Sequence[Type | None]) -> None:
-    """Arity, attributes and input types. `types` has None for omitted inputs. Raises InvalidGraph or Fail."""
+    """Checks arity, attributes and input types; `types` has None for omitted inputs. Raises InvalidGraph or Fail."""
     low, high = schema.arity
-    given = len(node.inputs)
+    count = len(node.inputs)
     if schema.deprecated:
         raise InvalidGraph(f"{signature(node, types)}Op {node.op} is deprecated in domain_version of {schema.since}")
-    if not low <= given <= high:
+    if not low <= count <= high:
         raise InvalidGraph(
             f"{signature(node, types)}Node({node.name}) with schema({node.domain}::{node.op}:{schema.since})"
-            f" has input size {given} not in range [min={low}, max={high}]."
+            f" has input size {count} not in range [min={low}, max={high}]."
         )
     if len(node.outputs) > schema.max_outputs:
         raise InvalidGraph(
@@ -123,25 +123,25 @@ def check(node: NodeDef, schema: Schema, types: Sequence[Type | None]) -> None:
         if type is None or not type.kind or not schema.formals:
             continue
         formal = schema.formals[min(i, len(schema.formals) - 1)]
-        found = str(type)
-        if found not in formal.types:
+        type_name = str(type)
+        if type_name not in formal.types:
             raise InvalidGraph(
-                f"This is an invalid model. Type Error: Type '{found}' of input parameter ({node.inputs[i]})"
+                f"This is an invalid model. Type Error: Type '{type_name}' of input parameter ({node.inputs[i]})"
                 f" of operator ({node.op}) in node ({node.name}) is invalid."
             )
-        if formal.parameter and bound.setdefault(formal.parameter, found) != found:
+        if formal.parameter and bound.setdefault(formal.parameter, type_name) != type_name:
             raise Fail(
                 f"Type Error: Type parameter ({formal.parameter}) of Optype ({node.op}) bound to different types"
-                f" ({bound[formal.parameter]} and {found} in node ({node.name})."
+                f" ({bound[formal.parameter]} and {type_name} in node ({node.name})."
             )
 
 
 def body(
     node: NodeDef, schema: Schema, version: int, types: Sequence[Type | None], attrs: Mapping[str, Any]
 ) -> FunctionDef | None:
-    """The function that defines an operator in opset `version`, for these input types; None where it has none.
+    """The function that defines an operator in opset `version` for these input types, or None.
 
-    attrs: the values of the attributes, those included that refer to an enclosing function."""
+    attrs: the values of all attributes, also of those that refer to an enclosing function."""
     handle = schema.handle
     fitting = [v for v in handle.function_opset_versions if v <= version]
     if fitting:
@@ -155,18 +155,18 @@ def body(
     proto.attribute.extend(a for a in node.proto.attribute if not a.ref_attr_name)
     proto.attribute.extend(onnx.helper.make_attribute(name, attrs[name]) for name in node.refs if name in attrs)
     protos = [type_proto(t).SerializeToString() for t in types]
-    made = handle.get_context_dependent_function_with_opset_version(max(fitting), proto.SerializeToString(), protos)
-    return function_from_bytes(made) if made else None
+    data = handle.get_context_dependent_function_with_opset_version(max(fitting), proto.SerializeToString(), protos)
+    return function_from_bytes(data) if data else None
 
 
 def defaults(schema: Schema) -> dict[str, Any]:
     """The default values of an operator's attributes, which its body may refer to."""
-    given = {name: a.default_value for name, a in schema.handle.attributes.items()}
-    return {name: attribute_from_bytes(a.SerializeToString()) for name, a in given.items() if a.name}
+    protos = {name: a.default_value for name, a in schema.handle.attributes.items()}
+    return {name: attribute_from_bytes(a.SerializeToString()) for name, a in protos.items() if a.name}
 
 
 def type_proto(type: Type | None) -> onnx.TypeProto:
-    """Of a tensor; anything else is left open."""
+    """The protobuf form of a tensor type; an empty one for anything else."""
     proto = onnx.TypeProto()
     if type is not None and type.dtype is not None:
         proto.tensor_type.elem_type = type.dtype.onnx

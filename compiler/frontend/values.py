@@ -1,7 +1,7 @@
-"""What values hold: shapes, axes and scalars that an operator has to know, and symbols for those that depend on data.
+"""The contents of values that an operator needs at import: shapes, axes, scalars; symbols for what depends on data.
 
-In: values. Out: sizes and numbers. What is not constant becomes a symbol where it can: an element of a graph input is
-known before the model runs; anything else is bound when it has been computed (`Graph.bindings`).
+In: values. Out: sizes and numbers. A number that is not constant becomes a symbol: an element of a graph input is known
+before the model runs; any other symbol is bound when its value has been computed (`Graph.bindings`).
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from ..scalar.dim import LEAST, Dim, Size, Symbol, prod, substitute, symbols
 from ..scalar.dtype import I64, DType
 
 Array = npt.NDArray[Any]
-FOLD_LIMIT = 1 << 16  # elements of any value that is computed at import
-CONTENT_LIMIT = 64  # elements of a tensor that become symbols
-DEMAND_LIMIT = 256  # nodes between a graph input and the shape that it decides
+FOLD_LIMIT = 1 << 16  # elements of a value that is computed at import
+SYMBOLS_LIMIT = 64  # elements of a tensor that become symbols
+DEMAND_LIMIT = 256  # nodes that `demand` looks through, from a shape back to graph inputs
 
 # -- symbols that depend on data -------------------------------------------------------------------------------------
 
 
 @dataclass
 class Symbols:
-    """What the import of one graph has bound so far. `inputs` are elements of graph inputs, known from the start.
+    """The symbols that the import of one graph has made so far, with their values.
 
-    taken: names of symbols, the model's and ours: a dimension of a model may be called like anything."""
+    taken: the names of all symbols, and of the model's dimensions, which may have any name."""
 
     numbers: Iterator[int]
     taken: set[str] = field(default_factory=set)
     bindings: dict[Symbol, Value] = field(default_factory=dict)
     known: dict[Value, Symbol] = field(default_factory=dict)
-    upper: dict[Symbol, Size] = field(default_factory=dict)  # what a symbol never exceeds, where that is known
-    folded: dict[Value, Array] = field(default_factory=dict)  # of what was asked for by `fold`
-    inside: bool = False  # of a sub-graph, whose inputs are computed by the graph around it
-    assumed: dict[Size, bool] = field(default_factory=dict)  # what sizes are known to say where a sub-graph runs
+    upper: dict[Symbol, Size] = field(default_factory=dict)  # upper bounds, where known
+    folded: dict[Value, Array] = field(default_factory=dict)  # results of `fold`
+    inside: bool = False  # this is a sub-graph, whose inputs are computed by the graph around it
+    assumed: dict[Size, bool] = field(default_factory=dict)  # conditions on sizes that hold, or not, where it runs
 
 
 _current: ContextVar[Symbols] = ContextVar("symbols")  # one import at a time in each thread
@@ -52,10 +52,11 @@ _current: ContextVar[Symbols] = ContextVar("symbols")  # one import at a time in
 def collecting(
     inside: bool = False, taken: Iterable[str] = (), assumed: Mapping[Size, bool] | None = None
 ) -> Iterator[Symbols]:
-    """Collects the bindings of a graph, or of a sub-graph `inside` of the current one. taken: names of its dims;
-    assumed: formulas that are 1 (or 0) wherever it runs."""
-    around = _current.get() if inside else Symbols(count(), set(taken))
-    current = Symbols(around.numbers, around.taken, inside=inside, assumed={**around.assumed, **(assumed or {})})
+    """Collects the symbols of a graph, or of a sub-graph `inside` of the current one.
+
+    taken: the names of its dims; assumed: formulas that are 1 (True) or 0 (False) wherever it runs."""
+    outer = _current.get() if inside else Symbols(count(), set(taken))
+    current = Symbols(outer.numbers, outer.taken, inside=inside, assumed={**outer.assumed, **(assumed or {})})
     token = _current.set(current)
     try:
         yield current
@@ -64,32 +65,32 @@ def collecting(
 
 
 def own_symbol(name: str, lower: int = 0, extent: Size | None = None) -> Symbol:
-    """A symbol called `name`, or alike where the model or an earlier symbol is called so: it equals no other."""
-    taken = _current.get().taken
-    while name in taken:
+    """A new symbol called `name`, with primes added while the name is taken."""
+    names = _current.get().taken
+    while name in names:
         name += "'"
-    taken.add(name)
+    names.add(name)
     return Symbol(name, lower, extent)
 
 
 def fresh_symbol(name: str, lower: int = 0, extent: Size | None = None) -> Symbol:
-    """A numbered symbol that no other of the same import equals."""
+    """A new symbol called `name` with a number that is unique in this import."""
     return own_symbol(f"{name}#{next(_current.get().numbers)}", lower, extent)
 
 
 def random_symbol() -> Symbol:
-    """A symbol that has another value in each run: the runtime draws one for what no input binds.
+    """A symbol for which the runtime draws a random value in each run.
 
-    Raises Unsupported in sub-graphs that run more or less than once."""
+    Raises Unsupported in sub-graphs, which need not run exactly once."""
     if _current.get().inside:
         raise Unsupported("random numbers without a seed where data decides what is run")
     return fresh_symbol(RANDOM, LEAST)
 
 
 def bound(v: Value, lower: int = 0, name: str = "n", upper: Size | None = None) -> Size:
-    """An integer scalar as a size: what is known of it, else a symbol that gets its value when the model runs.
+    """An integer scalar as a size: its content if known, else a symbol that is bound when the model runs.
 
-    lower, upper: what the value is known to lie between."""
+    lower, upper: bounds of the value."""
     demand(v)
     if v.content is not None:
         return _plain(v.content.reshape(-1)[0])
@@ -109,8 +110,7 @@ def bound(v: Value, lower: int = 0, name: str = "n", upper: Size | None = None) 
 
 
 def truth(v: Value) -> Size | None:
-    """What decides a condition before the model runs: 0 or 1, or a formula of sizes that is one of these. None where it
-    depends on data."""
+    """A condition as a size: 0 or 1, or a formula that is one of these; None where it depends on data."""
     demand(v)
     data = fold(v)
     if data is not None:
@@ -125,7 +125,7 @@ def truth(v: Value) -> Size | None:
 
 
 def assume(size: Size, holds: bool) -> None:
-    """From here on a formula is 1, or 0, as is demanded."""
+    """Records that from here on a formula is 1 (`holds`) or 0, as the graph demands it."""
     _current.get().assumed[size] = holds
 
 
@@ -134,24 +134,25 @@ def _plain(size: Any) -> Size:
 
 
 def largest(size: Size, inner: Collection[Symbol], upper: Mapping[Symbol, Size]) -> Size:
-    """What `size` never exceeds, without symbols of `inner`, of which `upper` tells the limits.
+    """An upper bound of `size` without symbols of `inner`, which are replaced by their bounds in `upper`.
 
-    Raises Unsupported where that is not known."""
-    while left := symbols(size) & set(inner):
+    Raises Unsupported where no bound is known."""
+    while found := symbols(size) & set(inner):
         assert isinstance(size, Dim)
-        plain = all(c > 0 and all(isinstance(a, Symbol) for a in atoms) for c, atoms in size.terms)
-        if not plain or not left <= upper.keys():
+        monotonic = all(c > 0 and all(isinstance(a, Symbol) for a in atoms) for c, atoms in size.terms)
+        if not monotonic or not found <= upper.keys():
             raise Unsupported(f"a size of {size}, without a known limit, that one side of a condition decides")
-        size = substitute(size, {s: upper[s] for s in left})
+        size = substitute(size, {s: upper[s] for s in found})
     return size
 
 
-# -- what inputs hold ------------------------------------------------------------------------------------------------
+# -- contents of inputs ----------------------------------------------------------------------------------------------
 
 
 def shape_arg(v: Value, what: str = "shape") -> tuple[Size, ...]:
-    """The (symbolic) contents of a small integer tensor; elements that depend on data become symbols, and the others
-    stay what they are."""
+    """The (symbolic) contents of a small integer tensor; only elements that depend on data become new symbols.
+
+    Raises Unsupported for a larger tensor that is not constant."""
     demand(v)
     if v.content is None:
         data = fold(v)
@@ -166,16 +167,16 @@ def shape_arg(v: Value, what: str = "shape") -> tuple[Size, ...]:
 
 
 def demand(v: Value, name: str = "") -> None:
-    """Finds the symbolic content of a small integer tensor, if need be back to graph inputs.
+    """Sets the symbolic `content` of a small integer tensor, computed from graph inputs on if necessary.
 
-    Elements of these become symbols `name[i]`, kept as the input's `content`, which the runtime binds to the data that
-    it is fed. With a `name` also what depends on data becomes symbols, where the arithmetic on shapes begins."""
+    Elements of a graph input become symbols `input[i]`, which the runtime binds to the data it is fed. With a `name`,
+    elements that depend on data become symbols, too, at the first small integer tensors on the way."""
     if v.content is not None or not _is_small(v):
         return
     nodes = list(islice(reachable([v], within=lambda u: u.content is None and _is_small(u)), DEMAND_LIMIT))
     if len(nodes) == DEMAND_LIMIT:
         return
-    parts: dict[Value, Array] = {}  # contents of which some elements are not known, and None
+    partial: dict[Value, Array] = {}  # contents, with None for unknown elements
     for node in nodes:
         for i, out in enumerate(node.outputs):
             if out.content is not None or not _is_small(out):
@@ -184,19 +185,19 @@ def demand(v: Value, name: str = "") -> None:
             if node.op.name == "input" and out.dtype.is_integer and not _current.get().inside:
                 content = _element_symbols(out)
             elif i == 0:
-                content = known_content(node, [parts.get(v) if v.content is None else v.content for v in node.inputs])
+                content = known_content(node, [partial.get(v) if v.content is None else v.content for v in node.inputs])
             if content is None and (data := fold(out)) is not None:
                 content = np.array(data.tolist(), object).reshape(data.shape)
             if name and out.dtype.is_integer:
                 content = _bound_elements(out, name, content)
             if content is not None:
-                parts[out] = content
+                partial[out] = content
                 if all(value is not None for value in content.flat):
                     out.content = content
 
 
 def _bound_elements(v: Value, name: str, content: Array | None = None) -> Array:
-    """The elements of v: those of `content` that are known, and symbols that get their values when the model runs."""
+    """The elements of v: those known by `content`, and symbols that are bound when the model runs."""
     count = prod(v.shape)
     assert isinstance(count, int)
     values = v.reshape(count)
@@ -216,21 +217,13 @@ def _element_symbols(v: Value) -> Array:
 
 def _is_small(v: Value) -> bool:
     count = prod(v.shape)
-    fixed = all(isinstance(d, int) for d in v.shape)  # where a dim is 0, the product is known without the others
+    fixed = all(isinstance(d, int) for d in v.shape)  # the product alone does not tell: with a dim of 0 it is 0
     whole = v.dtype.is_integer or v.dtype.kind == "b"
-    return whole and fixed and isinstance(count, int) and count <= CONTENT_LIMIT
-
-
-def ints_arg(v: Value, what: str = "axes") -> tuple[int, ...]:
-    """The contents of an integer tensor that must be constant."""
-    dims = shape_arg(v, what)
-    if not all(isinstance(d, (int, np.integer)) for d in dims):
-        raise Unsupported(f"its {what} {list(dims)} is not constant")
-    return tuple(int(d) for d in dims)  # type: ignore[arg-type]
+    return whole and fixed and isinstance(count, int) and count <= SYMBOLS_LIMIT
 
 
 def const_arg(v: Value, what: str) -> Array:
-    """The contents of any tensor that must be constant."""
+    """The contents of a tensor. Raises Unsupported where they are not constant."""
     data = fold(v)
     if data is None:
         raise Unsupported(f"its {what} is not constant")
@@ -246,17 +239,17 @@ def scalar_arg(v: Value, what: str) -> Any:
 
 
 def fold(v: Value) -> Array | None:
-    """The data of a value that depends on constants only, computed if small; else None."""
+    """The data of a value that depends on constants only and is small to compute; else None."""
     if v.data is not None:
         return v.data
     if v.content is not None and all(isinstance(d, (int, bool, np.integer, np.bool_)) for d in v.content.reshape(-1)):
         return v.content.astype(v.dtype.to_numpy())
     if v.dtype.kind in "sc" or not v.node.fixed:
         return None
-    known = _current.get().folded
-    if v in known:
-        return known[v]
-    nodes = list(reachable([v], within=lambda u: u not in known))
+    cache = _current.get().folded
+    if v in cache:
+        return cache[v]
+    nodes = list(reachable([v], within=lambda u: u not in cache))
     computed: dict[Value, Array] = {}
     for node in nodes:
         if any(not isinstance(d, int) for o in node.outputs for d in o.shape):
@@ -267,22 +260,22 @@ def fold(v: Value) -> Array | None:
         if node.op.name == "size" and not isinstance(node.attrs["value"], int):
             return None
         try:
-            inputs = [known[i] if i in known else computed[i] for i in node.inputs]
+            inputs = [cache[i] if i in cache else computed[i] for i in node.inputs]
             arrays = node.op.evaluate(inputs, node.attrs)
         except (TypeError, ValueError):  # an attribute is symbolic
             return None
         computed.update(zip(node.outputs, arrays))
-    known[v] = computed[v]
-    return known[v]
+    cache[v] = computed[v]
+    return cache[v]
 
 
-def demanded(x: Value, size: Size, wanted: Size, text: str) -> Value:
-    """x, where two sizes are the same; else the run fails with `text`.
+def demanded(x: Value, size: Size, expected: Size, text: str) -> Value:
+    """x, with a check that two sizes are equal; where they are not, the run fails with `text`.
 
-    Raises ValueError where they cannot be."""
-    if size == wanted:
+    Raises ValueError where they are known to differ."""
+    if size == expected:
         return x
-    return x.emit("ensure_shape", [x], shape=x.shape, sizes=((size, wanted),), text=text)[0]
+    return x.emit("ensure_shape", [x], shape=x.shape, sizes=((size, expected),), text=text)[0]
 
 
 def scalar(number: float | bool, dtype: DType) -> Value:
@@ -299,7 +292,7 @@ def vector(sizes: Sequence[Size]) -> Value:
 
 
 def along(v: Value, x: Value, what: str) -> Value:
-    """A vector that is demanded to be as long as the last axis of x."""
+    """A vector, with a check that it is as long as the last axis of x."""
     return v.ensure_shape(x.shape[-1], text=f"{what} is as long as the last axis")
 
 

@@ -1,9 +1,9 @@
-"""What operations demand of sizes, and what of it is left to be checked when a model runs.
+"""The conditions on sizes that operations demand, and those among them that must be checked when a model runs.
 
-An operation declares its demands beside its shape rule (`ops/`), in the words of `equal`, `at_most` and `broadcasts`. A
-demand that is refuted is an error of the model, found when the node is made; one that is provable vanishes; the others
-are checked once for each new set of input shapes, before anything runs, or as soon as the sizes are known that depend
-on data. Kernels rely on all of them, and on nothing else: an index map is in bounds only where they hold.
+An operation declares its demands beside its shape rule (`ops/`), by `equal`, `at_most` and `broadcasts`. A demand that
+is refuted is an error of the model, raised when the node is made; a provable one needs no check; the others are checked
+once for each new set of input shapes, before anything runs, or as soon as sizes that depend on data are known. Kernels
+rely on all demands and on nothing else: an index map is in bounds if they hold.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Part: TypeAlias = "Size | tuple[Size, ...] | str"  # of a text
 
 @dataclass(frozen=True)
 class Condition:
-    """left == right, or left == 1 where `or_one`; at_most: left <= right instead. wrong, about: what is wrong if not,
-    as `str.format` takes it; most conditions are provable, and their texts never made.
+    """The condition left == right, also met by left == 1 if `or_one`; or left <= right if `at_most`.
 
-    of: a number of elements; where there are none, nothing is demanded. origin: the ONNX node that asks for it, ""
-    where that is unknown."""
+    wrong, about: the message if it fails, as the arguments of `str.format`: most conditions are provable, and their
+    messages never formatted. of: a number of elements; without elements the condition is met. origin: the ONNX node
+    that demands it, "" if unknown."""
 
     left: Size
     right: Size
@@ -53,7 +53,7 @@ class Condition:
 
     @property
     def holds(self) -> bool | None:
-        """For all values of the symbols (True), for none (False)? None: not proven."""
+        """Whether it holds for all values of the symbols (True) or for none (False); None: not proven."""
         return _holds(self.left, self.right, self.or_one, self.at_most, self.of)
 
 
@@ -74,57 +74,57 @@ def _holds(left: Size, right: Size, or_one: bool, at_most: bool, of: Size) -> bo
 
 @dataclass(frozen=True)
 class Requirement:
-    """What an operation demands of data: kernels that read it report. text and origin: as those of a Condition."""
+    """A demand of an operation on data, which kernels check. text, origin: as those of a Condition."""
 
     text: str
     origin: str = ""
 
 
 def equal(left: Size, right: Size, wrong: str, *about: Part) -> Iterator[Condition]:
-    """Two sizes are the same."""
+    """Demands that two sizes are equal."""
     if left != right:
         yield Condition(left, right, wrong, about)
 
 
 def equals(lefts: Sequence[Size], rights: Sequence[Size], wrong: str, *about: Part) -> Iterator[Condition]:
-    """Two shapes of one rank are the same; the text is followed by the sizes that differ."""
+    """Demands that two shapes of one rank are equal; the sizes that differ are appended to the text."""
     for left, right in zip(lefts, rights, strict=True):
         yield from equal(left, right, wrong + ": sizes {} and {} differ", *about, left, right)
 
 
 def at_most(left: Size, right: Size, wrong: str, *about: Part, of: Size = 1) -> Iterator[Condition]:
-    """left <= right, where there are any elements `of` something."""
+    """Demands left <= right, unless `of`, a number of elements, is 0."""
     if not (isinstance(left, int) and isinstance(right, int) and left <= right):
         yield Condition(left, right, wrong, about, at_most=True, of=of)
 
 
 def broadcasts(dims: Sequence[Size], target: Sequence[Size]) -> Iterator[Condition]:
-    """A shape broadcasts to `target`, aligned right: each of its sizes is 1 or the target's."""
+    """Demands that a shape broadcasts to `target`, aligned right: each of its sizes is 1 or the target's."""
     for d, t in zip(reversed(dims), reversed(target)):
         if d not in (t, 1):
             yield Condition(d, t, "dimensions {} do not broadcast", ((d, t),), or_one=True)
 
 
 def brief(*sizes: Size) -> str:
-    """A size, or a shape, for a message; formulas that fill more than a line are left out."""
+    """A size, or a shape, for a message; long formulas are replaced by dots."""
     short = (s if isinstance(s, int) or s.length <= LONG else "..." for s in sizes)
     texts = [text if len(text) <= 60 else "..." for text in map(str, short)]
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
 
 def conditions(graph: Graph) -> list[Condition]:
-    """What is not provable of the demands of the graph's nodes, each once; of those in sub-graphs, nothing."""
-    found: dict[Condition, Condition] = {}
+    """The demands of the graph's nodes that are not provable, each once; without those of sub-graphs."""
+    unproven: dict[Condition, Condition] = {}
     for node in graph.nodes():
         for c in demands(node):
             if not c.holds:
                 named = replace(c, origin=node.origin[0] if node.origin else "")
-                found.setdefault(replace(c, wrong="", about=(), origin=""), named)
-    return list(found.values())
+                unproven.setdefault(replace(c, wrong="", about=(), origin=""), named)
+    return list(unproven.values())
 
 
 def demands(node: Node) -> Iterator[Condition]:
-    """All that a node demands: what its operation declares, and that no size is negative."""
+    """All demands of a node: those that its operation declares, and that no size is negative."""
     yield from node.op.demands(node)
     for v in node.outputs:
         for d in v.shape:

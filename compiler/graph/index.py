@@ -1,7 +1,7 @@
-"""Where an element comes from: operations as index maps.
+"""Operations as index maps: which element of an input an element of the output comes from.
 
-In: a node and the index of one element of its output. Out: the index of the element of each input that it needs, and
-for padding the condition under which that element exists. Pure arithmetic on `Size`; it makes no code and no nodes.
+In: a node and the index of an element of its output. Out: the index of the element of an input, and for padding the
+condition under which that element exists. Pure arithmetic on `Size`; it makes no code and no nodes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def linear(index: Sequence[Size], shape: Sequence[Size]) -> Size:
 
 
 def delinear(position: Size, shape: Sequence[Size]) -> tuple[Size, ...]:
-    """The index at row-major `position` of `shape`; where that has no elements, any will do."""
+    """The index at row-major `position` of `shape`; any index if the shape has no elements."""
     out: list[Size] = []
     for axis in range(len(shape) - 1, 0, -1):
         size = shape[axis] if shape[axis] != 0 else 1
@@ -54,7 +54,7 @@ def broadcast_index(index: Sequence[Size], target: Sequence[Size], shape: Sequen
 def reshape_index(index: Sequence[Size], source: Sequence[Size], target: Sequence[Size]) -> tuple[Size, ...]:
     """Element `index` of a tensor of shape `source`, as an index of the same elements in shape `target`.
 
-    Axes are matched in blocks of equal products, so that independent axes stay independent; axes of 1 take no part."""
+    Axes are matched in blocks of equal products, so that independent axes stay independent; axes of 1 are skipped."""
     s_axes = [i for i, d in enumerate(source) if d != 1]
     t_axes = [j for j, d in enumerate(target) if d != 1]
     out: list[Size] = [0] * len(target)
@@ -84,13 +84,13 @@ def _divides(a: Size, b: Size) -> bool:
 
 
 def bounds_mask(index: Sequence[Size], low: Sequence[Size], shape: Sequence[Size]) -> Expr | None:
-    """Whether low <= index < low + shape on all axes, leaving out what cannot fail; None if nothing can."""
-    from_dim: list[Expr] = []
+    """Whether low <= index < low + shape on all axes, without comparisons with 0; None if there are no axes."""
+    comparisons: list[Expr] = []
     for i, lo, d in zip(index, low, shape):
         if lo != 0:
-            from_dim.append(Call("le", (Index(lo), Index(i)), BOOL))
-        from_dim.append(Call("lt", (Index(i), Index(lo + d)), BOOL))
-    return conjunction(from_dim)
+            comparisons.append(Call("le", (Index(lo), Index(i)), BOOL))
+        comparisons.append(Call("lt", (Index(i), Index(lo + d)), BOOL))
+    return conjunction(comparisons)
 
 
 def conjunction(conditions: Sequence[Expr | None]) -> Expr | None:
@@ -102,7 +102,7 @@ def conjunction(conditions: Sequence[Expr | None]) -> Expr | None:
 
 
 def input_index(node: Node, position: int, index: Sequence[Size]) -> tuple[tuple[Size, ...], Expr | None]:
-    """For a `map` or a view: the index of input `position` at output `index`, and the condition for it to exist."""
+    """For a `map` or a view: the index into input `position` at output `index`, and the condition that it exists."""
     op, attrs = node.op.name, node.attrs
     source = node.inputs[position].shape
     target = node.outputs[0].shape

@@ -1,7 +1,7 @@
-"""The living definition of the graph IR: runs a graph in numpy, node by node.
+"""The reference interpreter of the graph IR: runs a graph in numpy, node by node.
 
-In: a graph and arrays for its inputs. Out: arrays for its outputs. It is for tests and for bounded constant
-folding, and never a way to run a model: nothing here is meant to be fast.
+In: a graph and arrays for its inputs. Out: arrays for its outputs. It is for tests and bounded constant folding, not
+for running models: nothing here is meant to be fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .ir import Array, Graph, Value
 
 
 def evaluate(graph: Graph, feeds: Sequence[Array], sizes: Mapping[Symbol, int] | None = None) -> list[Array]:
-    """The outputs for inputs `feeds`, in order. `sizes`: values of symbols that no input shape names.
+    """The outputs for inputs `feeds`, in order. `sizes`: values of symbols that do not occur in input shapes.
 
     Raises ValueError where feeds do not fit the inputs, AssertionError where an operation breaks its rule."""
     known = bind(graph.inputs, [f.shape for f in feeds], sizes)
@@ -41,10 +41,10 @@ def evaluate(graph: Graph, feeds: Sequence[Array], sizes: Mapping[Symbol, int] |
             if value in bound:
                 known[bound[value]] = int(result)
             shape = tuple(dim.evaluate(d, known) for d in value.shape)
-            wanted = value.dtype.to_numpy()
-            if result.shape != shape or result.dtype != wanted:
-                got = f"{result.dtype}{result.shape}"
-                raise AssertionError(f"{node.op.name} made {got} for {value}, {wanted}{shape}")
+            dtype = value.dtype.to_numpy()
+            if result.shape != shape or result.dtype != dtype:
+                actual = f"{result.dtype}{result.shape}"
+                raise AssertionError(f"{node.op.name} made {actual} for {value}, {dtype}{shape}")
             values[value] = result
         for value in node.inputs:
             remaining[value] -= 1
@@ -55,7 +55,7 @@ def evaluate(graph: Graph, feeds: Sequence[Array], sizes: Mapping[Symbol, int] |
 
 @dataclass(frozen=True)
 class Function:
-    """A sub-graph as a function of its inputs; `sizes`: of the symbols around it."""
+    """A sub-graph as a function of its inputs. sizes: the values of the symbols around it."""
 
     graph: Graph
     sizes: Mapping[Symbol, int]
@@ -67,16 +67,16 @@ class Function:
 def bind(
     inputs: Sequence[Value], shapes: Sequence[tuple[int, ...]], sizes: Mapping[Symbol, int] | None = None
 ) -> dict[Symbol, int]:
-    """The values of the symbols in the inputs' shapes. Raises ValueError where the given shapes misfit."""
+    """The values of the symbols in the inputs' shapes. Raises ValueError where `shapes` do not fit these."""
     known = dict(sizes or {})
     if len(inputs) != len(shapes):
         raise ValueError(f"{len(inputs)} inputs, but {len(shapes)} were given")
     for value, shape in zip(inputs, shapes):
         if len(shape) != value.rank:
             raise ValueError(f"input '{value.name}' has rank {value.rank}, but was given {len(shape)}")
-        for d, given in zip(value.shape, shape):
+        for d, actual in zip(value.shape, shape):
             if isinstance(d, Symbol):
-                known.setdefault(d, given)
+                known.setdefault(d, actual)
     for value, shape in zip(inputs, shapes):
         if tuple(dim.evaluate(d, known) for d in value.shape) != tuple(shape):
             raise ValueError(f"input '{value.name}' has shape {value.shape}, but was given {tuple(shape)}")

@@ -1,15 +1,15 @@
 """The graph IR: an immutable DAG of tensor operations over values with symbolic shapes.
 
-    Graph(inputs, outputs)      nodes are whatever the outputs reach; nothing else exists, so there is no dead code
-    Node(op, inputs, attrs)     one operation of `ops.OPS`; makes one or more values
-    Value(shape, dtype)         what nodes make and use; `content` is its symbolic content where that is known
+    Graph(inputs, outputs)      its nodes are those that the outputs depend on, so there is no dead code
+    Node(op, inputs, attrs)     an operation of `ops.OPS` applied to values; has one or more outputs
+    Value(shape, dtype)         an output of a node; `content` is its symbolic content where that is known
 
-Passes do not edit: `rewrite` rebuilds what a rule changes. Every node keeps the `origin` of the ONNX nodes it stands
-for. Shapes and dtypes come from the operation's own rule when a node is made, never from elsewhere.
+Passes do not edit: `rewrite` rebuilds what a rule changes. The `origin` of a node names the ONNX nodes that it was made
+from. Shapes and dtypes come from the operation's own rule when a node is made, never from elsewhere.
 
-A dim that depends on data is a symbol of its own, and `Graph.bindings` tells the value that it stands for. An operation
-may hold sub-graphs as attributes (`branch`, `loop`); these see the symbols of the graph around them, but its values
-only as inputs of their own.
+A dim that depends on data is a symbol, and `Graph.bindings` has the value of the symbol. An operation may have
+sub-graphs as attributes (`branch`, `loop`); these share the symbols of the graph around them, but get its values only
+as inputs of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scalar.convert import held
+from ..scalar.convert import as_dtype
 from ..scalar.dim import Dim, Size, Symbol, known_lt, prod, symbols
 from ..scalar.dtype import DType, from_numpy
 from .conditions import Condition, brief, demands
@@ -30,9 +30,9 @@ from .tensor import Tensor
 
 Array = npt.NDArray[Any]
 Signature = tuple[tuple[Size, ...], DType]
-STATIC_LIMIT = 1 << 27  # elements that a constant operation may always make: the largest layer of VGG, not more
+STATIC_LIMIT = 1 << 27  # elements that a constant operation may always produce: enough for the largest layer of VGG
 CONTENT_LIMIT = 1024  # elements of an integer tensor whose symbolic content is tracked
-RANDOM = "random"  # symbols called so, and a number, have another value in each run, which nothing binds
+RANDOM = "random"  # symbols `random#number` have no binding: the runtime draws their values in each run
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Op:
     """One operation of the closed set.
 
     infer(inputs, attrs): shapes and dtypes of the outputs; raises ValueError where the inputs do not fit.
-    demands(node): what must hold of the sizes of its inputs and attributes for that.
-    evaluate(arrays, attrs): the numpy meaning; the sizes in attrs are integers by then. It must also work on object
-    arrays of Size (for symbolic contents) where `symbolic` is true. attrs: the names of all its attributes.
+    demands(node): the conditions on sizes that its inputs and attributes must meet.
+    evaluate(arrays, attrs): its meaning in numpy, with integers for the sizes in attrs. If `symbolic`, it also works on
+    object arrays of Size (for symbolic contents). attrs: the names of all its attributes.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Value(Tensor):
 
     @property
     def op(self) -> str:
-        """The name of the operation that makes this value."""
+        """The name of the operation whose output this is."""
         return self.node.op.name
 
     @property
@@ -96,9 +96,9 @@ class Value(Tensor):
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """An operation applied to values. Immutable but for `origin`, which is stamped once.
+    """An operation applied to values. Immutable except for `origin`, which is stamped once.
 
-    fixed: whether it depends on constants alone, and on no symbols but those in its own attributes."""
+    fixed: whether it depends on no inputs of the graph, and holds no sub-graph; its attributes may have symbols."""
 
     op: Op
     inputs: tuple[Value, ...]
@@ -106,10 +106,10 @@ class Node:
     origin: tuple[str, ...] = ()
     outputs: tuple[Value, ...] = field(default=(), init=False)
     fixed: bool = field(default=False, init=False)
-    symbols: frozenset[Symbol] | None = field(default=None, init=False)  # that are `mentioned`, once that was asked
+    symbols: frozenset[Symbol] | None = field(default=None, init=False)  # the cached result of `mentioned`
 
     def with_inputs(self, inputs: Sequence[Value]) -> Node:
-        """The same operation on other values; shapes are inferred anew where those of the values are other ones."""
+        """The same operation on other values; if their shapes differ, those of the outputs are inferred again."""
         if all(a.shape == b.shape and a.dtype == b.dtype for a, b in zip(inputs, self.inputs, strict=True)):
             node = _unchecked(self.op, tuple(inputs), self.attrs, [(v.shape, v.dtype) for v in self.outputs])
             track_content(node)
@@ -123,10 +123,10 @@ class Node:
 
 @dataclass(eq=False, slots=True)
 class Graph:
-    """inputs: `input` values in order; outputs: values with names beside them; `names` are ONNX's, for the interface.
+    """inputs: `input` values in order; outputs: values; output_names: their ONNX names.
 
-    bindings: symbols that depend on data, each with the i64 scalar that gives its value when the graph runs. A node
-    that mentions such a symbol comes after the node of that scalar.
+    bindings: symbols that depend on data, each with the i64 scalar that is its value when the graph runs. A node that
+    mentions such a symbol comes after the node of that scalar.
     """
 
     inputs: list[Value]
@@ -136,7 +136,7 @@ class Graph:
     _known: tuple[tuple[Value, ...], list[Node]] | None = field(default=None, init=False, repr=False)
 
     def nodes(self) -> list[Node]:
-        """All nodes, topologically, in a deterministic order."""
+        """All nodes, in a deterministic topological order."""
         roots = (*self.outputs, *self.bindings.values())
         if self._known is None or self._known[0] != roots:
             self._known = roots, list(reachable(self.outputs, self.bindings))
@@ -151,7 +151,7 @@ class Graph:
         return count
 
     def replaced(self, new: Mapping[Value, Value]) -> Graph:
-        """The graph with other values as outputs and in bindings; bindings that nothing mentions any more go."""
+        """The graph with outputs and bound values replaced; bindings that no node mentions any more are dropped."""
         outputs = [new.get(v, v) for v in self.outputs]
         bindings = {s: new.get(v, v) for s, v in self.bindings.items()}
         graph = Graph(self.inputs, outputs, self.output_names, bindings)
@@ -160,7 +160,7 @@ class Graph:
 
 
 def live_bindings(graph: Graph) -> dict[Symbol, Value]:
-    """The bindings of symbols that some node mentions, in the order in which they become known."""
+    """The bindings of symbols that some node mentions, in the order in which they are computed."""
     if not graph.bindings:
         return {}
     nodes = graph.nodes()
@@ -170,7 +170,7 @@ def live_bindings(graph: Graph) -> dict[Symbol, Value]:
 
 
 def subgraphs(node: Node) -> list[Graph]:
-    """The graphs that a node holds."""
+    """The sub-graphs among a node's attributes."""
     return [a for a in node.attrs.values() if isinstance(a, Graph)]
 
 
@@ -205,10 +205,10 @@ def reachable(
     bindings: Mapping[Symbol, Value] | None = None,
     within: Callable[[Value], bool] = lambda _: True,
 ) -> Iterator[Node]:
-    """Every node above `roots`, inputs first. Iterative: graphs are deeper than Python's stack.
+    """The nodes that `roots` depend on, inputs first. Iterative: graphs are deeper than Python's stack.
 
-    bindings: the values of symbols, which come before the nodes that mention these. within: other values than these
-    are left out, and with them what only they reach."""
+    bindings: the values of symbols, which come before the nodes that mention these. within: a predicate of inputs; an
+    input that does not meet it is not followed."""
     seen: set[int] = set()
     for root in roots:
         stack: list[tuple[Node, bool]] = [(root.node, False)]
@@ -221,21 +221,22 @@ def reachable(
                 stack.append((node, True))
                 before = list(node.inputs)
                 if bindings:
-                    known = (s for s in mentioned(node) if s in bindings)
-                    before += [bindings[s] for s in sorted(known, key=lambda s: s.key)]
+                    bound = (s for s in mentioned(node) if s in bindings)
+                    before += [bindings[s] for s in sorted(bound, key=lambda s: s.key)]
                 stack.extend((v.node, False) for v in reversed(before) if id(v.node) not in seen and within(v))
 
 
 def static_nodes(order: Sequence[Node]) -> set[Node]:
-    """Nodes that depend on constants alone, symbols included: computed when the artifact is written.
+    """Nodes that depend on constants alone, and on no symbols: they are computed when the artifact is written.
 
-    Bounded: what makes much more than it reads (a model may ask for any size) is computed by kernels, at run time."""
+    A node whose outputs are large and much larger than its inputs is left to run time, as a model may ask for any
+    size."""
     static: set[Node] = set()
     for node in order:
         leaf = not node.inputs and node.op.name != "constant"
         if leaf or any(v.node not in static for v in node.inputs):
             continue
-        if node.attrs.get("prim") == "require":  # fails when the model runs, or was folded
+        if node.attrs.get("prim") == "require":  # its failure is one of the run
             continue
         if not subgraphs(node) and not mentioned(node) and (node.op.name == "constant" or _is_bounded(node)):
             static.add(node)
@@ -243,8 +244,8 @@ def static_nodes(order: Sequence[Node]) -> set[Node]:
 
 
 def _is_bounded(node: Node) -> bool:
-    made, read = (sum(prod(v.shape) for v in values) for values in (node.outputs, node.inputs))
-    return isinstance(made, int) and isinstance(read, int) and made <= max(STATIC_LIMIT, 2 * read)
+    written, read = (sum(prod(v.shape) for v in values) for values in (node.outputs, node.inputs))
+    return isinstance(written, int) and isinstance(read, int) and written <= max(STATIC_LIMIT, 2 * read)
 
 
 def is_static(value: Value) -> bool:
@@ -253,8 +254,9 @@ def is_static(value: Value) -> bool:
 
 
 def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
-    """Makes a node; returns its outputs. Raises ValueError where the inputs do not fit the operation, or cannot fit it
-    whatever the values of symbols are."""
+    """Makes a node; returns its outputs.
+
+    Raises ValueError where the inputs do not fit the operation, or fit it for no values of the symbols."""
     rule = OPS[op]
     node = _unchecked(rule, tuple(inputs), attrs, rule.infer(inputs, attrs))
     for condition in demands(node):
@@ -273,7 +275,7 @@ def _unchecked(op: Op, inputs: tuple[Value, ...], attrs: Mapping[str, Any], sign
 
 
 def constant(data: Array) -> Value:
-    """A constant; the array is kept as it is (it may be memory-mapped) and must not change."""
+    """A constant; the array is not copied (it may be memory-mapped) and must not change."""
     return make("constant", [], data=data)[0]
 
 
@@ -289,16 +291,16 @@ def input_value(name: str, shape: Sequence[Size], dtype: DType) -> Value:
 
 
 def track_content(node: Node) -> None:
-    """Notes the symbolic content of a small integer output, where all of its elements are known."""
+    """Sets the symbolic content of a small integer output if all of its elements are known."""
     content = known_content(node, [v.content for v in node.inputs])
     if content is not None and all(value is not None for value in content.flat):
         node.outputs[0].content = content
 
 
 def known_content(node: Node, contents: list[Array | None]) -> Array | None:
-    """The elements of a small integer output, from those of the inputs, where the operation is one that can.
+    """The elements of a small integer output from those of the inputs, if the operation is `symbolic`; else None.
 
-    An element is None where it depends on one that is, or may leave the range of the type."""
+    An element is None if it depends on such an element, or may leave the range of the dtype."""
     if not node.op.symbolic:
         return None
     out = node.outputs[0]
@@ -306,7 +308,7 @@ def known_content(node: Node, contents: list[Array | None]) -> Array | None:
         return None
     if known_lt(CONTENT_LIMIT, prod(out.shape)):
         return None
-    if node.attrs.get("prim") == "require":  # what is demanded of a value does not change it
+    if node.attrs.get("prim") == "require":  # a check does not change the value
         contents[0] = np.array(True, object)
     if any(c is None for c in contents):
         return None
@@ -314,8 +316,8 @@ def known_content(node: Node, contents: list[Array | None]) -> Array | None:
         result = node.op.evaluate(contents, node.attrs)[0]  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError):  # e.g. a comparison of sizes that is not decidable
         return None
-    holds = np.frompyfunc(lambda value: None if value is None else held(value, out.dtype), 1, 1)
-    content = np.asarray(holds(result), object)
+    to_dtype = np.frompyfunc(lambda value: None if value is None else as_dtype(value, out.dtype), 1, 1)
+    content = np.asarray(to_dtype(result), object)
     return content.reshape(out.shape)
 
 
@@ -326,7 +328,7 @@ def rewrite(graph: Graph, rule: Rule, uses: Counter[Value] | None = None) -> Gra
     """Rebuilds the graph, inputs first. `rule` sees each node on its rebuilt inputs and returns replacements
     of its outputs, or None to keep it. New nodes get the origin of the node that they replace.
 
-    uses: a counter that is filled on the way: how often the values that a rebuilt value stands for are used."""
+    uses: a counter that is filled on the way: how often the old values that a new value replaces are used."""
     new: dict[Value, Value] = {}
     old_uses = Counter() if uses is None else graph.uses()
     for node in graph.nodes():
@@ -349,7 +351,7 @@ def rewrite(graph: Graph, rule: Rule, uses: Counter[Value] | None = None) -> Gra
 
 
 def stamp(values: Iterable[Value], origin: tuple[str, ...]) -> None:
-    """Gives `origin` to the nodes above `values` that have none yet (they were just made)."""
+    """Sets the origin of those nodes that `values` depend on which have none yet, as they are new."""
     stack = [v.node for v in values]
     while stack:
         node = stack.pop()

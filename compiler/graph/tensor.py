@@ -1,4 +1,4 @@
-"""What one can write with a graph value: numpy-like methods, each building nodes of the closed operation set.
+"""The numpy-like methods of graph values, which build nodes of the closed operation set.
 
 A mixin without state: `emit` (of `ir.Value`) makes the node. Broadcasting follows numpy; both operands of a primitive
 must already have one dtype (Python numbers adopt the tensor's).
@@ -11,37 +11,38 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..scalar.dim import Dim, Max, Min, Size, dim_max, dim_min, known_eq, prod
-from ..scalar.dtype import BOOL, DType
+from ..scalar.dtype import DType
 
 if TYPE_CHECKING:
     from .ir import Value
 
 
 def broadcast_size(a: Size, b: Size) -> Size:
-    """The broadcast of two dims. Two different symbols may still be equal, or one of them 1, at run time:
+    """The broadcast of two dims. Raises ValueError where they are constants that do not fit.
 
-    their broadcast is max(a, b), or 0 where one of them is. That they fit is demanded when the model runs."""
+    Two different symbols may be equal at run time, or one of them 1: their broadcast is max(a, b), or 0 if one is 0.
+    That they fit is checked at run time."""
     if a == b or (isinstance(b, int) and b == 1):
         return a
     if isinstance(a, int) and a == 1:
         return b
     if isinstance(a, int) and isinstance(b, int):
         raise ValueError(f"dimensions {a} and {b} do not broadcast")
-    if isinstance(a, int):  # b is symbolic: 1 or a, where the model is legal
+    if isinstance(a, int):  # b is symbolic: 1 or a, if the model is valid
         return a
     if isinstance(b, int):
         return b
     if known_eq(a, b):
         return a
-    parts = dict.fromkeys((*_broadcast_of(a), *_broadcast_of(b)))  # so that broadcasting it again changes nothing
+    parts = dict.fromkeys((*_broadcast_of(a), *_broadcast_of(b)))  # so that broadcasting is idempotent
     larger = dim_max(*parts)
-    if larger in parts:  # the others are made of it, as min(n, 64) is of n, and where one is 0 all are
+    if larger in parts:  # the others derive from it, as min(n, 64) from n, so that they are 0 only together
         return larger
     return larger * dim_min(*parts, 1)
 
 
 def _broadcast_of(size: Size) -> tuple[Size, ...]:
-    """The sizes of which a size is the broadcast; itself, where it is none."""
+    """The sizes whose broadcast a size is; for any other size, itself."""
     if isinstance(size, Dim) and len(size.terms) == 1 and size.terms[0][0] == 1:
         atoms = size.terms[0][1]
         largest = next((x.args for x in atoms if isinstance(x, Max)), ())
@@ -86,7 +87,7 @@ class Tensor(abc.ABC):
         return len(self.shape)
 
     def axis(self, axis: int) -> int:
-        """A non-negative axis. Raises ValueError when out of range."""
+        """The axis as a non-negative number. Raises ValueError when out of range."""
         if not -self.rank <= axis < max(self.rank, 1):
             raise ValueError(f"axis {axis} is out of range for rank {self.rank}")
         return axis % max(self.rank, 1)
@@ -94,7 +95,7 @@ class Tensor(abc.ABC):
     # -- pointwise -----------------------------------------------------------------------------------------------
 
     def map(self, prim: str, *others: Value | float, dtype: DType | None = None) -> Value:
-        """A scalar primitive, broadcasting. dtype: the target, for `cast` and `bitcast`."""
+        """Applies a scalar primitive, with broadcasting. dtype: the target, for `cast` and `bitcast`."""
         args = [o if isinstance(o, Tensor) else self.const(o) for o in others]
         attrs = {"dtype": dtype} if dtype else {}
         return self.emit("map", [self.me, *args], prim=prim, **attrs)[0]
@@ -103,14 +104,14 @@ class Tensor(abc.ABC):
         return self.me if dtype == self.dtype else self.map("cast", dtype=dtype)
 
     def select(self, yes: Value | float, no: Value | float) -> Value:
-        """Where self (bool) is true: yes, else no. At least one of them is a value."""
+        """`yes` where self (bool) is true, else `no`. At least one of them is a value."""
         like = yes if isinstance(yes, Tensor) else no
         assert isinstance(like, Tensor)
         args = [v if isinstance(v, Tensor) else like.const(v) for v in (yes, no)]
         return self.emit("map", [self.me, *args], prim="select")[0]
 
     def require(self, ok: Value, text: str) -> Value:
-        """The same value. The run fails with `text` unless `ok` (bool, of its shape) is true everywhere."""
+        """The same value; the run fails with `text` unless `ok` (bool, of its shape) is true everywhere."""
         return self.emit("map", [ok, self.me], prim="require", text=text)[0]
 
     def __add__(self, o: Value | float) -> Value:
@@ -176,7 +177,7 @@ class Tensor(abc.ABC):
         return self.me if tuple(dims) == self.shape else self.emit("reshape", [self.me], shape=tuple(dims))[0]
 
     def flatten(self, axis: int = 0) -> Value:
-        """2-D: axes before `axis` by axes from it on."""
+        """As a matrix: the axes before `axis` by the axes from it on."""
         return self.reshape(prod(self.shape[:axis]), prod(self.shape[axis:]))
 
     def unsqueeze(self, *axes: int) -> Value:
@@ -202,9 +203,9 @@ class Tensor(abc.ABC):
         return self.me if shape == self.shape else self.emit("broadcast", [self.me], shape=shape)[0]
 
     def ensure_shape(self, *shape: Size, text: str) -> Value:
-        """The same value, which is demanded to have this shape; checked when the model runs, where it has to be.
+        """The same value with this shape, which is checked at run time unless it is provable.
 
-        Raises ValueError with `text` where it cannot have it."""
+        Raises ValueError with `text` where the value cannot have this shape."""
         return self.me if shape == self.shape else self.emit("ensure_shape", [self.me], shape=shape, text=text)[0]
 
     def slice(self, starts: Sequence[Size], sizes: Sequence[Size], steps: Sequence[int] | None = None) -> Value:
@@ -236,7 +237,7 @@ class Tensor(abc.ABC):
     def window(
         self, axes: Sequence[int], sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
     ) -> Value:
-        """Sliding windows: each of `axes` becomes the window's position; one axis of size `sizes[i]` is appended."""
+        """Sliding windows: each of `axes` becomes the window's position, and an axis of `sizes[i]` is appended."""
         attrs = {"sizes": tuple(sizes), "strides": tuple(strides), "dilations": tuple(dilations)}
         return self.emit("window", [self.me], axes=tuple(self.axis(a) for a in axes), **attrs)[0]
 
@@ -244,8 +245,8 @@ class Tensor(abc.ABC):
 
     def reduce(self, kind: str, axes: Sequence[int] | int | None = None, keepdims: bool = False) -> Value:
         """kind: add, mul, max, min, and, or (a combining primitive). axes None: all of them."""
-        given = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
-        where = tuple(sorted({self.axis(a) for a in given}))
+        chosen = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
+        where = tuple(sorted({self.axis(a) for a in chosen}))
         out = self.emit("reduce", [self.me], kind=kind, axes=where)[0] if where else self.me
         return out.unsqueeze(*where) if keepdims and where else out
 
@@ -260,8 +261,8 @@ class Tensor(abc.ABC):
 
     def mean(self, axes: Sequence[int] | int | None = None, keepdims: bool = False) -> Value:
         """Sum over count; the count may be symbolic."""
-        given = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
-        count = prod(self.shape[self.axis(a)] for a in given)
+        chosen = range(self.rank) if axes is None else [axes] if isinstance(axes, int) else axes
+        count = prod(self.shape[self.axis(a)] for a in chosen)
         return self.sum(axes, keepdims) / self.const_size(count)
 
     def const_size(self, size: Size) -> Value:
@@ -270,7 +271,7 @@ class Tensor(abc.ABC):
             return self.const(size)
         return self.emit("size", [], value=size)[0].cast(self.dtype)
 
-    # -- the rest ------------------------------------------------------------------------------------------------
+    # -- others --------------------------------------------------------------------------------------------------
 
     def matmul(self, other: Value, acc: DType | None = None) -> Value:
         """[..., M, K] x [..., K, N], batch axes broadcasting; acc: accumulating (and result) dtype."""
@@ -287,9 +288,5 @@ class Tensor(abc.ABC):
         return self.gather([index], [axis])
 
     def wrap_index(self, dim: Size) -> Value:
-        """Negative indices count from the end of an axis of `dim`."""
+        """Indices with negative ones counted from the end of an axis of `dim`."""
         return (self < 0).select(self + self.const_size(dim), self.me)
-
-    @property
-    def is_bool(self) -> bool:
-        return self.dtype == BOOL

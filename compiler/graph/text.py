@@ -6,10 +6,10 @@
     %2 : f32[batch, 4] = map(%0, %1; prim='add')
     return 'y'=%2
 
-Symbolic sizes stand in braces. A symbol that depends on data is bound by a line such as `bind n = %2`, before it is
-mentioned. A sub-graph stands before the node that holds it: `graph 0`, then its lines, indented. Constants of more than
-INLINE elements are `f32[768, 768]@digest`; `parse_graph` takes them from a table (`constants_of`). After a `#` stand
-the ONNX nodes that a node is made from.
+Symbolic sizes stand in braces. A symbol that depends on data is bound by a line such as `bind n = %2` before it is
+mentioned. A sub-graph precedes the node that holds it: `graph 0`, then its lines, indented. Constants of more than
+INLINE elements are `f32[768, 768]@digest`; `parse_graph` takes them from a table (`constants_of`). A comment after `#`
+names the ONNX nodes that a node was made from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..scalar.dtype import DTYPES, STRING, DType
 from ..scalar.expr import Call, Const, Expr, Var
 from .ir import Array, Graph, Value, dtype_of, make, mentioned, subgraphs
 
-INLINE = 16  # elements
+INLINE = 16  # elements of a constant that is printed in full
 
 
 def print_graph(graph: Graph) -> str:
@@ -41,12 +41,12 @@ def print_graph(graph: Graph) -> str:
 
 
 def _graph_lines(graph: Graph, numbers: Iterator[int]) -> list[str]:
-    """All lines but the symbols'. numbers: of sub-graphs."""
+    """All lines but that of the symbols. numbers: for sub-graphs."""
     lines: list[str] = []
     names: dict[Value, str] = {}
-    listed = [v.node for v in graph.inputs]
+    input_nodes = [v.node for v in graph.inputs]
     bound = {v: s for s, v in graph.bindings.items()}
-    for node in [*listed, *(n for n in graph.nodes() if n not in listed)]:
+    for node in [*input_nodes, *(n for n in graph.nodes() if n not in input_nodes)]:
         inner: dict[str, str] = {}
         for key, sub in node.attrs.items():
             if isinstance(sub, Graph):
@@ -55,10 +55,10 @@ def _graph_lines(graph: Graph, numbers: Iterator[int]) -> list[str]:
         for value in node.outputs:
             names[value] = f"%{len(names)}"
         left = ", ".join(f"{names[v]} : {type_text(v.dtype, v.shape)}" for v in node.outputs)
-        given = dict(node.attrs)
+        attributes = dict(node.attrs)
         if node.op.name == "input" and _content(node.outputs[0]):
-            given["content"] = tuple(_content(node.outputs[0]))
-        attrs = ", ".join(f"{k}={inner.get(k) or _attr_text(v)}" for k, v in given.items())
+            attributes["content"] = tuple(_content(node.outputs[0]))
+        attrs = ", ".join(f"{k}={inner.get(k) or _attr_text(v)}" for k, v in attributes.items())
         right = f"{node.op.name}({', '.join(names[v] for v in node.inputs)}; {attrs})"
         comment = "  # " + ", ".join(map(repr, node.origin)) if any(node.origin) else ""
         lines.append(f"{left} = {right}{comment}")
@@ -72,12 +72,12 @@ def _content(v: Value) -> list[Size]:
 
 
 def type_text(dtype: DType, shape: Sequence[Size]) -> str:
-    """Such as f32[batch, 4]."""
+    """A type as text, such as f32[batch, 4]."""
     return f"{dtype}[{', '.join(map(str, shape))}]"
 
 
 def digest(array: Array) -> str:
-    """Identifies the contents of an array, with its type and shape."""
+    """A digest of the contents, dtype and shape of an array."""
     h = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=12)
     raw = repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
     h.update(raw)
@@ -86,14 +86,14 @@ def digest(array: Array) -> str:
 
 def constants_of(graph: Graph) -> dict[str, Array]:
     """The constants that the graph's text leaves out, by digest."""
-    found: dict[str, Array] = {}
+    constants: dict[str, Array] = {}
     for node in graph.nodes():
         for data in (v.data for v in node.outputs):
             if data is not None and not _is_inline(data):
-                found[digest(data)] = data
+                constants[digest(data)] = data
         for inner in subgraphs(node):
-            found |= constants_of(inner)
-    return found
+            constants |= constants_of(inner)
+    return constants
 
 
 def _is_inline(array: Array) -> bool:
@@ -134,9 +134,9 @@ _WORDS = {"True": True, "False": False, "None": None}
 
 
 def parse_graph(text: str, constants: Mapping[str, Array] | None = None) -> Graph:
-    """The inverse of `print_graph`. Raises ValueError on malformed text, or a type that is not the rule's.
+    """The inverse of `print_graph`. Raises ValueError on malformed text, or where a type is not the inferred one.
 
-    constants: the arrays that the text leaves out, by digest; KeyError where one is missing."""
+    constants: the arrays that the text leaves out, by digest; raises KeyError where one is missing."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     return _parse_lines(lines[1:], _Reader(_parse_symbols(lines[0]), constants or {}))
 
@@ -149,9 +149,9 @@ def _parse_lines(lines: Sequence[str], reader: _Reader) -> Graph:
     for line in rest:
         if line.startswith("graph "):
             inner = []
-            for below in rest:
-                inner.append(below[2:])
-                if below.startswith("  return"):
+            for inner_line in rest:
+                inner.append(inner_line[2:])
+                if inner_line.startswith("  return"):
                     break
             reader.graphs[line] = _parse_lines(inner, reader)
             continue
@@ -159,10 +159,10 @@ def _parse_lines(lines: Sequence[str], reader: _Reader) -> Graph:
             symbol, value = reader.binding(line)
             bindings[symbol] = values[value]
             continue
-        made = reader.node(line, values)
-        if made[0].op == "input":
-            made[0].name = made[0].node.attrs["name"]
-            inputs.append(made[0])
+        outputs_of_node = reader.node(line, values)
+        if outputs_of_node[0].op == "input":
+            outputs_of_node[0].name = outputs_of_node[0].node.attrs["name"]
+            inputs.append(outputs_of_node[0])
     outputs = reader.outputs(lines[-1])
     return Graph(inputs, [values[v] for v in outputs.values()], list(outputs), bindings)
 
@@ -198,27 +198,27 @@ class _Reader:
         match = _TOKEN.match(self.line, self.at)
         return (str(match.lastgroup), match[str(match.lastgroup)]) if match else ("end", "")
 
-    def take(self, wanted: str | None = None) -> tuple[str, str]:
+    def take(self, expected: str | None = None) -> tuple[str, str]:
         kind, token = self.peek()
-        if kind == "end" or (wanted is not None and token != wanted):
-            raise ValueError(f"{wanted or 'something'} is wanted at character {self.at + 1} of: {self.line}")
+        if kind == "end" or (expected is not None and token != expected):
+            raise ValueError(f"{expected or 'something'} is wanted at character {self.at + 1} of: {self.line}")
         match = _TOKEN.match(self.line, self.at)
         assert match is not None
         self.at = match.end()
         return kind, token
 
     def skip(self, token: str) -> bool:
-        found = self.peek() == ("other", token)
-        if found:
+        matches = self.peek() == ("other", token)
+        if matches:
             self.take()
-        return found
+        return matches
 
     def reference(self) -> str:
         self.take("%")
         return "%" + self.take()[1]
 
     def node(self, line: str, values: dict[str, Value]) -> tuple[Value, ...]:
-        """One line: makes its node, and enters its outputs into `values`."""
+        """Makes the node of one line, and enters its outputs into `values`."""
         left, equals, self.line = line.partition(" = ")
         self.at = 0
         if not equals:
@@ -236,17 +236,17 @@ class _Reader:
             attrs[key] = self.attr()
             self.skip(",")
         content = attrs.pop("content", None)
-        made = make(op, inputs, **attrs)
+        outputs = make(op, inputs, **attrs)
         if content is not None:
-            made[0].content = np.array(content, object).reshape(made[0].shape)
+            outputs[0].content = np.array(content, object).reshape(outputs[0].shape)
         if self.skip("#"):
-            made[0].node.origin = self.strings()
+            outputs[0].node.origin = self.strings()
         names = re.findall(r"(%\d+) : ", left)
-        inferred = ", ".join(f"{n} : {type_text(v.dtype, v.shape)}" for n, v in zip(names, made))
+        inferred = ", ".join(f"{n} : {type_text(v.dtype, v.shape)}" for n, v in zip(names, outputs))
         if inferred != left.strip():
             raise ValueError(f"{op} gives {inferred}, not {left.strip()}")
-        values.update(zip(names, made))
-        return made
+        values.update(zip(names, outputs))
+        return outputs
 
     def binding(self, line: str) -> tuple[Symbol, str]:
         """A symbol and the name of its value."""
@@ -259,20 +259,20 @@ class _Reader:
     def outputs(self, line: str) -> dict[str, str]:
         self.line, self.at = line, 0
         self.take("return")
-        found: dict[str, str] = {}
+        outputs: dict[str, str] = {}
         while self.peek()[0] != "end":
             name = str(self.attr())
             self.take("=")
-            found[name] = self.reference()
+            outputs[name] = self.reference()
             self.skip(",")
-        return found
+        return outputs
 
     def strings(self) -> tuple[str, ...]:
-        found = []
+        strings = []
         while self.peek()[0] == "string":
-            found.append(str(self.attr()))
+            strings.append(str(self.attr()))
             self.skip(",")
-        return tuple(found)
+        return tuple(strings)
 
     def sequence(self) -> tuple[Any, ...]:
         items = []

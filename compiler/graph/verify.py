@@ -13,12 +13,12 @@ from .ir import RANDOM, Graph, Node, Value, make, subgraphs
 
 
 def verify(graph: Graph, outer: frozenset[Symbol] = frozenset()) -> None:
-    """Raises AssertionError unless all holds:
+    """Raises AssertionError unless the graph is well formed:
 
-    every node comes after its inputs, and its outputs belong to it; every operation has its attributes and
-    no others; shapes, dtypes and contents are what the operation's rule gives; symbols come from the graph's
-    inputs, from bindings that are made before, or from around a sub-graph (`outer`), or are random numbers; every
-    input that is reached is one of the graph's; bindings are i64 scalars; sub-graphs are well formed."""
+    every node comes after its inputs, and its outputs belong to it; nodes have no unknown attributes; shapes, dtypes
+    and contents are those that the operation's rule infers; symbols come from the graph's inputs, from bindings
+    computed before, or from the graph around a sub-graph (`outer`), or are random numbers; every reachable input is
+    one of the graph's; bindings are i64 scalars; sub-graphs are well formed."""
     known = {s for v in graph.inputs for d in (*v.shape, *contents(v)) for s in symbols(d)} | outer
     for symbol, value in graph.bindings.items():
         _check((value.dtype, value.shape) == (I64, ()), "the graph", f"{symbol} is bound to {value}, no i64 scalar")
@@ -43,7 +43,7 @@ def verify(graph: Graph, outer: frozenset[Symbol] = frozenset()) -> None:
 
 
 def contents(v: Value) -> list[Size]:
-    """The symbols that stand for the elements of an input, where it is read as sizes."""
+    """The symbolic elements of an input; none if it has no symbolic content."""
     return [] if v.content is None else list(v.content.flat)
 
 
@@ -63,17 +63,17 @@ def _check_node(node: Node, known: set[Symbol], where: str) -> None:
         unknown = {s for s in symbols(size) - known if s.name.partition("#")[0] != RANDOM}
         _check(not unknown, where, f"{brief(size)} has symbols that no input gives: {sorted(map(str, unknown))}")
     try:
-        again = make(node.op.name, node.inputs, **node.attrs)
+        inferred = make(node.op.name, node.inputs, **node.attrs)
     except (ValueError, KeyError) as error:
         raise AssertionError(f"{where}: {error}") from error
-    _check(len(again) == len(node.outputs), where, f"makes {len(again)} values and has {len(node.outputs)}")
-    for value, right in zip(node.outputs, again):
+    _check(len(inferred) == len(node.outputs), where, f"makes {len(inferred)} values and has {len(node.outputs)}")
+    for value, rule in zip(node.outputs, inferred):
         missing = {s for d in value.shape for s in symbols(d)} - known
-        shape, wanted = brief(*value.shape), brief(*right.shape)
+        shape, expected = brief(*value.shape), brief(*rule.shape)
         _check(not missing, where, f"shape {shape} has symbols that nothing gives: {sorted(map(str, missing))}")
-        _check(value.shape == right.shape, where, f"shape {shape} where the rule gives {wanted}")
-        _check(value.dtype == right.dtype, where, f"dtype {value.dtype} where the rule gives {right.dtype}")
-        if value.content is not None and right.content is not None:
-            same = list(value.content.flat) == list(right.content.flat)
+        _check(value.shape == rule.shape, where, f"shape {shape} where the rule gives {expected}")
+        _check(value.dtype == rule.dtype, where, f"dtype {value.dtype} where the rule gives {rule.dtype}")
+        if value.content is not None and rule.content is not None:
+            same = list(value.content.flat) == list(rule.content.flat)
             _check(same, where, "content differs from its rule's")
         _check(value.content is None or value.content.shape == value.shape, where, "content of another shape")

@@ -1,1 +1,1 @@
-"""Compiled models as files: the manifest, the notes, the writer."""
+"""Compiled models as files: the manifest, the notes, and the writer of artifacts."""

@@ -1,8 +1,8 @@
-"""The last stage: what the compiler knows of a program, as the manifest, the notes and the weights of an artifact.
+"""The last stage: the manifest, the notes, the weights and the device's code of an artifact.
 
 In: the model, the lowered program and its sources; model.so is in the directory already. Out: the other files of
-runtime/store/artifact.py. Weights that depend on constants alone are computed here, one at a time, and laid out as the
-kernels read them; only one is in memory at once.
+runtime/store/artifact.py. Weights are computed here from constants, and laid out as the kernels read them, one at a
+time, so that only one is in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..codegen.c.program import Sources
 from ..codegen.triton.build import Binary
 from ..codegen.triton.program import DeviceKernel
 from ..frontend.inference import declared_outputs
-from ..frontend.interface import overridable, sizes_of, values, worded, zipped
+from ..frontend.interface import map_outputs, overridable, sizes_of, string_labels, values
 from ..frontend.load import PART, Model, Type
 from ..graph.conditions import Condition, Requirement
 from ..graph.interp import constant_array
@@ -31,11 +31,11 @@ from ..scalar.dim import LONG, Dim, Size, Symbol
 from ..target import Gpu, Target
 from .writer import Writer
 
-# Operators whose kernels in onnxruntime call a wrong size an invalid argument; the others fail.
+# Operators whose kernels in onnxruntime raise InvalidArgument for a wrong size; those of others raise Fail.
 _INVALID_ARGUMENT = frozenset(
     ["Expand", "Gather", "GatherElements", "GatherND", "Range", "ScatterElements", "ScatterND", "Slice", "Transpose"]
 )
-# The same of wrong data.
+# The same for wrong data.
 _INVALID_DATA = _INVALID_ARGUMENT - {"GatherElements"}
 
 
@@ -61,33 +61,34 @@ def write_artifact(
         for weight, offset in zip(program.weights, program.weight_offsets()):
             at = writer.add(weight.laid_out(constant_array(weight.value)))
             assert at == offset, "the weights are not where the program reads them"
-        described = manifest(model, program)
+        entries = manifest(model, program)
         if device is not None:
-            described["device"] = _device(device, program, directory)
-        writer.finish(described, notes(model, program, sources, device is not None), target, VERSION)
+            entries["device"] = _device(device, program, directory)
+        writer.finish(entries, notes(model, program, sources, device is not None), target, VERSION)
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
-    """What the runtime has to know of the device; its code goes into a file of its own."""
+    """The manifest's entry for the device; writes the device's code into a file of its own."""
     kernels = []
     with open(directory / DEVICE, "wb") as file:
 
-        def added(code: bytes) -> list[int]:
+        def add(code: bytes) -> list[int]:
+            """Appends to the file; returns offset and length."""
             file.write(code)
             return [file.tell() - len(code), len(code)]
 
         for kernel in device.kernels:
             binaries = {}
             for gpu in device.gpus:
-                made = device.binaries.get((kernel.name, gpu.name))
-                if made is not None:
-                    facts = {f.name: getattr(made, f.name) for f in fields(made) if f.name != "code"}
-                    binaries[gpu.name] = {"at": added(made.code), **facts}
+                binary = device.binaries.get((kernel.name, gpu.name))
+                if binary is not None:
+                    facts = {f.name: getattr(binary, f.name) for f in fields(binary) if f.name != "code"}
+                    binaries[gpu.name] = {"at": add(binary.code), **facts}
             kernels.append(
                 {
                     "name": kernel.name,
                     "arguments": list(kernel.source.arguments),
-                    "source": added(kernel.source.text.encode()),
+                    "source": add(kernel.source.text.encode()),
                     "binaries": binaries,
                 }
             )
@@ -95,17 +96,17 @@ def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, 
     return {"gpus": [gpu.name for gpu in device.gpus], "kernels": kernels, "steps": steps, **_sides(program)}
 
 
-def _straight(program: Program) -> bool:
-    """Whether a run is the same work for the device each time, without a look at results: it may be recorded."""
+def _is_recordable(program: Program) -> bool:
+    """Whether every run gives the device the same work, without control flow: it may be recorded as a CUDA graph."""
     if any("random" in _symbol(s, program.graph.inputs) for s in program.symbols()):
         return False
     return all(isinstance(s, Copy) or (isinstance(s, Launch) and s.device) for s in program.steps)
 
 
 def _sides(program: Program) -> dict[str, Any]:
-    """Whether the device does all the work, and the inputs that the host reads and the outputs that it writes."""
+    """Whether runs are recordable, and the numbers of the inputs and outputs that the host uses."""
     host = {b for launch in program.launches if not launch.device for b in launch.buffers}
-    for step in every_step(program.steps):  # what decides the course of a run
+    for step in every_step(program.steps):  # the host reads what decides control flow
         if isinstance(step, Bind):
             host.add(step.buffer)
         elif isinstance(step, Branch):
@@ -114,11 +115,11 @@ def _sides(program: Program) -> dict[str, Any]:
             host |= {step.count} if step.condition is None else {step.count, step.condition}
     buffers = [(program.buffers[b].kind, program.buffers[b].number) for b in host]
     sides = {f"host_{kind}s": sorted(n for k, n in buffers if k == kind) for kind in ("input", "output")}
-    return {"straight": _straight(program), **sides}
+    return {"straight": _is_recordable(program), **sides}
 
 
 def manifest(model: Model, program: Program) -> dict[str, Any]:
-    """The manifest, but for what Writer adds."""
+    """The manifest, without the entries that Writer adds."""
     graph = program.graph
     operators = {node.name or node.op: (node.op, node.name) for node in model.graph.nodes}
     named = model.graph.dim_names()
@@ -147,9 +148,9 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
 
 
 def _failure(condition: Condition | Requirement, operators: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """Class and text of the exception for a condition that does not hold, as onnxruntime's kernels have them.
+    """Class and text of the exception for a condition that does not hold, as those of onnxruntime's kernels.
 
-    operators: operator and name of a node by what it is called as an origin; nodes inside of others are not in it."""
+    operators: origin -> operator and name of a node; without nodes of sub-graphs and functions."""
     inner = condition.origin.rpartition("/")[2]
     operator, name = operators.get(condition.origin, (inner, inner))
     invalid = operator in (_INVALID_DATA if isinstance(condition, Requirement) else _INVALID_ARGUMENT)
@@ -159,65 +160,66 @@ def _failure(condition: Condition | Requirement, operators: Mapping[str, tuple[s
 
 
 def _results(model: Model, graph: Graph, named: Set[str], types: Mapping[str, Type]) -> list[dict[str, Any]]:
-    """The outputs as the model has them, where one of them is no tensor; else nothing."""
-    maps, words, made = zipped(model.graph), worded(model.graph), dict(zip(graph.output_names, graph.outputs))
-    found: list[dict[str, Any]] = []
+    """The outputs of the model with the tensors they consist of, if any is not one numeric tensor; else nothing."""
+    maps, words = map_outputs(model.graph), string_labels(model.graph)
+    tensors = dict(zip(graph.output_names, graph.outputs))
+    results: list[dict[str, Any]] = []
     for name, declared in types.items():
         if name in maps:
             labels = maps[name][1]
             key = "int64" if isinstance(labels[0], int) else "string"
-            kind = f"seq(map({key},{made[name].dtype.ort}))"
-            found.append({"name": name, "type": kind, "shape": [], "parts": [name], "keys": labels})
-        elif sizes_of(name) in made:
-            shape = list(declared.shape or ())
-            found.append({"name": name, "type": made[name].dtype.ort, "shape": shape, "parts": [name, sizes_of(name)]})
-        elif name in made:
-            found.append({**_argument(name, made[name], declared, named), "parts": [name]})
+            kind = f"seq(map({key},{tensors[name].dtype.ort}))"
+            results.append({"name": name, "type": kind, "shape": [], "parts": [name], "keys": labels})
+        elif sizes_of(name) in tensors:
+            shape, type = list(declared.shape or ()), tensors[name].dtype.ort
+            results.append({"name": name, "type": type, "shape": shape, "parts": [name, sizes_of(name)]})
+        elif name in tensors:
+            results.append({**_argument(name, tensors[name], declared, named), "parts": [name]})
             if name in words:
-                found[-1] |= {"type": "tensor(string)", "words": words[name]}
+                results[-1] |= {"type": "tensor(string)", "words": words[name]}
         else:
-            parts = [each for each in made if each.startswith(name + PART)]
-            found.append({"name": name, "type": f"seq({made[parts[0]].dtype.ort})", "shape": [], "parts": parts})
-    special = any(each["type"].startswith("seq(") or "words" in each or len(each["parts"]) > 1 for each in found)
-    return found if special else []
+            parts = [each for each in tensors if each.startswith(name + PART)]
+            results.append({"name": name, "type": f"seq({tensors[parts[0]].dtype.ort})", "shape": [], "parts": parts})
+    special = any(each["type"].startswith("seq(") or "words" in each or len(each["parts"]) > 1 for each in results)
+    return results if special else []
 
 
 def _conflicts(model: Model, graph: Graph) -> list[str]:
-    """What is wrong with the shapes that the model declares for its outputs, in onnxruntime's words."""
-    makers = {name: node.name for node in model.graph.nodes for name in node.outputs}
-    found = []
+    """Conflicts between declared and inferred shapes of the outputs, in onnxruntime's words."""
+    producers = {name: node.name for node in model.graph.nodes for name in node.outputs}
+    conflicts = []
     for name, value in zip(graph.output_names, graph.outputs):
         plain = name in model.graph.outputs and sizes_of(name) not in graph.output_names
         declared = model.graph.outputs[name].shape if plain else None
         for axis, (inferred, stated) in enumerate(zip(value.shape, declared or ())):
             if isinstance(inferred, int) and isinstance(stated, int) and inferred != stated:
-                found.append(
-                    f"Node:{makers.get(name, '')} Output:{name} [ShapeInferenceError] Can't merge shape info. Both "
+                conflicts.append(
+                    f"Node:{producers.get(name, '')} Output:{name} [ShapeInferenceError] Can't merge shape info. Both "
                     f"inferred and declared dimension have values but they differ. Inferred={inferred} "
                     f"Declared={stated} Dimension={axis}"
                 )
-    return found
+    return conflicts
 
 
 def notes(model: Model, program: Program, sources: Sources, device: bool = False) -> dict[str, Any]:
-    """Provenance for people: of each step its kernel, ONNX nodes, operations and bytes (in the model's symbols), what
-    goes in and out, and why fusion stopped there. Of the model its nodes, and the values that they make."""
+    """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs and bytes (in the model's symbols), shapes of
+    inputs and outputs, and why fusion stopped there; of the model the nodes and their outputs."""
     steps = []
-    # Copies of constants to outputs come last, and are made of nothing.
-    for launch, kernel, made in zip_longest(program.launches, sources.steps, program.provenance):
-        spent = cost.of_launch(launch)
+    # Copies of constants to outputs come last, and have no provenance.
+    for launch, kernel, group in zip_longest(program.launches, sources.steps, program.provenance):
+        costs = cost.of_launch(launch)
         steps.append(
             {
                 "kernel": kernel,
                 "kind": type(launch.kernel.body).__name__,
                 "nodes": list(launch.origin),
                 "buffers": [program.buffers[b].described for b in launch.buffers],
-                "flops": _formula(spent.flops),
-                "bytes": _formula(spent.bytes),
-                "inputs": [_shape(v) for v in made.reads] if made else [],
-                "outputs": [_shape(made.root)] if made else [],
-                "parameter_bytes": sum(_bytes(v) for v in made.reads) if made else 0,
-                "reasons": list(dict.fromkeys(made.reasons)) if made else [],
+                "flops": _formula(costs.flops),
+                "bytes": _formula(costs.bytes),
+                "inputs": [_shape(v) for v in group.reads] if group else [],
+                "outputs": [_shape(group.root)] if group else [],
+                "parameter_bytes": sum(_bytes(v) for v in group.reads) if group else 0,
+                "reasons": list(dict.fromkeys(group.reasons)) if group else [],
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
         )
@@ -235,17 +237,17 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
 
 
 def _bytes(value: Value) -> int:
-    """Of a constant; 0 for others."""
+    """The bytes of a constant; 0 for other values."""
     return 0 if value.data is None else value.data.size * value.dtype.itemsize
 
 
 def _shape(value: Value) -> dict[str, list[int | str]]:
-    """{"float": [2, "batch"]}, as profiles have it."""
+    """The type and shape of a value in the form of profiles, such as {"float": [2, "batch"]}."""
     return {value.dtype.ort[7:-1]: [d if isinstance(d, int) else _formula(d) for d in value.shape]}
 
 
 def _formula(size: Size) -> str:
-    """A size as text; nothing of one whose text may be exponentially longer than the model."""
+    """A size as text; "0" if the text is too long, as it may be exponentially longer than the model."""
     return "0" if isinstance(size, Dim) and size.length > LONG else str(size)
 
 
@@ -254,8 +256,7 @@ def _overridable(name: str, type: Type) -> dict[str, Any]:
 
 
 def _argument(name: str, value: Value, declared: Type | None, named: Set[str]) -> dict[str, Any]:
-    """What NodeArg shows of an output: the shape that is declared, else what is known of it, with the names of inputs'
-    dimensions (`named`)."""
+    """The NodeArg of an output: with its declared shape, else the known sizes and names of inputs' dims (`named`)."""
     if declared is not None and declared.shape is not None:
         shape = list(declared.shape)
     else:
@@ -268,13 +269,13 @@ def _argument(name: str, value: Value, declared: Type | None, named: Set[str]) -
 
 
 def _input(value: Value, declared: Type) -> dict[str, Any]:
-    """What NodeArg shows of an input: as it is declared, with the sizes that some dimensions have been given."""
+    """The NodeArg of an input: with its declared shape, where dimensions that were fixed have their sizes."""
     shape = [d if isinstance(d, int) else stated for d, stated in zip(value.shape, declared.shape or ())]
     return {"name": value.name, "type": value.dtype.ort, "shape": shape}
 
 
 def _declared(model: Model, graph: Graph) -> dict[str, Type]:
-    """The outputs, as declared and inferred, where some of the inputs' dimensions may have been given a size."""
+    """The outputs, as declared and inferred from the inputs' dimensions, of which some may have been fixed."""
     pairs = ((v, model.graph.inputs[v.name].shape or ()) for v in graph.inputs)
     fixed = {stated: d for v, shape in pairs for stated, d in zip(shape, v.shape)
              if isinstance(stated, str) and isinstance(d, int)}  # fmt: skip
@@ -282,14 +283,14 @@ def _declared(model: Model, graph: Graph) -> dict[str, Type]:
 
 
 def output_shapes(model: Model, graph: Graph) -> dict[str, list[int | str | None]]:
-    """What NodeArgs show of the outputs of a model's graph."""
+    """The shapes in the NodeArgs of a model's outputs."""
     named, declared = model.graph.dim_names(), _declared(model, graph)
     pairs = zip(graph.output_names, graph.outputs)
     return {name: _argument(name, v, declared.get(name), named)["shape"] for name, v in pairs}
 
 
 def _symbol(symbol: Symbol, inputs: list[Value]) -> dict[str, Any]:
-    """Where the runtime finds a symbol's value: dims of inputs, else one element of an input; else it draws it."""
+    """Where a symbol's value comes from: dims of inputs, an element of an input, or else a random number."""
     bind = [[i, a] for i, v in enumerate(inputs) for a, d in enumerate(v.shape) if d == symbol]
     if bind:
         return {"name": symbol.name, "bind": bind, "lower": symbol.lower}

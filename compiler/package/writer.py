@@ -1,7 +1,7 @@
 """Writes a compiled model: the directory of the cache, and the single file of ahead-of-time compilation.
 
 In: weights one after another, then the manifest and the library. Out: the files that runtime/store/artifact.py
-describes and reads. Weights go straight to the disk; none is held in memory or written twice.
+describes and reads. Weights go straight to the disk; none is kept in memory or written twice.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ALIGNMENT = 64  # of each weight in weights.bin
 
 
 class Writer:
-    """Writes an artifact into an empty directory: `add` each weight, then `finish`. Close it in any case (`with`)."""
+    """Writes an artifact into an empty directory: `add` each weight, then `finish`. To be used in a `with`."""
 
     def __init__(self, directory: Path):
         self._directory = directory
@@ -66,8 +66,9 @@ class Writer:
     def finish(self, manifest: Manifest, notes: dict[str, Any], target: Target, version: str) -> None:
         """Completes the artifact; model.so is in the directory already.
 
-        manifest: inputs, outputs, symbols, asserts, errors, modelmeta, steps and whatever else artifact.py describes;
-        format, abi, architecture, features and files are added here. notes: provenance, for people.
+        manifest: inputs, outputs, symbols, asserts, errors, modelmeta, steps and the other entries that artifact.py
+        describes; format, abi, compiler, architecture, features and files are added here. notes: provenance, for
+        people.
         """
         self._file.close()
         weights = self._directory / WEIGHTS
@@ -96,7 +97,7 @@ class Writer:
 
 
 def pack(directory: Path, output: Path) -> None:
-    """Writes the artifact in `directory` as one file, which appears at `output` when it is complete."""
+    """Writes the artifact in `directory` as one file, which is renamed to `output` once it is complete."""
     manifest = json.loads((directory / MANIFEST).read_bytes())
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:

@@ -1,15 +1,15 @@
-"""Graph -> graph: one pass, one file, one function `run`. `PASSES` is the order.
+"""The passes, graph -> graph: each is a file with a function `run`. `PASSES` is their order.
 
-Every pass keeps the meaning of the graph and leaves it verified; none depends on another one for being correct. The
+Every pass preserves the meaning of the graph and leaves it well formed; none relies on another one to be correct. The
 order makes them effective:
-  trust             first, and only where it is asked for;
-  simplify, cse     first, so that the others see each thing once and in one form, and again after those that leave
-                    something to them;
-  fold              before all that look for constants or masks;
+  trust             first, and only on demand;
+  simplify, cse     early, so that the others see each expression once and in one form, and again after passes that
+                    leave work for them;
+  fold              before the passes that look for constants or masks;
   layout            then, as it needs permutes composed;
   affine            then, as it needs channels in the last axis;
   attention         then, as it needs masks folded, and the permutes of q, k and v out of the way;
-  legalize          last, for what kernels cannot take as it stands.
+  legalize          last, for operations that kernels cannot take as they are.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from . import affine, attention, cse, fold, layout, legalize, simplify, trust
 Pass = Callable[[Graph], Graph]
 
 
-def _throughout(run: Pass) -> Pass:
-    """A pass that goes into the sub-graphs of nodes first."""
+def _recursive(run: Pass) -> Pass:
+    """A pass that runs on the sub-graphs of nodes first."""
 
-    def inner(node: Node) -> Sequence[Value] | None:
+    def on_subgraphs(node: Node) -> Sequence[Value] | None:
         if not subgraphs(node):
             return None
-        attrs = {k: everywhere(v) if isinstance(v, Graph) else v for k, v in node.attrs.items()}
+        attrs = {k: run_all(v) if isinstance(v, Graph) else v for k, v in node.attrs.items()}
         return make(node.op.name, node.inputs, **attrs)
 
-    def everywhere(graph: Graph) -> Graph:
-        return run(rewrite(graph, inner) if any(map(subgraphs, graph.nodes())) else graph)
+    def run_all(graph: Graph) -> Graph:
+        return run(rewrite(graph, on_subgraphs) if any(map(subgraphs, graph.nodes())) else graph)
 
-    return everywhere
+    return run_all
 
 
-# With each pass the level from which on it runs, by onnxruntime's GraphOptimizationLevel: 1 basic, 2 extended,
-# 3 layout. Kernels need `legalize`.
+# Name, lowest level at which it runs, and function of each pass. Levels are those of onnxruntime's
+# GraphOptimizationLevel: 1 basic, 2 extended, 3 layout. Kernels need `legalize` at all levels.
 _LEVELS: list[tuple[str, int, Pass]] = [
     ("trust", 0, trust.run),
     ("simplify", 1, simplify.run),
@@ -52,10 +52,10 @@ _LEVELS: list[tuple[str, int, Pass]] = [
     ("cse-again", 2, cse.run),
     ("legalize", 0, legalize.run),
 ]
-PASSES: list[tuple[str, Pass]] = [(name, _throughout(run)) for name, _, run in _LEVELS]
+PASSES: list[tuple[str, Pass]] = [(name, _recursive(run)) for name, _, run in _LEVELS]
 
 
 def at_level(level: int, check_data: bool = True) -> list[tuple[str, Pass]]:
-    """The passes of a graph optimization level. check_data: what is required of data is not left out."""
-    wanted = {name for name, least, _ in _LEVELS if level >= least and not (check_data and name == "trust")}
-    return [(name, run) for name, run in PASSES if name in wanted]
+    """The passes of a graph optimization level. check_data: whether the checks of data are kept."""
+    names = {name for name, lowest, _ in _LEVELS if level >= lowest and not (check_data and name == "trust")}
+    return [(name, run) for name, run in PASSES if name in names]

@@ -1,10 +1,10 @@
-"""Scales into weights: a per-channel factor after a convolution or matmul is multiplied into its weights.
+"""Scale folding: a constant per-channel factor after a convolution or matmul is multiplied into its weights.
 
 Needs: channels-last convolutions (`layout`). Ensures: conv(x, w) * c is conv(x, w * c), also with a bias between, for
-constant w and c: so batch normalisation costs nothing. Rounding changes as in every engine that does this. Infinities
-and NaN do not: a factor stays outside that is 0, infinite, NaN or so large or small that sums could overflow with or
-without it alone, and so does one with which a weight would vanish or overflow. The new weights are operations on
-constants; they are computed when the artifact is written.
+constant w and c, so that batch normalisation costs nothing. Rounding changes, as in every engine that does this;
+infinities and NaN do not: a factor is not folded if it is 0, infinite, NaN or so large or small that it could make or
+prevent an overflow of sums, or if a weight would become 0 or overflow. The new weights are operations on constants;
+they are computed when the artifact is written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..graph.interp import sizes_in
 from ..graph.ir import Array, Graph, Node, Value, rewrite
 from .views import reshape
 
-_LEAST, _GREATEST = 2.0**-32, 2.0**32  # of factors
+_LEAST, _GREATEST = 2.0**-32, 2.0**32  # magnitudes of factors that are folded
 
 
 def run(graph: Graph) -> Graph:
@@ -50,13 +50,13 @@ class _Scales:
             self.constant.add(node)
 
     def scaled(self, x: Value, prim: str, factor: Value) -> Value | None:
-        """x * factor or x / factor (`prim`), for x = conv(..), matmul(..) or such plus a constant."""
+        """x * factor or x / factor (`prim`) with the factor folded; x is a conv, a matmul, or one plus a constant."""
         if self.uses[x] > 1:
             return None
         if x.op == "map" and x.node.attrs["prim"] in ("add", "sub"):
-            made = [self.term(v, x, prim, factor) for v in x.node.inputs]
-            found = [v for v in made if v is not None]
-            return x.node.with_inputs(found).outputs[0] if len(found) == 2 else None
+            terms = [self.term(v, x, prim, factor) for v in x.node.inputs]
+            scaled_terms = [v for v in terms if v is not None]
+            return x.node.with_inputs(scaled_terms).outputs[0] if len(scaled_terms) == 2 else None
         if x.op not in ("conv", "matmul") or x.node.attrs.get("acc", x.dtype) != x.node.inputs[0].dtype:
             return None
         weights = x.node.inputs[1]
@@ -72,13 +72,13 @@ class _Scales:
         return self.scaled(v, prim, factor) if v.shape == total.shape else None
 
     def product(self, v: Value, prim: str, factor: Value) -> Value | None:
-        """A constant times (or by) a factor; None where a number of it would vanish or overflow."""
-        made = v.map(prim, factor)
-        old, new = _array(v), _array(made)
+        """A constant times (or divided by) a factor; None if an element would become 0 or overflow."""
+        result = v.map(prim, factor)
+        old, new = _array(v), _array(result)
         if not (np.isfinite(new).all() and ((new == 0) == (old == 0)).all()):
             return None
-        self.constant.add(made.node)
-        return made
+        self.constant.add(result.node)
+        return result
 
 
 def _array(v: Value) -> Array:

@@ -1,11 +1,11 @@
 """Attention: softmax(scale * q k^T + mask) v as one operation.
 
-Needs: folded masks, composed permutes. Ensures: where the pattern stands, in the forms in
-which exporters write it, one `attention` node stands instead; nothing else changes.
+Needs: folded masks, composed permutes. Ensures: the pattern, in the forms that exporters write, is replaced by an
+`attention` node; nothing else changes.
 
-Recognised: scales on the scores, on q or k or both, by multiplication or division; masks added to the scores, or chosen
-by `where`; the guard `where(isnan(p), 0, p)`; a softmax in f32 between narrow floats; causal masks, which are a
-comparison of the two positions.
+Recognised: scales on the scores, on q or k or both, by multiplication or division; masks that are added to the scores,
+or replace them by `where`; the guard `where(isnan(p), 0, p)`; a softmax in f32 between narrow floats; causal masks,
+which compare the two positions.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..scalar.dtype import F32
 from .indices import Formulas, axis_symbol
 from .views import broadcast, permute, reshape, uniform
 
-_ON_THE_WAY = ("map", "matmul", "reshape")
-_EXCLUDED = -1e30  # scores from here down are as good as -inf: their exponential is 0 beside any other score
+_ON_THE_WAY = ("map", "matmul", "reshape")  # operations between the scores and their product, and the product
+_EXCLUDED = -1e30  # lower scores are equivalent to -inf: their exponential is 0 beside any other score
 
 
 def run(graph: Graph) -> Graph:
@@ -28,8 +28,8 @@ def run(graph: Graph) -> Graph:
     formulas = Formulas(graph)
 
     def rule(node: Node) -> list[Value] | None:
-        made = _attention(node, uses, formulas)
-        return None if made is None else [made]
+        result = _attention(node, uses, formulas)
+        return None if result is None else [result]
 
     return rewrite(graph, rule, uses)
 
@@ -40,9 +40,9 @@ def _attention(node: Node, uses: Counter[Value], formulas: Formulas) -> Value | 
     weights, v = node.inputs
     narrowed = _prim(weights) == "cast" and weights.node.inputs[0].dtype == F32
     p = weights.node.inputs[0] if narrowed else weights  # the softmax of narrow floats may be that of f32
-    guarded = _guarded(p)
-    softmax = guarded or p
-    if _shared(weights, uses) or _shared(p, uses) or _shared(softmax, uses, 2 if guarded else 1):
+    unguarded = _unguarded(p)
+    softmax = unguarded or p
+    if _shared(weights, uses) or _shared(p, uses) or _shared(softmax, uses, 2 if unguarded else 1):
         return None
     logits = _logits(softmax)
     if logits is None:
@@ -64,15 +64,15 @@ def _attention(node: Node, uses: Counter[Value], formulas: Formulas) -> Value | 
     operands = [scores.q, scores.k, v]
     if mask is not None:
         operands.append(mask.cast(F32))
-    attrs = {"scale": scores.scale, "causal": causal, "zero_rows": guarded is not None}
-    made = make("attention", operands, **attrs)[0]
-    if made.shape != (*batch, *node.outputs[0].shape[-2:]):
+    attrs = {"scale": scores.scale, "causal": causal, "zero_rows": unguarded is not None}
+    y = make("attention", operands, **attrs)[0]
+    if y.shape != (*batch, *node.outputs[0].shape[-2:]):
         return None
-    return reshape(made, node.outputs[0].shape)
+    return reshape(y, node.outputs[0].shape)
 
 
 def _with_other_batch(v: Value) -> Value | None:
-    """x, where v is x with its leading axes merged or split."""
+    """x, if v is x with its leading axes merged or split, else None."""
     x = v.node.inputs[0] if v.op == "reshape" else v
     return x if x is not v and x.rank > 2 and x.shape[-2:] == v.shape[-2:] else None
 
@@ -85,17 +85,17 @@ def _prim(v: Value) -> str | None:
     return v.node.attrs["prim"] if v.op == "map" else None
 
 
-def _guarded(p: Value) -> Value | None:
-    """s of where(isnan(s), 0, s)."""
+def _unguarded(p: Value) -> Value | None:
+    """s, if p is where(isnan(s), 0, s), else None."""
     if _prim(p) != "select":
         return None
     condition, zero, s = p.node.inputs
-    found = _prim(condition) == "isnan" and condition.node.inputs[0] is s and uniform(zero) == 0
-    return s if found else None
+    is_guard = _prim(condition) == "isnan" and condition.node.inputs[0] is s and uniform(zero) == 0
+    return s if is_guard else None
 
 
 def _logits(p: Value) -> Value | None:
-    """x of softmax(x) over the last axis: exp(x - max x) / sum, or exp(x) / sum."""
+    """x, if p is softmax(x) over the last axis, exp(x - max x) / sum, else None."""
     if _prim(p) != "div":
         return None
     e, total = p.node.inputs
@@ -110,7 +110,7 @@ def _logits(p: Value) -> Value | None:
 
 
 def _reduced(v: Value, kind: str) -> Value | None:
-    """x, where v is x reduced over its last axis, which is kept with size 1."""
+    """x, if v is x reduced over its last axis, which is kept with size 1, else None."""
     if v.op != "reshape" or v.node.inputs[0].op != "reduce":
         return None
     node = v.node.inputs[0].node
@@ -130,8 +130,9 @@ class _Scores:
 
 
 def _scores(x: Value, uses: Counter[Value], allowed: int) -> _Scores | None:
-    """Takes logits apart, from the outside in: masks, then a scale, then the product. The logits are read `allowed`
-    times, all below by what stands above it."""
+    """Matches logits from the outside in: masks, then a scale, then the product; None if they do not match.
+
+    The logits have at most `allowed` readers, each value inside at most one."""
     masks: list[Value] = []
     scale = 1.0
     shape = x.shape
@@ -177,16 +178,16 @@ def _scores(x: Value, uses: Counter[Value], allowed: int) -> _Scores | None:
 
 
 def _is_product(v: Value) -> bool:
-    """Whether scores can come from here: the way through maps that leads to a matmul."""
+    """Whether v can be the scores rather than a mask: whether a way through maps leads to a matmul."""
     while v.op == "map" and _prim(v) in ("add", "mul", "div", "select", "cast"):
         v = next((u for u in v.node.inputs if u.op in _ON_THE_WAY and u.shape == v.shape), v.node.inputs[0])
     return (_with_other_batch(v) or v).op == "matmul"
 
 
 def _excluding(inputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
-    """For where(c, scores, -big) or where(c, -big, scores): the branches of the mask that says the same by addition.
+    """The branches of the additive mask that is equivalent to where(c, scores, -inf) or where(c, -inf, scores).
 
-    Only for -inf: adding another number to the scores would not give that number."""
+    Only for -inf: the sum of the scores and another number is not that number."""
     _, yes, no = inputs
     for fill, fills_yes in ((no, False), (yes, True)):
         value = uniform(fill)
@@ -197,7 +198,7 @@ def _excluding(inputs: tuple[Value, ...]) -> tuple[Value, Value] | None:
 
 
 def _unscaled(v: Value) -> tuple[Value, float]:
-    """v without a constant factor, found through views, and the factor."""
+    """v without its constant factor, which may be above views, and the factor."""
     if _prim(v) in ("mul", "div"):
         a, b = v.node.inputs
         factor = uniform(b)
@@ -217,7 +218,7 @@ def _unscaled(v: Value) -> tuple[Value, float]:
 
 
 def _causal_only(term: Value, formulas: Formulas) -> Size | None:
-    """The offset, where the mask term says exactly n <= m + offset, and excludes no row as a whole."""
+    """The offset, if the mask term is exactly n <= m + offset, and excludes no row as a whole; else None."""
     if _prim(term) != "select" or term.rank < 2:
         return None
     condition, yes, no = term.node.inputs
@@ -238,7 +239,7 @@ def _causal_only(term: Value, formulas: Formulas) -> Size | None:
         return None
     offset = by_m[1]
     dims = {s for d in term.shape for s in symbols(d)}
-    # With a finite fill, a row that is excluded as a whole would weigh all positions alike.
+    # With a finite fill, a row that is excluded as a whole weighs all positions equally.
     reaches = value == float("-inf") or known_le(0, offset)
     return offset if symbols(offset) <= dims | formulas.dims and reaches else None
 

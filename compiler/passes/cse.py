@@ -1,7 +1,6 @@
-"""Common sub-expressions: equal operations on the same values become one.
+"""Common sub-expression elimination: equal operations on the same values become one.
 
-In: any graph. Out: the same graph without repetitions. Constants are equal by contents where they are small, else by
-the memory they occupy.
+In: any graph. Out: the same graph without repetitions. Small constants are compared by contents, others by address.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 
 from ..graph.ir import Array, Graph, Node, Value, rewrite
 
-_BY_CONTENTS = 4096  # bytes
+_BY_CONTENTS = 4096  # bytes of a constant up to which it is compared by contents
 
 
 def run(graph: Graph) -> Graph:
@@ -23,14 +22,14 @@ def run(graph: Graph) -> Graph:
         if node.op.name == "input":
             return None
         key = (node.op.name, node.inputs, tuple(sorted((k, _key(v)) for k, v in node.attrs.items())))
-        found = seen.setdefault(key, node.outputs)
-        return None if found is node.outputs else found
+        first = seen.setdefault(key, node.outputs)
+        return None if first is node.outputs else first
 
     return rewrite(graph, rule)
 
 
 def _key(attr: Any) -> Any:
-    """A hashable stand-in for an attribute; floats by their text, so that zeros keep their sign."""
+    """A hashable key for an attribute; floats by their text, so that zeros of different signs differ."""
     if isinstance(attr, np.ndarray):
         return _array_key(attr)
     if isinstance(attr, tuple):

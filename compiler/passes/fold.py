@@ -1,12 +1,12 @@
-"""Folding: what does not depend on the inputs' elements is computed now, or written as arithmetic on the index.
+"""Folding: values that do not depend on the contents of inputs are computed now, or become arithmetic on the index.
 
 In: any graph. Out: the same graph, where
   - an operation on constants is a constant, if that is small (bounds below);
-  - an integer or bool tensor with a formula (`indices.py`) is a constant, a size or an `iota`, where it was read from
-    elsewhere or chosen by conditions before;
+  - an integer or bool tensor with a constant formula (`indices.py`) is a constant; one that is read (gather, concat) or
+    chosen (select, comparison), with a formula linear in the index, is arithmetic on `iota`;
   - integers whose contents are known sizes are made from `size` nodes, so that chains of shape arithmetic vanish;
-  - a gather at affine places is a view.
-It never unfolds what is small as an expression: an `iota`, a repeating broadcast, and cheap arithmetic on these stay.
+  - a gather at affine positions is a view.
+An expression that is smaller than its value stays: an `iota`, a repeating broadcast, and cheap arithmetic on these.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..scalar.dtype import I64
 from .indices import Formulas, linear_terms
 from .views import broadcast, permute, reshape, slice_of
 
-_ELEMENTS = 1 << 20  # of a result; a larger one is made only if it takes no more room than its inputs
-_BUDGET = 1 << 28  # bytes of all results in one run, views aside
+_ELEMENTS = 1 << 20  # of a result; a larger one is computed only if it takes no more memory than its inputs
+_BUDGET = 1 << 28  # bytes of all results in one run, without views
 _WORK = 1 << 31  # multiplications in one run
 _SUMS = ("matmul", "conv", "attention", "recurrent")
 _VIEWS = ("reshape", "permute", "slice")
@@ -39,7 +39,7 @@ def run(graph: Graph) -> Graph:
 class _Folder:
     def __init__(self, graph: Graph) -> None:
         self.formulas = Formulas(graph)
-        self.known: dict[Value, Array] = {}  # values that are computed but stay expressions
+        self.known: dict[Value, Array] = {}  # arrays of values that stay expressions
         self.bytes = _BUDGET
         self.work = _WORK
 
@@ -51,13 +51,13 @@ class _Folder:
     # -- sizes -------------------------------------------------------------------------------------------------
 
     def sized(self, node: Node) -> list[Value] | None:
-        """Scalars and vectors of known sizes, from `size` nodes."""
+        """A scalar or vector of known sizes becomes `size` nodes."""
         out = node.outputs[0]
         if out.content is None or out.rank > 1 or not out.dtype.is_integer or _is_made_of_sizes(out):
             return None
         items = list(out.content.flat)
         if not any(isinstance(i, Dim) for i in items):
-            return None  # a constant, which the next rule makes
+            return None  # a constant, which `computed` folds
         if not all(symbols(i) <= self.formulas.dims for i in items):
             return None
         parts = [size_value(i) if isinstance(i, Dim) else constant(np.array(i, np.int64)) for i in items]
@@ -78,7 +78,7 @@ class _Folder:
         try:
             results = node.op.evaluate(inputs, node.attrs)
         except (TypeError, ValueError, IndexError, ArithmeticError):
-            return None  # the model is wrong, or means something at run time only; that is where it is told
+            return None  # the model is invalid, or this is never executed: errors are reported at run time
         if _stays(node):
             self.known.update(zip(node.outputs, results))
             return None
@@ -111,21 +111,21 @@ class _Folder:
     # -- formulas ----------------------------------------------------------------------------------------------
 
     def formulated(self, node: Node) -> list[Value] | None:
-        """A tensor that is constant, or linear in the index though it is read or chosen from elsewhere."""
+        """A tensor with a constant formula; or a read or choice with a formula that is linear in the index."""
         out = node.outputs[0]
         if len(node.outputs) != 1 or not (out.dtype.is_integer or out.dtype.kind == "b"):
             return None
         if "text" in node.attrs and out.op == "map" and self.formulas.of(node.inputs[0]) is not True:
-            return None  # what it requires is still to be checked
+            return None  # its check is still needed
         formula = self.formulas.of(out)
         if formula is None:
             return None
         if isinstance(formula, (bool, int)):
             scalar = constant(np.array(formula, out.dtype.to_numpy()))
             return [broadcast(scalar, out.shape)] if node.op.name != "broadcast" else None
-        chosen = node.op.name == "map" and node.attrs["prim"] in _CHOICES
+        is_choice = node.op.name == "map" and node.attrs["prim"] in _CHOICES
         terms = linear_terms(formula, out)
-        if terms is None or not (chosen or node.op.name in _READS):
+        if terms is None or not (is_choice or node.op.name in _READS):
             return None
         start, steps = terms
         total = size_value(start) if isinstance(start, Dim) else constant(np.array(start, np.int64))
@@ -137,7 +137,7 @@ class _Folder:
         return [broadcast(total.cast(out.dtype), out.shape)]
 
     def viewed(self, node: Node) -> list[Value] | None:
-        """gather at places that are affine in the index, each in an axis of its own, is a view."""
+        """A gather at positions that are affine in the index, each in an axis of its own, is a view."""
         if node.op.name != "gather":
             return None
         x, *indices = node.inputs
@@ -160,17 +160,17 @@ class _Folder:
                 sizes[axis], steps[axis] = index.shape[of], step
         part = slice_of(x, starts, sizes, steps)
         kept = [a for a in range(x.rank) if a not in axes]
-        ordered = [source_of[a] for a in range(rank) if a in source_of]
-        dropped = [a for a in axes if a not in ordered]
+        index_axes = [source_of[a] for a in range(rank) if a in source_of]
+        scalar_axes = [a for a in axes if a not in index_axes]
         before, after = kept[: axes[0]], kept[axes[0] :]
-        view = permute(part, [*before, *ordered, *dropped, *after])
+        view = permute(part, [*before, *index_axes, *scalar_axes, *after])
         middle = [out.shape[axes[0] + a] if a in source_of else 1 for a in range(rank)]
         shape = [*(x.shape[a] for a in before), *middle, *(x.shape[a] for a in after)]
         return [broadcast(reshape(view, shape), out.shape)]
 
 
 def _is_made_of_sizes(v: Value) -> bool:
-    """Whether a value is what `sized` makes."""
+    """Whether a value has the form that `sized` builds."""
     if v.op == "map" and v.node.attrs["prim"] == "cast":
         v = v.node.inputs[0]
     parts = v.node.inputs if v.op == "concat" else (v,)
@@ -178,7 +178,7 @@ def _is_made_of_sizes(v: Value) -> bool:
 
 
 def _stays(node: Node) -> bool:
-    """Whether a known value is small as an expression: cheap arithmetic on iota, repetition."""
+    """Whether a value stays an expression, as it is smaller than its array: cheap arithmetic on iota, repetition."""
     if node.op.name == "broadcast":
         return True
     if not any(_grows(v) for v in node.inputs):

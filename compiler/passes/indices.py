@@ -1,11 +1,11 @@
-"""What integer and bool tensors hold, as formulas of the index: an analysis that other passes ask.
+"""The contents of integer and bool tensors as formulas of the index: an analysis for other passes.
 
-In: values of a graph. Out: for a value, the `Size` (or bool) that stands at index (@0, @1, ...), where `axis_symbol`
-gives the symbols; None where no formula is known. So masks that exporters build from ranges, gathers and comparisons
-are seen through: a gather at `concat(arange(b), arange(s))` has the formula @3, and `arange(s) >= 0` the formula True.
+In: values of a graph. Out: for a value, the `Size` (or bool) at index (@0, @1, ...), symbols given by `axis_symbol`;
+None where no formula is known. It resolves masks that exporters build from ranges, gathers and comparisons: a gather
+at `concat(arange(b), arange(s))` has the formula @3, and `arange(s) >= 0` the formula True.
 
-A formula holds for every element that exists. Inside, all dims count as >= 1 (an element of an empty tensor is never
-looked at); what a value's own shape does not imply of that is not told to the outside.
+A formula holds for every element that exists. Internally all dims are assumed to be >= 1, as an empty tensor has no
+elements; a formula that rests on this is returned only if the value's own shape implies it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..graph.index import broadcast_index, input_index
 from ..graph.interp import sizes_in
 from ..graph.ir import Array, Graph, Node, Value
 from ..scalar import prims
-from ..scalar.convert import held
+from ..scalar.convert import as_dtype
 from ..scalar.dim import Size, Symbol, known_eq, known_le, known_lt, linear_in, substitute, symbols
 
 Formula = Union[Size, bool]  # noqa: UP007 (Dim has no `|`)
@@ -30,12 +30,12 @@ _CONSTANT_LIMIT = 1 << 16  # elements of a constant that is searched for a formu
 
 
 def axis_symbol(v: Value, axis: int) -> Size:
-    """The index along an axis, as formulas name it: a symbol, or 0 where the axis has size 1."""
+    """The index along an axis in formulas: a symbol, or 0 if the axis has size 1."""
     return 0 if v.shape[axis] == 1 else Symbol(f"@{axis}", 0, v.shape[axis])
 
 
 def linear_terms(f: Size, v: Value) -> tuple[Size, dict[int, int]] | None:
-    """f as start + sum of step[axis] * index[axis], with constant steps; None where it is no such sum."""
+    """start and steps of f = start + sum of steps[axis] * index[axis] with constant steps; None if f is no such sum."""
     steps: dict[int, int] = {}
     for axis in range(v.rank):
         s = axis_symbol(v, axis)
@@ -50,18 +50,18 @@ def linear_terms(f: Size, v: Value) -> tuple[Size, dict[int, int]] | None:
 
 @dataclass(frozen=True)
 class _Known:
-    """A formula over positive dims and positive extents, and the dims whose being >= 1 it may rest on."""
+    """A formula over positive dims and extents, and the dims that it assumes to be >= 1."""
 
     formula: Formula
     rests_on: frozenset[Symbol]
 
 
 class Formulas:
-    """Formulas of the values of one graph; remembers what it found."""
+    """The formulas of the values of one graph, cached."""
 
     def __init__(self, graph: Graph) -> None:
         self.dims = {s for v in graph.inputs for d in v.shape for s in symbols(d)}
-        self.found: dict[Value, _Known | None] = {}
+        self.cache: dict[Value, _Known | None] = {}
 
     def of(self, v: Value) -> Formula | None:
         """The formula of v, over the dims of the graph's inputs and the axis symbols of v."""
@@ -81,13 +81,13 @@ class Formulas:
         return result if known.rests_on <= implied else None
 
     def _known(self, v: Value) -> _Known | None:
-        if v not in self.found:
-            plain = v.dtype.is_integer or v.dtype.kind == "b"
+        if v not in self.cache:
+            whole = v.dtype.is_integer or v.dtype.kind == "b"
             try:
-                self.found[v] = self._find(v) if plain else None
-            except (TypeError, ValueError, ZeroDivisionError):  # a question about sizes that cannot be decided
-                self.found[v] = None
-        return self.found[v]
+                self.cache[v] = self._find(v) if whole else None
+            except (TypeError, ValueError, ZeroDivisionError):  # such as an undecidable comparison of sizes
+                self.cache[v] = None
+        return self.cache[v]
 
     def _find(self, v: Value) -> _Known | None:
         node = v.node
@@ -119,11 +119,11 @@ class Formulas:
             result = _concat(node, inputs, index)
         elif node.op.name in ("scan", "reduce"):
             inputs = [self._known(node.inputs[0])]
-            nothing = node.attrs["kind"] == "add" and inputs[0] is not None and _is_int(inputs[0].formula, 0)
-            result = 0 if nothing else None
+            is_zero = node.attrs["kind"] == "add" and inputs[0] is not None and _is_int(inputs[0].formula, 0)
+            result = 0 if is_zero else None
         else:
             result = None
-        result = None if result is None else held(result, v.dtype)
+        result = None if result is None else as_dtype(result, v.dtype)
         if result is None:
             return None
         return _Known(result, own.union(*(k.rests_on for k in inputs if k is not None)))
@@ -142,10 +142,10 @@ class Formulas:
             number = axes.index(axis)
             place = places[number]
             where = broadcast_index(inner, target, [_lifted(d) for d in place.shape])
-            found = _at(inputs[1 + number], place, where)
-            if found is None or isinstance(found, bool):
+            position = _at(inputs[1 + number], place, where)
+            if position is None or isinstance(position, bool):
                 return None
-            at.append(found)
+            at.append(position)
         return _at(inputs[0], x, at)
 
 
@@ -158,7 +158,7 @@ def _vanishes(d: Size, s: Symbol) -> bool:
 
 
 def _positive(s: Symbol) -> Symbol:
-    """A dim that is at least 1. What may be negative is no dim."""
+    """A symbol of a dim with 1 as its lower bound; any other symbol unchanged."""
     return s if s.lower != 0 or s.name.startswith("@") else Symbol(s.name, 1, s.extent)
 
 
@@ -167,7 +167,7 @@ def _lifted_symbol(s: Symbol) -> Symbol:
 
 
 def _lifted(x: Size) -> Size:
-    """x over symbols that are at least 1, the extents of axis symbols included."""
+    """x with dims, also those in extents of axis symbols, bounded below by 1."""
     return substitute(x, {s: _lifted_symbol(s) for s in symbols(x)})
 
 
@@ -176,7 +176,7 @@ def _is_int(f: Formula, value: int) -> bool:
 
 
 def _at(known: _Known | None, v: Value, index: Sequence[Size]) -> Formula | None:
-    """The formula of v at an index."""
+    """The formula of v, evaluated at an index."""
     if known is None or isinstance(known.formula, (bool, int)):
         return None if known is None else known.formula
     values: Mapping[Symbol, Size] = {
@@ -190,8 +190,8 @@ def _map(node: Node, args: Sequence[Formula | None]) -> Formula | None:
     if prim in ("and", "or") and (prim == "or") in [a for a in args if isinstance(a, bool)]:
         return bool(prim == "or")
     if prim == "select" and isinstance(args[0], bool):
-        chosen: Formula | None = args[1] if args[0] else args[2]
-        return chosen
+        branch: Formula | None = args[1] if args[0] else args[2]
+        return branch
     if prim == "require":
         return args[1]
     if any(a is None for a in args):
@@ -206,7 +206,7 @@ def _map(node: Node, args: Sequence[Formula | None]) -> Formula | None:
 
 
 def _progression(data: Array, index: Sequence[Size]) -> Formula | None:
-    """The formula of known contents, if they grow by a constant step along each axis."""
+    """The formula of known contents, if they change by a constant step along each axis."""
     if not 1 <= data.size <= _CONSTANT_LIMIT:
         return None
     data = data.astype(object)  # numbers of any size
@@ -228,7 +228,7 @@ def _progression(data: Array, index: Sequence[Size]) -> Formula | None:
 
 
 def _concat(node: Node, inputs: Sequence[_Known | None], index: Sequence[Size]) -> Formula | None:
-    """The formula of the part that must hold the index, or one that all parts agree with."""
+    """The formula of the part that provably contains the index, or a formula that fits all parts."""
     axis = node.attrs["axis"]
     parts: list[tuple[Formula, Value, Size]] = []
     offset: Size = 0
@@ -243,7 +243,7 @@ def _concat(node: Node, inputs: Sequence[_Known | None], index: Sequence[Size]) 
         offset = end
     candidate = _continued(*parts[-1], axis, index)
     for formula, v, start in parts[:-1]:
-        # Over the part's own elements, which are at start + its index.
+        # Element `own` of the part is element start + own of the whole.
         own = [_lifted(axis_symbol(v, a)) for a in range(v.rank)]
         if _upper(own[axis]) == 0:
             own[axis] = 0
@@ -253,21 +253,21 @@ def _concat(node: Node, inputs: Sequence[_Known | None], index: Sequence[Size]) 
             if not (isinstance(candidate, bool) and candidate is expected):
                 return None
             continue
-        given = substitute(candidate, {s: h for s, h in zip(index, here) if isinstance(s, Symbol)})
-        if known_eq(given, expected) is not True:
+        actual = substitute(candidate, {s: h for s, h in zip(index, here) if isinstance(s, Symbol)})
+        if known_eq(actual, expected) is not True:
             return None
     return candidate
 
 
 def _upper(index: Size) -> int | None:
-    """The greatest value of an axis symbol, where it is known."""
+    """0 if that is the only value of an axis symbol, else None."""
     if isinstance(index, Symbol) and index.extent is not None and known_le(index.extent, 1):
         return 0
     return 0 if index == 0 else None
 
 
 def _continued(formula: Formula, v: Value, offset: Size, axis: int, index: Sequence[Size]) -> Formula | None:
-    """A part's formula at an index of the whole, linear along `axis` so that it means something outside, too."""
+    """A part's formula at an index of the whole; it must be linear along `axis`, so that it extends beyond the part."""
     if isinstance(formula, bool):
         return formula
     symbol = _lifted(axis_symbol(v, axis))

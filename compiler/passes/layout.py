@@ -1,11 +1,11 @@
-"""Layout: permutes sink towards the outputs, meet others and cancel; so networks of convolutions run channels-last.
+"""Layout: permutes sink towards the outputs, meet others and cancel, so that convolutional networks run channels-last.
 
-Needs: channels-last `conv` between permutes, as the frontend emits them. Ensures: a permute stands only where a value
-that is kept in another order is needed: at the entry, at the exit, and where two orders meet in one operation.
+Needs: channels-last `conv` between permutes, as the frontend emits them. Ensures: permutes remain only at the entry, at
+the exit, and where values in two orders meet in one operation.
 
-One walk, inputs first. An operation that reads permute(x) is rebuilt on x and followed by the permute, where that adds
-no other work: all its other inputs must be free to reorder (constants, values whose permute only moves axes of size 1,
-values that are permuted in the same way). A permute passes a reshape that splits or merges axes which stay neighbours.
+One walk, inputs first. An operation that reads permute(x) is rebuilt on x and followed by the permute, if that adds no
+work: its other inputs must be free to reorder (constants, values whose permute only moves axes of size 1, values that
+are permuted in the same way). A permute passes a reshape that splits or merges axes which stay adjacent.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Axes = tuple[int, ...]
 
 
 def run(graph: Graph) -> Graph:
-    return rewrite(graph, _sunk)
+    return rewrite(graph, _sink)
 
 
 def permutes(graph: Graph) -> Counter[str]:
-    """The permutes that a graph has left, by the operation that reads them, for people."""
+    """The remaining permutes of a graph, counted by the operation that reads them."""
     readers: Counter[str] = Counter(f"{v.op} -> output" for v in graph.outputs if v.op == "permute")
     for node in graph.nodes():
         readers.update(f"permute -> {node.op.name}" for v in node.inputs if v.op == "permute")
     return readers
 
 
-def _sunk(node: Node) -> list[Value] | None:
+def _sink(node: Node) -> list[Value] | None:
     if node.op.name == "permute":
         new = permute(node.inputs[0], node.attrs["axes"])
         return None if new.op == "permute" and new.node.inputs == node.inputs else [new]
@@ -40,18 +40,18 @@ def _sunk(node: Node) -> list[Value] | None:
     if rule is None:
         return None
     for v in node.inputs:
-        if v.op == "permute" and (made := rule(node, v.node.attrs["axes"])) is not None:
-            return made
+        if v.op == "permute" and (sunk := rule(node, v.node.attrs["axes"])) is not None:
+            return sunk
     return None
 
 
 def _reordered(v: Value, axes: Axes, fuel: int = 4) -> Value | None:
-    """permute(v, axes) where that costs nothing, else None. Where v has less axes, it lacks the leading ones."""
+    """permute(v, axes) if that costs nothing, else None. If v has fewer axes, it lacks the leading ones."""
     if v.rank == 0:
         return v
     if v.rank < len(axes):
         lifted = reshape(v, [1] * (len(axes) - v.rank) + list(v.shape))
-        # A reshape of a permute would hide it: moving ones about must be all that is left.
+        # A permute of a reshape that remains would not cancel: it must only move axes of size 1.
         new = permute(lifted, axes)
         return None if new.op == "permute" else new
     if v.op == "broadcast" and fuel:
@@ -65,25 +65,25 @@ def _reordered(v: Value, axes: Axes, fuel: int = 4) -> Value | None:
     return None if new.op == "permute" and new.node.inputs[0] is v else new
 
 
-def _undone(values: Sequence[Value], axes: Axes) -> list[Value] | None:
-    """The values in the order in which permute(.., axes) gives the present one; None where that costs something."""
+def _unpermuted(values: Sequence[Value], axes: Axes) -> list[Value] | None:
+    """Values whose permute(.., axes) are the given ones; None if that costs anything."""
     back = inverse(axes)
-    found = [_reordered(v, back) for v in values]
-    # A permute of another order that is merely composed is no gain over the one that stands there.
-    if any(n is None or (n.op == "permute" and v.op == "permute") for n, v in zip(found, values)):
+    sources = [_reordered(v, back) for v in values]
+    # A permute that is only composed with another order gains nothing.
+    if any(n is None or (n.op == "permute" and v.op == "permute") for n, v in zip(sources, values)):
         return None
-    return [n for n in found if n is not None]
+    return [n for n in sources if n is not None]
 
 
 def _map(node: Node, axes: Axes) -> list[Value] | None:
     if len(axes) != node.outputs[0].rank:
         return None
-    inputs = _undone(node.inputs, axes)
+    inputs = _unpermuted(node.inputs, axes)
     return None if inputs is None else [permute(node.with_inputs(inputs).outputs[0], axes)]
 
 
 def _concat(node: Node, axes: Axes) -> list[Value] | None:
-    inputs = _undone(node.inputs, axes)
+    inputs = _unpermuted(node.inputs, axes)
     if inputs is None:
         return None
     return [permute(make("concat", inputs, axis=axes[node.attrs["axis"]])[0], axes)]
@@ -126,7 +126,7 @@ def _ensure_shape(node: Node, axes: Axes) -> list[Value] | None:
 
 
 def _dropped(axes: Axes, gone: Sequence[int]) -> Axes:
-    """The permute that is left of `axes` (of the result) when axes `gone` of the result are dropped."""
+    """The permute `axes` without the axes `gone` of its result."""
     kept = [a for i, a in enumerate(axes) if i not in gone]
     return tuple(sorted(kept).index(a) for a in kept)
 
@@ -144,12 +144,12 @@ def _argreduce(node: Node, axes: Axes) -> list[Value] | None:
 
 
 def _along_axis(node: Node, axes: Axes) -> list[Value] | None:
-    made = make(node.op.name, [_only(node)], **{**node.attrs, "axis": axes[node.attrs["axis"]]})
-    return [permute(v, axes) for v in made]
+    results = make(node.op.name, [_only(node)], **{**node.attrs, "axis": axes[node.attrs["axis"]]})
+    return [permute(v, axes) for v in results]
 
 
 def _gather(node: Node, axes: Axes) -> list[Value] | None:
-    """Along one axis of a permuted value."""
+    """A gather along one axis of a permuted value."""
     x, *indices = node.inputs
     if len(indices) != 1 or x.op != "permute":
         return None
@@ -157,7 +157,7 @@ def _gather(node: Node, axes: Axes) -> list[Value] | None:
     new = make("gather", [x.node.inputs[0], *indices], axes=(axes[at],))[0]
 
     def place(axis: int) -> list[int]:
-        """Where an axis of the source stands in the gather's result."""
+        """The axes of the gather's result that an axis of its source becomes."""
         if axis == axes[at]:
             return list(range(axis, axis + rank))
         return [axis if axis < axes[at] else axis + rank - 1]
@@ -166,12 +166,12 @@ def _gather(node: Node, axes: Axes) -> list[Value] | None:
 
 
 def _reshape(node: Node, axes: Axes) -> list[Value] | None:
-    """The reshape falls into blocks of axes; each block must be neighbours, in order, below the permute as well."""
+    """The reshape decomposes into blocks of axes; each block must be adjacent and in order before the permute, too."""
     x = _only(node)
     pieces = blocks(node.inputs[0].shape, node.attrs["shape"])
     if pieces is None:
         return None
-    starts: list[tuple[int, int]] = []  # of each block: its first axis below the permute, and its number
+    starts: list[tuple[int, int]] = []  # for each block, its first axis before the permute, and its number
     for number, (source, _) in enumerate(pieces):
         below = [axes[a] for a in source]
         if below != list(range(below[0], below[0] + len(below))):
@@ -186,11 +186,11 @@ def _reshape(node: Node, axes: Axes) -> list[Value] | None:
 
 
 def blocks(source: Sequence[Size], target: Sequence[Size]) -> list[tuple[list[int], list[int]]] | None:
-    """The least blocks of neighbouring axes that a reshape maps onto one another: (source axes, target axes).
+    """The smallest blocks of adjacent axes that a reshape maps onto one another: (source axes, target axes).
 
-    Axes of size 1 belong to the block on their left (the first ones: to the first block). None where it is not
-    known which axes belong together."""
-    found: list[tuple[list[int], list[int]]] = []
+    Axes of size 1 belong to the block on their left, or to the first block. None if it is not known which axes belong
+    together."""
+    pairs: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(source) or j < len(target):
         left: list[int] = []
@@ -214,7 +214,7 @@ def blocks(source: Sequence[Size], target: Sequence[Size]) -> list[tuple[list[in
                 b, j = b * target[j], j + 1
             else:
                 break
-        # Ones at the end of a block are taken in, on both sides, unless they would pair up as a block of their own.
+        # A block takes the ones that follow it on one side; ones that follow on both sides form a block of their own.
         while i < len(source) and source[i] == 1 and not (j < len(target) and target[j] == 1):
             left.append(i)
             i += 1
@@ -223,12 +223,12 @@ def blocks(source: Sequence[Size], target: Sequence[Size]) -> list[tuple[list[in
             j += 1
         if not left or not right or known_eq(a, b) is not True:
             return None
-        found.append((left, right))
-    return found
+        pairs.append((left, right))
+    return pairs
 
 
 def _factor(a: Size, b: Size) -> bool:
-    """Whether a is a proper factor of b, so that it is the source that must go on."""
+    """Whether a is a factor of b, so that the block needs another source axis."""
     if isinstance(a, int) and isinstance(b, int):
         return a != 0 and b % a == 0 and a < b
     return a != 0 and exact_div(b, a) is not None

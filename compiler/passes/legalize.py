@@ -1,7 +1,7 @@
-"""Convolutions in the form that kernels take.
+"""Legalisation: convolutions in the form that kernels accept.
 
-Needs: channels-last `conv`. Ensures: a `conv` has constant weights and is of f32, f16, bf16 or narrow integers; one
-over single points is a matmul; every other is written out as a sum over windows, which the general kernels compute.
+Needs: channels-last `conv`. Ensures: a `conv` has constant weights and is of f32, f16, bf16 or narrow integers; a
+pointwise one is a matmul; every other one is written out as a sum over windows, which the general kernels compute.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def run(graph: Graph) -> Graph:
         if _is_pointwise(node):
             return [x.matmul(w.reshape(*w.shape[-2:]), acc=node.outputs[0].dtype)]
         fixed = all(isinstance(d, int) for d in (*w.shape, *attrs["strides"]))
-        if _is_computed(x.dtype, w.dtype, attrs["acc"]) and is_static(w) and fixed and len(w.shape) <= 5:
+        if _is_supported(x.dtype, w.dtype, attrs["acc"]) and is_static(w) and fixed and len(w.shape) <= 5:
             return None
         return [_windows(x, w, node)]
 
     return rewrite(graph, rule)
 
 
-def _is_computed(x: DType, w: DType, acc: DType) -> bool:
-    """Whether kernels multiply these types: floats of at most 32 bits, and narrow integers, summed in i32."""
+def _is_supported(x: DType, w: DType, acc: DType) -> bool:
+    """Whether convolution kernels support these dtypes: floats of at most 32 bits, or narrow integers summed in i32."""
     if acc == I32:
         return all(t.is_integer and t.bits <= 16 for t in (x, w))
     return x == w and x in (F32, F16, BF16)
@@ -46,7 +46,7 @@ def _is_pointwise(node: Node) -> bool:
 
 
 def _windows(x: Value, w: Value, node: Node) -> Value:
-    """[N, *O, G, 1, ICg, *K] times [G, OCg, ICg, *K], summed over the last axes."""
+    """The convolution as windows [N, *O, G, 1, ICg, *K] times weights [G, OCg, ICg, *K], summed over the last axes."""
     attrs = node.attrs
     *taps, ic, oc = w.shape
     groups, rank = attrs["groups"], len(taps)

@@ -1,8 +1,8 @@
-"""Algebra: each rule replaces a node by something that means the same and costs less.
+"""Algebraic simplification: each rule replaces a node by an equivalent expression that costs less.
 
 In: any graph. Out: a graph in which no rule applies (or the fuel is spent). A rule never changes how a float result is
-rounded, but for the sign of zeros. It sees one node and what lies directly below it; rules that need to know more are
-passes of their own.
+rounded, except for the sign of zeros. It sees a node and its direct inputs; rules that need more are passes of their
+own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .views import broadcast, permute, reshape, slice_of, uniform
 Rule = Callable[[Node], "Value | None"]
 _NODE_FUEL = 8  # rules applied to one node in one sweep
 _SWEEPS = 8
-_PARTS = 256  # of one concatenation: each part is one more case in every kernel that reads it
+_PARTS = 256  # of a merged concatenation: each part is another case in every kernel that reads it
 
 
 def run(graph: Graph) -> Graph:
@@ -33,15 +33,15 @@ def run(graph: Graph) -> Graph:
 
 
 def _simplified(node: Node) -> list[Value] | None:
-    found: Value | None = None
+    result: Value | None = None
     for _ in range(_NODE_FUEL):
         new = next((v for rule in RULES.get(node.op.name, ()) if (v := rule(node)) is not None), None)
         if new is None:
             break
-        found, node = new, new.node
+        result, node = new, new.node
         if len(node.outputs) != 1:
             break
-    return None if found is None else [found]
+    return None if result is None else [result]
 
 
 # -- pointwise -----------------------------------------------------------------------------------------------------
@@ -52,20 +52,20 @@ def _is(node: Node, *prims: str) -> bool:
 
 
 def _full(x: Value, like: Value) -> Value:
-    """x with the shape of `like`."""
+    """x broadcast to the shape of `like`."""
     return broadcast(x, like.shape)
 
 
 def neutral_operand(node: Node) -> Value | None:
     """x + 0, x - 0, x * 1, x / 1, x and true, x or false."""
     neutral = {"add": 0, "sub": 0, "mul": 1, "div": 1, "and": True, "or": False, "xor": False}
-    wanted = neutral.get(node.attrs["prim"])
-    if wanted is None:
+    identity = neutral.get(node.attrs["prim"])
+    if identity is None:
         return None
     a, b = node.inputs
-    if uniform(b) == wanted:
+    if uniform(b) == identity:
         return _full(a, node.outputs[0])
-    if uniform(a) == wanted and not _is(node, "sub", "div"):
+    if uniform(a) == identity and not _is(node, "sub", "div"):
         return _full(b, node.outputs[0])
     return None
 
@@ -106,7 +106,7 @@ def power(node: Node) -> Value | None:
         return x * x
     if exponent == 3:
         return x * x * x
-    if exponent == 0.5:  # which is +0 for -0, and inf for -inf
+    if exponent == 0.5:  # pow gives +0 for -0, and inf for -inf
         return x.map("eq", -math.inf).select(math.inf, x.sqrt().map("abs"))
     if exponent == -1:
         return 1.0 / x
@@ -114,7 +114,7 @@ def power(node: Node) -> Value | None:
 
 
 def division_by_power_of_two(node: Node) -> Value | None:
-    """x / c is x * (1 / c) where 1 / c is exact."""
+    """x / c is x * (1 / c) if 1 / c is exact."""
     if not _is(node, "div") or not node.outputs[0].dtype.is_float:
         return None
     c = uniform(node.inputs[1])
@@ -124,21 +124,21 @@ def division_by_power_of_two(node: Node) -> Value | None:
 
 
 def cast_chain(node: Node) -> Value | None:
-    """cast(x) to its own type; cast(cast(x)) where the first one loses nothing."""
+    """cast(x) to its own dtype; cast(cast(x)) if the inner cast is lossless."""
     if not _is(node, "cast"):
         return None
     x, target = node.inputs[0], node.attrs["dtype"]
     if x.dtype == target:
         return x
-    if not _is(x.node, "cast") or not _holds(x.dtype, x.node.inputs[0].dtype):
+    if not _is(x.node, "cast") or not _contains(x.dtype, x.node.inputs[0].dtype):
         return None
     source = x.node.inputs[0].dtype
-    if source.is_integer and x.dtype.is_float and target.is_integer:  # the one saturates, the other wraps
+    if source.is_integer and x.dtype.is_float and target.is_integer:  # float to integer saturates, the other wraps
         return None
     return x.node.inputs[0].cast(target)
 
 
-def _holds(wide: DType, narrow: DType) -> bool:
+def _contains(wide: DType, narrow: DType) -> bool:
     """Whether every value of `narrow` is one of `wide`."""
     if narrow.kind == "b":
         return wide.kind in "fiu"
@@ -170,7 +170,7 @@ def idempotent(node: Node) -> Value | None:
 
 
 def map_of_broadcast(node: Node) -> Value | None:
-    """A broadcast below a map is implied by it, or comes after it: map(broadcast(x)) is broadcast(map(x))."""
+    """map(broadcast(x)) is map(x), or broadcast(map(x)) if the map does not broadcast x to the same shape."""
     inputs = [v.node.inputs[0] if v.op == "broadcast" else v for v in node.inputs]
     if inputs == list(node.inputs):
         return None
@@ -186,7 +186,7 @@ def map_of_broadcast(node: Node) -> Value | None:
 
 
 def view_of_view(node: Node) -> Value | None:
-    """Two views of a kind in a row, views that do nothing, permutes that only move axes of size 1."""
+    """Composes two views of a kind; removes views that do nothing; permutes that only move axes of 1 are reshapes."""
     x, attrs = node.inputs[0], node.attrs
     if node.op.name == "reshape":
         new = reshape(x, attrs["shape"])
@@ -204,13 +204,13 @@ def _same(value: Value, node: Node) -> bool:
 
 
 def broadcast_below_reshape(node: Node) -> Value | None:
-    """reshape(broadcast(x)) is broadcast(reshape(x)) where axes of size 1 come and go."""
+    """reshape(broadcast(x)) is broadcast(reshape(x)) if the reshape only adds and removes axes of size 1."""
     x = node.inputs[0]
     if x.op != "broadcast":
         return None
     source = x.node.inputs[0]
     shape = [1] * (x.rank - source.rank) + list(source.shape)
-    kept: list[Size] = []  # the source's dims on the axes of the reshape's result
+    kept: list[Size] = []  # the dims of the source, on the axes of the reshape's result
     axes = iter([(d, s) for d, s in zip(x.shape, shape) if d != 1])
     for d in node.attrs["shape"]:
         if d == 1:
@@ -242,7 +242,7 @@ def permute_of_iota(node: Node) -> Value | None:
 
 
 def slice_of_concat(node: Node) -> Value | None:
-    """A slice that lies inside of one of the concatenated values."""
+    """A slice of a concatenation that lies within one part is a slice of that part."""
     x = node.inputs[0]
     if x.op != "concat":
         return None
@@ -261,14 +261,14 @@ def slice_of_concat(node: Node) -> Value | None:
 
 
 def slice_of_broadcast(node: Node) -> Value | None:
-    """slice(broadcast(x)) is broadcast(slice(x)), repeated axes being cut short."""
+    """slice(broadcast(x)) is broadcast(slice(x)), without slicing the repeated axes of x."""
     x = node.inputs[0]
     if x.op != "broadcast":
         return None
     source = x.node.inputs[0]
     starts, sizes, steps = [], [], []
     for i, d in enumerate(source.shape, x.rank - source.rank):
-        if d not in (1, x.shape[i]):  # one of the two, which only the run will tell
+        if d not in (1, x.shape[i]):  # it is either, as is known only when the model runs
             return None
         repeated = d == 1 and x.shape[i] != 1
         starts.append(0 if repeated else node.attrs["starts"][i])
@@ -278,7 +278,7 @@ def slice_of_broadcast(node: Node) -> Value | None:
 
 
 def merged_pad(node: Node) -> Value | None:
-    """No padding; padding of padding with one value."""
+    """Removes empty padding; merges two paddings with one value."""
     x, attrs = node.inputs[0], node.attrs
     if all(isinstance(p, int) and p == 0 for p in (*attrs["low"], *attrs["high"])):
         return x
@@ -290,7 +290,7 @@ def merged_pad(node: Node) -> Value | None:
 
 
 def flat_concat(node: Node) -> Value | None:
-    """Concatenation of one value, of concatenations along the same axis, of nothing."""
+    """Flattens nested concatenations along one axis; drops empty parts; the concatenation of one part is that part."""
     axis = node.attrs["axis"]
     parts: list[Value] = []
     for v in node.inputs:
@@ -305,11 +305,11 @@ def flat_concat(node: Node) -> Value | None:
     return make("concat", parts, axis=axis)[0]
 
 
-# -- the rest ------------------------------------------------------------------------------------------------------
+# -- others --------------------------------------------------------------------------------------------------------
 
 
 def reduce_of_ones(node: Node) -> Value | None:
-    """Reducing axes of size 1 is a reshape; reductions of a kind in a row are one."""
+    """A reduction of axes of size 1 is a reshape; two reductions of a kind are one."""
     x, axes = node.inputs[0], node.attrs["axes"]
     kept = tuple(a for a in axes if x.shape[a] != 1)
     if len(kept) < len(axes):

@@ -1,7 +1,7 @@
-"""Views that are simplified as they are made: what passes build with instead of the methods of `Value`.
+"""Constructors of views that simplify, which passes use instead of the methods of `Value`.
 
-In: values. Out: values of the shape asked for, with no view of the same kind directly below, and none at all
-where it would do nothing. Views of constants become constants.
+In: values. Out: values of the requested shape; a view of a view of the same kind is composed, and one that does nothing
+is left out. Reshapes and permutes of constants are constants.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Shape = tuple[Size, ...]
 
 
 def reshape(x: Value, shape: Sequence[Size]) -> Value:
-    """Same elements in row-major order."""
+    """The same elements in row-major order."""
     while x.op == "reshape":
         x = x.node.inputs[0]
     shape = tuple(shape)
@@ -65,13 +65,13 @@ def slice_of(x: Value, starts: Sequence[Size], sizes: Sequence[Size], steps: Seq
         starts = [s + k * i for s, k, i in zip(below["starts"], below["steps"], starts)]
         steps = [k * j for k, j in zip(below["steps"], steps)]
         x = x.node.inputs[0]
-    # Where there is at most one element the step means nothing.
+    # The step of at most one element does not matter.
     steps = tuple(1 if isinstance(n, int) and n <= 1 else k for n, k in zip(sizes, steps))
     return x.slice(starts, sizes, steps)
 
 
 def uniform(v: Value) -> float | bool | None:
-    """The one value of all elements, where v is a (view of a) small constant that has but one; never NaN."""
+    """The value of all elements if v is a (view of a) small constant whose elements are equal; never NaN."""
     while v.op in ("broadcast", "reshape", "permute"):
         v = v.node.inputs[0]
     data = v.data

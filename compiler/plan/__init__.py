@@ -1,1 +1,1 @@
-"""Where the buffers of a program live: on which side, and in which memory."""
+"""Where the buffers of a program live: on which side, and at which place of its memory."""

@@ -1,11 +1,11 @@
 """The memory plan: where each intermediate buffer lives.
 
-In: a lowered program. Out: an `Arena`: regions of memory, in them slots that buffers with disjoint lifetimes share,
-each as large as its largest buffer, one after the other. Sizes may be symbolic: a buffer goes into a slot only if it is
-provably not larger, or makes a slot larger that is provably smaller, so one plan holds for every shape.
+In: a lowered program. Out: an `Arena`: regions of memory, divided into slots, which buffers with disjoint lifetimes
+share. A slot is as large as its largest buffer. Sizes may be symbolic: a buffer takes a slot only if it is provably not
+larger, or enlarges one that is provably not larger than it, so one plan holds for every shape.
 
-Region 0 is sized before a run. Region r holds what the r-th bound symbol makes known, and is made when that symbol is
-bound; where that happens in a loop, it is made anew, since nothing in it outlives an iteration.
+Region 0 is allocated before a run. Region r has the buffers whose size is known once the r-th bound symbol has its
+value, and is allocated then; in a loop, it is allocated again in each iteration, since no buffer in it outlives one.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..kernel.ir import Bind, Branch, Copy, Launch, Loop, Step
 from ..kernel.program import ALIGNMENT, Buffer, Program
 from ..scalar.dim import Size, Symbol, ceil_div, known_le, symbols
 
-CANDIDATES = 16  # the slots freed last, at which a buffer looks for one: a proof for each takes its time
+CANDIDATES = 16  # free slots, those freed last, that are considered for a buffer: each takes a proof
 
 
 @dataclass(frozen=True)
 class Arena:
-    """slot: arena buffer (its number in Program.buffers) -> slot; regions, offsets: of the slots, the latter in bytes;
-    sizes: of the regions, in bytes. lifetimes: arena buffer -> (first time that it is used, last one).
+    """slot: arena buffer (its number in Program.buffers) -> slot; regions, offsets: of the slots, offsets in bytes;
+    sizes: of the regions, in bytes. lifetimes: arena buffer -> (time of its first use, time of its last use).
     """
 
     slot: dict[int, int]
@@ -34,7 +34,7 @@ class Arena:
 
     @property
     def size(self) -> Size:
-        """Of what is there from the start."""
+        """The bytes of region 0, which is allocated before a run."""
         return self.sizes[0]
 
     def offset(self, buffer: int) -> Size:
@@ -45,15 +45,15 @@ class Arena:
 
 
 def arenas(program: Program) -> tuple[Arena, Arena]:
-    """The memory of the host, and that of the device."""
-    of = program.buffers, program.steps, program.bound()
-    return plan(*of), plan(*of, device=True)
+    """The memory plans of the host and of the device."""
+    arguments = program.buffers, program.steps, program.bound()
+    return plan(*arguments), plan(*arguments, device=True)
 
 
 def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbol] = (), device: bool = False) -> Arena:
     """Assigns every arena buffer a slot, in the order of first use; freed slots are reused last in, first out.
 
-    bound: the symbols that get values during the run, in order (`Program.bound`). device: of which memory."""
+    bound: the symbols that get values during the run, in order (`Program.bound`). device: plan the device's memory."""
     times = _Times(buffers, device)
     times.walk(steps)
     lifetimes = times.lifetimes
@@ -76,12 +76,12 @@ def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbo
 
 
 def numbered(bound: Sequence[Symbol]) -> dict[Symbol, int]:
-    """The symbols that get values during the run, with the number of the region that each makes known."""
+    """The number of each symbol's region, from the symbols that get values during the run, in order."""
     return {s: r for r, s in enumerate(bound, 1)}
 
 
 def region_of(size: Size, regions: Mapping[Symbol, int]) -> int:
-    """The region in which something of this size can lie: that of the last of its symbols to get a value."""
+    """The region for a buffer of this size: that of the last of its symbols to get a value."""
     return max((regions[s] for s in symbols(size) if s in regions), default=0)
 
 
@@ -91,7 +91,7 @@ def aligned(size: Size) -> Size:
 
 
 class _Times:
-    """When each arena buffer is used; steps are numbered in the order of the program's text."""
+    """The times at which each arena buffer is used; steps are numbered in the order of the program's text."""
 
     def __init__(self, buffers: Sequence[Buffer], device: bool = False) -> None:
         self.buffers = buffers
@@ -124,7 +124,7 @@ class _Times:
                 self.loop(step)
 
     def loop(self, step: Loop) -> None:
-        """What is there before the loop and used in it stays until its end, as the next iteration may read it."""
+        """A buffer that is live before the loop and used in it is live to its end: the next iteration may read it."""
         around = [step.count, *step.rows, *([] if step.condition is None else [step.condition])]
         start = len(self.used)
         self.use(*around)
@@ -137,14 +137,14 @@ class _Times:
 class _Slots:
     of: dict[int, int] = field(default_factory=dict)
     regions: list[int] = field(default_factory=list)
-    sizes: list[Size] = field(default_factory=list)  # in bytes; what is aligned is harder to compare
+    sizes: list[Size] = field(default_factory=list)  # in bytes, not aligned yet: aligned sizes are harder to compare
     free: list[int] = field(default_factory=list)
 
     def take(self, buffer: int, need: Size, region: int) -> None:
         self.of[buffer] = self._take(need, region)
 
     def _take(self, need: Size, region: int) -> int:
-        """A free slot that holds `need` (the tightest provable, the most recently freed), else a grown or new one."""
+        """A free slot of `need` or more bytes (provably the smallest, most recently freed), else a grown or new one."""
         sizes = self.sizes
         free = [s for s in self.free if self.regions[s] == region][-CANDIDATES:]
         fitting = [s for s in free if known_le(need, sizes[s])]

@@ -1,11 +1,11 @@
-"""Placement: the copies between the accelerator's memory and the host's.
+"""Placement: the copies between the memories of the host and the device.
 
-In: a program whose launches are marked for the side on which they run, all buffers being the host's. Out: the same
-program with buffers in both memories, and `Copy` steps where a value is read in the one that it was not written in.
+In: a program whose launches are assigned to sides, and whose buffers are all the host's. Out: the same program with
+buffers in both memories, and `Copy` steps where a value is read on the side on which it was not written.
 
-Every buffer has a twin in the accelerator's memory as soon as it is used there. At each point of the program it is
-known in which of the two memories a buffer's contents are current. What decides the course of the program (sizes,
-conditions) is read by the host, and integers of a few elements, which is what shapes are computed with, stay there.
+A buffer that is used on the device gets a twin in its memory. At each point of the program it is known in which of the
+two memories a buffer is valid. The host reads the values that decide control flow (sizes, conditions), and computes
+small integer tensors, which usually are shapes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..kernel.program import Program, every_step
 from ..scalar.dim import upper_bound
 
 HOST, DEVICE = False, True
-_SHAPE_ELEMENTS = 64  # integers in buffers up to this long are taken for shapes, and computed by the host
+_SHAPE_ELEMENTS = 64  # integer buffers of at most so many elements are taken for shapes
 
 
 def of_shapes(launch: Launch) -> str | None:
-    """Why a launch is a matter of the host, where it computes shapes."""
+    """The reason to run a launch on the host if it computes shapes, else None."""
     for param in launch.kernel.params:
         bound = upper_bound(param.size)
         if param.dtype.is_float or bound is None or bound > _SHAPE_ELEMENTS:
@@ -31,7 +31,7 @@ def of_shapes(launch: Launch) -> str | None:
 
 
 def place(program: Program) -> Program:
-    """Changes the program, and returns it."""
+    """Places a program, in place, and returns it."""
     placer = _Placer(program)
     steps = placer.walk(program.steps)
     for number, buffer in enumerate(program.buffers):
@@ -43,7 +43,7 @@ def place(program: Program) -> Program:
 
 @dataclass
 class _State:
-    """Of each memory the buffers whose contents there are current."""
+    """The buffers that are valid in each memory."""
 
     host: set[int] = field(default_factory=set)
     device: set[int] = field(default_factory=set)
@@ -64,18 +64,18 @@ class _Placer:
     # -- buffers -----------------------------------------------------------------------------------------------------
 
     def at(self, buffer: int, side: bool) -> int:
-        """The buffer, or its twin in the accelerator's memory."""
-        described = self.program.buffers[buffer]
-        if side == HOST or described.kind == "weight":
+        """The buffer, or its twin in the device's memory."""
+        original = self.program.buffers[buffer]
+        if side == HOST or original.kind == "weight":
             return buffer
         if buffer not in self.twins:
             number = len(self.program.buffers)
-            self.program.buffers.append(replace(described, kind="arena", number=number, device=True, twin=buffer))
+            self.program.buffers.append(replace(original, kind="arena", number=number, device=True, twin=buffer))
             self.twins[buffer] = len(self.program.buffers) - 1
         return self.twins[buffer]
 
     def need(self, buffer: int, side: bool, out: list[Step], origin: tuple[str, ...]) -> None:
-        """Makes the contents of a buffer current in a memory, where they are anything yet."""
+        """Copies the buffer to `side` unless it is valid there or not written yet."""
         if self.program.buffers[buffer].kind == "weight" or buffer in self.state.of(side):
             return
         if buffer in self.state.of(not side):
@@ -107,7 +107,7 @@ class _Placer:
     def launch(self, launch: Launch, out: list[Step]) -> Launch:
         side = launch.device
         pairs = list(zip(launch.buffers, launch.kernel.params))
-        for buffer, _ in pairs:  # what is written in parts is needed, too
+        for buffer, _ in pairs:  # outputs too, as they may be written in part
             self.need(buffer, side, out, launch.origin)
         for buffer, param in pairs:
             if param.written:
@@ -123,7 +123,7 @@ class _Placer:
         self.state = before.copy()
         otherwise = self.walk(step.otherwise)
         changed = _written(step.then) | _written(step.otherwise)
-        for b in sorted(changed):  # current in the same memory, whichever way was taken
+        for b in sorted(changed):  # must be valid in the same memory after both sides
             if not (after.device & self.state.device & {b} or after.host & self.state.host & {b}):
                 self.need(b, HOST, otherwise, ("If",))
                 after, self.state = self.state, after
@@ -133,7 +133,7 @@ class _Placer:
         return replace(step, then=tuple(then), otherwise=tuple(otherwise))
 
     def loop(self, step: Loop, out: list[Step]) -> Loop:
-        """What the body writes is current in one memory when an iteration begins: where the body leaves it."""
+        """Buffers that the body writes are valid in one memory when an iteration begins: where the body leaves them."""
         carried = _written(step.body) | set(step.rows)
         outside = self.state
         trial = self._trial(step)
@@ -160,19 +160,19 @@ class _Placer:
         return replace(step, rows=tuple(self.at(b, side[b]) for b in step.rows), body=tuple(body))
 
     def _trial(self, step: Loop) -> _State:
-        """In which memories the body wants what it reads, and leaves what it writes."""
+        """Places the body tentatively: the memories in which it reads its inputs, and leaves the buffers it writes."""
         self.state = self.state.copy()
         self.walk(step.body)
         return self.state
 
 
 def _written(steps: Sequence[Step]) -> set[int]:
-    """Buffers that some step writes, those of inner loops included."""
+    """The buffers that the steps write, including those of inner loops."""
     loops = [step for step in every_step(steps) if isinstance(step, Loop)]
     return _params(steps, written=True).union(*({step.count, *step.rows} for step in loops))
 
 
 def _params(steps: Sequence[Step], written: bool) -> set[int]:
-    """Buffers that launches write, or those that they read, inside of branches and loops too."""
+    """The buffers that launches write, or those that they read, also inside of branches and loops."""
     launches = [step for step in every_step(steps) if isinstance(step, Launch)]
     return {b for x in launches for b, p in zip(x.buffers, x.kernel.params) if p.written == written}

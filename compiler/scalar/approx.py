@@ -1,10 +1,9 @@
-"""Transcendental functions of f32, each defined by arithmetic, selects and bit operations: branch-free, so that loops
-
-over them vectorise, and one definition for every backend.
+"""Transcendental functions of f32 by arithmetic, selects and bit operations: branch-free, so that loops vectorise, and
+with one definition for every backend.
 
 In: f32 expressions. Out: the f32 expression of the function. The error bounds stand in the rows of `prims.py` (`ulp`).
-NaN gives NaN; infinities, zeros, overflow and results below the least normal number are right as in C's annex F,
-except that a zero result may lose its sign where a docstring does not say otherwise.
+NaN gives NaN; infinities, zeros, overflow and denormal results are as in C's annex F, except that a zero result may
+lose its sign unless the docstring says otherwise.
 
 Reductions of the argument are the textbook ones (Cody and Waite, "Software Manual for the Elementary Functions", 1980;
 Muller, "Elementary Functions", 2016). The coefficients are our own weighted minimax fits (Lawson's iteration on
@@ -144,7 +143,7 @@ def exp2_roughly(x: Expr) -> Expr:
 
 
 def exp_nonpositive(x: Expr) -> Expr:
-    """exp(x) for x <= 0, to (3 + 2 |x|) 2**-24 of it, as x is no better known; 0 below the normal numbers."""
+    """exp(x) for x <= 0 with a relative error of (3 + 2 |x|) 2**-24, no more than x itself implies; 0 for denormals."""
     power = at_least(x, -88.0) * _LOG2_E
     magic = 12582912.0 + 127.0  # as in _nearest; and the bias of exponents, so that the low bits are one
     shifted = power + magic
@@ -154,7 +153,7 @@ def exp_nonpositive(x: Expr) -> Expr:
 
 
 def _exp_scaled(x: Expr, scale: int = 0) -> Expr:
-    """2**scale * exp(x), for -2 <= scale <= 0; correct also where that is denormal."""
+    """2**scale * exp(x), for -2 <= scale <= 0; denormal results are correct, too."""
     x = at_most(at_least(x, -104.0), 90.0)
     r, n = _reduced(x)
     if scale:
@@ -168,7 +167,7 @@ def exp(x: Expr) -> Expr:
 
 
 def _expm1_quarter(x: Expr) -> Expr:
-    """(exp(x) - 1) / 4 for -87 <= x <= 89.5; a quarter, so that it overflows later than its users' results."""
+    """(exp(x) - 1) / 4 for -87 <= x <= 89.5; a quarter, so that it does not overflow before its callers' results."""
     r, n = _reduced(x)
     # (exp(r) - 1 - r) / r**2 on |r| <= 0.348: 31 bits of exp(r) - 1
     p = polynomial(r, (0.5, 0.16666667, 0.041666485, 0.0083332, 0.0013933051, 0.00019950443))
@@ -306,8 +305,9 @@ _STEP = 26  # bits that are skipped at a time
 
 
 def _turns(skipped: int) -> tuple[float, float, float]:
-    """1 / (2 pi) without its first bits, in parts whose sum it is: of 29, 29 and 53 bits. The product of an f32 and one
-    of the first two is exact in f64."""
+    """1 / (2 pi) without its first `skipped` bits, as a sum of parts of 29, 29 and 53 bits.
+
+    The product of an f32 and one of the first two parts is exact in f64."""
     ends = [skipped, skipped + 29, skipped + 58, skipped + 111]
     whole = [(_1_2PI >> (_BITS - end)) for end in ends]
     return tuple((b - (a << (q - p))) * 2.0**-q for a, b, p, q in zip(whole, whole[1:], ends, ends[1:]))  # type: ignore[return-value]
@@ -316,9 +316,9 @@ def _turns(skipped: int) -> tuple[float, float, float]:
 def _quadrant(x: Expr) -> tuple[Expr, Expr]:
     """(r, q) with x = r + q pi/2 and |r| <= pi/4, q known modulo 4; r is exact to f32 for all x.
 
-    Payne and Hanek's reduction ("Radian reduction for trigonometric functions", 1983): x is multiplied by those bits of
-    1 / (2 pi) that count. Of what comes before them the product is an integer; of what comes behind it is below 2**-61,
-    where r is never below 2**-30.
+    Payne and Hanek's reduction ("Radian reduction for trigonometric functions", 1983): x is multiplied by the bits of
+    1 / (2 pi) that matter. The bits before them contribute an integer; those behind them contribute less than 2**-61,
+    whereas r is never below 2**-30.
     """
     wide, size = _cast(x, F64), _call("abs", x)
     parts: list[Expr] = [_f64(part) for part in _turns(0)]

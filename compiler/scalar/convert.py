@@ -1,7 +1,7 @@
 """Conversions between dtypes: their meaning in numpy, and narrow floats as bit operations.
 
-In: arrays, or expressions. Out: the same in another dtype. Integers wrap around when narrowed. Floats go to integers by
-truncation that saturates, NaN giving 0. Floats are rounded half to even; what is too large for an 8-bit (or 4-bit)
+In: arrays, or expressions. Out: the same in another dtype. Integers wrap around when narrowed. Floats become integers
+by truncation that saturates; NaN becomes 0. Floats are rounded half to even; a number too large for an 8-bit (or 4-bit)
 float becomes its greatest finite value (ONNX's `saturate`), or infinity or NaN under `cast_unsaturated`.
 """
 
@@ -23,12 +23,14 @@ Expansion: TypeAlias = tuple[tuple[Var, ...], Expr]  # formal parameters and bod
 
 
 def cast(x: Array, dtype: DType) -> Array:
-    """`x` converted to `dtype`. An object array of Size stays one for integers and bools; TypeError for others."""
+    """`x` converted to `dtype`. An object array of Size stays one.
+
+    Raises TypeError for a conversion of Size to floats or narrow integers, or one that cannot be decided."""
     return _cast(x, dtype, saturate=True)
 
 
 def cast_unsaturated(x: Array, dtype: DType) -> Array:
-    """Like `cast`, but what is too large for an 8-bit float becomes infinite, or NaN where the type has no infinity."""
+    """Like `cast`, but numbers too large for an 8-bit float become infinity, or NaN where the type has no infinity."""
     return _cast(x, dtype, saturate=False)
 
 
@@ -47,7 +49,7 @@ def _cast(x: Array, dtype: DType, saturate: bool) -> Array:
 
 
 def _to_odd_f32(x: Array) -> Array:
-    """Numbers as f32 that round to a narrower type as they do themselves (`to_odd_f32`)."""
+    """Numbers as f32, such that rounding these to a narrower type is rounding the numbers (see `to_odd_f32`)."""
     near = np.asarray(x).astype(np.float32)
     if not _loses_digits(from_numpy(x.dtype)):
         return near
@@ -58,12 +60,12 @@ def _to_odd_f32(x: Array) -> Array:
 
 
 def _loses_digits(dtype: DType) -> bool:
-    """Whether f32 does not hold every number of a type."""
+    """Whether some numbers of a dtype are no f32."""
     return dtype == F64 or (dtype.is_integer and dtype.bits >= 32)
 
 
 def _widened(x: Array) -> Array:
-    """The types of ml_dtypes as f32 or i8, which numpy computes with."""
+    """Arrays of ml_dtypes as f32, i8 or u8, which numpy computes with."""
     name = x.dtype.name
     if x.dtype.kind in "fV" and x.dtype.itemsize < 4 and ("float" in name):
         return x.astype(np.float32)
@@ -89,12 +91,14 @@ def integer_range(dtype: DType) -> tuple[int, int]:
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
 
 
-_COEFFICIENT = {32: 1 << 15, 64: 1 << 31}  # sizes times less than this are taken to fit
+_COEFFICIENT = {32: 1 << 15, 64: 1 << 31}  # bits -> the product of a size and a smaller number is assumed to fit
 
 
-def held(value: Size | bool, dtype: DType) -> Size | bool | None:
-    """An integer as `dtype` holds it: numbers wrap around. None for a symbolic size that may not fit: sizes that have
-    no known bound are taken to be less than 2**16 in 32 bits, 2**32 in 64 bits, and not to fit in fewer."""
+def as_dtype(value: Size | bool, dtype: DType) -> Size | bool | None:
+    """An integer as a value of `dtype`: numbers wrap around; None for a symbolic size that may not fit.
+
+    Sizes without a known bound are assumed to be less than 2**16 in 32 bits, less than 2**32 in 64 bits, and not to fit
+    in fewer."""
     if isinstance(value, (bool, np.bool_)) or dtype.kind == "b":
         return value
     low, high = integer_range(dtype)
@@ -148,9 +152,7 @@ def _to_float8(x: Array, dtype: DType, saturate: bool) -> Array:
 
 
 def narrow_cast(source: DType, target: DType, saturate: bool) -> Expansion:
-    """A conversion of which one side is a narrow float, by operations on bits; between other types than f32, by way of
-
-    that."""
+    """A conversion from or to a narrow float by operations on bits; if neither side is f32, by way of f32."""
     formal = Var("x", source)
     if target == F32:
         return (formal,), _widen(formal)
@@ -161,8 +163,9 @@ def narrow_cast(source: DType, target: DType, saturate: bool) -> Expansion:
 
 
 def to_odd_f32(x: Expr) -> Expr:
-    """A number as an f32 on its way to a narrower float: where it is not an f32 itself, the one of its two neighbours
-    whose last bit is odd. Rounding that is rounding the number once (Boldo and Melquiond, "When double rounding is
+    """A number rounded to odd in f32: if it is no f32, the one of its two neighbours whose last bit is odd.
+
+    Rounding that to a narrower float gives the correctly rounded number (Boldo and Melquiond, "When double rounding is
     odd", 2005)."""
     near = Call("cast", (x,), F32)
     if not _loses_digits(x.dtype):
@@ -176,12 +179,12 @@ def to_odd_f32(x: Expr) -> Expr:
     return Call("bitcast", (bits,), F32)
 
 
-# The primitive that rounds an f32 to a narrow float and leaves it an f32.
+# Narrow float -> the primitive that rounds an f32 to one of its numbers, as an f32.
 ROUNDING = {"f16": "round_f16", "bf16": "round_bf16"}
 
 
 def rounded(x: Expr, target: DType) -> Expr:
-    """An f32 rounded half to even to f16 or bf16, as an f32: less than to narrow it and to widen it again."""
+    """An f32 rounded half to even to f16 or bf16, as an f32: cheaper than narrowing and widening it."""
     f, bits = FORMATS[target.name], _bits(x)
     magnitude = _integer("bit_and", bits, 0x7FFFFFFF)
     shift = 23 - f.mantissa
@@ -199,8 +202,7 @@ def rounded(x: Expr, target: DType) -> Expr:
 
 def c_cast(source: DType, target: DType, saturate: bool) -> str | Expansion:
     """How C converts between two different dtypes: "cast" for a plain cast, an expression over `a` as in the C column
-
-    of `prims`, or an expansion where one of them is a narrow float. Raises KeyError where there is no conversion.
+    of `prims`, or an expansion if one of them is a narrow float. Raises KeyError where there is no conversion.
     """
     if any(d.is_float and d.bits < 32 for d in (source, target)):
         return narrow_cast(source, target, saturate)
@@ -214,7 +216,7 @@ def c_cast(source: DType, target: DType, saturate: bool) -> str | Expansion:
 
 
 def _c_low_bits(text: str, dtype: DType) -> str:
-    """The value in the low bits of a byte, for integers of less than 8; the other bits may be anything."""
+    """The value in the low bits of a byte, for integers of fewer than 8 bits; the other bits are ignored."""
     bits = int(dtype.name[1:]) if dtype.is_integer else 8
     if bits >= 8:
         return text
@@ -223,7 +225,7 @@ def _c_low_bits(text: str, dtype: DType) -> str:
 
 
 def _c_saturated(source: DType, target: DType) -> str:
-    """Float to integer by comparing with the ends of the range, powers of two or small: exact in any float."""
+    """Float to integer, by comparisons with the ends of the range, which are small or powers of two, so exact."""
     low, high = integer_range(target)
     suffix = "f" if source.bits <= 32 else ""
     exact = low == 0 or high < 1 << (24 if source.bits <= 32 else 53)  # is low - 1 a float?
@@ -240,10 +242,10 @@ def _c_saturated(source: DType, target: DType) -> str:
 
 @dataclass(frozen=True)
 class Format:
-    """A narrow float: a sign, `exponent` bits of `bias`, `mantissa` bits; and its codes, without the sign.
+    """The format of a narrow float: a sign, `exponent` bits with `bias`, `mantissa` bits; and some codes, without sign.
 
-    greatest: of the greatest finite value; infinity, nan: None where the type has none. unsigned_zero: the "fnuz"
-    types, whose only NaN is the code of -0.
+    greatest: the code of the greatest finite value; infinity, nan: None where the type has none. unsigned_zero: a
+    "fnuz" type, whose only NaN is the code of -0.
     """
 
     exponent: int
@@ -283,7 +285,7 @@ def _bits(x: Expr) -> Expr:
 
 
 def _widen(x: Expr) -> Expr:
-    """The f32 of a narrow float, exactly: a multiplication rebiases its exponent, and normalises denormals too."""
+    """A narrow float as an f32, exactly: a multiplication rebiases the exponent, and also normalises denormals."""
     code = Call("cast", (Call("bitcast", (x,), U16 if x.dtype.bits == 16 else U8),), I32)
     if x.dtype.name == "f8e8m0":
         return _widen_exponent(code)
@@ -294,7 +296,7 @@ def _widen(x: Expr) -> Expr:
     magnitude = _integer("bit_and", code, (1 << width) - 1)
     scaled = Call("bitcast", (_integer("shl", magnitude, 23 - f.mantissa),), F32) * 2.0 ** (127 - f.bias)
     wide = _bits(scaled)
-    # Infinity and NaN have the greatest exponent here and there, and keep their mantissa.
+    # Infinity and NaN have the greatest exponent in both formats, and keep their mantissa.
     special = f.infinity if f.infinity is not None else f.nan
     if special is not None:
         greatest = _integer("bit_or", wide, 0x7F800000)
@@ -307,13 +309,13 @@ def _widen(x: Expr) -> Expr:
 
 
 def _widen_exponent(code: Expr) -> Expr:
-    """The f32 of f8e8m0: 2**(code - 127), which is denormal for 0; 255 is NaN."""
+    """The f8e8m0 of a code as an f32: 2**(code - 127), which is denormal for 0; 255 is NaN."""
     power = _if(_is(code, 0), Const(1 << 22, I32), _integer("shl", code, 23))
     return Call("bitcast", (_if(_is(code, 255), Const(0x7FC00000, I32), power),), F32)
 
 
 def _narrow_exponent(x: Expr) -> Expr:
-    """The code of the nearest power of two, the greater where there are two; NaN for what is not positive."""
+    """The code of the nearest power of two, the greater of two; that of NaN if x is not positive."""
     bits = _bits(x)
     code: Expr = _integer("shr", _integer("add", bits, 1 << 22), 23)
     code = _if(_is(bits, 1 << 22), Const(0, I32), code)  # 2**-127, the least, is a denormal of f32
@@ -325,10 +327,10 @@ def _is(x: Expr, value: int) -> Expr:
 
 
 def _narrow(x: Expr, target: DType, saturate: bool) -> Expr:
-    """An f32 rounded half to even.
+    """An f32 rounded half to even to a narrow float.
 
-    In the range of normal numbers by adding half a unit (less one, if the unit's bit is even) to the bits; below it by
-    adding a power of two whose own unit is that of the denormals.
+    For normal numbers, half a unit (less one if the last bit kept is even) is added to the bits; for denormals, a power
+    of two whose unit in the last place is theirs is added.
     """
     if target.name == "f8e8m0":
         return Call("bitcast", (Call("cast", (_narrow_exponent(x),), U8),), target)

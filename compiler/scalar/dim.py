@@ -12,7 +12,7 @@ Every simplification holds for *all values inside the declared bounds* of the sy
     (an extent of 0 has no iterations). So `(i*B + j)//B == i` although B may be 0, and `B//B == 1`.
     A divisor that may be negative is left alone.
 
-It must never guess: the provers answer True, False or None (inconclusive). It must never loop: rewrites make
+It must never guess: the provers answer True, False or None (inconclusive). It must always terminate: rewrites make
 the expression smaller or run on fuel, as do proofs.
 """
 
@@ -27,7 +27,7 @@ from operator import index
 from typing import Final, TypeAlias, Union
 from zlib import crc32
 
-LEAST = -(1 << 62)  # what an element of a tensor may be: anything
+LEAST = -(1 << 62)  # the lower bound of symbols for elements of tensors, which may be any integer
 
 Size: TypeAlias = Union[int, "Dim"]
 Monomial: TypeAlias = tuple["Atom", ...]  # a product, in order of the keys; a power is a repeated atom
@@ -35,10 +35,10 @@ Bounds: TypeAlias = tuple["int | None", "int | None"]  # inclusive; None is unbo
 _Poly: TypeAlias = dict[Monomial, int]
 
 _CACHE: Final = 1 << 16  # entries of each memo table
-_PROOF_FUEL: Final = 96  # goals looked at in one proof
-LONG: Final = 2000  # characters of a formula beyond which nothing is tried to be proven or decided
-_REWRITE_FUEL: Final = 32  # rewrites of one sum by `_recombine`
-_LONG_KEY: Final = 1 << 10  # characters of a key from which on a digest stands for it
+_PROOF_FUEL: Final = 96  # goals of one proof
+LONG: Final = 2000  # length of a formula beyond which no proof or decision is attempted
+_REWRITE_FUEL: Final = 32  # iterations of one rewriting loop
+_LONG_KEY: Final = 1 << 10  # characters of a key beyond which it is replaced by a digest
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -53,8 +53,8 @@ class Dim:
 
     __slots__ = ("_bounds", "_hash", "_samples", "_symbols", "_text", "key", "length", "terms")
 
-    key: str  # the structure as text, bounds of symbols included, or a digest of that: equality, hash and order
-    length: int  # of the structure as text, which may be exponentially longer than what it consists of
+    key: str  # the structure as text, including bounds of symbols, or a digest of it; decides equality, hash and order
+    length: int  # of the structure as text, which may be exponentially longer than the graph of its parts
     terms: tuple[tuple[int, Monomial], ...]
 
     def __init__(self, terms: tuple[tuple[int, Monomial], ...]):
@@ -63,7 +63,7 @@ class Dim:
         self._set_key(text, (a for _, m in terms for a in m))
 
     def _set_key(self, key: str, parts: Iterable[Size]) -> None:
-        """key: in terms of the keys of its parts."""
+        """key: the structure as text, with the keys of its parts."""
         self.length = len(key) + sum(x.length - len(x.key) for x in parts if isinstance(x, Dim))
         self.key = key = key if len(key) <= _LONG_KEY else "#" + blake2b(key.encode(), digest_size=16).hexdigest()
         self._hash = hash(key)
@@ -130,7 +130,7 @@ class Dim:
 
 
 class Atom(Dim):
-    """A `Dim` that no operator takes apart: its only term is itself."""
+    """A `Dim` that arithmetic does not take apart: its only term is itself."""
 
     __slots__ = ("rank",)
 
@@ -264,7 +264,7 @@ def dim_max(*xs: Size) -> Size:
 
 
 def bounds(x: Size) -> Bounds:
-    """An inclusive interval that holds every value of `x`; None where no bound is known."""
+    """An inclusive interval that contains every value of `x`; None where no bound is known."""
     if isinstance(x, int):
         return x, x
     return _sharp_bounds(x)
@@ -283,7 +283,7 @@ def upper_bound(x: Size) -> int | None:
 def known_le(a: Size, b: Size, given: Size = 1) -> bool | None:
     """Is `a <= b` for all values of the symbols (True), for none (False)? None: not proven.
 
-    given: a size that is at least 1 wherever the question matters."""
+    given: a size that may be assumed to be at least 1."""
     return _known_nonneg(b - a, _factors_of_positive(given), a, b)
 
 
@@ -311,7 +311,7 @@ def dim_eq(a: Size, b: Size) -> Size:
 
 
 def truth_eq(a: Size, b: Size) -> bool | Dim:
-    """Whether `a == b`: as a bool where that is known, else as a size that is 1 or 0. Raises TypeError as `decided`."""
+    """Whether `a == b`: a bool if it is known, else a size that is 1 or 0. Raises TypeError as `decided`."""
     known = known_eq(a, b)
     return decided(dim_eq(a, b)) if known is None else known
 
@@ -323,8 +323,10 @@ def truth_lt(a: Size, b: Size) -> bool | Dim:
 
 
 def decided(truth: Size) -> bool | Dim:
-    """A formula that is 1 or 0. Raises TypeError where it mentions what may be any number (sizes do not overflow, their
-    differences neither), or is too long to be of use."""
+    """The formula `truth`, which is 1 or 0, as a bool if it is constant.
+
+    Raises TypeError if it is too long, or mentions a symbol that may be any integer: unlike differences of sizes, those
+    of such symbols may overflow."""
     if not isinstance(truth, Dim):
         return bool(truth)
     if truth.length > LONG or any(s.lower <= LEAST for s in symbols(truth)):
@@ -332,7 +334,7 @@ def decided(truth: Size) -> bool | Dim:
     return truth
 
 
-def chosen(truth: Size, a: Size, b: Size) -> Size:
+def select_size(truth: Size, a: Size, b: Size) -> Size:
     """`a` where `truth` is 1, `b` where it is 0."""
     return b + truth * (a - b)
 
@@ -344,13 +346,13 @@ def extent(symbol: Symbol) -> Size:
 
 
 def number(size: Size) -> int:
-    """A size that is known."""
+    """A size that is an int."""
     assert isinstance(size, int), size
     return size
 
 
 def symbols(x: Size) -> frozenset[Symbol]:
-    """The symbols `x` mentions; not those that only bound them from above."""
+    """The symbols in `x`, without those that occur only in the extents of others."""
     if isinstance(x, int):
         return frozenset()
     if x._symbols is None:
@@ -369,7 +371,7 @@ def substitute(x: Size, values: Mapping[Symbol, Size]) -> Size:
     The values must lie inside the bounds of the symbols they replace, as `x` was simplified under these.
     Extents of the symbols that stay are not rewritten.
     """
-    done: dict[Size, Size] = {}  # sizes are graphs: what several terms share is replaced once
+    done: dict[Size, Size] = {}  # sizes are graphs: parts that several terms share are rewritten once
 
     def of(y: Size) -> Size:
         if isinstance(y, int) or symbols(y).isdisjoint(values):
@@ -389,8 +391,9 @@ def substitute(x: Size, values: Mapping[Symbol, Size]) -> Size:
 
 
 def evaluate(x: Size, values: Mapping[Symbol, int]) -> int:
-    """The value of `x` in 64 bits, whose sums and products wrap around, as programs compute it. KeyError names a symbol
-    that `values` lacks; ZeroDivisionError on `// 0`."""
+    """The value of `x`, wrapped around to 64 bits as programs compute it.
+
+    Raises KeyError with the name of a symbol that `values` lacks, and ZeroDivisionError on `// 0`."""
     if isinstance(x, int):
         return x
     total = 0
@@ -413,7 +416,7 @@ def evaluate(x: Size, values: Mapping[Symbol, int]) -> int:
 
 
 def part_of(x: Size, among: Collection[Symbol]) -> Size:
-    """The sum of those terms of `x` that consist of nothing else than these symbols, its integer included."""
+    """The sum of the terms of `x` that contain no other symbols than `among`, including the constant."""
     if isinstance(x, int):
         return x
     return _build({m: c for c, m in x.terms if all(s in among for atom in m for s in symbols(atom))})
@@ -454,7 +457,7 @@ def _rebuild(atom: Atom, operands: list[Size]) -> Size:
 
 
 def _map_atoms(x: Size, of_atom: Callable[[Atom], Size]) -> Size:
-    """`x` with each atom of its terms replaced. The sum is built once: the identity map gives `x` again."""
+    """`x` with each atom of its terms replaced. The sum is built once, so that the identity gives `x` again."""
     if isinstance(x, int):
         return x
     return _sum(c * prod(of_atom(a) for a in m) for c, m in x.terms)
@@ -471,12 +474,12 @@ def _atom_key(atom: Atom) -> str:
 
 
 def _term_order(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
-    """Degree first, then by keys: an order that multiplication keeps, as polynomial division needs."""
+    """By degree, then by keys: an order that multiplication preserves, as polynomial division requires."""
     return -len(term[0]), [a.key for a in term[0]]
 
 
 def _build(poly: _Poly) -> Size:
-    """The canonical form of a sum; takes `poly` over."""
+    """The canonical form of a sum; consumes `poly`."""
     if len(poly) > 1 and any(isinstance(a, (FloorDiv, Mod)) for m in poly for a in m):
         _recombine(poly)
     if len(poly) > 1 and any(isinstance(a, (Min, Max)) for m in poly for a in m):
@@ -526,7 +529,7 @@ def _product(a: _Poly, b: _Poly) -> _Poly:
 
 
 def _sum(xs: Iterable[Size]) -> Size:
-    """The sum, built once: equal to adding one by one, and cheaper."""
+    """The sum, built once: equal to adding one by one, but cheaper."""
     total: _Poly = {}
     for x in xs:
         for m, c in _poly(x).items():
@@ -560,7 +563,7 @@ def _common(a: Monomial, b: Monomial) -> Monomial:
 
 
 def _powers(x: Size, atom: Atom) -> dict[int, Size]:
-    """`x` as a polynomial in `atom`: power -> coefficient, which may mention it inside other atoms."""
+    """`x` as a polynomial in `atom`: power -> coefficient, which may still contain `atom` inside of other atoms."""
     polys: dict[int, _Poly] = {}
     for m, c in _poly(x).items():
         rest = tuple(a for a in m if a != atom)
@@ -615,14 +618,14 @@ def _absorb(poly: _Poly) -> None:
     """Rewrite x - min(x, n) to max(x, n) - n for a number n, and the same with min and max exchanged; and
     min(x, a) + min(max(x, a), b) to min(x, b) + a, where a <= b; also times a factor.
 
-    Each time terms go, so that the length of what is cut again and again stays what it is after one cut."""
+    Each rewrite removes terms, so that repeated clamping of a size does not lengthen its formula."""
     for _ in range(_REWRITE_FUEL):
         if not any(_absorb_into(poly, m, atom) for m, _ in sorted(poly.items(), key=_term_order) for atom in m):
             return
 
 
 def _absorb_into(poly: _Poly, m: Monomial, atom: Atom) -> bool:
-    """Uses that the extremum `atom` of x and a number is in `poly`, in `m`, beside something that it cuts."""
+    """Applies a rewrite of `_absorb` to the extremum `atom` in the monomial `m` of `poly`; False if none applies."""
     if not isinstance(atom, (Min, Max)) or len(atom.args) != 2 or not poly[m]:
         return False
     x, n = atom.args
@@ -639,12 +642,12 @@ def _absorb_into(poly: _Poly, m: Monomial, atom: Atom) -> bool:
             poly[part] -= times
             _increase(poly, _scaled(_extremum(kind, (x.args[0], n)) + below, _build({factor: times})))
             return True
-    cut = {_times(part, factor): -times * c for c, part in _terms(x) if part}
-    if any(poly.get(part, 0) // c < 1 for part, c in cut.items()):
+    clamped = {_times(part, factor): -times * c for c, part in _terms(x) if part}
+    if any(poly.get(part, 0) // c < 1 for part, c in clamped.items()):
         return False
     del poly[m]
     constant = _poly(x).get((), 0)
-    _increase(poly, {part: -c for part, c in cut.items()})
+    _increase(poly, {part: -c for part, c in clamped.items()})
     _increase(poly, _scaled(_extremum(other, (x - n, 0)) - constant, _build({factor: -times})))
     return True
 
@@ -655,15 +658,15 @@ def _increase(poly: _Poly, more: _Poly) -> None:
 
 
 def _scaled(x: Size, y: Size) -> _Poly:
-    """x * y as a raw sum, for the recombination to look at."""
+    """x * y as a raw sum, which the recombination inspects."""
     return _product(_poly(x), _poly(y))
 
 
 def _apply_identity(poly: _Poly, x: _Poly, remainder: _Poly, multiple: _Poly) -> bool:
-    """Use x - remainder - multiple == 0 where that removes two of the three from `poly`."""
+    """Uses x - remainder - multiple == 0 where that removes two of the three from `poly`; whether it did."""
     parts = [(x, -1), (remainder, 1), (multiple, 1)]
     leading = [min(part.items(), key=_term_order, default=((), 0))[0] for part, _ in parts]
-    if not all(leading):  # one of them is constant
+    if not all(leading):  # one part is constant
         return False
     factors = {_over(m, part) for part in leading[1:] for m, c in poly.items() if c}
     changed = False
@@ -725,7 +728,7 @@ def _divmod(a: Size, b: Size) -> tuple[Size, Size]:
             n, _ = _split(b, g)
             quotient, remainder = _divmod(x, n)
             return quotient, g * remainder + r
-    # q*(x%m) counts as q*x where q*m is a multiple k*b of the divisor, but for the k*(x//m) in the quotient.
+    # q*(x%m) is q*x - k*b*(x//m) if q*m is a multiple k*b of the divisor.
     for m, c in _poly(a).items():
         for atom in m:
             if isinstance(atom, Mod) and _positive(atom.b):
@@ -755,7 +758,7 @@ def _positive(b: Size) -> bool:
 
 @lru_cache(_CACHE)
 def _split(a: Size, b: Size) -> tuple[Size, Size]:
-    """(q, r) with a == b*q + r, by polynomial division alone; q is 0 when that gains nothing."""
+    """(q, r) with a == b*q + r, by polynomial division alone; q is 0 if the division gains nothing."""
     (cb, mb), *more = _terms(b)
     quotient: _Poly = {}
     rest = _poly(a)
@@ -828,11 +831,11 @@ def _extremum(kind: type[Min] | type[Max], xs: Iterable[Size]) -> Size:
 
 
 def _candidates(kind: type[Min] | type[Max], x: Size) -> Sequence[Size]:
-    """Of what x is the extremum: of itself, or of others if it is one, and a number perhaps added to it."""
+    """Sizes whose extremum is x: the arguments if it is an extremum (plus a number), else x itself."""
     (c, m), *more = _terms(x)
     if c == 1 and len(m) == 1 and isinstance(m[0], kind) and all(not other for _, other in more):
-        added = sum(c for c, _ in more)
-        return [y + added for y in m[0].args]
+        offset = sum(c for c, _ in more)
+        return [y + offset for y in m[0].args]
     return (x,)
 
 
@@ -851,9 +854,9 @@ def _extremum_of(least: bool, xs: tuple[Size, ...]) -> Size:
             kept = [y for y in kept if not decides(x, y)] + [x]
     if len(kept) == 1:
         return kept[0]
-    if len(kept) == 2 and isinstance(n := kept[1], int) and (added := _poly(kept[0]).get((), 0)):
-        # Of what is compared with a number, the constant is kept outside.
-        return _extremum_of(least, (kept[0] - added, n - added)) + added
+    if len(kept) == 2 and isinstance(n := kept[1], int) and (offset := _poly(kept[0]).get((), 0)):
+        # A constant is moved out of an extremum with a number: min(x + 1, 5) is min(x, 4) + 1.
+        return _extremum_of(least, (kept[0] - offset, n - offset)) + offset
     return Min(tuple(kept)) if least else Max(tuple(kept))
 
 
@@ -862,7 +865,7 @@ def _extremum_of(least: bool, xs: tuple[Size, ...]) -> Size:
 
 
 def _interval(x: Size) -> Bounds:
-    """Bounds by the numbers alone. The provers know more: they also use symbolic extents."""
+    """Bounds by interval arithmetic on numbers. The provers know more, as they use symbolic extents, too."""
     if isinstance(x, int):
         return x, x
     if x._bounds is None:
@@ -887,7 +890,7 @@ def _interval_of_sum(x: Dim) -> Bounds:
 
 def _interval_power(x: Bounds, power: int) -> Bounds:
     low, high = x
-    if power % 2 == 0:  # of the absolute value, then
+    if power % 2 == 0:  # the power of the absolute value
         if high is not None and high <= 0:
             low, high = -high, None if low is None else -low
         elif low is None or low < 0:
@@ -983,22 +986,22 @@ def _prove(x: Dim, positive: frozenset[Atom]) -> bool:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Refutation by examples: most of what is asked is false, and a search would find that out last
+# Refutation by examples: most goals are false, which a search would find out only at its end
 
 _EXAMPLES: Final = 3
 
 
 def _refuted(x: Dim, positive: frozenset[Atom]) -> bool:
     """Is x < 0 in one of the examples, in which the atoms of `positive` are >= 1?"""
-    given = [_samples(a) for a in positive]
+    samples = [_samples(a) for a in positive]
     return any(
-        v is not None and v < 0 and all(others[i] is not None and others[i] >= 1 for others in given)  # type: ignore[operator]
+        v is not None and v < 0 and all(others[i] is not None and others[i] >= 1 for others in samples)  # type: ignore[operator]
         for i, v in enumerate(_samples(x))
     )
 
 
 def _samples(x: Size) -> tuple[int | None, ...]:
-    """The values of x in the examples; None where the symbols' bounds leave it none."""
+    """The values of x in the examples; None in an example where x has no value."""
     if isinstance(x, int):
         return (x,) * _EXAMPLES
     if x._samples is None:
@@ -1013,7 +1016,7 @@ def _samples(x: Size) -> tuple[int | None, ...]:
 
 
 def _samples_of_symbol(x: Symbol) -> tuple[int | None, ...]:
-    """Small, of middle size and large; of a loop variable the first, one between, and the last."""
+    """A small, a medium and a large value; for a loop variable the first, a middle, and the last value."""
     if x.extent is None:
         number = crc32(x.name.encode("utf-8", "surrogatepass"))
         least = 0 if x.lower == LEAST else max(x.lower, 1)
@@ -1046,7 +1049,7 @@ def _sample_of_sum(terms: list[list[int | None]]) -> int | None:
 
 
 def _factors_of_positive(x: Size) -> frozenset[Atom]:
-    """Atoms that are >= 1 because x is: the factors of a product of what is never negative."""
+    """Atoms that are >= 1 if x is: the factors of x if it is a product of nonnegative atoms."""
     terms = _terms(x)
     if len(terms) > 1 or terms[0][0] < 0 or not all(_positive(a) for a in terms[0][1]):
         return frozenset()
@@ -1055,7 +1058,7 @@ def _factors_of_positive(x: Size) -> frozenset[Atom]:
 
 @lru_cache(_CACHE)
 def _positive_in_scope(x: Size) -> frozenset[Atom]:
-    """Atoms that are >= 1 wherever x is evaluated: extents of its loop variables, and its divisors."""
+    """Atoms that are >= 1 wherever x is evaluated: factors of its loop variables' extents and of its divisors."""
     found: frozenset[Atom] = frozenset()
     for atom in {a for _, m in _terms(x) for a in m}:
         if isinstance(atom, Symbol):
@@ -1230,7 +1233,7 @@ _OPERAND: Final = 4
 _SPELLING: Final = {"+": " + ", "-": " - ", "*": "*", "//": "//", "%": " % "}
 _IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _TOKEN: Final = re.compile(rf"\s*(?:([0-9]+)|({_IDENTIFIER})|`((?:[^`\\]|\\.)*)`|(//|[-+*%(),]))", re.S)
-_Text: TypeAlias = tuple[str, int]  # with the precedence of its outermost operator
+_Text: TypeAlias = tuple[str, int]  # a text and the precedence of its outermost operator
 
 
 def _quote(name: str) -> str:
@@ -1329,12 +1332,12 @@ class _Parser:
         return result
 
     def _infix(self, precedence: int) -> Size:
-        """Operands joined by operators of one precedence, or of higher ones."""
+        """Parses operands joined by operators of this precedence or higher ones."""
 
         def operand() -> Size:
             return self._infix(precedence + 1) if precedence + 1 < _UNARY else self._prefix()
 
-        terms = [operand()]  # of a sum, which is built at once
+        terms = [operand()]  # of a sum, which is built in one step
         while self.operator is not None and _PRECEDENCE.get(self.operator) == precedence:
             operator = self.operator
             self._advance()

@@ -1,7 +1,5 @@
-"""The element types of ONNX as one table.
-
-A `DType` is what the whole compiler passes around; its numpy, ONNX and storage facts are columns here.
-"""
+"""The table of ONNX's element types. The whole compiler uses `DType`s; their columns say how numpy, ONNX and memory
+represent them."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ import numpy as np
 class DType:
     """One element type.
 
-    name: short name used in texts, such as `f32`; onnx: the number of TensorProto.DataType;
+    name: short name used in dumps, such as `f32`; onnx: the number of TensorProto.DataType;
     numpy: the name of the numpy (or ml_dtypes) type that holds it in Python; bits: storage bits of one element
     in a buffer (4-bit types are stored one to a byte, so 8); kind: f float, i signed, u unsigned, b bool,
     s string, c complex; ort: onnxruntime's type name.
@@ -42,7 +40,7 @@ class DType:
 
     @property
     def compute(self) -> DType:
-        """The type arithmetic is done in: narrow floats compute in f32, 4-bit integers in 8 bits."""
+        """The dtype that arithmetic is done in: f32 for narrow floats, 8 bits for integers of 2 or 4 bits."""
         if self.kind == "f" and self.bits < 32:
             return F32
         return {"i4": I8, "u4": U8, "i2": I8, "u2": U8}.get(self.name, self)

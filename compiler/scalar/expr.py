@@ -2,7 +2,7 @@
 
     expr ::= Const(value)                      a literal
            | Index(size)                       an integer expression of loop variables and dims, as an i64 value
-           | Load(buffer, index [, mask, other])  buffer[index]; where mask is false: other, and no access is made
+           | Load(buffer, index [, mask, other])  buffer[index]; where mask is false, `other` without an access
            | Local(slot, index)                a value kept by an earlier stage of the same kernel
            | Acc()                             the accumulator of a template kernel, in its epilogue
            | Var(name)                         a formal parameter (bodies of primitives' expansions)
@@ -122,7 +122,7 @@ class Index(Expr):
 
 
 class Load(Expr):
-    """buffer[index], `buffer` being the position of a kernel parameter; masked loads give `other` where not mask."""
+    """buffer[index], where `buffer` is the number of a kernel parameter; a load whose mask is false gives `other`."""
 
     __slots__ = ("buffer", "index", "mask", "other")
     _fields = ("buffer", "index", "dtype", "mask", "other")
@@ -142,7 +142,7 @@ class Load(Expr):
 
 
 class Local(Expr):
-    """The value that stage `slot` of this kernel kept: a scalar (index 0) or an element of its row."""
+    """A value that stage `slot` of this kernel stored: a scalar (index 0) or an element of its row."""
 
     __slots__ = ("index", "slot")
     _fields = ("slot", "index", "dtype")
@@ -179,7 +179,7 @@ class Call(Expr):
 
 
 class Require(Expr):
-    """The value, where `ok` must hold of data; where it does not, the kernel goes on and reports fault `number`."""
+    """The value, with a check of data: where `ok` is false, the kernel continues and reports fault `number`."""
 
     __slots__ = ("number", "ok", "value")
     _fields = ("ok", "value", "number", "dtype")
@@ -210,12 +210,12 @@ def walk(*roots: Expr) -> Iterator[Expr]:
 
 
 def as_type(e: Expr, dtype: DType) -> Expr:
-    """An expression, converted where it has another type."""
+    """An expression, cast to `dtype` if it has another type."""
     return e if e.dtype == dtype else Call("cast", (e,), dtype)
 
 
 def finds_faults(root: Expr) -> bool:
-    """Whether an expression requires something of data."""
+    """Whether an expression contains a `Require`."""
     return any(isinstance(e, Require) for e in walk(root))
 
 

@@ -1,10 +1,10 @@
-"""THE table of scalar primitives: one row says everything about one of them.
+"""The table of scalar primitives: one row says everything about one primitive.
 
 Graph `map` nodes, kernel `Call`s, reductions and scans name primitives of `TABLE`. In: scalars of one dtype each; out:
 a scalar. Columns: the dtype rule, the meaning in numpy, the spelling in C and in Triton and, for transcendental
 functions of f32, an expansion into simpler primitives (`approx.py`, or a function beside the row).
 
-Adding a primitive is adding a row. Nothing else in the compiler may list primitives or treat one by its name, but for
+To add a primitive, add a row. Nothing else in the compiler may list primitives or treat one by its name, except for
 `cast`, `bitcast`, `select` and `require`, whose arguments have several dtypes.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import approx, convert
-from .dim import Dim, chosen, decided, dim_max, dim_min, known_le, truth_eq, truth_lt
+from .dim import Dim, decided, dim_max, dim_min, known_le, select_size, truth_eq, truth_lt
 from .dtype import BF16, BOOL, F16, F32, DType
 from .expr import Call, Expr, Var, walk
 
@@ -31,20 +31,20 @@ Array = npt.NDArray[Any]
 class Prim:
     """One scalar primitive.
 
-    kinds: the kinds of DType its (last) argument may have. result: "same" as the last argument, "bool", or "given"
-    (by the caller: casts). numpy: its meaning on arrays; rows with `symbolic` also take object arrays of Size.
+    kinds: the kinds of DType its (last) argument may have. result: its dtype: "same" as the last argument, "bool", or
+    "given" by the caller (casts). numpy: its meaning on arrays; rows with `symbolic` also take object arrays of Size.
 
     c: kinds of argument -> spelling. A spelling is an operator of C ("+", "?:"), a builtin function of double
     ("__builtin_sqrt"; the float variant gets its f), or an expression (or body, if it has a `return`) over a, b, c,
     from which a static inline function is made; there {T} is the argument's C type, {U} the unsigned type arithmetic
     wraps in, {bits} its width, {min} and {max} its least and greatest value.
-    expand: defines the primitive by others, from its f32 arguments; used where it is given and the dtype is F32.
-    ulp: bound on the error of the expansion, in units of the last place of the result, over all f32 (or as told in
-    the docstring of the expansion); 0 where the result is exact or correctly rounded.
-    triton: kinds of argument, or a dtype, -> format of a Triton expression over {0}, {1}, {2}, which may use the functions
-    of templates/triton/prelude.py.j2; {bits} is the width. Where there is none, f32 is computed by the expansion.
-    identity: neutral element for a dtype, where the primitive combines values in reductions and scans.
-    exact: whether the result for numbers of any float type is a number of that type: nothing is rounded.
+    expand: defines the primitive by others, from its f32 arguments; used for F32.
+    ulp: bound on the error of the expansion, in units of the last place of the result, over all f32 (or as its
+    docstring says); 0 if the result is exact or correctly rounded.
+    triton: kinds of argument, or a dtype -> format of a Triton expression over {0}, {1}, {2}, which may use the
+    functions of templates/triton/prelude.py.j2; {bits} is the width. Without one, f32 is computed by the expansion.
+    identity: neutral element for a dtype, if the primitive combines values in reductions and scans.
+    exact: whether the result for numbers of any float type is a number of that type, so that nothing is rounded.
     """
 
     name: str
@@ -68,14 +68,14 @@ class Prim:
         return _calls(self.name)
 
     def c_spelling(self, dtype: DType) -> str:
-        """The C column for arguments of `dtype`. Raises KeyError where the row has none."""
+        """The C spelling for arguments of `dtype`. Raises KeyError where the row has none."""
         for kinds, spelling in self.c.items():
             if dtype.kind in kinds:
                 return spelling
         raise KeyError(f"primitive {self.name} has no C spelling for {dtype}")
 
     def triton_spelling(self, dtype: DType) -> str | None:
-        """The Triton column for arguments of `dtype`; None where there is none."""
+        """The Triton expression for arguments of `dtype`, or None."""
         if isinstance(self.triton, str):
             return self.triton
         if dtype.name in self.triton:
@@ -107,14 +107,14 @@ def infer(name: str, args: Sequence[DType], dtype: DType | None = None) -> DType
 
 
 def call(name: str, *args: Expr, dtype: DType | None = None) -> Call:
-    """The Call of a primitive, typed by its rule. Raises ValueError where the arguments do not fit."""
+    """The `Call` of a primitive, with the dtype inferred. Raises ValueError where the arguments do not fit."""
     return Call(name, args, infer(name, [a.dtype for a in args], dtype))
 
 
 def evaluate(name: str, args: Sequence[Array], dtype: DType | None = None) -> Array:
-    """A primitive on (broadcasting) arrays; narrow floats compute in f32 and are rounded once, at the end.
+    """A primitive applied to (broadcasting) arrays; narrow floats compute in f32 and are rounded once, at the end.
 
-    Also for object arrays of Size, where the row is `symbolic`: raises TypeError where the result cannot be decided.
+    Rows that are `symbolic` also take object arrays of Size. Raises TypeError where the result cannot be decided.
     """
     prim = TABLE[name]
     arrays = [np.asarray(a) for a in args]
@@ -147,7 +147,7 @@ def expansion(name: str) -> tuple[tuple[Var, ...], Expr]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Meanings in numpy that are not one function of numpy
+# Meanings in numpy that take more than one function of numpy
 
 
 def _is_object(*arrays: Any) -> bool:
@@ -164,7 +164,7 @@ _symbolic_not = np.frompyfunc(lambda a: decided(1 - a), 1, 1)
 _symbolic_and = np.frompyfunc(lambda a, b: decided(a * b), 2, 1)
 _symbolic_or = np.frompyfunc(lambda a, b: decided(a + b - a * b), 2, 1)
 _symbolic_xor = np.frompyfunc(lambda a, b: decided(a + b - 2 * a * b), 2, 1)
-_symbolic_choice = np.frompyfunc(chosen, 3, 1)
+_symbolic_choice = np.frompyfunc(select_size, 3, 1)
 _symbolic_min, _symbolic_max = np.frompyfunc(dim_min, 2, 1), np.frompyfunc(dim_max, 2, 1)
 
 
@@ -259,11 +259,11 @@ def _select(c: Any, a: Any, b: Any) -> Any:
     return np.where(c.astype(bool), a, b)
 
 
-def _symbolic_floor(question: str) -> Callable[..., Any]:
+def _symbolic_floor(operator: str) -> Callable[..., Any]:
     def apply(x: Any, y: Any) -> Any:
         if isinstance(y, int) and y == 0:
             return 0
-        return x // y if question == "//" else x % y
+        return x // y if operator == "//" else x % y
 
     on_arrays: Callable[..., Any] = np.frompyfunc(apply, 2, 1)
     return on_arrays
@@ -305,7 +305,6 @@ def _one(dtype: DType) -> bool | int | float:
 # The table
 
 _WRAPPED = "({{T}})(({{U}})a {} ({{U}})b)"  # integer arithmetic wraps around; in C, that of signed integers must not
-_TRUNCATED = "b == 0 ? 0 : b == ({T})-1 ? ({T})(({U})0 - ({U})a) : ({T})(a {op} b)"
 
 
 def _wrapped(operator: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """ONNX Attention and RotaryEmbedding.
 
-In: values and attributes of a node. Out: values. Attention becomes the graph's `attention` unless something in between
-is asked for (soft cap, the scores themselves, another precision); then it is written out.
+In: values and attributes of a node. Out: values. Attention becomes the graph's `attention`; with a soft cap, the scores
+as an output, or another precision of the softmax it is written out as products and a softmax.
 Formulas: https://onnx.ai/onnx/operators/onnx__Attention.html.
 """
 
@@ -15,7 +15,7 @@ from ...scalar.dim import Size, dim_max, known_eq
 from ...scalar.dtype import BOOL, BY_ONNX, F32, I64, DType
 from ..registry import onnx_op
 from ..values import concat, scalar
-from .index import positive
+from .index import checked_index
 
 
 def split_heads(x: Value, heads: int) -> Value:
@@ -40,7 +40,7 @@ def positions(size: Size) -> Value:
 
 
 def _fit_mask(mask: Value, keys: Size) -> Value:
-    """f32, additive; a mask that is too short excludes the keys beyond it."""
+    """The mask in f32, additive, and padded to `keys`: a short mask excludes the keys beyond it."""
     mask = additive(mask) if mask.dtype == BOOL else mask.cast(F32)
     if known_eq(mask.shape[-1], keys):
         return mask
@@ -49,7 +49,7 @@ def _fit_mask(mask: Value, keys: Size) -> Value:
 
 
 def _window(queries: Size, keys: Size, offset: Value, left: int, right: int, causal: bool) -> Value | None:
-    """Which keys a query may see: from `left` before its own position (offset + i) to `right` after it.
+    """Which keys query i sees: from `left` before its position, offset + i, to `right` after it; None for all.
 
     -1 is unbounded. offset: a scalar, or [B, 1, 1, 1]."""
     distance = positions(keys) - (positions(queries).reshape(-1, 1) + offset)
@@ -66,7 +66,7 @@ def _plus(a: Value | None, b: Value | None) -> Value | None:
 
 
 def _grouped(mask: Value | None, heads: Size, groups: Size) -> Value | None:
-    """Head axis h of a mask as (groups, h / groups), for queries that share keys."""
+    """A mask with its head axis split into (groups, heads / groups), for queries that share keys."""
     if mask is None or mask.rank < 3:
         return mask
     lead, h, tail = mask.shape[:-3], mask.shape[-3], mask.shape[-2:]
@@ -107,7 +107,7 @@ def attention(
     causal: Size | None = past if is_causal else None
     if nonpad_kv_seqlen is not None:
         lengths = nonpad_kv_seqlen.ensure_shape(batch, text="a number of keys for each batch")
-        lengths = positive(lengths, keys + 1, "nonpad_kv_seqlen is out of range").reshape(-1, 1, 1, 1)
+        lengths = checked_index(lengths, keys + 1, "nonpad_kv_seqlen is out of range").reshape(-1, 1, 1, 1)
         bias = _plus(bias, additive(positions(keys) < lengths))
         offset = lengths - lengths.const_size(queries)
         causal = None
@@ -141,7 +141,7 @@ def attention(
 def _written_out(
     q: Value, k: Value, v: Value, bias: Value | None, scale: float, softcap: float, dtype: DType, mode: int
 ) -> tuple[Value, Value]:
-    """The result, and the scores as far as `mode` says: 0 raw, 1 capped, 2 with the mask, 3 after softmax."""
+    """The result, and the scores at the stage `mode`: 0 raw, 1 capped, 2 with the mask, 3 after softmax."""
     from_type = q.dtype
     root = math.sqrt(scale)
     raw = (q * root).matmul((k * root).permute(*range(k.rank - 2), k.rank - 1, k.rank - 2))
@@ -161,20 +161,20 @@ def rotary_embedding(
     x: Value, cos: Value, sin: Value, position_ids: Value | None = None, *, interleaved: int = 0,
     num_heads: int = 0, rotary_embedding_dim: int = 0,
 ) -> Value:  # fmt: skip
-    """Rotates pairs of elements of each head by angles that depend on the position."""
+    """Rotates pairs of elements of each head by an angle that depends on the position."""
     flat = x.rank == 3
     if flat and not num_heads:
         raise ValueError("an input of rank 3 without num_heads")
     heads = split_heads(x, num_heads) if flat else x
     if position_ids is not None:
-        cos, sin = (c.take(positive(position_ids, c.shape[0]), 0) for c in (cos, sin))
+        cos, sin = (c.take(checked_index(position_ids, c.shape[0]), 0) for c in (cos, sin))
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)  # [B, 1, S, R / 2]
     out = rotated(heads, cos, sin, rotary_embedding_dim or heads.shape[-1], bool(interleaved))
     return merge_heads(out) if flat else out
 
 
 def rotated(x: Value, cos: Value, sin: Value, width: Size, interleaved: bool) -> Value:
-    """The first `width` elements of the last axis rotated: pairs are neighbours, or lie half the width apart."""
+    """x with the first `width` elements of the last axis rotated; pairs are neighbours or lie half the width apart."""
     part, rest = x.narrow(-1, 0, width), x.narrow(-1, width, x.shape[-1] - width)
     half = width // 2
     cos, sin = (c.ensure_shape(*c.shape[:-1], half, text="half as many angles as elements") for c in (cos, sin))

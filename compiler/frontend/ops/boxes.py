@@ -1,4 +1,4 @@
-"""ONNX NonMaxSuppression: a row of places for each batch and class, and the parts of these rows that are filled.
+"""ONNX NonMaxSuppression: a row of box indices for each batch and class, then the filled parts of these rows joined.
 
 In: values and attributes of a node. Out: values, one dim of which is a symbol bound when the model runs.
 """
@@ -11,7 +11,7 @@ from ...scalar.dtype import F32, I64
 from ..registry import onnx_op
 from ..values import bound, concat, scalar
 from .index import iota
-from .select import running, scatter
+from .select import prefix_sum, scatter
 
 
 @onnx_op("NonMaxSuppression", since=10)
@@ -29,16 +29,16 @@ def non_max_suppression(
     overlap = scalar(0.0, F32) if iou_threshold is None else iou_threshold.reshape()
     in_range = (overlap >= 0.0).map("and", overlap <= 1.0)
     overlap = overlap.require(in_range, "iou_threshold must be in range [0, 1]")
-    least = [] if score_threshold is None else [score_threshold.reshape()]
-    wanted = 0 if limit is None else bound(limit.reshape(1), LEAST, "limit")
-    most = dim_min(dim_max(wanted, 0), count)
-    places, counts = scores.emit("nms", [concat(corners, 2), scores, overlap, *least], most=most)
+    threshold = [] if score_threshold is None else [score_threshold.reshape()]
+    per_class = 0 if limit is None else bound(limit.reshape(1), LEAST, "limit")
+    most = dim_min(dim_max(per_class, 0), count)
+    places, counts = scores.emit("nms", [concat(corners, 2), scores, overlap, *threshold], most=most)
 
     counts = counts.reshape(batch * classes)
-    first = running(counts, exclusive=True)  # where the places of each row begin in the result
+    first = prefix_sum(counts, exclusive=True)  # where each row begins in the result
     total = bound(counts.sum(), upper=batch * classes * most)
-    begun = scatter(scalar(0, I64).broadcast(total + 1), scalar(1, I64).broadcast(batch * classes), first, "add")
-    row = running(begun, exclusive=False).narrow(0, 0, total) - 1  # of each place of the result
+    starts = scatter(scalar(0, I64).broadcast(total + 1), scalar(1, I64).broadcast(batch * classes), first, "add")
+    row = prefix_sum(starts, exclusive=False).narrow(0, 0, total) - 1  # of each element of the result
     at = iota((total,), 0, row) - first.take(row, 0)
     place = places.reshape(batch * classes, most).gather([row, at], [0, 1])
     each = row.const_size(classes)

@@ -1,4 +1,4 @@
-"""onnxruntime's own operators (domain com.microsoft) that its optimizer and exporters put into files.
+"""onnxruntime's own operators (domain com.microsoft), which its optimizer and exporters put into files.
 
 In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/ContribOperators.md; each is written in
 terms of the standard's operators. The quantised ones are in `contrib_quant.py`.
@@ -17,7 +17,7 @@ from ..values import along, bound, concat, demanded, scalar, scalar_arg
 from . import math as pointwise
 from .attention import additive, merge_heads, positions, rotated, split_heads
 from .conv import conv
-from .index import positive
+from .index import checked_index
 from .matmul import gemm, product
 from .norm import standardized
 from .select import unique
@@ -41,8 +41,8 @@ def _activated(y: Value, activation: str, alpha: float | None, beta: float | Non
     raise Unsupported(f"activation '{activation}'")
 
 
-def _swapped(x: Value, batch_first: int, transposed: int) -> Value:
-    """Matrices of a batch; with `batch_first` they are stored as [M, batch..., K]."""
+def _matrices(x: Value, batch_first: int, transposed: int) -> Value:
+    """x as a batch of matrices, [batch..., M, K]; with `batch_first` it is stored as [M, batch..., K]."""
     if batch_first:
         x = x.moveaxis(0, -2)
     return x.permute(*range(x.rank - 2), x.rank - 1, x.rank - 2) if transposed and x.rank > 1 else x
@@ -55,7 +55,7 @@ def fused_matmul(
 ) -> Value:  # fmt: skip
     if (transBatchA or transBatchB) and not 3 <= a.rank == b.rank:
         raise ValueError("Two inputs should have same rank and rank >= 3 if transBatchA or transBatchB is true")
-    y = product(_swapped(a, transBatchA, transA), _swapped(b, transBatchB, transB))
+    y = product(_matrices(a, transBatchA, transA), _matrices(b, transBatchB, transB))
     return y if alpha == 1.0 else y * alpha
 
 
@@ -145,7 +145,7 @@ def simplified_layer_normalization(
 
 
 def _skipped(x: Value, skip: Value, bias: Value | None) -> Value:
-    """x + skip (+ bias), of the shape of x; skip may lack batches, or have one for all."""
+    """x + skip (+ bias), in the shape of x; skip may lack the batch axis, or have one of 1."""
     skip = skip.ensure_shape(*skip.shape[:-2], *x.shape[-2:], text="skip is as large as the input")
     total = (x + skip).ensure_shape(*x.shape, text="skip has no more batches than the input")
     return total if bias is None else total + along(bias, x, "the bias")
@@ -183,7 +183,7 @@ def embed_layer_normalization(
         return table.ensure_shape(table.shape[0], words.shape[1], text="embeddings are of one width")
 
     def embedded(table: Value, at: Value) -> Value:
-        return as_wide(table).take(positive(at, table.shape[0]), 0)
+        return as_wide(table).take(checked_index(at, table.shape[0]), 0)
 
     total = embedded(words, ids)
     if position_ids is not None:
@@ -218,8 +218,9 @@ def group_norm(
 
 
 def _key_mask(mask: Value, batch: Size, keys: Size, excluded: float) -> Value:
-    """onnxruntime's key masks as a f32 bias for [B, N, S, T] scores: 0 and 1 in [B, T] or [B, S, T], or where the keys
-    end, [B], or where they end and begin, [2 * B]."""
+    """A key mask of onnxruntime as a bias (f32) for scores [B, N, S, T].
+
+    mask: 0 and 1 in [B, T] or [B, S, T]; or the ends of the keys, [B]; or their ends, then their starts, [2 * B]."""
     if mask.rank == 1:
         both = known_eq(mask.shape[0], 2 * batch) is True
         if not both and known_eq(mask.shape[0], batch) is not True:
@@ -247,16 +248,16 @@ def _attended(q: Value, k: Value, v: Value, bias: Value | None, scale: float, ca
     return merge_heads(q.emit("attention", inputs, scale=scale, causal=causal, zero_rows=False)[0])
 
 
-def _scale(given: float, size: Size) -> float:
-    if given:
-        return given
+def _scale(scale: float, size: Size) -> float:
+    if scale:
+        return scale
     if not isinstance(size, int):
         raise Unsupported(f"heads of the symbolic size {size} without a scale")
     return 1.0 / math.sqrt(size)
 
 
-def _of_scores(bias: Value | None, q: Value, k: Value) -> Value | None:
-    """A bias of the scores, with one for each query and key."""
+def _score_bias(bias: Value | None, q: Value, k: Value) -> Value | None:
+    """The bias, with a check that it has an element for each query and key."""
     if bias is None:
         return None
     return bias.ensure_shape(*bias.shape[:-2], q.shape[2], k.shape[2], text="the bias of the scores")
@@ -296,7 +297,7 @@ def attention(
         k, v = (concat([past.narrow(0, i, 1).squeeze(0), new], 2) for i, new in ((0, k), (1, v)))
     present = concat([k.unsqueeze(0), v.unsqueeze(0)], 0) if known_eq(k.shape[-1], v.shape[-1]) else k
     excluded = None if mask is None else _key_mask(mask, x.shape[0], k.shape[2], mask_filter_value)
-    total = _plus(excluded, _of_scores(attention_bias, q, k))
+    total = _plus(excluded, _score_bias(attention_bias, q, k))
     y = _attended(q, k, v, total, _scale(scale, q.shape[-1]), before if unidirectional else None)
     return y, present
 
@@ -325,10 +326,10 @@ def multi_head_attention(
         bias = bias.ensure_shape(sum(widths[1:], widths[0]), text="the bias of queries, keys and values")
         start: Size = 0
         biased = []
-        for t, given in ((q, query), (k, key), (v, value)):
+        for t, source in ((q, query), (k, key), (v, value)):
             width = num_heads * t.shape[-1]
             part = bias.narrow(0, start, width).reshape(num_heads, 1, t.shape[-1])
-            biased.append(t if given is not None and given.rank == 4 else t + part)
+            biased.append(t if source is not None and source.rank == 4 else t + part)
             start = start + width
         q, k, v = biased
     before: Size = 0
@@ -338,7 +339,7 @@ def multi_head_attention(
     excluded = None
     if key_padding_mask is not None:
         excluded = _key_mask(key_padding_mask, query.shape[0], k.shape[2], mask_filter_value)
-    total = _plus(excluded, _of_scores(attention_bias, q, k))
+    total = _plus(excluded, _score_bias(attention_bias, q, k))
     causal = before if unidirectional else None
     return _attended(q, k, v, total, _scale(scale, q.shape[-1]), causal), k, v
 
@@ -359,11 +360,11 @@ def rotary_embedding(
         x = split_heads(x, count)
     sin = sin.ensure_shape(*cos.shape, text="as many sines as cosines")
     at = position_ids
-    if at.rank == 1:  # the position of the first element; the others follow
+    if at.rank == 1:  # the position of the first element
         at = (at.ensure_shape(1, text="the first position") + positions(x.shape[2])).unsqueeze(0)
     else:
         at = at.ensure_shape(x.shape[0], x.shape[2], text="positions of each element")
-    cos, sin = (c.take(positive(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
+    cos, sin = (c.take(checked_index(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
     y = rotated(x, cos, sin, rotary_embedding_dim or x.shape[-1], bool(interleaved))
     return merge_heads(y) if flat else y
 
@@ -376,10 +377,10 @@ def group_query_attention(
     local_window_size: int = -1, rotary_interleaved: int = 0, scale: float = 0.0, softcap: float = 0.0,
     smooth_softmax: int = 0, k_quant_type: str = "NONE", v_quant_type: str = "NONE", qk_output: int = 0,
 ) -> tuple[Value, ...]:  # fmt: skip
-    """The new keys and values follow `past` (of which seqlens_k + 1 - S count, for each batch).
+    """Appends the new keys and values to `past`, of which the first seqlens_k + 1 - S of each batch are valid.
 
-    `present` has room for all of them, and no less than `past`: so caches that were made as long as they will ever be
-    keep their length. A first prompt, which may end before the others of its batch, begins at 0."""
+    `present` is as long as total_length, and at least as long as `past`, so that caches allocated at full length keep
+    it. The first prompt of a batch may be shorter than the others, and begins at 0."""
     if softcap or smooth_softmax or qk_output or k_quant_type != "NONE" or v_quant_type != "NONE":
         raise Unsupported("softcap, smooth_softmax or a quantised cache")
     if seqlens_k is None:
@@ -405,7 +406,7 @@ def group_query_attention(
         if cos is None or sin is None:
             raise ValueError("do_rotary without cos_cache and sin_cache")
         sin = sin.ensure_shape(*cos.shape, text="as many sines as cosines")
-        angles = [c.take(positive(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin)]
+        angles = [c.take(checked_index(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin)]
         q, k = (rotated(t, angles[0], angles[1], cos.shape[-1] * 2, bool(rotary_interleaved)) for t in (q, k))
     if past_key is not None and past_value is not None:
         past_value = past_value.ensure_shape(*past_key.shape[:3], past_value.shape[3], text="past keys and values")
@@ -424,28 +425,29 @@ def group_query_attention(
 
 
 def _lengths_of(seqlens_k: Value, batch: Size, new: Size, old: Size, keys: Size, total: Size) -> Value:
-    """seqlens_k, [B] or with one more axis of 1, as [B, 1]; the number of valid keys of each batch, but one.
+    """seqlens_k, the number of valid keys of each batch less one, as [B, 1].
 
-    It has to be in the cache, and to leave no gap behind the `old` ones that the past has room for; and unless this is
-    a first prompt, all `new` ones count."""
+    Checks that it is within the cache of `keys`, that the new keys leave no gap after the `old` ones that the past has
+    room for, and that all `new` keys are valid, unless this is a first prompt. seqlens_k is [B], or has an axis of 1,
+    too."""
     if seqlens_k.rank not in (1, 2) or (seqlens_k.rank == 2 and 1 not in seqlens_k.shape):
         raise ValueError(f"seqlens_k of shape {list(seqlens_k.shape)}")
     lengths = seqlens_k.cast(I64).reshape(batch)
     first = lengths + 1 - lengths.const_size(new)
     prompt = lengths.const_size(total).map("eq", lengths.const_size(new))
-    lengths = positive(lengths, keys, "seqlens_k is out of range")
+    lengths = checked_index(lengths, keys, "seqlens_k is out of range")
     lengths = lengths.require(first <= lengths.const_size(old), "seqlens_k exceeds the past buffer sequence length")
     return lengths.require((first >= 0).map("or", prompt), "seqlens_k is too small for sequence_length").unsqueeze(1)
 
 
 def _appended(past: Value, new: Value, at: Value, keys: Size) -> Value:
-    """past [B, N, P, D] made `keys` long, with new [B, N, S, D] written at positions [B, S]."""
+    """past [B, N, P, D] padded to `keys` positions, with new [B, N, S, D] written at positions `at` [B, S]."""
     batch, heads, length, size = new.shape
     past = past.ensure_shape(batch, heads, past.shape[2], size, text="batches, heads and sizes of past keys")
     room = past.pad([0] * 4, [0, 0, keys - past.shape[2], 0])
     shape = (batch, heads, length)
     index = [scalar(0, I64).emit("iota", [], shape=shape, axis=a, dtype=I64)[0] for a in (0, 1)]
-    place = positive(at, keys).unsqueeze(1).broadcast(*shape)
+    place = checked_index(at, keys).unsqueeze(1).broadcast(*shape)
     return room.emit("scatter", [room, new, *index, place], axes=(0, 1, 2), combine=None)[0]
 
 
@@ -464,7 +466,7 @@ def expand_dims(x: Value, axis: Value) -> Value:
 
 @onnx_op("Unique", domain=DOMAIN)
 def unique_(x: Value) -> tuple[Value, ...]:
-    """The distinct elements of a vector as they come, which one each element is, and how often it occurs."""
+    """The distinct elements of a vector in order of appearance, the inverse indices, and the counts."""
     if x.rank != 1:
         raise ValueError("Input tensor to Unique op should be 1D")
     y, _, which, counts = unique(x, sorted=0)

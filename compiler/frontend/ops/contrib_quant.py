@@ -76,7 +76,7 @@ def qlinear_softmax(
     axis: int = -1,
 ) -> Value:  # fmt: skip
     shares = (softmax if opset >= 13 else flattened(softmax))(_real(x, x_scale, x_zero), axis=axis)
-    steps = (1 / scale.reshape()).map("floor")  # onnxruntime's: as many whole steps as there are up to a share of 1
+    steps = (1 / scale.reshape()).map("floor")  # as in onnxruntime: the whole steps of `scale` in 1
     return quantized(shares * steps, scalar(1, F32), None if zero is None else zero.reshape(), x.dtype)
 
 
@@ -118,16 +118,16 @@ def qlinear_where(
     condition: Value, x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value, scale: Value,
     zero: Value,
 ) -> Value:  # fmt: skip
-    chosen = condition.select(_real(x, x_scale, x_zero), _real(y, y_scale, y_zero))
-    return _requantized(chosen, scale, zero, x)
+    selected = condition.select(_real(x, x_scale, x_zero), _real(y, y_scale, y_zero))
+    return _requantized(selected, scale, zero, x)
 
 
 def _per_column(v: Value) -> Value:
     return v.reshape() if v.shape == (1,) else v
 
 
-def _of_product(y: Value, product: Value) -> Value:
-    """The same, in the shape of the product: what it was computed with does not broadcast it."""
+def _shaped_like(y: Value, product: Value) -> Value:
+    """y, with a check that it has the shape of the product: other operands must not broadcast it."""
     return y.ensure_shape(*product.shape, text="scales, zero points and biases are as many as columns")
 
 
@@ -137,7 +137,7 @@ def matmul_integer_to_float(
     bias: Value | None = None,
 ) -> Value:  # fmt: skip
     y = integer_product(a, b, a_zero, b_zero).cast(F32)
-    y = _of_product(y * (_per_column(a_scale) * _per_column(b_scale)), y)
+    y = _shaped_like(y * (_per_column(a_scale) * _per_column(b_scale)), y)
     return y if bias is None else y + along(bias, y, "the bias")
 
 
@@ -160,8 +160,8 @@ def qgemm(
     total = integer_product(x, w, a_zero.reshape(), _per_column(b_zero))
     total = total.ensure_shape(x.shape[0], w.shape[1], text="zero points are as many as columns")
     if c is not None:
-        total = _of_product(total + c, total)
-    y = _of_product(total.cast(F32) * (a_scale.reshape() * _per_column(b_scale) * alpha), total)
+        total = _shaped_like(total + c, total)
+    y = _shaped_like(total.cast(F32) * (a_scale.reshape() * _per_column(b_scale) * alpha), total)
     return y if scale is None else _requantized(y, scale, zero, a)
 
 
@@ -171,7 +171,7 @@ def matmul_nbits(
     bias: Value | None = None, *, K: int, N: int, block_size: int, bits: int = 4, accuracy_level: int = 0,
     weight_prepacked: int = 0,
 ) -> Value:  # fmt: skip
-    """b [N, blocks, block_size * bits / 8]: unsigned, the lowest bits first; zero points likewise, or as numbers."""
+    """b [N, blocks, block_size * bits / 8]: unsigned, lowest bits first; zero points likewise (u8), or as numbers."""
     if bits not in (2, 4, 8) or groups is not None or weight_prepacked:
         raise Unsupported(f"bits={bits}, g_idx or prepacked weights")
     if block_size < 16 or block_size & (block_size - 1):

@@ -1,9 +1,9 @@
 """ONNX control flow: If, Loop and Scan.
 
-In: values, sub-graphs, and two ways to import these: `run` inlines one, `trace` makes a graph of it. Out: values. What
-is constant is decided at import: one branch is taken, short loops are unrolled. The rest becomes `branch` and `loop`,
-whose states keep their shapes. Where no tensor stands for the results of either branch, as their ranks differ, what
-follows becomes a part of both (`Diverging`).
+In: values, sub-graphs, and two ways to import these: `run` inlines one, `trace` makes a graph of it. Out: values.
+Constant conditions are decided at import: one branch is taken, short loops are unrolled. The rest becomes `branch`, and
+`loop`, whose states keep their shapes. Where the results of two branches differ in rank, so that no tensor represents
+both, the nodes that follow are imported into each branch (`Diverging`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ....runtime.errors import Fail
 from ...errors import Unsupported
 from ...graph.ir import Graph, Value, constant, input_value, reachable
-from ...scalar.dim import Size, Symbol, chosen, dim_max, known_eq, prod, symbols
+from ...scalar.dim import Size, Symbol, dim_max, known_eq, prod, select_size, symbols
 from ...scalar.dtype import BOOL, I64
 from ..load import UNKNOWN, GraphDef, Type
 from ..registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, onnx_op
@@ -37,13 +37,13 @@ from ..values import (
 )
 
 Side = Callable[[bool], "tuple[GraphDef, Callable[[Capture], Sequence[Imported]]]"]
-Pair = tuple[Value, Value]  # one of each side of a branch
-Joined = tuple[int, "list[Pair]", "Callable[..., Any]"]  # pairs to hand out, their number, and what is made of these
+Pair = tuple[Value, Value]  # of one shape: the results of the two sides of a branch
+Join = tuple[int, "list[Pair]", "Callable[..., Any]"]  # the number of pairs, the pairs, what builds a result of them
 
 
 class Run(Protocol):
-    def __call__(self, graph: GraphDef, given: Sequence[Imported], open: bool = False) -> list[Imported]:
-        """Inlines a sub-graph. open: it may raise Diverging, as its results are all that the node gives."""
+    def __call__(self, graph: GraphDef, inputs: Sequence[Imported], open: bool = False) -> list[Imported]:
+        """Inlines a sub-graph. open: Diverging may be raised, as the results are the outputs of the node."""
 
 
 class Trace(Protocol):
@@ -51,13 +51,15 @@ class Trace(Protocol):
         self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], known: Captures | None = None,
         assumed: Mapping[Size, bool] | None = None, rest: Rest | None = None,
     ) -> Traced:  # fmt: skip
-        """Makes a graph of a sub-graph, and of what follows it. known, assumed: what values and formulas are in it."""
+        """Makes a graph of a sub-graph and of what follows it.
+
+        known: values that captured ones have there; assumed: whether formulas hold there."""
 
 
-PASSED_ON = GraphDef("", [], {"x": UNKNOWN}, {"x": UNKNOWN}, {}, {})  # gives what it is given
-SHORT = 512  # nodes that an unrolled loop may make where a loop would do as well
-MAX_UNROLLED = 20_000  # nodes that it may make otherwise
-ENDLESS = 1 << 31  # trip counts from here on mean: as long as the condition holds
+IDENTITY = GraphDef("", [], {"x": UNKNOWN}, {"x": UNKNOWN}, {}, {})  # returns its input
+SHORT = 512  # nodes up to which a loop is unrolled without need
+MAX_UNROLLED = 20_000  # nodes up to which a loop is unrolled that can't become a `loop`
+ENDLESS = 1 << 31  # trip counts from here on do not limit a loop
 
 
 # -- branches --------------------------------------------------------------------------------------------------------
@@ -67,84 +69,84 @@ ENDLESS = 1 << 31  # trip counts from here on mean: as long as the condition hol
 def if_(
     condition: Value, *, then_branch: GraphDef, else_branch: GraphDef, run: Run, trace: Trace
 ) -> tuple[Imported, ...]:
-    decided = truth(condition)
-    if isinstance(decided, int):
-        return tuple(run(then_branch if decided else else_branch, [], open=True))
+    formula = truth(condition)
+    if isinstance(formula, int):
+        return tuple(run(then_branch if formula else else_branch, [], open=True))
 
     go_on = either(condition, lambda holds: (then_branch if holds else else_branch, lambda capture: []), run, trace)
     try:
         results = go_on()
     except Unsupported:
         raise Diverging(go_on) from None
-    found = tuple(v for v in results if isinstance(v, Value))
-    if len(found) != len(results):
+    values = tuple(v for v in results if isinstance(v, Value))
+    if len(values) != len(results):
         raise Diverging(go_on)
-    return found
+    return values
 
 
 def either(condition: Value, side: Side, run: Run, trace: Trace) -> Callable[..., list[Any]]:
-    """What one of two sides makes, as a function of what follows (`Diverging.resume`).
+    """A branch as a function of what follows it (`Diverging.resume`), which returns the joined results.
 
-    side(holds): the graph that runs where the condition holds, or does not, and its inputs. Where what follows cannot
-    follow one of them, the condition is demanded to lead to the other."""
-    decided = truth(condition)
+    side(holds): the sub-graph that runs if the condition is `holds`, and what makes its inputs. Where the rest of the
+    model is invalid after one side, a check that the condition leads to the other replaces the branch."""
+    formula = truth(condition)
 
     def resume(rest: Rest | None = None) -> list[Any]:
         sides: dict[bool, Traced] = {}
         for holds in (True, False):
             known = {condition: scalar(holds, BOOL).reshape(*condition.shape)}
-            assumed: dict[Size, bool] = {} if decided is None else {decided: holds}
+            assumed: dict[Size, bool] = {} if formula is None else {formula: holds}
             try:
                 sides[holds] = trace(*side(holds), known=known, assumed=assumed, rest=rest)
             except Fail as e:
                 if rest is None or (not holds and not sides):
                     raise
-                wrong = e.text
+                text = e.text
         if len(sides) == 2:
-            return branched(condition, decided, sides[True], sides[False])
-        return alone(next(iter(sides)), wrong, rest)
+            return emit_branch(condition, formula, sides[True], sides[False])
+        return single(next(iter(sides)), text, rest)
 
-    def alone(holds: bool, wrong: str, rest: Rest | None) -> list[Any]:
+    def single(holds: bool, text: str, rest: Rest | None) -> list[Any]:
         assert rest is not None
         graph, formals = side(holds)
-        if decided is not None:
-            assume(decided, holds)
+        if formula is not None:
+            assume(formula, holds)
         try:
             results = run(graph, formals(lambda v: v), open=True)
         except Diverging as e:
             return e.resume(rest)
-        return rest([demand_side(v, holds, wrong) if isinstance(v, Value) else v for v in results])
+        return rest([demand_side(v, holds, text) if isinstance(v, Value) else v for v in results])
 
-    def demand_side(v: Value, holds: bool, wrong: str) -> Value:
-        if decided is not None:
-            return demanded(v, decided, int(holds), wrong)
+    def demand_side(v: Value, holds: bool, text: str) -> Value:
+        if formula is not None:
+            return demanded(v, formula, int(holds), text)
         ok = condition.reshape() if holds else condition.reshape().map("not")
-        return v.require(ok.broadcast(*v.shape), wrong)
+        return v.require(ok.broadcast(*v.shape), text)
 
     return resume
 
 
-def branched(condition: Value, decided: Size | None, then: Traced, otherwise: Traced) -> list[Value | Shaped]:
-    """The results of one of two graphs. decided: the condition as a formula of sizes, where it is one."""
+def emit_branch(condition: Value, formula: Size | None, then: Traced, otherwise: Traced) -> list[Value | Shaped]:
+    """Emits a `branch` and returns its results. formula: the condition as a size, if it is one."""
     if len(then.outputs) != len(otherwise.outputs):
         raise ValueError(f"the branches of a condition give {len(then.outputs)} and {len(otherwise.outputs)} outputs")
-    branch = _Branch(condition, decided, then, otherwise)
-    joined = [branch.joined(a, b) for a, b in zip(then.outputs, otherwise.outputs)]
-    given = iter(branch.emit([v for _, sides, _ in joined for v in sides]))
-    return [made(*(next(given) for _ in range(n))) for n, _, made in joined]
+    branch = _Branch(condition, formula, then, otherwise)
+    joins = [branch.join(a, b) for a, b in zip(then.outputs, otherwise.outputs)]
+    values = iter(branch.emit([pair for _, pairs, _ in joins for pair in pairs]))
+    return [build(*(next(values) for _ in range(n))) for n, _, build in joins]
 
 
 @dataclass
 class _Branch:
-    """Two graphs of which one runs, and how their results become one."""
+    """Two sub-graphs of which one runs, and how their results are joined."""
 
     condition: Value
-    decided: Size | None
+    formula: Size | None  # the condition as a size, if it is one
     then: Traced
     otherwise: Traced
 
     def emit(self, pairs: Sequence[Pair]) -> tuple[Value, ...]:
-        """The first or the second value of each pair, which are of one shape."""
+        """Emits a `branch` that returns the first or the second value of each pair."""
         captures = list(dict.fromkeys([*self.then.captures, *self.otherwise.captures]))
         graphs = []
         for side, outputs in zip((self.then, self.otherwise), zip(*pairs)):
@@ -153,31 +155,33 @@ class _Branch:
         inputs = [self.condition.reshape(), *captures]
         return self.condition.emit("branch", inputs, then=graphs[0], otherwise=graphs[1])
 
-    def joined(self, a: Value | Shaped, b: Value | Shaped) -> Joined:
-        """How a pair of results is handed out of the branch, and what is made of it there."""
+    def join(self, a: Value | Shaped, b: Value | Shaped) -> Join:
+        """How a pair of results leaves the branch: as pairs of equal shapes, from which the result is built."""
         if isinstance(a, Shaped) or isinstance(b, Shaped) or a.rank != b.rank:
             x, y = _shaped(a), _shaped(b)
             ranks = dim_max(x.sizes.shape[0], y.sizes.shape[0])
             sizes = (_filled(x.sizes, ranks), _filled(y.sizes, ranks))
-            n, flat, made = self.joined(x.flat, y.flat)
-            return n + 1, [*flat, sizes], lambda *given: Shaped(made(*given[:-1]), given[-1])
+            n, flat, build = self.join(x.flat, y.flat)
+            return n + 1, [*flat, sizes], lambda *values: Shaped(build(*values[:-1]), values[-1])
         if a.dtype != b.dtype:
             raise ValueError(f"the branches of a condition give {a} and {b}")
         if all(known_eq(x, y) for x, y in zip(a.shape, b.shape)):
-            return 1, [(a, b)], lambda given: given
+            return 1, [(a, b)], lambda value: value
         shape = self.shape(a, b)
         if shape is None:
             return self.flat(a, b)
         text = "the two sides of a branch"
-        return 1, [(a.ensure_shape(*shape, text=text), b.ensure_shape(*shape, text=text))], lambda given: given
+        return 1, [(a.ensure_shape(*shape, text=text), b.ensure_shape(*shape, text=text))], lambda value: value
 
     def shape(self, a: Value, b: Value) -> list[Size] | None:
-        """The shape that two values have as one, where it is known before the branch: where sizes decide it, and where
-        sizes that have no limit are computed by a branch before. Else None."""
+        """The joined shape of two values if it is known before the branch, else None.
+
+        It is known if the condition is a formula of sizes. If a size has no upper bound, another branch before this one
+        computes the shape."""
         inner = {*self.then.bindings, *self.otherwise.bindings}
         sizes = list(zip(a.shape, b.shape))
-        if self.decided is not None and not any(inner & (symbols(x) | symbols(y)) for x, y in sizes):
-            return [x if known_eq(x, y) else chosen(self.decided, x, y) for x, y in sizes]
+        if self.formula is not None and not any(inner & (symbols(x) | symbols(y)) for x, y in sizes):
+            return [x if known_eq(x, y) else select_size(self.formula, x, y) for x, y in sizes]
         try:
             self.limit(prod(a.shape), prod(b.shape))
             return None
@@ -185,11 +189,12 @@ class _Branch:
             (computed,) = self.emit([(vector(a.shape), vector(b.shape))])
             return [x if known_eq(x, y) else bound(computed.narrow(0, i, 1)) for i, (x, y) in enumerate(sizes)]
 
-    def flat(self, a: Value, b: Value) -> Joined:
-        """In a flat tensor that is large enough for either, and beside it the sizes."""
+    def flat(self, a: Value, b: Value) -> Join:
+        """How a pair of results leaves the branch if its shape is known only inside: as elements, padded to the larger
+        number, and sizes."""
         room = self.limit(prod(a.shape), prod(b.shape))
 
-        def made(elements: Value, sizes: Value) -> Value:
+        def build(elements: Value, sizes: Value) -> Value:
             shape = [
                 x if known_eq(x, y) else bound(sizes.narrow(0, i, 1), upper=self.limit(x, y))
                 for i, (x, y) in enumerate(zip(a.shape, b.shape))
@@ -197,10 +202,10 @@ class _Branch:
             return elements.narrow(0, 0, prod(shape)).reshape(*shape)
 
         x, y = (v.reshape(n).pad((0,), (room - n,)) for v, n in ((a, prod(a.shape)), (b, prod(b.shape))))
-        return 2, [(x, y), (vector(a.shape), vector(b.shape))], made
+        return 2, [(x, y), (vector(a.shape), vector(b.shape))], build
 
     def limit(self, x: Size, y: Size) -> Size:
-        """What neither of two sizes, one of each side, exceeds. Raises Unsupported where that is not known."""
+        """An upper bound of two sizes, one of each side. Raises Unsupported where none is known."""
         sides = ((x, self.then), (y, self.otherwise))
         return dim_max(*(largest(size, side.bindings, side.upper) for size, side in sides))
 
@@ -220,12 +225,14 @@ def _graph(outputs: Sequence[Value], bindings: dict[Symbol, Value], inputs: Sequ
 # -- loops -----------------------------------------------------------------------------------------------------------
 
 
-def looped(
+def emit_loop(
     live: Value, trips: Size | None, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced
 ) -> tuple[list[Value], list[Value]]:
-    """The final states and the rows, of a body traced on `index` and `formals` that returns condition, states, rows."""
+    """Emits a loop; returns its final states and its collected rows.
+
+    The body was traced on `index` and `formals`, and returns the condition, the states, and the rows."""
     n = len(states)
-    body, (count, *results) = _emitted(live, trips, states, index, formals, traced)
+    body, (count, *results) = _emit(live, trips, states, index, formals, traced)
     rows = results[n:]
     if rows and not (_always(live) and _always(body.outputs[0])):
         done = bound(count, name="trips", upper=trips)
@@ -233,26 +240,26 @@ def looped(
     return results[:n], rows
 
 
-def _emitted(
+def _emit(
     live: Value, trips: Size | None, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced
 ) -> tuple[Graph, tuple[Value, ...]]:
-    """The body of `looped`, and what its loop gives: how often it ran, states, rows."""
+    """Emits a loop; returns its body, and its results: the number of iterations, the states, the rows."""
     outputs = [v for v in traced.outputs if isinstance(v, Value)]
     body = _graph(outputs, traced.bindings, [index, *formals, *traced.captures.values()])
-    body.outputs = _steady(body, formals)
+    body.outputs = _with_fixed_shapes(body, formals)
     try:
-        made = live.emit(
+        results = live.emit(
             "loop", [live.reshape(), *states, *traced.captures], body=body, trips=trips, states=len(states)
         )
     except ValueError as e:
         raise Unsupported(f"a loop whose states change: {e}") from e
-    return body, made
+    return body, results
 
 
-def _steady(body: Graph, formals: Sequence[Value]) -> list[Value]:
-    """The outputs of a loop's body in shapes that are the same in each iteration: of states, that of the state.
+def _with_fixed_shapes(body: Graph, formals: Sequence[Value]) -> list[Value]:
+    """The outputs of a loop's body in shapes that are the same in each iteration, those of states as they came in.
 
-    That they have them is checked when the model runs. Raises Unsupported for rows of changing shapes."""
+    The shapes of states are checked when the model runs. Raises Unsupported for rows of changing shapes."""
     condition, *results = body.outputs
     shaped = {v: v for v in results}
     for v, formal in zip(results, formals):
@@ -272,7 +279,7 @@ def _always(condition: Value) -> bool:
 
 
 def loop_index(extent: Size | None) -> tuple[Symbol, Value]:
-    """The number of the iteration: as a symbol, and as an input of a loop's body."""
+    """The number of the iteration, as a symbol and as an input of a loop's body. extent: the number of iterations."""
     symbol = fresh_symbol("i", 0, extent)
     index = input_value("i", (), I64)
     index.content = np.array(symbol, object)
@@ -290,7 +297,7 @@ def loop(
         try:
             return _unrolled(limit, condition, carried, body, run)
         except Unsupported:
-            pass  # of a condition that depends on data, say
+            pass  # such as a condition that depends on data
     try:
         return _as_loop(limit, condition, carried, body, trace)
     except Unsupported:
@@ -315,33 +322,35 @@ def _as_loop(
 
     if count is None and len(body.outputs) > 1 + len(states):
         count = _counted(live, states, *traced(None))
-    finals, rows = looped(live, count, states, *traced(count))
+    finals, rows = emit_loop(live, count, states, *traced(count))
     return (*finals, *rows)
 
 
 def _counted(live: Value, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced) -> Size:
-    """How often a loop without a limit runs, by a loop before it of that alone on which its condition depends: what
-    collects values needs the limit for its memory."""
+    """The number of iterations of a loop without a limit, which the memory of collected rows depends on.
+
+    Another loop before it computes the number: one of only those states that the condition depends on."""
     results = [v for v in traced.outputs if isinstance(v, Value)]
     condition, finals = results[0], results[1 : 1 + len(states)]
-    kept: list[int] = []
+    needed_states: list[int] = []
     while True:
-        nodes = {*reachable([condition, *(finals[i] for i in kept)], traced.bindings)}
+        nodes = {*reachable([condition, *(finals[i] for i in needed_states)], traced.bindings)}
         needed = [i for i, formal in enumerate(formals) if formal.node in nodes]
-        if needed == kept:
+        if needed == needed_states:
             break
-        kept = needed
+        needed_states = needed
     part = replace(
-        traced, outputs=[condition, *(finals[i] for i in kept)],
+        traced, outputs=[condition, *(finals[i] for i in needed_states)],
         captures={v: formal for v, formal in traced.captures.items() if formal.node in nodes},
         bindings={symbol: v for symbol, v in traced.bindings.items() if v.node in nodes},
     )  # fmt: skip
-    _, (count, *_) = _emitted(live, None, [states[i] for i in kept], index, [formals[i] for i in kept], part)
+    initial, inputs = ([values[i] for i in needed_states] for values in (states, formals))
+    _, (count, *_) = _emit(live, None, initial, index, inputs, part)
     return bound(count, name="trips")
 
 
-def stacked(parts: Sequence[Imported], axis: int = 0) -> Value:
-    """Tensors of one shape, joined along a new axis."""
+def stack(parts: Sequence[Imported], axis: int = 0) -> Value:
+    """Stacks tensors of one shape along a new axis."""
     values = [v for v in parts if isinstance(v, Value)]
     if len(values) != len(parts) or not parts:
         raise Unsupported("joining no tensors")
@@ -357,7 +366,7 @@ def _check_work(body: GraphDef, trips: int) -> None:
 def _unrolled(
     limit: int | None, condition: Value | None, carried: Sequence[Imported], body: GraphDef, run: Run
 ) -> tuple[Imported, ...]:
-    """Iteration by iteration; conditions must be constant."""
+    """Unrolls a loop. Raises Unsupported where its conditions are not constant."""
     states = list(carried)
     scanned: list[list[Imported]] = []
     live = condition is None or bool(scalar_arg(condition, "condition"))
@@ -372,14 +381,14 @@ def _unrolled(
         live = bool(scalar_arg(go_on, "condition"))
         i += 1
     if scanned:
-        outputs: list[Imported] = [stacked(parts) for parts in zip(*scanned)]
+        outputs: list[Imported] = [stack(parts) for parts in zip(*scanned)]
     else:
         outputs = [_empty(t) for t in list(body.outputs.values())[1 + len(carried) :]]
     return (*states, *outputs)
 
 
 def _empty(type: Type) -> Value:
-    """What a loop without iterations collects."""
+    """The collected rows of a loop without iterations: none, of the declared type."""
     if type.dtype is None or type.shape is None or not all(isinstance(d, int) for d in type.shape):
         raise Unsupported("a loop without iterations, whose outputs have no declared shape")
     return constant(np.zeros((0, *type.shape), type.dtype.to_numpy()))  # type: ignore[arg-type]
@@ -411,14 +420,14 @@ def scan(
             results = run(body, [*carried, *slices(sources, t)])
             carried = results[:n]
             collected.append(results[n:])
-        rows = [stacked(parts) for parts in zip(*collected)]
+        rows = [stack(parts) for parts in zip(*collected)]
         finals = [v for v in carried if isinstance(v, Value)]
     else:
         symbol, index = loop_index(length)
         formals = [input_value(name, v.shape, v.dtype) for name, v in zip(body.inputs, states)]
         traced = trace(body, lambda capture: [*formals, *slices([capture(v) for v in sources], symbol)])
         traced.outputs.insert(0, scalar(True, BOOL))
-        finals, rows = looped(scalar(True, BOOL), length, states, index, formals, traced)
+        finals, rows = emit_loop(scalar(True, BOOL), length, states, index, formals, traced)
     outputs: list[Imported] = []
     for i, row in enumerate(rows):
         row = row.flip(0) if scan_output_directions and scan_output_directions[i] else row
@@ -431,7 +440,7 @@ def scan_8(
     lengths: Value | None, *inputs: Value, body: GraphDef, num_scan_inputs: int, directions: list[int] | None = None,
     run: Run, trace: Trace,
 ) -> tuple[Imported, ...]:  # fmt: skip
-    """With a batch axis in front of everything; each batch is scanned on its own."""
+    """Scan with a leading batch axis on all inputs and outputs; each batch is scanned on its own."""
     batch = inputs[0].shape[0]
     if lengths is not None or not isinstance(batch, int):
         raise Unsupported("sequence_lens, or a symbolic batch")
@@ -443,4 +452,4 @@ def scan_8(
         )
         for b in range(batch)
     ]  # fmt: skip
-    return tuple(stacked(parts) for parts in zip(*each))
+    return tuple(stack(parts) for parts in zip(*each))

@@ -1,7 +1,7 @@
 """ONNX convolution and pooling.
 
 In: values and attributes of a node, channels first as ONNX has it. Out: values. Convolutions become the graph's
-channels-last `conv` between permutes (which the layout pass cancels); pooling becomes windows and reductions.
+channels-last `conv` between permutes (most of which the layout pass cancels); pooling becomes windows and reductions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...scalar.dtype import I64, DType
 from ...scalar.prims import TABLE
 from ..registry import in_compute_type, onnx_op
 from ..values import demanded, fold, scalar, shape_arg
-from .index import positive
+from .index import checked_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,15 @@ def channels_first(x: Value) -> Value:
 
 
 def convolved(x: Value, w: Value, at: Windows, groups: int) -> Value:
-    """x [N, C, *S], w [OC, C / groups, *K] -> [N, OC, *O], in the computing type."""
+    """x [N, C, *S], w [OC, C / groups, *K] -> [N, OC, *O], in the dtype that x is computed in."""
     weights = w.permute(*range(2, w.rank), 1, 0)
     attrs = {"strides": at.strides, "dilations": at.dilations, "pads_low": at.low, "pads_high": at.high}
-    made = x.emit("conv", [channels_last(x), weights], groups=groups, acc=x.dtype.compute, **attrs)
-    return channels_first(made[0])
+    outputs = x.emit("conv", [channels_last(x), weights], groups=groups, acc=x.dtype.compute, **attrs)
+    return channels_first(outputs[0])
 
 
 def biased(y: Value, bias: Value | None) -> Value:
-    """y [N, C, *S] and bias [C], or none, added up in the type of y."""
+    """y [N, C, *S] plus an optional bias [C], in the dtype of y."""
     if bias is None:
         return y
     bias = bias.ensure_shape(y.shape[1], text="a bias has an element for each output channel")
@@ -112,7 +112,7 @@ def _check_channels(x: Value, w: Value, group: int) -> None:
 
 
 def taps_of(w: Value, kernel_shape: Sequence[int] | None) -> list[int]:
-    """The constant size of a kernel."""
+    """The spatial sizes of a kernel. Raises Unsupported where they are symbolic."""
     taps = [d for d in w.shape[2:] if isinstance(d, int)]
     if len(taps) != w.rank - 2:
         raise Unsupported("a kernel of symbolic size")
@@ -162,7 +162,7 @@ def conv_transpose(
             total = dim_max(strides[i] * (d - 1) + extra[i] + extent - target, 0)
             low[i] = floor_div(total, 2) if auto_pad == "SAME_UPPER" else total - floor_div(total, 2)
             high[i] = total - low[i]
-            if output_shape:  # a target beyond the full convolution is filled up at the end
+            if output_shape:  # a target larger than the full convolution is padded at the end
                 missing = target - (strides[i] * (d - 1) + extra[i] + extent)
                 text = f"an output_shape of {target} along axis {i} is of a larger input than {brief(d)}"
                 x = demanded(x, dim_min(missing, strides[i] - 1), missing, text)
@@ -172,7 +172,7 @@ def conv_transpose(
         if isinstance(beyond := extra[i], int) and beyond >= max(strides[i], dilations[i]):
             raise ValueError(f"{beyond} elements behind the last of axis {i}, whose stride is {strides[i]}")
         x = _spread(x, i + 2, strides[i])
-        # Beyond the border of the mirrored kernel; negative amounts crop the result.
+        # The padding of the convolution with the mirrored kernel; negative amounts crop the result.
         low[i], high[i] = extent - 1 - low[i], extent - 1 - high[i] + extra[i]
     kernel = w.reshape(group, channels // group, per_group, *taps).flip(*range(3, 3 + rank))
     kernel = kernel.permute(0, 2, 1, *range(3, 3 + rank)).reshape(group * per_group, channels // group, *taps)
@@ -187,7 +187,7 @@ def conv_transpose(
 
 
 def _spread(x: Value, axis: int, stride: int) -> Value:
-    """Zeros between the elements of an axis: its dim becomes (dim - 1) * stride + 1."""
+    """Inserts stride - 1 zeros between the elements of an axis, whose dim becomes (dim - 1) * stride + 1."""
     if stride == 1:
         return x
     dim = x.shape[axis]
@@ -201,22 +201,22 @@ def _spread(x: Value, axis: int, stride: int) -> Value:
 
 
 def lowest(dtype: DType) -> float:
-    """What never wins a maximum."""
+    """The identity of a maximum."""
     neutral = TABLE["max"].identity
     assert neutral is not None
     return neutral(dtype)
 
 
-def _needed(at: Windows) -> list[Size]:
-    """How far the windows reach, from the first border on; not at all where there are none."""
+def _padded_sizes(at: Windows) -> list[Size]:
+    """The padded sizes that the windows read; 0 where there are no windows."""
     return [dim_max((o - 1) * s + e, 0) for o, s, e in zip(at.out, at.strides, at.extents)]
 
 
 def gathered_windows(x: Value, at: Windows, value: float) -> Value:
-    """x [..., *S] -> [..., *O, *K], with `value` beyond the borders."""
+    """x [..., *S] as its windows [..., *O, *K], padded with `value`."""
     rank = len(at.out)
     first = x.rank - rank
-    for i, need in enumerate(_needed(at)):
+    for i, need in enumerate(_padded_sizes(at)):
         axis = first + i
         low: list[Size] = [0] * x.rank
         high: list[Size] = [0] * x.rank
@@ -240,15 +240,15 @@ def max_pool(
     view = gathered_windows(x, at, lowest(x.dtype))
     y = view.max(_trailing(at, x))
     index = _winners(x, view, at, storage_order) if n_outputs > 1 else None
-    beside = _beside(x, at)
-    if beside is not None:  # as in onnxruntime
-        y = beside.select(-float(ml_dtypes.finfo(x.dtype.to_numpy()).max), y)  # type: ignore[no-untyped-call]
-        index = None if index is None else beside.select(-1, index)
+    empty = _empty_windows(x, at)
+    if empty is not None:  # as in onnxruntime
+        y = empty.select(-float(ml_dtypes.finfo(x.dtype.to_numpy()).max), y)  # type: ignore[no-untyped-call]
+        index = None if index is None else empty.select(-1, index)
     return (y,) if index is None else (y, index)
 
 
-def _beside(x: Value, at: Windows) -> Value | None:
-    """Which windows lie in the borders alone; None where none does."""
+def _empty_windows(x: Value, at: Windows) -> Value | None:
+    """Which windows read padding only; None where none does."""
     if not x.dtype.is_float or all(d == 1 for d in at.dilations):
         return None
     count = _counts(x, at, include_pad=False)
@@ -257,7 +257,7 @@ def _beside(x: Value, at: Windows) -> Value | None:
 
 
 def _winners(x: Value, view: Value, at: Windows, storage_order: int) -> Value:
-    """Where in the input, taken as one long vector, each maximum stands."""
+    """The index of each maximum in the flattened input."""
     tap = view.reshape(*view.shape[: x.rank], prod(at.kernel))
     tap = tap.emit("argreduce", [tap], kind="max", axis=x.rank, last=False)[0]
 
@@ -270,7 +270,7 @@ def _winners(x: Value, view: Value, at: Windows, storage_order: int) -> Value:
         offset = tap.map("mod", k) * at.dilations[i]
         tap = tap.map("div", k)
         position = place(2 + i) * at.strides[i] + offset - tap.const_size(at.low[i])
-        # Before the first border lies a winner only where nothing is above `lowest`: it is the first one inside then.
+        # A winner lies in the padding only if no element of its window is above `lowest`: take the first one inside.
         positions.insert(0, (position < 0).select(position.map("mod", at.dilations[i]), position))
     dims = list(x.shape[2:])
     if storage_order:
@@ -294,10 +294,12 @@ def average_pool(
 
 
 def _counts(x: Value, at: Windows, include_pad: bool) -> Value:
-    """How many elements each window averages, broadcastable to the output; what ceil_mode adds at the end is none."""
+    """The number of elements that each window averages, broadcastable to the output.
+
+    Positions that ceil_mode adds at the end do not count."""
     count = x.const(1)
     bordered = any(not isinstance(p, int) or p != 0 for p in (*at.low, *at.high)) or any(
-        not isinstance(g := n - d, int) or g > 0 for n, d in zip(_needed(at), x.shape[2:])
+        not isinstance(g := n - d, int) or g > 0 for n, d in zip(_padded_sizes(at), x.shape[2:])
     )
     if not bordered:
         return count * math.prod(at.kernel)
@@ -325,20 +327,20 @@ def _root(x: Value, p: int) -> Value:
     return x.sqrt() if p == 2 else x if p == 1 else x.map("pow", 1.0 / p)
 
 
-def _of_any(y: Value, x: Value) -> Value:
-    """y, made of all of an image x, which must have elements."""
+def _nonempty(y: Value, x: Value) -> Value:
+    """y, with a check that the image x that it was pooled from has elements."""
     return demanded(y, dim_min(prod(x.shape[2:]), 1), 1, "a pool of an image without elements")
 
 
 @onnx_op("GlobalAveragePool")
 @in_compute_type
 def global_average_pool(x: Value) -> Value:
-    return _of_any(x.mean(range(2, x.rank), keepdims=True), x)
+    return _nonempty(x.mean(range(2, x.rank), keepdims=True), x)
 
 
 @onnx_op("GlobalMaxPool")
 def global_max_pool(x: Value) -> Value:
-    return _of_any(x.max(range(2, x.rank), keepdims=True), x)
+    return _nonempty(x.max(range(2, x.rank), keepdims=True), x)
 
 
 @onnx_op("GlobalLpPool", since=2)
@@ -361,15 +363,15 @@ def max_unpool(
     ]
     shape = (*x.shape[:2], *natural)
     flat = scalar(0, x.dtype).broadcast(prod(shape))
-    at = positive(indices.reshape(-1), prod(shape), "Index value out of bounds")
+    at = checked_index(indices.reshape(-1), prod(shape), "Index value out of bounds")
     out = flat.emit("scatter", [flat, x.reshape(-1), at], axes=(0,), combine=None)[0].reshape(*shape)
     if output_shape is None:
         return out
-    # The indices count in the tensor that was pooled; what its size does not tell of is at the ends.
-    batch, channels, *wanted = shape_arg(output_shape, "output_shape")
-    least = (dim_min(w, n) for w, n in zip(wanted, natural))
-    out = out.ensure_shape(batch, channels, *least, text=f"an output_shape for {out.shape} or more elements")
-    out = out.pad([0] * x.rank, [0, 0, *(dim_max(w - n, 0) for w, n in zip(wanted, natural))])
-    for axis, size in enumerate(wanted, 2):
+    # The indices refer to the natural shape; the output is that, padded at the ends or cropped.
+    batch, channels, *spatial = shape_arg(output_shape, "output_shape")
+    smaller = (dim_min(w, n) for w, n in zip(spatial, natural))
+    out = out.ensure_shape(batch, channels, *smaller, text=f"an output_shape for {out.shape} or more elements")
+    out = out.pad([0] * x.rank, [0, 0, *(dim_max(w - n, 0) for w, n in zip(spatial, natural))])
+    for axis, size in enumerate(spatial, 2):
         out = out.narrow(axis, 0, size)
     return out

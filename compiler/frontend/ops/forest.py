@@ -1,7 +1,7 @@
-"""Tree ensembles of ai.onnx.ml as tables of nodes, one for trees of all operators.
+"""Tree ensembles of ai.onnx.ml as tables of nodes, in one form for all operators.
 
-In: the attributes of either form that the standard has for them. Out: a `Forest`. It makes no nodes of a graph, and
-deals with all nodes at once, as there are millions.
+In: the attributes of either form of the standard. Out: a `Forest`. It adds nothing to the graph, and processes all
+nodes at once in numpy, as there may be millions.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy.typing as npt
 from ...graph.ops.trees import EQUAL, GREATER, LESS
 
 Array = npt.NDArray[Any]
-# The relations of x to the value of a node that lead to its true child: by the names of modes, and by their numbers.
+# Mode -> the relations of x to the value of a node that lead to its true child; MODES has them by number.
 RELATIONS = {
     "BRANCH_LEQ": LESS | EQUAL, "BRANCH_LT": LESS, "BRANCH_GTE": GREATER | EQUAL, "BRANCH_GT": GREATER,
     "BRANCH_EQ": EQUAL, "BRANCH_NEQ": LESS | GREATER, "LEAF": 0,
 }  # fmt: skip
 MODES = np.array([*RELATIONS.values()], np.uint8)
-MEMBER = 6  # the number of BRANCH_MEMBER, which stands for a set of values
+MEMBER = 6  # the number of BRANCH_MEMBER, which tests membership in a set
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Row i of each table is a node: x[features[i]] compared (relations[i]) with splits[i] leads to true[i], or to
-    false[i]; missing: whether NaN leads to true[i], too. Leaves lead nowhere: their relations are 0."""
+    """Columns of a table of nodes. Node i leads to true[i] if x[features[i]] is in one of the `relations` to splits[i],
+    or is NaN and missing[i] is set, else to false[i]. Leaves have no relations (0)."""
 
     features: Array
     splits: Array
@@ -42,13 +42,13 @@ class Nodes:
         return np.asarray(self.relations != 0)
 
     def resized(self, count: int) -> Nodes:
-        """A copy with so many nodes; those beyond the first ones may be anything."""
+        """A copy with `count` nodes; the contents of additional ones are unspecified."""
         return Nodes(*(np.resize(getattr(self, column.name), count) for column in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Trees from their roots on. weights: (node, target, weight) of the leaves."""
+    """Trees, given by their roots. weights: (node, target, weight) of the leaves."""
 
     roots: Array
     nodes: Nodes
@@ -72,14 +72,14 @@ def _of_one_length(what: str, *lists: Sequence[Any] | Array) -> None:
 
 
 def _padded(missing: Sequence[int] | None, count: int) -> Array:
-    given = np.zeros(count, bool)
+    padded = np.zeros(count, bool)
     listed = np.asarray(missing or [], bool)[:count]
-    given[: len(listed)] = listed
-    return given
+    padded[: len(listed)] = listed
+    return padded
 
 
 class _Names:
-    """The places of names (tree, node)."""
+    """The index of nodes by their names (tree, node)."""
 
     def __init__(self, trees: Array, nodes: Array) -> None:
         self.names = trees, nodes
@@ -96,16 +96,16 @@ class _Names:
         return of_tree * (len(self.distinct[1]) + 1) + of_node
 
     def places(self, trees: Array, nodes: Array) -> Array:
-        """Raises ValueError for a name that is nobody's."""
+        """The indices of named nodes. Raises ValueError for an unknown name."""
         at = np.searchsorted(self.keys, self._keys(trees, nodes))
-        found = np.append(self.order, -1)[at]
-        known = at < len(self.order)
-        for names, wanted in zip(self.names, (trees, nodes)):
-            known[known] = names[found[known]] == wanted[known]
-        if not known.all():
-            wrong = np.argmin(known)
+        positions = np.append(self.order, -1)[at]
+        valid = at < len(self.order)
+        for names, ids in zip(self.names, (trees, nodes)):
+            valid[valid] = names[positions[valid]] == ids[valid]
+        if not valid.all():
+            wrong = np.argmin(valid)
             raise ValueError(f"tree {trees[wrong]} has no node {nodes[wrong]}")
-        return found
+        return positions
 
 
 def from_nodes(
@@ -113,7 +113,7 @@ def from_nodes(
     true_ids: Sequence[int], false_ids: Sequence[int], missing: Sequence[int] | None, leaf_trees: Sequence[int],
     leaf_nodes: Sequence[int], targets: Sequence[int], weights: Array, n_targets: int,
 ) -> Forest:  # fmt: skip
-    """The form of TreeEnsembleRegressor and TreeEnsembleClassifier: nodes have names (tree, node)."""
+    """A forest in the form of TreeEnsembleRegressor and TreeEnsembleClassifier: nodes have names (tree, node)."""
     count = len(node_ids)
     _of_one_length("nodes", node_ids, tree_ids, features, modes, splits, true_ids, false_ids)
     _of_one_length("leaves", leaf_trees, leaf_nodes, targets, weights)
@@ -148,7 +148,7 @@ def from_splits(
     true_leaves: Sequence[int], false_ids: Sequence[int], false_leaves: Sequence[int], missing: Sequence[int] | None,
     members: Array | None, targets: Sequence[int], weights: Array, n_targets: int,
 ) -> Forest:  # fmt: skip
-    """The form of TreeEnsemble: nodes and leaves are numbered on their own, leaves stand behind the nodes here."""
+    """A forest in the form of TreeEnsemble: inner nodes and leaves are numbered separately; leaves follow here."""
     count, leaves = len(features), len(targets)
     total = count + leaves
     _of_one_length("nodes", features, modes, splits, true_ids, true_leaves, false_ids, false_leaves)
@@ -186,7 +186,9 @@ def _forest(roots: Array, nodes: Nodes, weights: tuple[Array, Array, Array], tar
 
 
 def _sets(modes: Array, members: Array) -> tuple[Array, Array, Array]:
-    """The nodes that ask for sets, the values, and of each the place of its node among them. Each set ends with NaN."""
+    """The nodes that test membership, and for each value of a set the index of its node among these.
+
+    In `members` each set ends with NaN."""
     asking, ends = np.flatnonzero(modes == MEMBER), np.isnan(members)
     if ends.sum() + (not ends[-1:].all()) < len(asking):
         raise ValueError(f"there are fewer sets in membership_values than the {len(asking)} nodes that ask for one")
@@ -196,7 +198,9 @@ def _sets(modes: Array, members: Array) -> tuple[Array, Array, Array]:
 
 
 def _chains(nodes: Nodes, roots: Array) -> tuple[Array, Array, Array]:
-    """As `_sets`, of nodes that ask for one value after the other, with the same answer: the first of each chain."""
+    """Chains of nodes that compare one feature with one value after the other and share the true child, as sets.
+
+    Gives the first nodes, and the rest as `_sets`. Each first node gets the false child of its chain's last node."""
     above = np.bincount(roots, minlength=len(nodes.true))
     for children in (nodes.true, nodes.false):
         above += np.bincount(children[nodes.inner], minlength=len(above))
@@ -220,33 +224,33 @@ def _chains(nodes: Nodes, roots: Array) -> tuple[Array, Array, Array]:
 
 
 def _with_sets(nodes: Nodes, asking: Array, values: Array, places: Array) -> Nodes:
-    """Nodes `asking` whether x is one of the values at their places: each becomes a search among these, in order."""
+    """The nodes with each of `asking`, which tests membership in the values at its place, as a binary search tree."""
     if not len(asking):
         return nodes
     known = ~np.isnan(values)
     order = np.lexsort((values[known], places[known]))
     values, places = values[known][order], places[known][order]
-    new = np.ones(len(values), bool)
-    new[1:] = (values[1:] != values[:-1]) | (places[1:] != places[:-1])
-    values, places = values[new], places[new]
+    distinct = np.ones(len(values), bool)
+    distinct[1:] = (values[1:] != values[:-1]) | (places[1:] != places[:-1])
+    values, places = values[distinct], places[distinct]
     ends = np.searchsorted(places, np.arange(len(asking) + 1))
     low, high, node, place = ends[:-1], ends[1:], asking, np.arange(len(asking))
     total = len(nodes.true) + 2 * int(np.maximum(high - low - 1, 0).sum())
-    made = nodes.resized(total)
+    result = nodes.resized(total)
     yes, no, nan, used = nodes.true[asking], nodes.false[asking], nodes.missing[asking], len(nodes.true)
     while len(node):
-        made.features[node] = nodes.features[asking[place]]
+        result.features[node] = nodes.features[asking[place]]
         ends_here = high - low <= 1
         is_in = node[ends_here]
         empty = (high == low)[ends_here]
-        made.relations[is_in], made.missing[is_in] = EQUAL, nan[place[ends_here]]
-        made.splits[is_in] = np.where(empty, np.nan, np.append(values, np.nan)[low[ends_here]])
-        made.true[is_in], made.false[is_in] = yes[place[ends_here]], no[place[ends_here]]
+        result.relations[is_in], result.missing[is_in] = EQUAL, nan[place[ends_here]]
+        result.splits[is_in] = np.where(empty, np.nan, np.append(values, np.nan)[low[ends_here]])
+        result.true[is_in], result.false[is_in] = yes[place[ends_here]], no[place[ends_here]]
         low, high, node, place = (column[~ends_here] for column in (low, high, node, place))
         middle, below = (low + high) // 2, used + 2 * np.arange(len(node))
-        made.relations[node], made.missing[node], made.splits[node] = LESS | EQUAL, False, values[middle - 1]
-        made.true[node], made.false[node] = below, below + 1
+        result.relations[node], result.missing[node], result.splits[node] = LESS | EQUAL, False, values[middle - 1]
+        result.true[node], result.false[node] = below, below + 1
         low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
         node, place = np.concatenate([below, below + 1]), np.concatenate([place, place])
         used += 2 * len(middle)
-    return made
+    return result

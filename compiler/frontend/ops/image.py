@@ -1,4 +1,4 @@
-"""ONNX operators that sample images at computed places.
+"""ONNX operators that sample images at computed positions.
 
 In: values and attributes of a node, images as [N, C, *S]. Out: values. Each is a weighted sum of gathered pixels.
 """
@@ -15,7 +15,7 @@ from ...scalar.dtype import I64
 from ..registry import onnx_op
 from ..values import bound, concat, scalar, shape_arg
 from .conv import biased, channels_first, channels_last, lowest, taps_of, windows
-from .index import combining, positive
+from .index import checked_index, combining
 
 Tap = tuple[Value, Value | None, Value]  # index, whether it is inside, weight
 
@@ -34,14 +34,14 @@ def _cubic_weights(t: Value) -> list[Value]:
 
 
 def _reflected(x: Value, low: Value, high: Value) -> Value:
-    """Mirrored at the borders until it lies within them."""
+    """x mirrored at the borders until it lies within them."""
     span = high - low
     folded = (x - low).map("mod", (span * 2.0).map("max", 1e-9))
     return low + folded.map("min", span * 2.0 - folded)
 
 
 def _taps(position: Value, size: Size, mode: str, inside: Callable[[Value], Value], zeros: bool) -> list[Tap]:
-    """The pixels along one axis that a position [N, *O] needs. `inside` brings an index (as a float) into the image."""
+    """The pixels along one axis that a position [N, *O] reads. `inside` moves an index (as a float) into the image."""
     if mode == "nearest":
         nearest = position.map("round")
         places, weights = [nearest], [nearest.const(1.0)]
@@ -101,7 +101,7 @@ def grid_sample(
         length = g.const_size(size)
         low, high = (g.const(0.0), length - 1.0) if align_corners else (g.const(-0.5), length - 0.5)
         position = (g + 1.0) * 0.5 * (length - 1.0) if align_corners else ((g + 1.0) * length - 1.0) * 0.5
-        # As in onnxruntime: what is no number, or too large for an index, is the first border.
+        # As in onnxruntime: NaN, and positions too large for an index, become the first border.
         position = (position.map("abs") < 2.0**63).select(position, low)
         if mode == "nearest":
             position = position.map("round")
@@ -111,7 +111,7 @@ def grid_sample(
                 return place.map("max", 0.0).map("min", last)
             return _reflected(place, low, high) if padding_mode == "reflection" else place
 
-        if mode != "cubic":  # a cubic kernel reaches beyond the border in any case: its pixels are brought inside
+        if mode != "cubic":  # a cubic kernel reads beyond the border in any case: `_taps` moves its pixels inside
             position = inside(position)
         axes.append(_taps(position, size, mode, inside, padding_mode == "zeros"))
     return sampled(x, axes)
@@ -119,7 +119,7 @@ def grid_sample(
 
 @onnx_op("AffineGrid", since=20)
 def affine_grid(theta: Value, size: Value, *, align_corners: int = 0) -> Value:
-    """theta [N, R, R + 1], size [N, C, *S] -> grid [N, *S, R]: each place of the image, transformed."""
+    """theta [N, R, R + 1], size [N, C, *S] -> grid [N, *S, R]: the transformed coordinates of each pixel."""
     batch, _, *spatial = shape_arg(size, "size")
     rank = len(spatial)
     theta = theta.ensure_shape(batch, rank, rank + 1, text=f"theta for images of {rank} axes")
@@ -132,8 +132,8 @@ def affine_grid(theta: Value, size: Value, *, align_corners: int = 0) -> Value:
         places.append(at.unsqueeze(-1))
     points = concat([*places, one.broadcast(*spatial, 1)], -1).reshape(-1, rank + 1)
     grid = points.matmul(theta.permute(0, 2, 1)).reshape(batch, *spatial, rank)
-    positive = (dim_max(d, 1) for d in spatial)
-    return grid.ensure_shape(batch, *positive, rank, text="the sizes of an image must be positive")
+    positive_sizes = (dim_max(d, 1) for d in spatial)
+    return grid.ensure_shape(batch, *positive_sizes, rank, text="the sizes of an image must be positive")
 
 
 @onnx_op("RoiAlign", since=16)
@@ -152,17 +152,17 @@ def roi_align(
     parts = [(ends[i], ends[i + 2] - ends[i], bins) for i, bins in ((1, output_height), (0, output_width))]
     parts = [(start, extent if half else extent.map("max", 1.0), bins) for start, extent, bins in parts]
     counts = [_samples(extent, bins, sampling_ratio) for _, extent, bins in parts]
-    most: list[Size] = [sampling_ratio] * 2
+    steps: list[Size] = [sampling_ratio] * 2
     if sampling_ratio <= 0:
-        most = [bound(n.max().map("max", 0.0).cast(I64), 0, "samples") for n in counts]
-    shape = (rois.shape[0], output_height, output_width, *most)
+        steps = [bound(n.max().map("max", 0.0).cast(I64), 0, "samples") for n in counts]
+    shape = (rois.shape[0], output_height, output_width, *steps)
     axes: list[list[Tap]] = []
-    counted: list[Value] = []  # whether a sample is one of those of its region
+    counts_in: list[Value] = []  # whether a sample belongs to its region
     for i, (start, extent, bins) in enumerate(parts):
         bin_size = (extent / float(bins)).reshape(-1, 1, 1, 1, 1)
-        bin_at, step = _along(x, 1 + i, bins), _along(x, 3 + i, most[i])
+        bin_at, step = _along(x, 1 + i, bins), _along(x, 3 + i, steps[i])
         count = counts[i].reshape(-1, 1, 1, 1, 1)
-        counted.append((step < count).broadcast(*shape))
+        counts_in.append((step < count).broadcast(*shape))
         at = start.reshape(-1, 1, 1, 1, 1) + bin_at * bin_size + (step + 0.5) * bin_size / count.map("max", 1.0)
         size = x.shape[2 + i]
         limit = at.const_size(size)
@@ -177,7 +177,7 @@ def roi_align(
             (above.map("min", index.const_size(size - 1)), valid, t.broadcast(*shape)),
         ])  # fmt: skip
     pixels = channels_last(x)
-    batch = positive(batch, x.shape[0], "batch_indices value is out of range")
+    batch = checked_index(batch, x.shape[0], "batch_indices value is out of range")
     image = batch.reshape(-1, 1, 1, 1, 1).broadcast(*shape)
     corners = []
     for a, b in itertools.product(*axes):
@@ -190,7 +190,7 @@ def roi_align(
         out = out + corner if mode == "avg" else out.map("max", corner)
     if sampling_ratio > 0:
         return channels_first(out.mean([3, 4]) if mode == "avg" else out.max([3, 4]))
-    ours = counted[0].map("and", counted[1]).unsqueeze(-1)
+    ours = counts_in[0].map("and", counts_in[1]).unsqueeze(-1)
     number = (counts[0] * counts[1]).reshape(-1, 1, 1, 1)
     if mode == "avg":
         return channels_first(ours.select(out, 0).sum([3, 4]) / number.map("max", 1.0))
@@ -198,13 +198,13 @@ def roi_align(
 
 
 def _along(x: Value, axis: int, size: Size) -> Value:
-    """0, 1, ... along one of five axes."""
+    """0, 1, ..., size - 1 along one of five axes."""
     shape = tuple(size if a == axis else 1 for a in range(5))
     return x.emit("iota", [], shape=shape, axis=axis, dtype=x.dtype)[0]
 
 
 def _samples(extent: Value, bins: int, ratio: int) -> Value:
-    """How many samples a bin has along an axis, [R, 1]: about one for each pixel where no `ratio` says it."""
+    """The number of samples of a bin along an axis, [R, 1]: `ratio`, or without one about one for each pixel."""
     return extent * 0.0 + float(ratio) if ratio > 0 else (extent / float(bins)).map("ceil").map("max", 0.0)
 
 
@@ -220,7 +220,7 @@ def roi_align_10(
 
 
 def _rounded(x: Value) -> Value:
-    """Halves away from 0."""
+    """x rounded, halves away from 0."""
     return (x < 0.0).select((x - 0.5).map("ceil"), (x + 0.5).map("floor"))
 
 
@@ -228,7 +228,7 @@ def _rounded(x: Value) -> Value:
 def max_roi_pool(x: Value, rois: Value, *, pooled_shape: list[int], spatial_scale: float = 1.0) -> Value:
     """rois [R, 5]: an image, and the corners x1, y1, x2, y2 of whole pixels -> [R, C, *pooled_shape]."""
     rois = rois.ensure_shape(rois.shape[0], 5, text="MaxRoiPool has an image and four numbers for each region")
-    image = positive(rois.narrow(1, 0, 1).squeeze(1), x.shape[0], "a region is of an image that is not there")
+    image = checked_index(rois.narrow(1, 0, 1).squeeze(1), x.shape[0], "a region is of an image that is not there")
     y = x.take(image, 0)
     for axis, bins in zip((3, 2), pooled_shape[::-1]):
         start, end = (_rounded(rois.narrow(1, i, 1) * spatial_scale) for i in (4 - axis, 6 - axis))
@@ -284,7 +284,7 @@ def col2im(
     x: Value, image_shape: Value, block_shape: Value, *, dilations: list[int] | None = None,
     pads: list[int] | None = None, strides: list[int] | None = None,
 ) -> Value:  # fmt: skip
-    """Adds up overlapping blocks: x [N, C * prod(block), L] -> [N, C, *image]."""
+    """The sum of overlapping blocks: x [N, C * prod(block), L] -> [N, C, *image]."""
     image, block = shape_arg(image_shape, "image_shape"), shape_arg(block_shape, "block_shape")
     rank = len(image)
     dilations, strides, pads = dilations or [1] * rank, strides or [1] * rank, pads or [0] * 2 * rank

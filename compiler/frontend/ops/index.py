@@ -23,21 +23,21 @@ def wrapped(index: Value, dim: Size) -> Value:
     """Indices in [0, dim): negative ones count from the end."""
     data = fold(index) if index.data is not None else None
     if data is None or (data.size and not isinstance(dim, int)):
-        wanted = f"must be within the inclusive range [-{brief(dim)},{brief(dim - 1)}]"
-        return positive(index.cast(I64).wrap_index(dim), dim, f"indices element out of data bounds, {wanted}")
+        text = f"must be within the inclusive range [-{brief(dim)},{brief(dim - 1)}]"
+        return checked_index(index.cast(I64).wrap_index(dim), dim, f"indices element out of data bounds, {text}")
     if data.size and not (-dim <= data.min() and data.max() < dim):
         raise ValueError(f"an index is out of the range of a dim of {dim}")
     return constant(np.where(data < 0, data + dim, data).astype(data.dtype))
 
 
-def positive(index: Value, dim: Size, text: str = "an index, or a position, is out of range") -> Value:
-    """Indices that are demanded to be in [0, dim), as they are."""
+def checked_index(index: Value, dim: Size, text: str = "an index, or a position, is out of range") -> Value:
+    """The indices, with a check that they are in [0, dim)."""
     at = index.cast(I64)
     return at.require((at >= 0).map("and", at < at.const_size(dim)), text)
 
 
 def iota(shape: Sequence[Size], axis: int, like: Value) -> Value:
-    """The position along `axis` at each place of a tensor of `shape`."""
+    """A tensor of `shape` whose elements are their own positions along `axis`, in the dtype of `like`."""
     return like.emit("iota", [], shape=tuple(shape), axis=axis, dtype=like.dtype)[0]
 
 
@@ -47,7 +47,7 @@ def gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
 
 
 def _element_indices(x: Value, indices: Value, axis: int) -> list[Value]:
-    """An index for each axis of x: the given ones along `axis`; along the others each its own place."""
+    """An index tensor for each axis of x: `indices` along `axis`, the element's own position along the others."""
     if indices.rank != x.rank:
         raise ValueError(f"indices of rank {indices.rank} for rank {x.rank}")
     axis = x.axis(axis)
@@ -65,9 +65,10 @@ def gather_elements(x: Value, indices: Value, *, axis: int = 0) -> Value:
 
 
 def _tuples(x: Value, indices: Value, batch_dims: int = 0) -> tuple[Value, list[Value]]:
-    """The last axis of `indices` holds one index per axis of x, from `batch_dims` on; before it, batches correspond.
+    """x, and an index tensor for each of its leading axes, as GatherND and ScatterND have them.
 
-    Gives x with the indices: of no axis, one of 1 is made for them."""
+    The last axis of `indices` has an index for each axis of x from `batch_dims` on. If it is empty, x gets an axis of 1
+    to index."""
     depth = indices.shape[-1] if indices.rank else 0
     if not isinstance(depth, int):
         raise Unsupported(f"tuples of the symbolic length {depth}")
@@ -95,7 +96,7 @@ _REDUCTIONS = ("none", "add", "mul", "max", "min")
 
 
 def combining(reduction: str, dtype: DType) -> str | None:
-    """The primitive that joins what is there and an update; of bools, a sum is `or`, and a product `and`."""
+    """The primitive that combines an element and an update, or None; for bools, a sum is `or`, and a product `and`."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"there is no reduction '{reduction}'")
     of_bools = {"add": "or", "mul": "and"}
@@ -125,24 +126,24 @@ def scatter_nd(x: Value, indices: Value, updates: Value, *, reduction: str = "no
 def tensor_scatter(
     past: Value, update: Value, write_indices: Value | None = None, *, axis: int = -2, mode: str = "linear"
 ) -> Value:
-    """Writes `update` into a cache, for each batch from its own position on."""
+    """Writes `update` into a cache, starting at a position of each batch."""
     if mode not in ("linear", "circular"):
         raise ValueError(f"there is no mode '{mode}'")
     axis, dim = past.axis(axis), past.shape[past.axis(axis)]
     if not axis:
         raise ValueError("the axis of batches cannot be written along")
-    given = update.shape[axis] if update.rank == past.rank else 0
-    like = [given if a == axis else d for a, d in enumerate(past.shape)]
+    length = update.shape[axis] if update.rank == past.rank else 0
+    like = [length if a == axis else d for a, d in enumerate(past.shape)]
     update = update.ensure_shape(*like, text="an update is as its cache, but for the axis that is written along")
-    update = demanded(update, dim_min(given, dim), given, "an update is longer than its cache")
+    update = demanded(update, dim_min(length, dim), length, "an update is longer than its cache")
     at = iota(update.shape, axis, update.const(0, I64))
     if write_indices is not None:
         start = write_indices.ensure_shape(past.shape[0], text="TensorScatter has a write index for each batch")
         inside = start >= 0
         if mode == "linear":
-            inside = inside.map("and", start <= start.const_size(dim - given))
+            inside = inside.map("and", start <= start.const_size(dim - length))
         start = start.require(inside, "a write index is out of the bounds of the cache")
-        if mode == "circular":  # first, as the sum below may overflow
+        if mode == "circular":  # before the sum below, which may overflow
             start = start.map("mod", start.const_size(dim))
         at = at + start.reshape(start.shape[0], *[1] * (past.rank - 1))
     if mode == "circular":
@@ -176,7 +177,7 @@ def reverse_sequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis
     time = iota(plane, time_axis, lengths)
     batch = iota(plane, batch_axis, lengths)
     lengths = lengths.ensure_shape(x.shape[batch_axis], text="ReverseSequence has a length for each batch")
-    lengths = positive(lengths, x.shape[time_axis] + 1, "a sequence length is out of range")
+    lengths = checked_index(lengths, x.shape[time_axis] + 1, "a sequence length is out of range")
     length = lengths.reshape(*(lengths.shape[0] if a == batch_axis else 1 for a in (0, 1)))
     source = (time < length).select(length - time - 1, time)
     return x.gather([source, batch] if time_axis == 0 else [batch, source], [0, 1])

@@ -1,4 +1,4 @@
-"""Operators that ONNX has dropped, or had in other forms before, and that files still hold: onnxruntime keeps them.
+"""Operators, and versions of operators, that ONNX has dropped and onnxruntime still runs.
 
 In: values and attributes of a node. Out: values. Defined by onnxruntime's kernels; most end with opset 9.
 """
@@ -14,7 +14,7 @@ from .math import thresholded_relu
 from .norm import layer_normalization
 from .shape import slice_
 
-LAST = 9  # the opset after which operators of experiments are gone
+LAST = 9  # the last opset with experimental operators
 
 onnx_op("LayerNormalization", since=1)(layer_normalization)
 onnx_op("ThresholdedRelu", since=1)(thresholded_relu)
@@ -73,7 +73,7 @@ def dynamic_slice(x: Value, starts: Value, ends: Value, axes: Value | None = Non
 
 @onnx_op("MeanVarianceNormalization", since=1)
 def mean_variance_normalization_1(x: Value, *, across_channels: int = 0, normalize_variance: int = 1) -> Value:
-    """x [N, C, H, W], over everything or over each channel of all images."""
+    """x [N, C, H, W], normalised over everything, or over each channel of all images."""
     if x.rank != 4:
         raise ValueError(f"Input is expected to have four dimensions corresponding to [N,C,H,W], not {x.rank}")
     axes = (0, 1, 2, 3) if across_channels else (0, 2, 3)

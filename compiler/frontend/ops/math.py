@@ -19,7 +19,7 @@ from ..values import fold, scalar
 
 
 def pointwise(prim: str, *xs: Value) -> Value:
-    """A primitive, broadcasting. Raises Unsupported for element types that it is not defined for."""
+    """Applies a primitive with broadcasting. Raises Unsupported for element types that it is not defined for."""
     if xs[-1].dtype.kind not in TABLE[prim].kinds:
         raise Unsupported(f"elements of type {xs[-1].dtype}")
     return xs[0].map(prim, *xs[1:])
@@ -38,7 +38,7 @@ def _register_binary(op: str, prim: str, since: int = 7, swap: bool = False) -> 
             b = _divisor(b, "Integer division by zero")
         return pointwise(prim, b, a) if swap else pointwise(prim, a, b)
 
-    if since > 7:  # younger than numpy's broadcasting in ONNX
+    if since > 7:  # never had the broadcasting of opsets below 7
         return
 
     @onnx_op(op)
@@ -49,7 +49,7 @@ def _register_binary(op: str, prim: str, since: int = 7, swap: bool = False) -> 
 
 
 def _divisor(b: Value, text: str) -> Value:
-    """What integers are divided by, which is demanded not to be 0."""
+    """A divisor, with a check that it is not 0 if it is an integer."""
     if not b.dtype.is_integer:
         return b
     data = fold(b)
@@ -61,7 +61,7 @@ def _divisor(b: Value, text: str) -> Value:
 
 
 def _legacy_broadcast(a: Value, b: Value, broadcast: int, axis: int | None) -> Value:
-    """Opsets below 7: b's axes are matched with a's from `axis` on (default: with the last ones)."""
+    """b with its axes aligned to those of a from `axis` on (default: the last ones), as in opsets below 7."""
     if not broadcast or axis is None:
         return b
     return b.reshape(*b.shape, *[1] * (a.rank - a.axis(axis) - b.rank))
@@ -185,13 +185,13 @@ def cast_to(x: Value, dtype: DType, saturate: int = 1, round_mode: str = "up") -
 
 
 def _power_of_two(x: Value, dtype: DType, saturate: int, round_mode: str) -> Value:
-    """To f8e8m0, which is an exponent alone, that of the power of two which the number is rounded to.
+    """A cast to f8e8m0, which stores only the exponent of a power of two.
 
-    The least power, 2**-127, stands for 0 and for negative numbers; the greatest for what is beyond it. Where that does
-    not saturate, all but negative numbers are NaN then."""
+    0 and negative numbers become the least power, 2**-127, and numbers beyond the greatest power that power. Without
+    `saturate`, numbers out of range become NaN, except for negative ones."""
     if round_mode not in ("up", "down", "nearest"):
         raise ValueError(f"there is no round_mode '{round_mode}'")
-    # Scaled up so that no power of two is a denormal, in f64, whose exponent then is the code and some more.
+    # Scaled so that no power of two is a denormal in f64; then the code is its exponent less a constant.
     wide = x.cast(F64)
     scaled = wide.map("max", 0.0) * 2.0**64
     carry = {"up": (1 << 52) - 1, "down": 0, "nearest": 1 << 51}[round_mode]

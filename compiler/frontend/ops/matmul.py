@@ -1,4 +1,4 @@
-"""ONNX operators that are sums of products: MatMul, Gemm, Einsum.
+"""ONNX operators that are matrix products: MatMul, Gemm, Einsum.
 
 In: values and attributes of a node. Out: values of the dtype of the operands.
 """
@@ -13,7 +13,7 @@ from ..registry import onnx_op
 
 
 def product(a: Value, b: Value, dtype: DType | None = None) -> Value:
-    """numpy's matmul, vectors included. dtype: of the result, if it is not the operands'."""
+    """The product of numpy's matmul, also of vectors. dtype: of the result, by default that of the operands."""
     if not a.rank or not b.rank:
         raise ValueError("a matrix product of a scalar")
     x = a.unsqueeze(0) if a.rank == 1 else a
@@ -38,7 +38,7 @@ def gemm(
         raise ValueError(f"matrices of rank {a.rank} and {b.rank}")
     if not a.dtype.is_float and (alpha % 1 or beta % 1):
         raise Unsupported(f"alpha={alpha}, beta={beta} with elements of type {a.dtype}")
-    wide = a.dtype.compute  # of narrow floats, the sum with c is rounded, once
+    wide = a.dtype.compute  # narrow floats are rounded once, after c is added
     y = product(a.permute(1, 0) if transA else a, b.permute(1, 0) if transB else b, wide)
     if alpha != 1.0:
         y = y * alpha
@@ -61,7 +61,7 @@ def gemm_legacy(
 
 @onnx_op("Einsum", since=12)
 def einsum(*operands: Value, equation: str) -> Value:
-    """Operands are joined from left to right; an index is summed as soon as nothing to its right needs it."""
+    """Multiplies the operands from left to right; an index is summed as soon as no later term needs it."""
     terms, result = _parse(equation, [v.rank for v in operands])
     values = [_diagonal(v, term) for v, term in zip(operands, terms)]
     left, names = values[0]
@@ -74,7 +74,7 @@ def einsum(*operands: Value, equation: str) -> Value:
 
 
 def _parse(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]:
-    """Index names of the operands and of the result; an ellipsis's axes are named by their distance from its end."""
+    """The index names of the operands and the result; axes of an ellipsis are named by their distance from its end."""
     text = equation.replace(" ", "")
     left, arrow, right = text.partition("->")
     terms = left.split(",")
@@ -105,7 +105,7 @@ def _parse(equation: str, ranks: list[int]) -> tuple[list[list[str]], list[str]]
 
 
 def _diagonal(x: Value, names: list[str]) -> tuple[Value, list[str]]:
-    """Without repeated indices: the diagonal of their axes."""
+    """An operand with each repeated index reduced to the diagonal of its axes."""
     for name in dict.fromkeys(names):
         axes = [i for i, n in enumerate(names) if n == name]
         if len(axes) > 1:
@@ -129,7 +129,7 @@ def _join(a: Value, a_names: list[str], b: Value, b_names: list[str], needed: se
     columns = [n for n in b_names if n not in shared]
     a_dims, b_dims = dict(zip(a_names, a.shape)), dict(zip(b_names, b.shape))
     dims: dict[str, Size] = {**a_dims, **b_dims}
-    for n in shared:  # an axis of an ellipsis may be 1 in one of them
+    for n in shared:  # an axis of an ellipsis may be 1 in either operand, and broadcasts
         dims[n] = b_dims[n] if a_dims[n] == 1 else a_dims[n]
         if b_dims[n] != 1 and a_dims[n] != 1 and known_eq(a_dims[n], b_dims[n]) is False:
             raise ValueError(f"index '{n}' is {a_dims[n]} and {b_dims[n]}")

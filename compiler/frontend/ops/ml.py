@@ -1,4 +1,4 @@
-"""Operators of ai.onnx.ml on numbers: tree ensembles, linear models, scaling and encoding.
+"""Operators of ai.onnx.ml: tree ensembles, linear models, scaling and encoding.
 
 In: values and attributes of a node. Out: values. Labels that are strings are refused.
 """
@@ -26,9 +26,9 @@ from .tree_records import records_of
 
 Array = npt.NDArray[Any]
 DOMAIN = "ai.onnx.ml"
-PARTS = 64  # of trees that few rows are shared out by, and rows from which on they are not
-PART_STEPS = 1 << 14  # nodes on the way of a row that are worth a part
-MAX_KEYS = 4096  # of a LabelEncoder, which compares with all of them
+PARTS = 64  # of a forest, times rows, at most: few rows use all threads
+PART_STEPS = 1 << 14  # nodes that a row visits in a part, at least, for the part to pay
+MAX_KEYS = 4096  # of a LabelEncoder, which compares each element with all of them
 
 
 def floats(values: Sequence[float] | Array) -> Value:
@@ -36,7 +36,7 @@ def floats(values: Sequence[float] | Array) -> Value:
 
 
 def post_transformed(scores: Value, transform: str) -> Value:
-    """[N, E] scores as probabilities. A score that stands alone is left as it is, but by PROBIT: so onnxruntime."""
+    """Scores [N, E] as probabilities. A single score (E = 1) is changed by PROBIT only, as in onnxruntime."""
     if transform not in ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"):
         raise ValueError(f"there is no post_transform '{transform}'")
     if transform == "PROBIT":
@@ -53,7 +53,7 @@ def post_transformed(scores: Value, transform: str) -> Value:
 
 
 def _probit(p: Value) -> Value:
-    """The quantile function of the normal distribution, by the formula that onnxruntime has.
+    """The quantile function of the normal distribution, by onnxruntime's formula.
 
     Relative error 2e-3. S. Winitzki, A handy approximation for the error function and its inverse, 2008."""
     x = p * 2.0 - 1.0
@@ -63,8 +63,8 @@ def _probit(p: Value) -> Value:
     return (x < 0).select(-root, root) * math.sqrt(2.0)
 
 
-def of_both(score: Value, transform: str, rest: Value) -> Value:
-    """[N, 2]: the scores of two classes from that of the second, [N, 1]; `rest` is that of the first by itself."""
+def two_class_scores(score: Value, transform: str, rest: Value) -> Value:
+    """The scores of two classes, [N, 2], from that of the second, [N, 1]; `rest`: that of the first, untransformed."""
     if transform == "LOGISTIC":
         return concat([(-score).map("sigmoid"), score.map("sigmoid")], 1)
     both = concat([rest, score], 1)
@@ -72,7 +72,7 @@ def of_both(score: Value, transform: str, rest: Value) -> Value:
 
 
 def _label(condition: Value, yes: int, no: int) -> Value:
-    """[N, 1] -> [N]."""
+    """One of two labels, by a condition: [N, 1] -> [N]."""
     return condition.squeeze(1).select(scalar(yes, I64), scalar(no, I64))
 
 
@@ -80,23 +80,23 @@ def _label(condition: Value, yes: int, no: int) -> Value:
 
 
 def _scores(x: Value, forest: Forest, aggregate: str, base: Any = None) -> Value:
-    """[N, targets] of the type of the weights; what is added to it, all in f64."""
+    """The scores [N, targets] of a forest in the dtype of its weights; `base` is added. Sums are in f64."""
     if x.rank != 2:
         raise ValueError(f"the input to TreeEnsemble has rank {x.rank}, 2 is needed")
     kind = {"SUM": "add", "AVERAGE": "add", "MIN": "min", "MAX": "max"}.get(aggregate)
     if kind is None:
         raise ValueError(f"there is no aggregate_function '{aggregate}'")
     x = x if x.dtype.is_float else x.cast(F32)
-    made = records_of(forest, x.dtype.to_numpy(), kind)
-    if not made.columns:  # leaves alone, for rows of whatever length
+    records = records_of(forest, x.dtype.to_numpy(), kind)
+    if not records.columns:  # all trees are leaves: rows may have any length
         x = x.const(0).broadcast(x.shape[0], 1)
-    of_each, all_parts = max(1, min(PARTS, made.steps // PART_STEPS)), PARTS // dim_max(1, x.shape[0])
-    (given,) = x.emit(
-        "trees", [x, *map(constant, made.tables)], kind=kind, targets=forest.targets,
-        relations=made.relations, missing=made.missing, columns=max(1, made.columns), steps=made.steps,
-        parts=dim_max(1, dim_min(of_each, all_parts)),
+    worthwhile, affordable = max(1, min(PARTS, records.steps // PART_STEPS)), PARTS // dim_max(1, x.shape[0])
+    (parts,) = x.emit(
+        "trees", [x, *map(constant, records.tables)], kind=kind, targets=forest.targets,
+        relations=records.relations, missing=records.missing, columns=max(1, records.columns), steps=records.steps,
+        parts=dim_max(1, dim_min(worthwhile, affordable)),
     )  # fmt: skip
-    total = given.reshape(*given.shape[1:]) if given.shape[0] == 1 else given.reduce(kind, 0)
+    total = parts.reshape(*parts.shape[1:]) if parts.shape[0] == 1 else parts.reduce(kind, 0)
     if kind != "add":
         total = total.map("eq", NEUTRAL[kind]).select(0.0, total)
     elif aggregate == "AVERAGE":
@@ -107,7 +107,7 @@ def _scores(x: Value, forest: Forest, aggregate: str, base: Any = None) -> Value
 
 
 def _reals(listed: Sequence[float] | None, tensor: Array | None) -> Array:
-    """What the attributes of either form say: lists are of f32."""
+    """The numbers of an attribute that may be a list (f32) or a tensor."""
     return np.asarray(listed or [], np.float32) if tensor is None else tensor
 
 
@@ -154,7 +154,9 @@ def tree_ensemble_classifier(
     nodes_treeids: list[int], nodes_truenodeids: list[int], nodes_values: list[float] | None = None,
     nodes_values_as_tensor: Array | None = None,
 ) -> tuple[Value, Value]:  # fmt: skip
-    """Two classes of which the first alone has weights: these are the score of the second. One class: 1, or 0."""
+    """Labels [N] and scores [N, C]. If only the first of two classes has weights, they are the score of the second.
+
+    With one class, the label is 1 or 0."""
     labels = labels_of(classlabels_int64s, classlabels_strings)
     if not len(labels):
         raise ValueError("there are no labels")
@@ -171,7 +173,7 @@ def tree_ensemble_classifier(
         raise ValueError(f"base_values should have 0, 1, or {len(labels)} values")
     if single and len(base) == 2:
         raise Unsupported("two base_values for one score")
-    if len(base) == 1 and not single:  # that of the first class
+    if len(base) == 1 and not single:  # it belongs to the first class
         base = np.append(base, [0.0] * (len(labels) - 1))
     scores = _scores(x, forest, "SUM", base)
     positive = bool((weights >= 0).all())
@@ -181,7 +183,7 @@ def tree_ensemble_classifier(
         second = scores if single else scores.narrow(1, 1, 1)
         label = _label(second > (0.5 if positive else 0.0), int(labels[1]), int(labels[0]))
         if single:
-            return label, of_both(scores, post_transform, 1.0 - scores if positive else -scores).cast(F32)
+            return label, two_class_scores(scores, post_transform, 1.0 - scores if positive else -scores).cast(F32)
     else:
         best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
         label = constant(labels).take(best, 0)
@@ -210,7 +212,7 @@ def tree_ensemble(
 
 
 def _linear(x: Value, coefficients: Sequence[float], targets: int) -> Value:
-    """[N, targets]; of more coefficients than there are features and targets the first ones count."""
+    """x times the coefficients, [N, targets]; surplus coefficients are ignored."""
     if x.rank > 2:
         raise ValueError(f"the input has rank {x.rank}, more than 2")
     rows = x.cast(F32) if x.rank == 2 else x.cast(F32).unsqueeze(0)
@@ -241,7 +243,7 @@ def linear_classifier(
     classlabels_ints: list[int] | None = None, classlabels_strings: list[str] | None = None, multi_class: int = 0,
     post_transform: str = "NONE",
 ) -> tuple[Value, Value]:  # fmt: skip
-    """One score is that of the second of two classes; without labels these are 0 and 1."""
+    """A single score is that of the second of two classes; without labels these are 0 and 1."""
     labels = labels_of(classlabels_ints, classlabels_strings)
     targets = len(intercepts) if intercepts else len(labels)
     if targets != 1 and not 0 < targets <= len(labels):
@@ -257,8 +259,10 @@ def linear_classifier(
         best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
         return constant(labels).take(best, 0), post_transformed(scores, post_transform)
     no, yes = labels if len(labels) else (0, 1)
-    given = of_both(scores, post_transform, 1.0 - scores) if len(labels) else post_transformed(scores, post_transform)
-    return _label(scores > 0, int(yes), int(no)), given
+    label = _label(scores > 0, int(yes), int(no))
+    if len(labels):
+        return label, two_class_scores(scores, post_transform, 1.0 - scores)
+    return label, post_transformed(scores, post_transform)
 
 
 # -- features --------------------------------------------------------------------------------------------------------
@@ -297,14 +301,14 @@ def imputer(
     x: Value, *, imputed_value_floats: list[float] | None = None, imputed_value_int64s: list[int] | None = None,
     replaced_value_float: float = 0.0, replaced_value_int64: int = 0,
 ) -> Value:  # fmt: skip
-    given: Any = imputed_value_floats if x.dtype.is_float else imputed_value_int64s
-    if not given or (imputed_value_floats and imputed_value_int64s):
+    values: Any = imputed_value_floats if x.dtype.is_float else imputed_value_int64s
+    if not values or (imputed_value_floats and imputed_value_int64s):
         raise ValueError("there are no imputed values of the type of the input, and of that alone")
-    if x.rank == 0 or known_eq(x.shape[-1], len(given)) is not True:  # one for all
-        given = given[:1]
+    if x.rank == 0 or known_eq(x.shape[-1], len(values)) is not True:  # one for all
+        values = values[:1]
     replaced = replaced_value_float if x.dtype.is_float else replaced_value_int64
     bad = x.map("isnan") if replaced != replaced else x.map("eq", replaced)
-    return bad.select(constant(np.asarray(given, x.dtype.to_numpy())), x)
+    return bad.select(constant(np.asarray(values, x.dtype.to_numpy())), x)
 
 
 @onnx_op("ArrayFeatureExtractor", domain=DOMAIN)
@@ -317,7 +321,7 @@ def array_feature_extractor(x: Value, index: Value) -> Value:
 
 @onnx_op("FeatureVectorizer", domain=DOMAIN)
 def feature_vectorizer(*xs: Value, inputdimensions: list[int]) -> Value:
-    """[N, sum of inputdimensions]: of each input as many features of each row, cut off or filled up with zeros."""
+    """[N, sum of inputdimensions]: the rows of each input, cropped or padded with zeros to its dimension."""
     if len(inputdimensions) != len(xs):
         raise ValueError(f"inputdimensions has {len(inputdimensions)} elements for {len(xs)} inputs")
     parts = []
@@ -364,12 +368,12 @@ def label_encoder(
         nan = constant(np.isnan(keys))
         hits = hits.map("or", x.unsqueeze(-1).map("isnan").map("and", nan))
     place = hits.cast(I64).emit("argreduce", [hits.cast(I64)], kind="max", axis=x.rank, last=False)[0]
-    found = constant(values).take(place, 0)
-    return hits.reduce("or", x.rank).select(found, found.const(other))
+    result = constant(values).take(place, 0)
+    return hits.reduce("or", x.rank).select(result, result.const(other))
 
 
 def _first(lists: Mapping[str, Sequence[Any] | None], tensor: Array | None) -> Array | None:
-    """What is given of several attributes for one thing."""
+    """The numbers of the attribute that is given among several alternatives, or None."""
     if tensor is not None:
         return tensor.reshape(-1)
     return next((np.asarray(v, dtype) for dtype, v in lists.items() if v), None)

@@ -1,7 +1,6 @@
 """ONNX normalisation operators.
 
-In: values and attributes of a node. Out: values. Narrow floats are computed with in f32 (`stash_type`),
-up to the result.
+In: values and attributes of a node. Out: values. Narrow floats are computed in f32 (`stash_type`) up to the result.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from ...graph.ir import Value
 from ...scalar.dtype import BY_ONNX, DType
 from ..registry import in_compute_type, onnx_op
 
-OF_INPUT = "scale and bias broadcast to the input, and not it to them"
+ONE_WAY = "scale and bias broadcast to the input, and not it to them"
 
 
 def _stash(x: Value, stash_type: int) -> DType:
@@ -48,11 +47,11 @@ def batch_normalization(
     if training_mode:
         axes = [a for a in range(x.rank) if a != 1]
         wide = x.cast(x.dtype.compute)
-        now = wide.mean(axes, keepdims=True)
-        spread = (wide - now).square().mean(axes).cast(var.dtype)
-        now = now.squeeze(*axes).cast(mean.dtype)
-        running = (mean * momentum + now * (1 - momentum), var * momentum + spread * (1 - momentum))
-        mean, var = now, spread
+        mean_now = wide.mean(axes, keepdims=True)
+        spread = (wide - mean_now).square().mean(axes).cast(var.dtype)
+        mean_now = mean_now.squeeze(*axes).cast(mean.dtype)
+        running = (mean * momentum + mean_now * (1 - momentum), var * momentum + spread * (1 - momentum))
+        mean, var = mean_now, spread
     elif n_outputs > 1:
         raise Unsupported("the outputs of training without training_mode")
     dtype = max(var.dtype, scale.dtype, x.dtype, key=lambda d: d.bits).compute
@@ -84,7 +83,7 @@ def layer_normalization(
     y = y * scale.cast(wide)
     if bias is not None:
         y = y + bias.cast(wide)
-    y = y.ensure_shape(*x.shape, text=OF_INPUT)
+    y = y.ensure_shape(*x.shape, text=ONE_WAY)
     stored = BY_ONNX[stash_type]
     return y.cast(x.dtype), mean.cast(stored), inverse.cast(stored)
 
@@ -97,7 +96,7 @@ def rms_normalization(x: Value, scale: Value, *, axis: int = -1, epsilon: float 
     wide = x.cast(_stash(x, stash_type))
     y = wide / (wide.square().mean(axes, keepdims=True) + epsilon).sqrt()
     dtype = max(y.dtype, scale.dtype, key=lambda d: d.bits)
-    return (y.cast(dtype) * scale.cast(dtype)).ensure_shape(*x.shape, text=OF_INPUT).cast(scale.dtype)
+    return (y.cast(dtype) * scale.cast(dtype)).ensure_shape(*x.shape, text=ONE_WAY).cast(scale.dtype)
 
 
 def _grouped(x: Value, groups: int, epsilon: float) -> Value:

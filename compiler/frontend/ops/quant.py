@@ -1,7 +1,7 @@
 """ONNX quantisation operators.
 
-In: values and attributes of a node. Out: values. Integer products are accumulated in i32; zero points are folded in by
-the sums of rows and columns, so that the product itself stays one of narrow integers.
+In: values and attributes of a node. Out: values. Integer products are accumulated in i32; zero points are subtracted
+afterwards by means of row and column sums, so that the product itself is one of narrow integers.
 """
 
 from __future__ import annotations
@@ -102,8 +102,9 @@ def dynamic_quantize_linear(x: Value) -> tuple[Value, ...]:
 
 
 def dynamically_quantized(x: Value, axes: Sequence[int] | None = None) -> tuple[Value, Value, Value]:
-    """x in u8 by its range, with the scale and the zero point. axes: those of one range, which are kept; None: all of
-    them, which are not."""
+    """x quantised to u8 by its range, the scale, and the zero point.
+
+    axes: those that share a range, kept as 1 in scale and zero point; None: all axes, for scalars."""
     kept = axes is not None
     low, high = x.min(axes, kept).map("min", 0), x.max(axes, kept).map("max", 0)
     scale = (high - low) / 255.0
@@ -166,7 +167,7 @@ def integer_conv(
     x: Value, w: Value, x_zero: Value | None, w_zero: Value | None, auto_pad: str, dilations: list[int] | None,
     group: int, kernel_shape: list[int] | None, pads: list[int] | None, strides: list[int] | None,
 ) -> Value:  # fmt: skip
-    """The convolution of x - x_zero and w - w_zero in i32, borders being x_zero; w_zero may be one per channel."""
+    """The convolution of x - x_zero with w - w_zero in i32, padded with x_zero; w_zero may be one per channel."""
     at = windows(x.shape[2:], taps_of(w, kernel_shape), strides, dilations, pads, auto_pad)
     if not _is_zero(x_zero):
         assert x_zero is not None

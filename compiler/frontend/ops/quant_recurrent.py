@@ -1,8 +1,8 @@
 """onnxruntime's quantised LSTM (com.microsoft.DynamicQuantizeLSTM), which its quantize_dynamic makes of every LSTM.
 
-In: values and attributes of a node. Out: values. The inputs of all time steps are quantised to u8 by their range, and
-so are, at each step, the states of a direction: those of the whole batch, as by onnxruntime with one thread (with
-several it quantises parts of a batch apart). Products are of integers; everything else is an LSTM in f32.
+In: values and attributes of a node. Out: values. The inputs of all time steps are quantised to u8 by one range, and at
+each step the states of a direction by one range for the whole batch, as by onnxruntime with one thread (with several it
+quantises parts of a batch separately). Products are of integers; everything else is an LSTM in f32.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ...scalar.expr import Call, Const, Expr
 from ..registry import Traced, onnx_op
 from ..values import collecting, concat, scalar
 from .contrib import DOMAIN
-from .control import loop_index, looped
-from .index import iota, positive, reverse_sequence
+from .control import emit_loop, loop_index
+from .index import checked_index, iota, reverse_sequence
 from .quant import dynamically_quantized
 from .recurrent import LENGTHS, activations_of, directions_of
 
@@ -42,16 +42,16 @@ def dynamic_quantize_lstm(
         return sized(v, what, *shape).reshape(count, 1, *([gates] if v.rank > 1 else [1]))
 
     w, r = sized(w, "W", count, features, gates), sized(r, "R", count, hidden, gates)
-    of_w, of_r = (
+    w_scaling, r_scaling = (
         (parameter(scale, "a scale"), parameter(zero, "a zero point"))
         for scale, zero in ((w_scale, w_zero), (r_scale, r_zero))
     )
     if lengths is not None:
         counts = lengths.ensure_shape(batch, text="a length of each sequence")
-        lengths = positive(counts, time + 1, LENGTHS)
+        lengths = checked_index(counts, time + 1, LENGTHS)
         at = iota((time, 1, 1), 0, lengths)
-        x = (at < lengths.max()).select(x, 0)  # what lies beyond every sequence is of no consequence
-    rows = _product(x.reshape(1, time * batch, features), w, *of_w, [0, 1, 2])
+        x = (at < lengths.max()).select(x, 0)  # steps beyond all sequences must not affect the range
+    rows = _product(x.reshape(1, time * batch, features), w, *w_scaling, [0, 1, 2])
     if bias is not None:
         both = sized(bias, "B", count, 2 * gates).reshape(count, 2, 1, gates)
         rows = rows + (both.narrow(1, 0, 1) + both.narrow(1, 1, 1)).squeeze(1)
@@ -59,8 +59,9 @@ def dynamic_quantize_lstm(
     state = scalar(0.0, F32).broadcast(count, batch, hidden)
     first = [state if v is None else sized(v, "initial states", count, batch, hidden) for v in (h0, c0)]
 
-    named = {"rows": rows, "r": r, "scale": of_r[0], "zero": of_r[1], "lengths": lengths, "peephole": peephole}
-    captured = {name: v for name, v in named.items() if v is not None}
+    scale, zero = r_scaling
+    values = {"rows": rows, "r": r, "scale": scale, "zero": zero, "lengths": lengths, "peephole": peephole}
+    captured = {name: v for name, v in values.items() if v is not None}
     if peephole is not None:
         captured["peephole"] = sized(peephole, "P", count, 3 * hidden).reshape(count, 3, 1, hidden)
     inner = {name: input_value(name, v.shape, v.dtype) for name, v in captured.items()}
@@ -79,14 +80,14 @@ def dynamic_quantize_lstm(
             last = new_h
     outputs = [scalar(True, BOOL), new_h, new_c, last, new_h]
     traced = Traced(list(outputs), {v: inner[name] for name, v in captured.items()}, symbols.bindings)
-    (_, c, last), (y,) = looped(scalar(True, BOOL), time, [*first, state], index, states, traced)
+    (_, c, last), (y,) = emit_loop(scalar(True, BOOL), time, [*first, state], index, states, traced)
     if lengths is not None:
         c = (lengths > 0).reshape(1, batch, 1).select(c, 0)
     return _turned(y.permute(1, 0, 2, 3), direction, lengths).permute(1, 0, 2, 3), last, c
 
 
 def _turned(v: Value, direction: str, lengths: Value | None) -> Value:
-    """[D, T, ...] with the time of backward directions turned around."""
+    """v [D, T, ...] with the time axis of the backward direction reversed."""
     if direction == "forward":
         return v
     back = v.narrow(0, v.shape[0] - 1, 1).squeeze(0)

@@ -1,7 +1,7 @@
 """Random ONNX operators: Random*, Bernoulli (by its function body), Multinomial, Dropout.
 
-In: values and attributes of a node. Out: values. Numbers are a hash of the position and of a seed, so that they are
-the same for any number of threads. Without a seed attribute each run has its own, a symbol that the runtime draws.
+In: values and attributes of a node. Out: values. Numbers are hashes of the position and a seed, so that they are the
+same for any number of threads. Without a seed attribute the seed is a symbol that the runtime draws in each run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _mixed(z: Value) -> Value:
 
 
 def uniform(shape: Sequence[Size], dtype: DType, seed: float | None, stream: int = 0) -> Value:
-    """Numbers in [0, 1), in f32 or f64 (for f64); those of two streams are independent."""
+    """Random numbers in [0, 1) in f64 for f64, else in f32; different streams of a seed are independent."""
     if seed is None:
         start = scalar(0, I64).const_size(random_symbol()).map("bitcast", dtype=U64)
     else:
@@ -44,7 +44,7 @@ def _ranged(shape: Sequence[Size], dtype: DType, low: float, high: float, seed: 
 
 
 def _normal(shape: Sequence[Size], dtype: DType, mean: float, scale: float, seed: float | None) -> Value:
-    """By the method of Box and Muller."""
+    """Normally distributed numbers by the Box-Muller transform."""
     if seed is None:
         radius, angle = uniform(shape, dtype, None), uniform(shape, dtype, None)
     else:
@@ -87,7 +87,7 @@ def random_normal_like(
 
 @onnx_op("Multinomial", since=7)
 def multinomial(x: Value, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None) -> Value:
-    """x [batch, classes]: logarithms of weights. A sample is how many of the running sums it exceeds."""
+    """x [batch, classes]: unnormalised log probabilities. A sample is the number of prefix sums not above a draw."""
     weights = (x - x.max(-1, keepdims=True)).exp().cast(F32)
     ends = weights.emit("scan", [weights], kind="add", axis=1, exclusive=False, reverse=False)[0]
     total = weights.sum(-1, keepdims=True)
@@ -96,7 +96,7 @@ def multinomial(x: Value, *, dtype: int = 6, sample_size: int = 1, seed: float |
     return beyond.map("min", beyond.const_size(x.shape[1] - 1)).cast(BY_ONNX[dtype])
 
 
-def _kept(x: Value, dtype: DType) -> tuple[Value, ...]:
+def _identity(x: Value, dtype: DType) -> tuple[Value, ...]:
     return x, scalar(1, dtype).broadcast(*x.shape)
 
 
@@ -112,18 +112,18 @@ def dropout(
     x: Value, ratio: Value | None = None, training_mode: Value | None = None, *, seed: int | None = None
 ) -> tuple[Value, ...]:
     if training_mode is None or (training_mode.data is not None and not scalar_arg(training_mode, "training_mode")):
-        return _kept(x, BOOL)
+        return _identity(x, BOOL)
     return _dropped(x, scalar(0.5, F32) if ratio is None else ratio, training_mode.reshape(), seed)
 
 
 @onnx_op("Dropout", since=10)
 def dropout_10(x: Value, *, ratio: float = 0.5) -> tuple[Value, ...]:
-    return _kept(x, BOOL)
+    return _identity(x, BOOL)
 
 
 @onnx_op("Dropout", since=7)
 def dropout_7(x: Value, *, ratio: float = 0.5) -> tuple[Value, ...]:
-    return _kept(x, x.dtype)
+    return _identity(x, x.dtype)
 
 
 @onnx_op("Dropout")
@@ -131,6 +131,6 @@ def dropout_legacy(
     x: Value, *, ratio: float = 0.5, is_test: int = 0, consumed_inputs: list[int] | None = None
 ) -> tuple[Value, ...]:
     if is_test:
-        return _kept(x, x.dtype)
+        return _identity(x, x.dtype)
     kept, mask = _dropped(x, scalar(ratio, F32), scalar(True, BOOL), None)
     return kept, mask.cast(x.dtype)

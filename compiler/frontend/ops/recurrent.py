@@ -14,7 +14,7 @@ from ...scalar.dtype import DType
 from ...scalar.expr import Const, Expr, Var
 from ...scalar.prims import call
 from ..registry import onnx_op
-from .index import positive
+from .index import checked_index
 from .matmul import product
 
 Activation = Callable[[Expr, float, float], Expr]
@@ -56,22 +56,22 @@ def activations_of(
     kind: str, names: Sequence[str] | None, alphas: Sequence[float] | None, betas: Sequence[float] | None,
     directions: int, dtype: DType,
 ) -> tuple[tuple[Expr, ...], ...]:  # fmt: skip
-    """Per direction; alphas and betas go, in order, to the activations that take them."""
+    """The activations of each direction; alphas and betas go, in order, to the activations that take them."""
     alpha, beta = iter(alphas or ()), iter(betas or ())
-    made: list[Expr] = []
+    formulas: list[Expr] = []
     for name in names or DEFAULTS[kind.split("_")[0]] * directions:
         if name.lower() not in ACTIVATIONS:
             raise Unsupported(f"the activation '{name}'")
         a, b, formula = ACTIVATIONS[name.lower()]
         a = a if a is None else next(alpha, a)
         b = b if b is None else next(beta, b)
-        made.append(formula(Var("x", dtype), a or 0.0, b or 0.0))
-    count = len(made) // directions
-    return tuple(tuple(made[d * count : (d + 1) * count]) for d in range(directions))
+        formulas.append(formula(Var("x", dtype), a or 0.0, b or 0.0))
+    count = len(formulas) // directions
+    return tuple(tuple(formulas[d * count : (d + 1) * count]) for d in range(directions))
 
 
 def directions_of(direction: str) -> int:
-    """How many a layer has. Raises ValueError for what is none."""
+    """The number of directions of a layer. Raises ValueError for an unknown `direction`."""
     if direction not in ("forward", "reverse", "bidirectional"):
         raise ValueError(f"there is no direction '{direction}'")
     return 2 if direction == "bidirectional" else 1
@@ -85,7 +85,7 @@ def _layer(
 ) -> tuple[Value, ...]:  # fmt: skip
     """w [D, G * H, I], r [D, G * H, H], bias [D, 2 * G * H]; states: the optional inputs h0, c0, peephole by name.
 
-    D and H are what the attributes say, whatever the model calls them in the shapes of its inputs."""
+    D and H come from the attributes, and the shapes of the inputs are checked against them."""
     directions = directions_of(direction)
     hidden = r.shape[-1] if hidden_size is None else hidden_size
 
@@ -99,34 +99,34 @@ def _layer(
         states = {k: v if v is None or k == "peephole" else v.permute(1, 0, 2) for k, v in states.items()}
     time, batch, _ = x.shape
     xw = product(x, w.reshape(-1, w.shape[2]).permute(1, 0)).reshape(time, batch, directions, gates, hidden)
-    given: dict[str, Value] = {}
+    optional: dict[str, Value] = {}
     if bias is not None:
         both = sized(bias, "B", directions, 2 * gates * hidden).reshape(directions, 2, gates, hidden)
         of_w, of_r = (both.narrow(1, i, 1).squeeze(1) for i in (0, 1))
         if kind == "gru_linear_before_reset":
-            given["rb"] = of_r.narrow(1, 2, 1).squeeze(1)
+            optional["rb"] = of_r.narrow(1, 2, 1).squeeze(1)
             of_r = of_r.narrow(1, 0, 2).pad([0, 0, 0], [0, 1, 0])
         xw = xw + (of_w + of_r)
     for name in ("peephole", "h0", "c0"):
         value = states.get(name)
         if value is not None:
             if name == "peephole":
-                given[name] = sized(value, "P", directions, 3 * hidden).reshape(directions, 3, hidden)
+                optional[name] = sized(value, "P", directions, 3 * hidden).reshape(directions, 3, hidden)
             else:
-                given[name] = sized(value, f"initial_{name[0]}", directions, batch, hidden)
+                optional[name] = sized(value, f"initial_{name[0]}", directions, batch, hidden)
     if lengths is not None:
         counts = lengths.ensure_shape(batch, text="a length of each sequence")
-        given["lengths"] = positive(counts, time + 1, LENGTHS)
+        optional["lengths"] = checked_index(counts, time + 1, LENGTHS)
     outputs = x.emit(
-        "recurrent", [xw, r.reshape(directions, gates, hidden, hidden).permute(0, 3, 1, 2), *given.values()],
-        kind=kind, direction=direction, has=tuple(given), input_forget=bool(input_forget), clip=clip,
+        "recurrent", [xw, r.reshape(directions, gates, hidden, hidden).permute(0, 3, 1, 2), *optional.values()],
+        kind=kind, direction=direction, has=tuple(optional), input_forget=bool(input_forget), clip=clip,
         activations=activations_of(
             kind, activations, activation_alpha, activation_beta, directions, x.dtype.compute
         ),
     )  # fmt: skip
     y, *last = outputs
-    if lengths is not None:  # of a sequence of nothing onnxruntime gives no state; the standard is silent
-        some = (given["lengths"] > 0).unsqueeze(-1)
+    if lengths is not None:  # an empty sequence has states of 0 in onnxruntime; the standard is silent
+        some = (optional["lengths"] > 0).unsqueeze(-1)
         last = [some.select(v, 0) for v in last]
     if layout:
         return (y.permute(1, 0, 2, 3), *(v.permute(1, 0, 2) for v in last))

@@ -1,6 +1,6 @@
 """ONNX operators that reduce or accumulate along axes, and the softmax family.
 
-In: values and attributes of a node. Out: values. ONNX gave axes as attributes first, as inputs later.
+In: values and attributes of a node. Out: values. Axes are attributes in older opsets, inputs in newer ones.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..values import fold, shape_arg
 
 @dataclass(frozen=True, slots=True)
 class _Axes:
-    """The axes of a reduction: constant, or (where the model gets them when it runs) by their membership, 0 or 1."""
+    """The axes of a reduction: constant, or, if known only when the model runs, by the membership (0 or 1) of each."""
 
     axes: tuple[int, ...]
     gone: tuple[Size, ...] | None = None
 
     def fold(self, x: Value, kind: str, keepdims: bool = True) -> Value:
-        """x combined over the axes; where these are not constant, they are kept in any case."""
+        """x reduced over the axes; axes that are not constant are always kept."""
         return x.reduce(kind, self.axes, keepdims) if self.gone is None else dynamic.reduced(x, kind, self.gone)
 
     def count(self, x: Value) -> Value:
-        """The number of elements that are combined into one, in the type of x."""
+        """The number of elements reduced to one, in the dtype of x."""
         gone = self.gone or [1 if a in self.axes else 0 for a in range(x.rank)]
         return x.const_size(prod(1 + m * (d - 1) for d, m in zip(x.shape, gone)))
 
     def drop(self, y: Value, count: int) -> Value:
-        """Without the reduced axes, now of 1, where `fold` had to keep them."""
+        """y without the reduced axes, which `fold` kept if they are not constant. count: their number."""
         return y if self.gone is None else y.reshape(*dynamic.dropped(y.shape, self.gone, count))
 
 
@@ -51,7 +51,7 @@ def _extremum(kind: str) -> Reduce:
 
 
 def _log_sum_exp(x: Value, axes: _Axes, keep: bool) -> Value:
-    """log(sum(exp(x))) around the maximum; an infinite maximum is not subtracted, inf - inf being NaN."""
+    """log(sum(exp(x - max))) + max; an infinite maximum is not subtracted, as inf - inf is NaN."""
     top = axes.fold(x, "max")
     top = top.map("isinf").select(0, top)
     total = axes.fold((x - top).exp(), "add").log() + top
@@ -59,11 +59,11 @@ def _log_sum_exp(x: Value, axes: _Axes, keep: bool) -> Value:
 
 
 def _mean(x: Value, axes: _Axes, keep: bool) -> Value:
-    """Sum over count; that of integers is exact, and rounded toward zero."""
+    """Sum over count; for integers it is exact, rounded toward zero."""
     if not x.dtype.is_integer or x.dtype.bits < 64:
         wide = x.cast(I64) if x.dtype.is_integer else x
         return (axes.fold(wide, "add", keep) / axes.count(wide)).cast(x.dtype)
-    # The sum may not fit: quotients and remainders by the count are summed instead.
+    # The sum may overflow: quotients and remainders by the count are summed instead.
     count = axes.count(x)
     quotient = x.map("floordiv", count)
     rest = axes.fold(x - quotient * count, "add", keep)
@@ -73,7 +73,7 @@ def _mean(x: Value, axes: _Axes, keep: bool) -> Value:
 
 
 def _real(reduce: Reduce) -> Reduce:
-    """A reduction whose value is no integer: that of integers is computed in f64, and rounded toward zero."""
+    """A reduction with a real result: for integers it is computed in f64 and rounded toward zero."""
 
     def through_f64(x: Value, axes: _Axes, keep: bool) -> Value:
         return reduce(x.cast(F64) if x.dtype.is_integer else x, axes, keep).cast(x.dtype)
@@ -109,14 +109,14 @@ def _register(op: str, reduce: Reduce, axes_input_since: int) -> None:
     def by_input(x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Value:
         if axes is not None and axes.rank != 1:
             raise ValueError("An axes tensor must be a vector tensor.")
-        given = () if axes is None else shape_arg(axes, "axes")
-        if not all(isinstance(a, int) for a in given):
-            where = _Axes((), tuple(dynamic.members(given, x.rank)))
-            y = reduce(dynamic.distinct(x, given, x.rank), where, True)
-            return y if keepdims else where.drop(y, len(given))
-        if not given and noop_with_empty_axes:  # reduces over no axes; what else the operator does still applies
+        input_axes = () if axes is None else shape_arg(axes, "axes")
+        if not all(isinstance(a, int) for a in input_axes):
+            where = _Axes((), tuple(dynamic.members(input_axes, x.rank)))
+            y = reduce(dynamic.distinct(x, input_axes, x.rank), where, True)
+            return y if keepdims else where.drop(y, len(input_axes))
+        if not input_axes and noop_with_empty_axes:  # reduces over no axes; the rest of the operator still applies
             return constant(x, (), 1)
-        return constant(x, given or range(x.rank), keepdims)  # type: ignore[arg-type]
+        return constant(x, input_axes or range(x.rank), keepdims)  # type: ignore[arg-type]
 
 
 for _op, _reduce in _REDUCTIONS.items():
@@ -148,7 +148,7 @@ def _scan(x: Value, kind: str, axis: Value, exclusive: int, reverse: int) -> Val
     if constant is not None:
         return along(x.axis(int(constant.reshape(-1)[0])))
     x = dynamic.in_range(x, shape_arg(axis.reshape(1), "axis"), x.rank)
-    where = axis.reshape().wrap_index(x.rank)  # known only when the model runs: all of them, and a choice
+    where = axis.reshape().wrap_index(x.rank)  # known only when the model runs: scans along all axes, and selects
     y = along(0)
     for a in range(1, x.rank):
         y = where.map("eq", a).select(along(a), y)
@@ -186,7 +186,7 @@ def log_softmax(x: Value, *, axis: int = -1) -> Value:
 def hardmax(x: Value, *, axis: int = -1) -> Value:
     axis = x.axis(axis)
     some = x
-    if not known_lt(0, x.shape[axis]):  # of nothing there is no position
+    if not known_lt(0, x.shape[axis]):  # argreduce needs an element
         some = x.pad([0] * x.rank, [int(i == axis) for i in range(x.rank)], -math.inf)
     first = _arg_extremum(some, "max", axis, keepdims=1, last=0)
     index = x.emit("iota", [], shape=x.shape, axis=axis, dtype=first.dtype)[0]
@@ -194,7 +194,7 @@ def hardmax(x: Value, *, axis: int = -1) -> Value:
 
 
 def flattened(build: Callable[..., Value]) -> Callable[..., Value]:
-    """Opsets below 13: over all axes from `axis` on, as one."""
+    """The form of opsets below 13, over all axes from `axis` on, flattened."""
 
     def legacy(x: Value, *, axis: int = 1) -> Value:
         flat = x.flatten(x.axis(axis)) if x.rank else x.reshape(1, 1)

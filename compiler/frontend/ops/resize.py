@@ -20,18 +20,18 @@ from ...scalar.dtype import F32, F64, I64, DType
 from ..registry import onnx_op
 from ..values import Array, bound, demanded, fold, scalar, shape_arg
 
-MAX_TAPS = 4  # beyond, a matrix product
+MAX_TAPS = 4  # of a weighted sum; with more, a matrix product
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One resized axis. scale: a number, a scalar of floats, or None for out / size (dims may be symbolic)."""
+    """One resized axis. scale: a number, a scalar value, or None for out / size (dims may be symbolic)."""
 
     axis: int
     size: Size
     out: Size
     scale: float | Value | None
-    roi: tuple[Value, Value] | None = None  # start and end of the part, as fractions
+    roi: tuple[Value, Value] | None = None  # start and end of the region of interest, as fractions
 
     def scale_value(self, dtype: DType) -> Value:
         if isinstance(self.scale, Value):
@@ -48,9 +48,9 @@ def _folded(v: Value) -> Value:
 
 
 def _position(a: _Axis, mode: str, dtype: DType) -> Value:
-    """Where each output element lies on the input axis, [out].
+    """The position of each output element on the input axis, [out].
 
-    dtype: in f32 this is what onnxruntime computes, step by step, for places that decide which element is taken."""
+    dtype: F32 repeats onnxruntime's operations exactly, where the position decides which element is taken."""
     one = scalar(1.0, dtype)
     i = one.emit("iota", [], shape=(a.out,), axis=0, dtype=dtype)[0]
     size, out, scale = one.const_size(a.size), one.const_size(a.out), a.scale_value(dtype)
@@ -82,14 +82,14 @@ def _is_single(size: Size) -> Value:
     return scalar(0, I64).const_size(size).map("eq", 1)
 
 
-_TIE = 1e-6  # onnxruntime takes what is so near to the middle for it
+_TIE = 1e-6  # onnxruntime's tolerance for a position in the middle of two elements
 
 
 def _above_half(x: Value) -> Value:
     return x - x.map("floor") - 0.5
 
 
-_BEFORE_11 = "before opset 11"  # where no nearest_mode says it
+_BEFORE_11 = "before opset 11"  # the nearest_mode of opsets that do not have the attribute
 _NEAREST: dict[str, Callable[[Value, Value], Value]] = {  # of a position and the scale
     "round_prefer_floor": lambda x, _: x.map("floor") + (_above_half(x) > _TIE).cast(F32),
     "round_prefer_ceil": lambda x, _: x.map("floor") + (_above_half(x) >= -_TIE).cast(F32),
@@ -137,7 +137,7 @@ def _resized_weighted(
         half = (reach / stretch).map("ceil").cast(I64)
     taps = bound(half, 1, "taps") * 2
     first = 1 - half
-    # Of each output element [out, 1] all taps [out, taps]; the fraction is in (0, 1].
+    # The taps of each output element, [out, taps]; the fraction of the position is in (0, 1].
     tap = first.emit("iota", [], shape=(taps,), axis=0, dtype=I64)[0] + first
     place = position.map("ceil") - 1.0 + tap.cast(F64)
     weight = kernel((place - position) * stretch)
@@ -161,7 +161,7 @@ def _resized_weighted(
 
 
 def _resized_integers(x: Value, axes: Sequence[_Axis], mode: str) -> Value:
-    """Linear, in f32: the fraction is cut off, so these are onnxruntime's operations, in their order."""
+    """Resizes integers linearly in f32, with onnxruntime's operations in its order, as the result is truncated."""
     corners = []
     for a in axes:
         position = _position(a, mode, F32)
@@ -202,7 +202,7 @@ def _is_whole(roi: tuple[Value, Value] | None) -> bool:
 
 
 def _scaled(size: Size, scale: float) -> Size:
-    """floor(size * scale), the product rounded to f32 as onnxruntime does."""
+    """floor(size * scale); the product is rounded to f32 as in onnxruntime."""
     if isinstance(size, int):
         return int(np.floor(np.float32(size) * np.float32(scale)))
     limits = (1 << bits for bits in range(4, 25))
@@ -237,14 +237,14 @@ def _axes(x: Value, scales: Value | None, out: Sequence[Size] | None, where: Seq
 
 
 def _axes_of_run_time(x: Value, scales: Value, axes: Sequence[int]) -> list[_Axis]:
-    """Scales that are given when the model runs."""
-    made = []
+    """The axes for scales that are known only when the model runs."""
+    resized = []
     for i, axis in enumerate(axes):
         scale = scales.narrow(0, i, 1).reshape()
         size = (scale * scale.const_size(x.shape[axis])).map("floor").cast(I64)
         out = bound((scale > 0.0).select(size, -1))  # a negative dim fails
-        made.append(_Axis(axis, x.shape[axis], out, scale))
-    return made
+        resized.append(_Axis(axis, x.shape[axis], out, scale))
+    return resized
 
 
 @onnx_op("Resize", since=11)
@@ -264,8 +264,8 @@ def resize(
         if len(out) != len(where):
             raise ValueError(f"{len(out)} sizes for {len(where)} axes")
         for axis, size in zip(where, out):
-            some, wanted = dim_min(x.shape[axis], 1), dim_min(size, 1)
-            x = demanded(x, dim_min(some, wanted), wanted, f"axis {axis} has no elements to be resized")
+            some, target = dim_min(x.shape[axis], 1), dim_min(size, 1)
+            x = demanded(x, dim_min(some, target), target, f"axis {axis} has no elements to be resized")
     resized = _axes(x, scales, out, where, keep_aspect_ratio_policy)
     crop = coordinate_transformation_mode == "tf_crop_and_resize"
     if crop:
@@ -292,14 +292,15 @@ def _values(
     y = x.cast(wide)
     for a in reversed(axes):
         y = _resized_weighted(y, a, position, kernel, reach, antialias, exclude)
-        if antialias and wide != x.dtype:  # each axis is rounded, as in onnxruntime: halves up, of wide integers away
+        # As in onnxruntime, each axis is rounded: halves up, for wide integers away from 0.
+        if antialias and wide != x.dtype:
             up = (y + 0.5).map("floor")
             y = (up if x.dtype.bits == 8 else (y < 0.0).select((y - 0.5).map("ceil"), up)).cast(x.dtype).cast(wide)
     return y.cast(x.dtype)
 
 
 def _extrapolated(y: Value, axes: Sequence[_Axis], value: float) -> Value:
-    """`value` where the part reaches beyond the tensor."""
+    """y, with `value` where the region of interest reaches beyond the tensor."""
     for a in axes:
         position = _position(a, "tf_crop_and_resize", F32)
         beyond = _folded((position < 0.0).map("or", position > position.const_size(a.size - 1)))
@@ -308,7 +309,7 @@ def _extrapolated(y: Value, axes: Sequence[_Axis], value: float) -> Value:
 
 
 def _ends(roi: Value | None, axes: int) -> list[Value]:
-    """The starts of the part, then its ends; all of the tensor where none is given."""
+    """The starts of the region of interest, then its ends; by default the whole tensor."""
     if roi is None or roi.shape == (0,):
         return [scalar(0.0, F32)] * axes + [scalar(1.0, F32)] * axes
     roi = roi.ensure_shape(2 * axes, text="Resize has a start and an end of the part for each axis")

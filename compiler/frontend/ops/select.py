@@ -1,4 +1,4 @@
-"""ONNX operators whose results are as long as the data says: NonZero, Compress, Unique.
+"""ONNX operators whose result sizes depend on data: NonZero, Compress, Unique.
 
 In: values and attributes of a node. Out: values, one dim of which is a symbol bound when the model runs.
 """
@@ -12,20 +12,20 @@ from ..registry import onnx_op
 from ..values import bound, scalar
 
 
-def chosen(mask: Value) -> Value:
-    """The positions at which a 1-D bool tensor is true, ascending; their number is a symbol of its own."""
+def true_positions(mask: Value) -> Value:
+    """The positions at which a 1-D bool tensor is true, ascending; their number is a new symbol."""
     places, count = mask.emit("nonzero", [mask])
     return places.narrow(0, 0, bound(count, upper=mask.shape[0]))
 
 
-def running(x: Value, exclusive: bool) -> Value:
-    """Sums (i64) of the integers or bools of a vector up to each one, with it or without it."""
+def prefix_sum(x: Value, exclusive: bool) -> Value:
+    """The prefix sums (i64) of a vector of integers or bools; an exclusive one leaves out the element itself."""
     wide = x.cast(I64)
     return wide.emit("scan", [wide], kind="add", axis=0, exclusive=exclusive, reverse=False)[0]
 
 
 def scatter(x: Value, updates: Value, places: Value, combine: str | None = None) -> Value:
-    """Vectors: x with the elements at `places` replaced by updates, or combined with them."""
+    """The vector x with the elements at `places` replaced by `updates`, or combined with them."""
     return x.emit("scatter", [x, updates, places], axes=(0,), combine=combine)[0]
 
 
@@ -37,7 +37,7 @@ def _is_set(x: Value) -> Value:
 def nonzero(x: Value) -> Value:
     """[rank, n]; a scalar counts as a tensor of one element."""
     shape = x.shape or (1,)
-    position = chosen(_is_set(x).reshape(prod(shape)))
+    position = true_positions(_is_set(x).reshape(prod(shape)))
     rows: list[Value] = []
     inner: Size = 1
     for d in reversed(shape):
@@ -49,18 +49,18 @@ def nonzero(x: Value) -> Value:
 
 @onnx_op("Compress", since=9)
 def compress(x: Value, condition: Value, *, axis: int | None = None) -> Value:
-    """The condition may be shorter than the axis, or longer: the surplus is ignored."""
+    """A condition shorter than the axis drops the other slices; the surplus of a longer one is ignored."""
     if axis is None:
         x, axis = x.reshape(prod(x.shape)), 0
     if condition.rank != 1:
         raise ValueError(f"a condition of rank {condition.rank}")
-    given = condition.narrow(0, 0, dim_min(condition.shape[0], x.shape[x.axis(axis)]))
-    return x.take(chosen(given), axis)
+    mask = condition.narrow(0, 0, dim_min(condition.shape[0], x.shape[x.axis(axis)]))
+    return x.take(true_positions(mask), axis)
 
 
 @onnx_op("Unique", since=11)
 def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value, ...]:
-    """The distinct slices along an axis, the first place of each, which one each slice is, and how often it occurs.
+    """The distinct slices along an axis, the first position of each, the inverse indices, and the counts.
 
     As in numpy, NaN equals NaN and comes last."""
     if axis is None:
@@ -69,13 +69,13 @@ def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value
     count, *rest = x.moveaxis(axis, 0).shape
     rows = x.moveaxis(axis, 0).reshape(count, prod(rest))
     order, begins = rows.emit("sort_rows", [rows])
-    first = order.take(chosen(begins), 0)  # of each kind, in order
-    kind = running(begins, exclusive=False) - 1  # of each place in the order
-    none = scalar(0, I64).broadcast(first.shape[0])
-    if not sorted:  # kinds are numbered by their first places
+    first = order.take(true_positions(begins), 0)  # position of each group of equal slices
+    group = prefix_sum(begins, exclusive=False) - 1  # of each slice, sorted
+    zeros = scalar(0, I64).broadcast(first.shape[0])
+    if not sorted:  # groups are numbered by their first positions
         leads = scatter(scalar(False, BOOL).broadcast(count), scalar(True, BOOL).broadcast(*first.shape), first)
-        number = running(leads, exclusive=True).take(first, 0)
-        first, kind = scatter(none, first, number), number.take(kind, 0)
-    which = scatter(scalar(0, I64).broadcast(count), kind, order)
-    counts = scatter(none, scalar(1, I64).broadcast(count), which, "add")
+        number = prefix_sum(leads, exclusive=True).take(first, 0)
+        first, group = scatter(zeros, first, number), number.take(group, 0)
+    which = scatter(scalar(0, I64).broadcast(count), group, order)
+    counts = scatter(zeros, scalar(1, I64).broadcast(count), which, "add")
     return x.take(first, axis), first, which, counts

@@ -16,7 +16,7 @@ from ...scalar.dtype import BOOL
 from ..load import Type
 from ..registry import Imported, onnx_op
 from ..values import concat, scalar, shape_arg
-from .control import stacked
+from .control import stack
 from .shape import split_sizes
 
 
@@ -27,7 +27,7 @@ def _list(sequence: Imported) -> list[Value]:
 
 
 def _place(position: Value | None, count: int, last: int) -> int:
-    """A position in a sequence; negative ones count from the end."""
+    """A position in a sequence of `count`, by default the `last` one; negative ones count from the end."""
     if position is None:
         return last
     at = shape_arg(position, "position")[0]
@@ -76,7 +76,7 @@ def sequence_erase(sequence: list[Value], position: Value | None = None) -> list
 @onnx_op("ConcatFromSequence", since=11)
 def concat_from_sequence(sequence: list[Value], *, axis: int, new_axis: int = 0) -> Value:
     values = _list(sequence)
-    return stacked(values, axis) if new_axis else concat(values, axis)
+    return stack(values, axis) if new_axis else concat(values, axis)
 
 
 @onnx_op("SplitToSequence", since=11)

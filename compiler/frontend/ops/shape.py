@@ -1,7 +1,6 @@
 """ONNX operators that arrange elements: reshape, slice, pad, join, tile, and those that make tensors from shapes.
 
-In: values and attributes of a node. Out: values. Shapes given as tensors must have contents known at import
-(symbolic ones are fine).
+In: values and attributes of a node. Out: values. Contents of shape tensors may be symbolic.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from ...scalar.dtype import BOOL, BY_ONNX, F64, I64
 from .. import dynamic
 from ..registry import Diverging, Imported, onnx_op
 from ..values import bound, concat, demanded, fold, scalar, scalar_arg, shape_arg, truth, vector
-from .control import PASSED_ON, Run, Trace, either
+from .control import IDENTITY, Run, Trace, either
 from .index import iota
-from .select import chosen
+from .select import true_positions
 
 Array = npt.NDArray[Any]
-TILE_LIMIT = 1 << 32  # bytes: onnxruntime's
-FARTHEST = 1 << 62  # a diagonal beyond all; a sum with the number of a row does not overflow
+TILE_LIMIT = 1 << 32  # bytes, as in onnxruntime
+FARTHEST = 1 << 62  # a diagonal outside of every matrix; its sum with a row number does not overflow
 
 # -- same elements, other axes ---------------------------------------------------------------------------------------
 
@@ -42,7 +41,7 @@ def reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
                 raise ValueError(f"dim {i} of the shape is 0 (copied), but the input has rank {x.rank}")
             dims[i] = x.shape[i]
         elif i < x.rank and known_lt(0, prod(x.shape)) and not allowzero and known_lt(0, d) is None:
-            dims[i] = d + dim_eq(d, 0) * x.shape[i]  # nothing else can be meant by a 0
+            dims[i] = d + dim_eq(d, 0) * x.shape[i]  # a symbolic dim that turns out to be 0 keeps the dim
     rest = prod(d for d in dims if d != -1)
     if dims.count(-1) > 1 or any(isinstance(d, int) and d < -1 for d in dims) or (-1 in dims and rest == 0):
         raise ValueError(f"no shape for {list(x.shape)} is {dims}")
@@ -70,27 +69,27 @@ def transpose(x: Value, *, perm: list[int] | None = None) -> Value:
 
 
 def squeezed(x: Value, axes: Sequence[int]) -> Value:
-    """Without `axes`, whose dims are 1."""
+    """x without `axes`, with a check that their dims are 1."""
     where = {x.axis(a) for a in axes}
     shape = (1 if a in where else d for a, d in enumerate(x.shape))
     return x.ensure_shape(*shape, text="the dims that Squeeze takes away must be 1").squeeze(*where)
 
 
 def _without_ones(x: Value, run: Run, trace: Trace, ones: tuple[bool, ...] = ()) -> Value:
-    """Without each axis whose dim is 1. ones: whether that is so of the first axes.
+    """x without the axes whose dim is 1. ones: whether the first axes are such.
 
-    Raises Diverging where only the run can tell."""
+    Raises Diverging where that is known only when the model runs."""
     if len(ones) == x.rank:
         return squeezed(x, [axis for axis, one in enumerate(ones) if one])
-    asked = size_value(x.shape[len(ones)]).map("eq", 1)
-    known = truth(asked)
+    is_one = size_value(x.shape[len(ones)]).map("eq", 1)
+    known = truth(is_one)
     if isinstance(known, int):
         return _without_ones(x, run, trace, (*ones, bool(known)))
 
     def side(holds: bool) -> Any:
-        return PASSED_ON, lambda capture: [_without_ones(capture(x), run, trace, (*ones, holds))]
+        return IDENTITY, lambda capture: [_without_ones(capture(x), run, trace, (*ones, holds))]
 
-    raise Diverging(either(asked, side, run, trace))
+    raise Diverging(either(is_one, side, run, trace))
 
 
 @onnx_op("Squeeze", since=13)
@@ -104,13 +103,13 @@ def squeeze(x: Value, axes: Value | None = None, *, run: Run, trace: Trace) -> V
 
 
 def _without(x: Value, axes: Value, where: Sequence[Size]) -> Sequence[Size]:
-    """The shape without axes that are known when the model runs."""
-    kept = vector(x.shape).take(chosen(_among(axes, x.rank).map("not")), 0)
+    """The shape of x without `axes`, which are known only when the model runs."""
+    kept = vector(x.shape).take(true_positions(_among(axes, x.rank).map("not")), 0)
     return shape_arg(kept.narrow(0, 0, x.rank - len(where)))
 
 
 def _among(axes: Value, rank: int) -> Value:
-    """Of each of `rank` axes, whether it is one of `axes`: bool [rank]."""
+    """Which of `rank` axes are among `axes`: bool [rank]."""
     each = iota((rank, 1), 0, axes)
     return each.map("eq", axes.wrap_index(rank)).reduce("or", 1)
 
@@ -136,7 +135,7 @@ def unsqueeze(x: Value, axes: Value) -> Value:
 
 
 def _with(x: Value, axes: Value, where: Sequence[Size]) -> Sequence[Size]:
-    """The shape with dims of 1 where that is known when the model runs."""
+    """The shape of x with dims of 1 at `axes`, which are known only when the model runs."""
     rank = x.rank + len(where)
     if x.rank == 0:
         return [1] * rank
@@ -184,11 +183,11 @@ def space_to_depth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
 
 @onnx_op("Expand", since=8)
 def expand(x: Value, shape: Value) -> Value:
-    wanted = shape_arg(shape)
-    made = broadcast_shapes(x.shape, wanted)
-    for s, d in zip(wanted, made[len(made) - len(wanted) :]):
+    target = shape_arg(shape)
+    expanded = broadcast_shapes(x.shape, target)
+    for s, d in zip(target, expanded[len(expanded) - len(target) :]):
         x = demanded(x, (s - 1) * (s - d), 0, f"a size of {brief(s)} does not expand to {brief(d)}")
-    return x.broadcast(*made)
+    return x.broadcast(*expanded)
 
 
 @onnx_op("Tile", since=6)
@@ -216,7 +215,7 @@ def concat_(*xs: Value, axis: int = 1) -> Value:
 
 
 def split_sizes(x: Value, axis: int, sizes: Sequence[Size]) -> tuple[Value, ...]:
-    """Parts of `sizes`, which add up to the axis."""
+    """The parts of x along an axis, with a check that their `sizes` add up to the dim."""
     axis = x.axis(axis)
     x = demanded(x, sum(sizes, start=0), x.shape[axis], "the sizes of a Split do not add up to the axis")
     parts: list[Value] = []
@@ -236,7 +235,7 @@ def _equal_parts(x: Value, axis: int, count: int) -> tuple[Value, ...]:
 def split(
     x: Value, sizes: Value | None = None, *, axis: int = 0, num_outputs: int | None = None, n_outputs: int = 1
 ) -> tuple[Value, ...]:
-    """num_outputs: in parts of one size, but for the last, which may be smaller."""
+    """num_outputs: the number of parts, which are equal except for the last, which may be smaller."""
     if sizes is not None:
         return split_13(x, sizes, axis=axis, n_outputs=n_outputs)
     if num_outputs is None:
@@ -254,10 +253,10 @@ def split(
 def split_13(x: Value, sizes: Value | None = None, *, axis: int = 0, n_outputs: int = 1) -> tuple[Value, ...]:
     if sizes is None:
         return _equal_parts(x, axis, n_outputs)
-    given = shape_arg(sizes, "split")
-    if len(given) != n_outputs:
-        raise ValueError(f"{n_outputs} outputs for {len(given)} sizes")
-    return split_sizes(x, axis, given)
+    parts = shape_arg(sizes, "split")
+    if len(parts) != n_outputs:
+        raise ValueError(f"{n_outputs} outputs for {len(parts)} sizes")
+    return split_sizes(x, axis, parts)
 
 
 @onnx_op("Split")
@@ -306,12 +305,13 @@ def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, step
     x = dynamic.distinct(x, where, x.rank)
     for axis in range(x.rank):
         hit = [dim_eq(mod(a, x.rank), axis) for a in where]
-        other = 1 - sum(hit, start=0)
-        if other == 1:
+        is_other = 1 - sum(hit, start=0)
+        if is_other == 1:
             continue
-        given = (sum((m * dynamic.near(v) for m, v in zip(hit, of)), start=0) for of in (begin, end, stride))
-        first, last, step = given
-        x = dynamic.strided(x, axis, first, last + other * x.shape[axis], step + other)
+        first, last, step = (
+            sum((m * dynamic.near(v) for m, v in zip(hit, of)), start=0) for of in (begin, end, stride)
+        )
+        x = dynamic.strided(x, axis, first, last + is_other * x.shape[axis], step + is_other)
     return x
 
 
@@ -321,7 +321,7 @@ def slice_legacy(x: Value, *, starts: list[int], ends: list[int], axes: list[int
 
 
 def padded(x: Value, low: Sequence[Size], high: Sequence[Size], mode: str, value: Value | float = 0) -> Value:
-    """Pads or, where amounts are negative, crops."""
+    """Pads x; negative amounts crop."""
     out = [b + d + a for b, d, a in zip(low, x.shape, high)]
     start = [dim_min(dim_max(-b, 0), d) for b, d in zip(low, x.shape)]
     kept = [dim_max(dim_min(d, d + a) - s, 0) for s, d, a in zip(start, x.shape, high)]
@@ -344,7 +344,7 @@ def padded(x: Value, low: Sequence[Size], high: Sequence[Size], mode: str, value
 
 
 def _padded_index(dim: Size, before: Size, after: Size, mode: str) -> Value:
-    """Which element stands at each position of a padded axis."""
+    """The source index of each position of a padded axis."""
     i = scalar(0, I64).emit("iota", [], shape=(before + dim + after,), axis=0, dtype=I64)[0]
     i = i - i.const_size(before)
     if mode == "edge":
@@ -404,13 +404,13 @@ def constant_(
     value_floats: list[float] | None = None, value_int: int | None = None, value_ints: list[int] | None = None,
     value_string: str | None = None, value_strings: list[str] | None = None,
 ) -> Value:  # fmt: skip
-    given: list[Array] = [v for v in (value, sparse_value) if v is not None]
+    arrays: list[Array] = [v for v in (value, sparse_value) if v is not None]
     typed = ((value_float, np.float32), (value_floats, np.float32), (value_int, np.int64), (value_ints, np.int64),
              (value_string, object), (value_strings, object))  # fmt: skip
-    given += [np.asarray(v, t) for v, t in typed if v is not None]
-    if len(given) != 1:
+    arrays += [np.asarray(v, t) for v, t in typed if v is not None]
+    if len(arrays) != 1:
         raise ValueError("exactly one attribute must hold the value")
-    return constant(given[0])
+    return constant(arrays[0])
 
 
 @onnx_op("ConstantOfShape", since=9)

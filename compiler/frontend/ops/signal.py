@@ -1,4 +1,4 @@
-"""ONNX signal processing: Fourier transforms, windows, mel filters.
+"""ONNX signal processing: Fourier transforms, windows, mel filters, determinants.
 
 In: values and attributes of a node. Out: values. A Fourier transform is a product with the matrix of roots of unity.
 """
@@ -22,14 +22,14 @@ def _line(size: Size) -> Value:
 
 
 def _roots(rows: Size, columns: Size, length: Size) -> tuple[Value, Value]:
-    """cos and sin of 2 pi r c / length, as matrices [rows, columns]; r c is reduced first, to stay exact."""
+    """cos and sin of 2 pi r c / length, as matrices [rows, columns]; r c is reduced modulo length to stay exact."""
     turns = (_line(rows).unsqueeze(1) * _line(columns)).map("mod", scalar(0, I64).const_size(length))
     angle = turns.cast(F64) * (2 * math.pi) / scalar(0.0, F64).const_size(length)
     return angle.map("cos"), angle.map("sin")
 
 
 def _fitted(x: Value, axis: int, length: Size) -> Value:
-    """Cut or filled with zeros to a length."""
+    """x cropped or padded with zeros to a length."""
     dim = x.shape[axis]
     if known_eq(dim, length):
         return x
@@ -38,10 +38,10 @@ def _fitted(x: Value, axis: int, length: Size) -> Value:
     return x.pad([0] * x.rank, high)
 
 
-def transformed(x: Value, axis: int, length: Size | None, inverse: bool, onesided: bool) -> Value:
+def fourier(x: Value, axis: int, length: Size | None, inverse: bool, onesided: bool) -> Value:
     """The Fourier transform along `axis` of x [..., 1 or 2] (real, or real and imaginary parts); sums are in f64."""
     if x.rank == 2:
-        return transformed(x.unsqueeze(0), axis + 1, length, inverse, onesided).squeeze(0)
+        return fourier(x.unsqueeze(0), axis + 1, length, inverse, onesided).squeeze(0)
     dtype, x, dim = x.dtype, x.cast(F64), x.shape[axis]
     if length is None:
         length = 2 * (dim - 1) if inverse and onesided else dim
@@ -56,7 +56,7 @@ def transformed(x: Value, axis: int, length: Size | None, inverse: bool, oneside
     if inverse:
         sin = -sin
         scale = 1.0 / x.const_size(length)
-        if onesided:  # each frequency stands for its conjugate too, but for 0 and the middle of an even length
+        if onesided:  # each frequency but 0 and the middle of an even length also stands for its conjugate
             k = _line(rows)
             alone = k.map("eq", 0).map("or", (k * 2).map("eq", k.const_size(length)))
             parts = [p * alone.select(x.const(1.0), x.const(2.0)) for p in parts]
@@ -78,24 +78,24 @@ def dft(
     length = None if dft_length is None else shape_arg(dft_length, "dft_length")[0]
     where = -2 if axis is None else shape_arg(axis)[0]
     if isinstance(where, int):
-        return transformed(x, x.axis(where), length, bool(inverse), bool(onesided))
+        return fourier(x, x.axis(where), length, bool(inverse), bool(onesided))
     *member, last = dynamic.members([where], x.rank)
     x = demanded(dynamic.in_range(x, [where], x.rank), last, 0, "DFT along the real and imaginary parts")
 
     def of(sizes: Sequence[Size]) -> Size:
-        """That of the axis, which is known when the model runs."""
+        """The size that belongs to the axis, which is known only when the model runs."""
         return sum((m * size for m, size in zip(member, sizes)), start=0)
 
     outer = of([prod(x.shape[:a]) for a in range(x.rank)])
     inner = of([prod(x.shape[a + 1 : -1]) for a in range(x.rank)])
-    y = transformed(x.reshape(outer, of(x.shape), inner, x.shape[-1]), 1, length, bool(inverse), bool(onesided))
+    y = fourier(x.reshape(outer, of(x.shape), inner, x.shape[-1]), 1, length, bool(inverse), bool(onesided))
     return y.reshape(*(d + m * (y.shape[1] - d) for m, d in zip(member, x.shape)), y.shape[-1])
 
 
 @onnx_op("DFT", since=17)
 def dft_17(x: Value, dft_length: Value | None = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0) -> Value:
     length = None if dft_length is None else shape_arg(dft_length, "dft_length")[0]
-    return transformed(x, x.axis(axis), length, bool(inverse), bool(onesided))
+    return fourier(x, x.axis(axis), length, bool(inverse), bool(onesided))
 
 
 @onnx_op("STFT", since=17)
@@ -116,13 +116,13 @@ def stft(
     x = signal.take(at * at.const_size(step) + _line(length), 1)  # [B, frames, length, 1 or 2]
     if window is not None:
         x = x * window.unsqueeze(-1)
-    return transformed(x, 2, None, False, bool(onesided))
+    return fourier(x, 2, None, False, bool(onesided))
 
 
 def _register_window(op: str, terms: tuple[float, ...]) -> None:
     @onnx_op(op, since=17)
     def window(size: Value, *, output_datatype: int = 1, periodic: int = 1) -> Value:
-        """sum of terms[k] cos(2 pi k n / N), N being the size, less one where the window is symmetric."""
+        """The sum over k of terms[k] cos(2 pi k n / N), where N is the size, less 1 if the window is symmetric."""
         count = shape_arg(size, "size")[0]
         dtype = BY_ONNX[output_datatype]
         one = scalar(1.0, F64)
@@ -142,7 +142,7 @@ _register_window("BlackmanWindow", (0.42, -0.5, 0.08))
 def mel_weight_matrix(
     bins: Value, dft_length: Value, sample_rate: Value, low: Value, high: Value, *, output_datatype: int = 1
 ) -> Value:
-    """Triangles on a frequency axis that is linear in mel = 2595 log10(1 + f / 700)."""
+    """Triangular filters whose centers are equidistant in mel = 2595 log10(1 + f / 700)."""
     count, length = shape_arg(bins, "num_mel_bins")[0], shape_arg(dft_length, "dft_length")[0]
     scale = 2595 / math.log(10)
 

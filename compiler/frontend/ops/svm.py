@@ -1,8 +1,8 @@
 """Support vector machines of ai.onnx.ml.
 
-In: values and attributes of a node. Out: values. Defined by onnxruntime's kernels, which are libsvm's: each pair of
-classes has a score, classes are voted for, and probabilities are those of Wu, Lin and Weng, Probability estimates for
-multi-class classification by pairwise coupling, 2004 (their algorithm 2).
+In: values and attributes of a node. Out: values. Defined by onnxruntime's kernels, which follow libsvm: each pair of
+classes has a score, the label is a vote of the pairs, and probabilities are those of Wu, Lin and Weng, Probability
+estimates for multi-class classification by pairwise coupling, 2004 (their algorithm 2).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ...graph.ir import Value, constant, input_value
 from ...scalar.dtype import BOOL, F32
 from ..registry import Traced, onnx_op
 from ..values import collecting, scalar
-from .control import loop_index, looped
-from .ml import DOMAIN, Array, floats, labels_of, of_both, post_transformed
+from .control import emit_loop, loop_index
+from .ml import DOMAIN, Array, floats, labels_of, post_transformed, two_class_scores
 
-MAX_CLASSES = 64  # with probabilities, each step of which is a part of the graph
-STEPS = 100  # towards the probabilities
+MAX_CLASSES = 64  # with probabilities: an iteration is unrolled over the classes
+STEPS = 100  # iterations for the probabilities
 
 
 def _rows(x: Value, features: int) -> Value:
@@ -32,7 +32,7 @@ def _rows(x: Value, features: int) -> Value:
 
 
 def _kernels(x: Value, vectors: Array, kind: str, params: list[float]) -> Value:
-    """x [N, F], vectors [V, F]: what is between each two of them, [N, V]."""
+    """The kernel function of each row of x [N, F] and each of the vectors [V, F]: [N, V]."""
     gamma, coef0, degree = params if params else (0.0, 0.0, 0.0)
     if kind == "RBF":
         apart = x.unsqueeze(1) - constant(vectors)
@@ -41,7 +41,7 @@ def _kernels(x: Value, vectors: Array, kind: str, params: list[float]) -> Value:
     if kind == "LINEAR":
         return products
     y = products * gamma + coef0
-    if kind != "POLY":  # as by onnxruntime, whatever else it is called
+    if kind != "POLY":  # as in onnxruntime, any other name is SIGMOID
         return y.map("tanh")
     return y.square() if degree == 2 else y.square() * y if degree == 3 else y.map("pow", degree)
 
@@ -64,13 +64,13 @@ def svm_regressor(
         vectors = np.asarray(support_vectors or [], np.float32)
         features = len(vectors) // n_supports
         vectors = vectors[: n_supports * features].reshape(n_supports, features)
-        of_x = _kernels(_rows(x, features), vectors, kernel_type, params)
+        kernels = _kernels(_rows(x, features), vectors, kernel_type, params)
         weights = weights[:n_supports]
     else:
-        of_x = _rows(x, len(weights))
+        kernels = _rows(x, len(weights))
     if not rho or len(weights) < max(n_supports, 1):
         raise ValueError(f"{len(weights)} coefficients and {len(rho)} rho for {n_supports} support vectors")
-    y = of_x.matmul(floats(weights.reshape(-1, 1))) + rho[0]
+    y = kernels.matmul(floats(weights.reshape(-1, 1))) + rho[0]
     return (y > 0.0).select(scalar(1.0, F32), scalar(-1.0, F32)) if one_class else y
 
 
@@ -81,7 +81,7 @@ def svm_classifier(
     post_transform: str = "NONE", prob_a: list[float] | None = None, prob_b: list[float] | None = None,
     rho: list[float], support_vectors: list[float] | None = None, vectors_per_class: list[int] | None = None,
 ) -> tuple[Value, Value]:  # fmt: skip
-    """Labels [N]; scores [N, C], or [N, C * (C - 1) / 2] of each two of more than two classes without probabilities."""
+    """Labels [N] and scores [N, C]; without probabilities, more than two classes have a score per pair of classes."""
     labels = labels_of(classlabels_ints, classlabels_strings)
     weights, params, count = np.asarray(coefficients, np.float32), _checked(kernel_params), len(labels)
     if not count or not len(weights) or len(prob_a or ()) != len(prob_b or ()):
@@ -98,8 +98,8 @@ def svm_classifier(
     if len(weights) < (count - 1) * total or len(rho) < len(pairs):
         raise ValueError(f"{len(weights)} coefficients and {len(rho)} rho for {total} vectors of {count} classes")
     rows = _rows(x, features)
-    of_x = _kernels(rows, vectors[: total * features].reshape(total, features), kernel_type, params)
-    scores = of_x.matmul(constant(_of_pairs(weights[: (count - 1) * total].reshape(count - 1, total), each)))
+    kernels = _kernels(rows, vectors[: total * features].reshape(total, features), kernel_type, params)
+    scores = kernels.matmul(constant(_pair_weights(weights[: (count - 1) * total].reshape(count - 1, total), each)))
     scores = scores + floats(rho[: len(pairs)])
     won = (scores > 0.0).cast(F32)
     first, second = (np.asarray([[p[k] == c for c in range(count)] for p in pairs], np.float32) for k in (0, 1))
@@ -115,13 +115,13 @@ def svm_classifier(
         return label, post_transformed(scores, post_transform)
     if post_transform == "PROBIT":
         raise Unsupported("PROBIT of a single score")
-    return label, of_both(scores, post_transform, -scores if post_transform == "NONE" else 1.0 - scores)
+    return label, two_class_scores(scores, post_transform, -scores if post_transform == "NONE" else 1.0 - scores)
 
 
 def _linear(
     x: Value, weights: Array, labels: Array, rho: list[float], post_transform: str, probable: bool
 ) -> tuple[Value, Value]:
-    """Without support vectors: a score for each class."""
+    """Labels and scores without support vectors: a linear score for each class."""
     count = len(labels)
     features = len(weights) // count
     if not rho:
@@ -136,24 +136,26 @@ def _linear(
     return label, post_transformed(scores, post_transform)
 
 
-def _of_pairs(weights: Array, each: list[int]) -> Array:
-    """weights [C - 1, V]: of the vectors of a class against each other class. As a matrix [V, pairs]."""
+def _pair_weights(weights: Array, each: list[int]) -> Array:
+    """The weights of each pair of classes as a matrix [V, pairs].
+
+    weights [C - 1, V]: of each vector against each class other than its own."""
     ends = np.cumsum(each)
     parts = [slice(end - n, end) for end, n in zip(ends, each)]
     pairs = list(combinations(range(len(each)), 2))
-    made = np.zeros((weights.shape[1], len(pairs)), np.float32)
+    matrix = np.zeros((weights.shape[1], len(pairs)), np.float32)
     for column, (i, j) in enumerate(pairs):
-        made[parts[i], column] = weights[j - 1, parts[i]]
-        made[parts[j], column] = weights[i, parts[j]]
-    return made
+        matrix[parts[i], column] = weights[j - 1, parts[i]]
+        matrix[parts[j], column] = weights[i, parts[j]]
+    return matrix
 
 
 def _coupled(beats: Value, count: int) -> Value:
-    """beats [N, pairs]: how probable the first class of a pair is, against the second. The probabilities, [N, C]."""
+    """The probabilities of the classes, [N, C], from those of the first class of each pair, beats [N, pairs]."""
     if count > MAX_CLASSES:
         raise Unsupported(f"probabilities of {count} classes")
     pairs = list(combinations(range(count), 2))
-    # r [N, C, C] of i against j, of the transposed against; the diagonal is 0.
+    # r[n, i, j]: the probability of i against j, 0 on the diagonal; `against` is its transpose.
     place = np.zeros((len(pairs), count * count), np.float32)
     for k, (i, j) in enumerate(pairs):
         place[k, i * count + j] = 1
@@ -169,19 +171,19 @@ def _coupled(beats: Value, count: int) -> Value:
     p, busy = input_value("p", start.shape, F32), input_value("busy", (n,), BOOL)
     with collecting(inside=True) as symbols:
         _, index = loop_index(STEPS)
-        new, on = _step(inner, p, busy, count)
-    traced = Traced([on.reduce("or"), new, on], {q: inner}, symbols.bindings)
+        new, active = _step(inner, p, busy, count)
+    traced = Traced([active.reduce("or"), new, active], {q: inner}, symbols.bindings)
     first = scalar(True, BOOL).broadcast(n)
-    (made, _), _ = looped(scalar(True, BOOL), STEPS, [start, first], index, [p, busy], traced)
-    return made
+    (probabilities, _), _ = emit_loop(scalar(True, BOOL), STEPS, [start, first], index, [p, busy], traced)
+    return probabilities
 
 
 def _step(q: Value, p: Value, busy: Value, count: int) -> tuple[Value, Value]:
-    """One iteration of the algorithm, of the rows that are not done: their probabilities, and which rows these are."""
+    """One iteration for the rows that have not converged: the new probabilities, and which rows these were."""
     n = p.shape[0]
     qp = q.matmul(p.unsqueeze(2)).squeeze(2)
     total = (p * qp).sum(1, keepdims=True)
-    on = busy.map("and", ((qp - total).map("abs").max(1) < 0.005 / count).map("not"))
+    active = busy.map("and", ((qp - total).map("abs").max(1) < 0.005 / count).map("not"))
     new = p
     for i in range(count):
         row = q.narrow(1, i, 1).squeeze(1)
@@ -192,4 +194,4 @@ def _step(q: Value, p: Value, busy: Value, count: int) -> tuple[Value, Value]:
         new = (new + step * unit) / size
         total = (total + step * (step * own + of_p * 2.0)) / size / size
         qp = (qp + step * row) / size
-    return on.reshape(n, 1).select(new, p), on
+    return active.reshape(n, 1).select(new, p), active

@@ -1,6 +1,6 @@
 """ONNX optimizer steps (domain ai.onnx.preview.training): one update of weights and their statistics.
 
-In: values and attributes of a node: learning rate, update count, then n weights, n gradients, and n of each statistic.
+In: values and attributes of a node: learning rate, update count, n weights, n gradients, then n of each statistic.
 Out: the new weights, then the new statistics. Formulas are those of the ONNX operator specification.
 """
 
@@ -15,7 +15,7 @@ DOMAIN = "ai.onnx.preview.training"
 
 
 def _groups(values: Sequence[Value], kinds: int) -> list[tuple[Value, ...]]:
-    """For each weight: itself, its gradient, and its statistics."""
+    """For each weight, a tuple of itself, its gradient, and its statistics."""
     count, rest = divmod(len(values), kinds)
     if rest:
         raise ValueError(f"{len(values)} tensors are not {kinds} of each kind")

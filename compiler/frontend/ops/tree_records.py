@@ -1,7 +1,7 @@
 """Forests as the records of graph/ops/trees.py.
 
-In: a `Forest`, the type of the rows. Out: `Records`, tables for the operation, and its attributes. All nodes are dealt
-with at once, or a level of all trees, as there are millions.
+In: a `Forest`, the dtype of the rows. Out: `Records`, the operation's tables and attributes. All nodes, or a level of
+all trees, are processed at once in numpy, as there may be millions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .forest import Array, Forest, Nodes
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """tables: where the trees begin, the records, and where leaves have several, weights, and their owners."""
+    """tables: the starts of the trees, the records, and, if a leaf has several weights, these and their targets."""
 
     tables: list[Array]
     relations: tuple[int, int]
@@ -29,8 +29,9 @@ class Records:
 
 
 def records_of(forest: Forest, real: npt.DTypeLike, kind: str) -> Records:
-    """For rows of numbers of type `real`, and leaves that are combined by `kind`. Raises ValueError for cycles, and for
-    what has no place in the widest of records."""
+    """The records for rows of dtype `real` and leaves that are combined by `kind`.
+
+    Raises ValueError for cycles, and for forests too large for the widest records."""
     nodes = replace(_without_nan(forest.nodes), splits=forest.nodes.splits.astype(real))
     order = _order(nodes, forest.roots)
     leaves = _leaves(forest, kind)
@@ -50,7 +51,7 @@ def records_of(forest: Forest, real: npt.DTypeLike, kind: str) -> Records:
 
 
 def _without_nan(nodes: Nodes) -> Nodes:
-    """The same, where only what is missing tells of NaN: it is unequal to all."""
+    """Equivalent nodes that rely on `missing` alone for NaN, which is unequal to every number."""
     unequal = nodes.relations == LESS | GREATER
     always = unequal & np.isnan(nodes.splits)
     return replace(
@@ -61,13 +62,13 @@ def _without_nan(nodes: Nodes) -> Nodes:
     )
 
 
-# -- in which order --------------------------------------------------------------------------------------------------
+# -- order -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """inner: the inner nodes, tree by tree, parents before children; trees: the tree of each; counts: how many a tree
-    has. What no root leads to is not among them, and what several do, once."""
+    """inner: the reachable inner nodes, tree by tree, parents before children, each once; trees: the tree of each;
+    counts: the number of inner nodes of each tree."""
 
     roots: Array
     inner: Array
@@ -91,7 +92,7 @@ def _order(nodes: Nodes, roots: Array) -> _Order:
 
 
 def _levels(nodes: Nodes) -> Iterator[Array]:
-    """The nodes, those of a level behind all their parents. Raises ValueError for cycles."""
+    """The nodes in levels, each node after all its parents. Raises ValueError for cycles."""
     above = np.zeros(len(nodes.true), np.int64)
     for children in (nodes.true, nodes.false):
         above += np.bincount(children[nodes.inner], minlength=len(above))
@@ -114,8 +115,8 @@ def _levels(nodes: Nodes) -> Iterator[Array]:
 
 @dataclass(frozen=True, slots=True)
 class _Leaves:
-    """Of each node what its record holds if it is a leaf. upper: in the upper half of the bits. values: its weight; or
-    None where there are tables of weights, and then firsts: where its own begin."""
+    """The contents of each node's record if it is a leaf. upper: the upper half of the second word: the target, or the
+    number of weights; values: the weight, or None where there are tables of weights; firsts: the index of its first."""
 
     upper: Array
     values: Array | None
@@ -133,7 +134,7 @@ def _leaves(forest: Forest, kind: str) -> _Leaves:
         return _Leaves(upper, values, upper, [])
     order = np.argsort(at, kind="stable")
     owners, firsts = targets[order].astype(np.int32), np.cumsum(counts) - counts
-    # Without owners where each leaf that is one has all targets, in order.
+    # Owners are left out if every leaf has a weight for each target, in order.
     complete = (counts[~forest.nodes.inner] == forest.targets).all() and len(owners) % forest.targets == 0
     complete = complete and (owners.reshape(-1, forest.targets) == np.arange(forest.targets)).all()
     return _Leaves(counts, None, firsts, [weights[order], *([] if complete else [owners])])
@@ -143,11 +144,11 @@ def _leaves(forest: Forest, kind: str) -> _Leaves:
 
 
 def _packed(order: _Order, nodes: Nodes, leaves: _Leaves, word: np.dtype[Any]) -> tuple[Array, Array] | None:
-    """Where the trees begin, and the records; None where they have no place in `word`.
+    """The starts of the trees, and the records; None if a number does not fit its part of a `word`.
 
-    A tree is its root, behind a copy of it, so that no pair straddles cache lines; then the children of its inner
-    nodes, in their order, the false one first. Those of a node with several parents lie there once: it is its record
-    that is repeated."""
+    A tree is a copy of its root and the root, a pair, so that no pair of children straddles cache lines; then the
+    children of its inner nodes, in their order, the false one first. A node with several parents has several records,
+    which share the pair of its children."""
     half = word.itemsize * 4
     starts = 2 * (np.arange(len(order.roots)) + np.cumsum(order.counts) - order.counts) + 1
     pairs = np.zeros(len(nodes.true), np.int64)

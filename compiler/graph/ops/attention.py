@@ -18,7 +18,7 @@ def _infer_attention(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
     softmax over n of (scale * q . k + mask), times v; leading axes broadcast. mask: f32, broadcast to
     [..., M, N], with -inf where a position is excluded. causal: None, or a Size `offset`: positions
-    n > m + offset are excluded. zero_rows: a row whose softmax is NaN (all is excluded) gives zeros."""
+    n > m + offset are excluded. zero_rows: a row whose softmax is NaN (all positions are excluded) gives zeros."""
     check_count("attention", inputs, 3, 4)
     q, k, v = inputs[:3]
     check(min(q.rank, k.rank, v.rank) >= 2, "attention of less than two axes")
@@ -44,7 +44,7 @@ def _demand_attention(node: Node) -> Iterator[Condition]:
 
 
 def scores_of(q: Array, k: Array, mask: Array | None, scale: float, causal: int | None) -> Array:
-    """Of each query for each key; -inf where a position is excluded."""
+    """The scores of each query for each key; -inf where a position is excluded."""
     scores: Array = np.matmul(q, k.swapaxes(-1, -2)) * q.dtype.type(scale)
     if mask is not None:
         scores = scores + mask
@@ -55,10 +55,10 @@ def scores_of(q: Array, k: Array, mask: Array | None, scale: float, causal: int 
 
 
 def softmax(scores: Array) -> Array:
-    """Along the last axis, as its definition says; NaN where all positions are excluded."""
-    weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
-    softened: Array = weights / weights.sum(-1, keepdims=True)
-    return softened
+    """The softmax along the last axis; NaN where all positions are excluded."""
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+    weights: Array = exponentials / exponentials.sum(-1, keepdims=True)
+    return weights
 
 
 def _evaluate_attention(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:

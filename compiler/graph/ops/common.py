@@ -1,4 +1,4 @@
-"""What the families share: registration, and checks of the rules."""
+"""Registration of operations, and the checks that their rules share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Shape = tuple[Size, ...]
 
 
 def nothing(node: Node) -> Iterable[Condition]:
-    """The demands of operations that fit any sizes."""
+    """No demands, for operations that accept any sizes."""
     return ()
 
 
@@ -29,8 +29,9 @@ def register(
 
 
 def check(condition: bool, wrong: str, *about: object) -> None:
-    """Raises ValueError unless the condition holds. wrong, about: its text, as `str.format` takes it; formulas of sizes
-    are long, and few checks fail."""
+    """Raises ValueError unless the condition holds.
+
+    wrong, about: its text, as the arguments of `str.format`, since formulas of sizes are long, and few checks fail."""
     if not condition:
         raise ValueError(wrong.format(*about) if about else wrong)
 
@@ -38,19 +39,19 @@ def check(condition: bool, wrong: str, *about: object) -> None:
 def check_count(name: str, inputs: Sequence[Value], least: int, most: int | None = None) -> None:
     most = least if most is None else most
     if not least <= len(inputs) <= most:
-        wanted = f"{least}" if least == most else f"{least} to {most}"
-        raise ValueError(f"{name} takes {wanted} inputs, not {len(inputs)}")
+        expected = f"{least}" if least == most else f"{least} to {most}"
+        raise ValueError(f"{name} takes {expected} inputs, not {len(inputs)}")
 
 
 def check_axes(name: str, axes: Sequence[int], rank: int, ascending: bool = True) -> None:
-    """Distinct axes in [0, rank), in ascending order if so asked."""
+    """Raises ValueError unless axes are distinct, in [0, rank), and, on demand, in ascending order."""
     check(all(0 <= a < rank for a in axes), "{}: axes {} are out of range for rank {}", name, tuple(axes), rank)
     check(len(set(axes)) == len(axes), "{}: axes {} repeat", name, tuple(axes))
     check(not ascending or list(axes) == sorted(axes), "{}: axes {} do not ascend", name, tuple(axes))
 
 
 def agreed(a: Size, b: Size) -> Size:
-    """One of two sizes that are demanded to be equal: the constant one where one is."""
+    """One of two sizes that are demanded to be equal: a constant one if there is one."""
     return b if isinstance(b, int) else a
 
 

@@ -1,6 +1,6 @@
 """Control flow that is decided while the model runs: branch and loop, whose bodies are sub-graphs.
 
-A sub-graph sees what it needs of the graph around it as inputs of its own (captures); symbols are shared.
+A sub-graph gets values of the graph around it as inputs of its own (captures); symbols are shared.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def _check_condition(name: str, inputs: Sequence[Value]) -> None:
     check(fits, "{}: the condition is no bool scalar", name)
 
 
-def _check_fits(name: str, given: Sequence[Value], wanted: Sequence[Value]) -> None:
-    check(len(given) == len(wanted), "{}: {} values where {} are wanted", name, len(given), len(wanted))
-    for a, b in zip(given, wanted):
+def _check_fits(name: str, values: Sequence[Value], expected: Sequence[Value]) -> None:
+    check(len(values) == len(expected), "{}: {} values where {} are wanted", name, len(values), len(expected))
+    for a, b in zip(values, expected):
         check(a.dtype == b.dtype and a.rank == b.rank, "{}: {} where {} is wanted", name, a, b)
 
 
-def _demand_fit(given: Sequence[Value], wanted: Sequence[Value], wrong: str) -> Iterator[Condition]:
-    for a, b in zip(given, wanted):
+def _demand_fit(values: Sequence[Value], expected: Sequence[Value], wrong: str) -> Iterator[Condition]:
+    for a, b in zip(values, expected):
         yield from equals(a.shape, b.shape, wrong)
 
 
@@ -55,8 +55,8 @@ def _demand_branch(node: Node) -> Iterator[Condition]:
 
 
 def _evaluate_branch(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
-    chosen = attrs["then"] if arrays[0] else attrs["otherwise"]
-    return list(chosen(arrays[1:]))
+    side = attrs["then"] if arrays[0] else attrs["otherwise"]
+    return list(side(arrays[1:]))
 
 
 register("branch", _infer_branch, _evaluate_branch, "then otherwise", demands=_demand_branch)
@@ -65,10 +65,10 @@ register("branch", _infer_branch, _evaluate_branch, "then otherwise", demands=_d
 def _infer_loop(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """loop(condition, *states, *captures; body, trips, states) -> count, *states, *rows.
 
-    body(index, *states, *captures) -> condition, *states, *rows runs while the condition holds, at most `trips` (a
-    Size; None: any number of) times. The index counts from 0; its content is a symbol, so that sizes may mention it.
-    States keep their shapes. Each output `rows` is [trips, ...]: one row for each of the first `count` iterations; the
-    others are undefined."""
+    body(index, *states, *captures) -> condition, *states, *rows runs while the condition holds, at most `trips` times
+    (a Size; None: without limit). The index counts from 0; its content is a symbol, so that sizes may mention it.
+    States keep their shapes. Each of the outputs `rows` is [trips, ...]: one row for each of the first `count`
+    iterations; the others are undefined."""
     _check_condition("loop", inputs)
     body, trips, n = attrs["body"], attrs["trips"], attrs["states"]
     index, *formals = body.inputs

@@ -1,4 +1,4 @@
-"""Elements at places that depend on data: gather, scatter, sort, sort_rows, nonzero."""
+"""Operations with positions that depend on data: gather, scatter, sort, sort_rows, nonzero."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .common import Attrs, Shape, check, check_axes, check_count, register
 
 
 def gathered_shape(x: Sequence[Size], index: Sequence[Size], axes: Sequence[int]) -> Shape:
-    """The shape of x[.., index, ..]: the index's axes stand where the first of `axes` stood."""
+    """The shape of x[.., index, ..]: the axes of the index replace `axes`, at the place of the first one."""
     kept = [d for a, d in enumerate(x) if a not in axes]
     at = axes[0] if axes else 0
     return (*kept[:at], *index, *kept[at:])
@@ -33,7 +33,7 @@ def _check_indices(name: str, x: Value, indices: Sequence[Value], axes: Sequence
 
 
 def _demand_indices(x: Value, indices: Sequence[Value], axes: Sequence[int], name: str) -> Iterator[Condition]:
-    """Indices, which are clamped to [0, dim), need an element there."""
+    """Indices are clamped to [0, dim), which must not be empty if there are any indices."""
     common = broadcast_shapes(*(v.shape for v in indices))
     for v in indices:
         yield from broadcasts(v.shape, common)
@@ -81,14 +81,14 @@ register("gather", _infer_gather, _evaluate_gather, "axes", symbolic=True, deman
 def _infer_scatter(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """scatter(x, updates, *indices; axes, combine): x with its elements at the indices replaced by updates.
 
-    `updates` has the shape of the gather at the same indices. combine: None, or the primitive that joins old
-    and new; of several updates for one element without it, the last one stays."""
+    `updates` has the shape of the gather at the same indices. combine: None, or the primitive that combines an element
+    and an update; without it, the last of several updates of an element counts."""
     check(len(inputs) >= 2, "scatter takes a value and updates")
     x, updates, *indices = inputs
     index = _check_indices("scatter", x, indices, attrs["axes"])
     check(updates.dtype == x.dtype, "scatter of {} into {}", updates.dtype, x.dtype)
-    wanted = gathered_shape(x.shape, index, attrs["axes"])
-    check(updates.rank == len(wanted), "scatter: updates {} where {} is wanted", updates.shape, wanted)
+    expected = gathered_shape(x.shape, index, attrs["axes"])
+    check(updates.rank == len(expected), "scatter: updates {} where {} is wanted", updates.shape, expected)
     combine = attrs["combine"]
     check(combine is None or combine in prims.TABLE, "scatter: there is no primitive '{}'", combine)
     return [(x.shape, x.dtype)]
@@ -98,8 +98,8 @@ def _demand_scatter(node: Node) -> Iterator[Condition]:
     x, updates, *indices = node.inputs
     axes = node.attrs["axes"]
     yield from _demand_indices(x, indices, axes, "a scatter into")
-    wanted = gathered_shape(x.shape, broadcast_shapes(*(v.shape for v in indices)), axes)
-    yield from equals(updates.shape, wanted, "updates, and what they replace")
+    expected = gathered_shape(x.shape, broadcast_shapes(*(v.shape for v in indices)), axes)
+    yield from equals(updates.shape, expected, "updates, and what they replace")
 
 
 def _evaluate_scatter(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -126,7 +126,7 @@ register("scatter", _infer_scatter, _evaluate_scatter, "axes combine", demands=_
 
 
 def _infer_sort(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """sort(x; axis, descending, k) -> values, indices: the first k of a stable sort; NaN is the largest."""
+    """sort(x; axis, descending, k) -> values, indices: the first k elements of a stable sort; NaN is the largest."""
     check_count("sort", inputs, 1)
     x, axis, k = inputs[0], attrs["axis"], attrs["k"]
     check_axes("sort", [axis], x.rank)
@@ -154,9 +154,8 @@ register("sort", _infer_sort, _evaluate_sort, "axis descending k", demands=_dema
 
 
 def _infer_sort_rows(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """sort_rows(x) -> indices, begins: the i64 places [n] of the rows of x [n, c], sorted by their elements, the first
-    ones first, and whether each differs from the one before it; stable, ascending; NaN is the largest, and equal to
-    itself."""
+    """sort_rows(x) -> indices, begins: the i64 positions [n] of the rows of x [n, c] in lexicographic order, and
+    whether each row differs from the one before; stable, ascending; NaN is the largest, and equal to itself."""
     check_count("sort_rows", inputs, 1)
     check(inputs[0].rank == 2, "sort_rows of rank {}", inputs[0].rank)
     rows = inputs[0].shape[:1]
@@ -177,8 +176,9 @@ register("sort_rows", _infer_sort_rows, _evaluate_sort_rows)
 
 
 def _infer_nonzero(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """nonzero(mask) -> places [n], count []: the i64 places of a bool [n] that are true, ascending, and their number.
-    Behind the first `count`, places may be anything."""
+    """nonzero(mask) -> places [n], count []: the i64 positions where a bool [n] is true, ascending, and their number.
+
+    Places after the first `count` are undefined."""
     check_count("nonzero", inputs, 1)
     mask = inputs[0]
     check(mask.rank == 1 and mask.dtype == BOOL, "nonzero of {}{}", mask.dtype, list(mask.shape))
@@ -186,10 +186,10 @@ def _infer_nonzero(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
 
 def _evaluate_nonzero(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
-    (found,) = np.nonzero(arrays[0])
+    (positions,) = np.nonzero(arrays[0])
     places = np.zeros(len(arrays[0]), np.int64)
-    places[: len(found)] = found
-    return [places, np.asarray(len(found), np.int64)]
+    places[: len(positions)] = positions
+    return [places, np.asarray(len(positions), np.int64)]
 
 
 register("nonzero", _infer_nonzero, _evaluate_nonzero)

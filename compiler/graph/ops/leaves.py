@@ -12,7 +12,7 @@ from .common import Attrs, check, check_axes, check_count, register
 
 
 def _infer_input(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """input(; name, shape, dtype): a tensor the caller gives."""
+    """input(; name, shape, dtype): a tensor that the caller passes."""
     check_count("input", inputs, 0)
     return [(tuple(attrs["shape"]), attrs["dtype"])]
 
@@ -48,7 +48,7 @@ register("size", _infer_size, _evaluate_size, "value", symbolic=True)
 
 
 def _infer_iota(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """iota(; shape, axis, dtype): the index along `axis`."""
+    """iota(; shape, axis, dtype): each element is its index along `axis`."""
     check_count("iota", inputs, 0)
     check_axes("iota", [attrs["axis"]], len(attrs["shape"]))
     check(attrs["dtype"].kind in "fiu", "iota is not defined for {}", attrs["dtype"])

@@ -1,4 +1,4 @@
-"""Sums of products: matmul and conv."""
+"""Matrix products and convolutions: matmul and conv."""
 
 from __future__ import annotations
 
@@ -89,8 +89,9 @@ def _evaluate_conv(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
 
 
 def convolved(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[int], groups: int) -> Array:
-    """An input that is padded already, channels last, and weights [taps..., C / groups, N]: all windows that fit. Each
-    tap is a product of its weights with a view of the input."""
+    """The convolution, without padding, of an input, channels last, with weights [taps..., C / groups, N].
+
+    Each tap is a product of its weights with a view of the input."""
     out = [window_size(*args) for args in zip(x.shape[1:-1], w.shape, strides, dilations)]
     total = np.zeros((groups, x.shape[0] * prod(out), w.shape[-1] // groups), x.dtype)
     for tap in itertools.product(*map(range, w.shape[:-2])):

@@ -1,4 +1,4 @@
-"""nms: of boxes that overlap, those of the greatest scores."""
+"""nms: non-maximum suppression, which keeps the box of the greatest score among boxes that overlap."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .common import Attrs, check, check_count, register
 def _infer_nms(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """nms(boxes, scores, overlap, [least]; most) -> places [B, C, most], counts [B, C], both i64.
 
-    For each row of scores [B, C, N]: its boxes, of [B, N, 4], from the greatest score on, equal ones as they come, but
-    for those that one taken before overlaps by more than `overlap`, a scalar, of what both cover; no more than `most`.
-    Boxes are y1, x1, y2, x2 with y1 <= y2, x1 <= x2. least: a scalar that scores have to be above. Behind the first
-    `counts` of a row, places may be anything."""
+    For each row of scores [B, C, N], takes its boxes, of [B, N, 4], by descending score, equal ones in order, except
+    for boxes whose intersection over union with a box taken before exceeds `overlap`, a scalar; at most `most` boxes.
+    Boxes are y1, x1, y2, x2 with y1 <= y2, x1 <= x2. least: a scalar that scores have to exceed. The places of a row
+    after the first `counts` are undefined."""
     check_count("nms", inputs, 3, 4)
     boxes, scores, *limits = inputs
     check(boxes.rank == scores.rank == 3, "nms of boxes {} and scores {}", boxes.shape, scores.shape)
@@ -48,7 +48,7 @@ def _evaluate_nms(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
 
 
 def apart(boxes: Array, scores: Array, overlap: Array, least: Array | None = None, *, most: int) -> list[int]:
-    """The places that are taken of boxes [n, 4] with scores [n]: see above."""
+    """The indices that are taken of boxes [n, 4] with scores [n]: see `_infer_nms`."""
     n = len(scores)
     order = np.flip(n - 1 - np.argsort(np.flip(scores), kind="stable"))
     left = [int(i) for i in order if least is None or scores[i] > least]
@@ -58,10 +58,10 @@ def apart(boxes: Array, scores: Array, overlap: Array, least: Array | None = Non
         best = left.pop(0)
         taken.append(best)
         low, high = np.maximum(boxes[best, :2], boxes[left, :2]), np.minimum(boxes[best, 2:], boxes[left, 2:])
-        common = np.prod(np.maximum(high - low, 0), -1)
-        covered = areas[best] + areas[left] - common
-        shares = np.divide(common, covered, out=np.zeros_like(common), where=common > 0)
-        left = [i for i, share in zip(left, shares) if not share > overlap]
+        intersection = np.prod(np.maximum(high - low, 0), -1)
+        union = areas[best] + areas[left] - intersection
+        ratios = np.divide(intersection, union, out=np.zeros_like(intersection), where=intersection > 0)
+        left = [i for i, ratio in zip(left, ratios) if not ratio > overlap]
     return taken
 
 

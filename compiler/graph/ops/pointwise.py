@@ -1,4 +1,4 @@
-"""map: a scalar primitive at every element."""
+"""map: a scalar primitive applied to every element."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .common import Attrs, register
 
 
 def _infer_map(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """map(*xs; prim, [dtype], [text]): broadcasts as numpy does. dtype: the target of casts. text, of `require`:
-    what is wrong where its first argument is false."""
+    """map(*xs; prim, [dtype], [text]): broadcasts as numpy does. dtype: the target of casts. text: the error of
+    `require`, where its first argument is false."""
     dtype = prims.infer(attrs["prim"], [v.dtype for v in inputs], attrs.get("dtype"))
     return [(broadcast_shapes(*(v.shape for v in inputs)), dtype)]
 
@@ -36,8 +36,9 @@ def _evaluate_map(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
 
 
 def _of_sizes(prim: str, arrays: Sequence[Array], dtype: DType | None) -> Array:
-    """A primitive on object arrays of Size; elements are None where an argument is, and where a question that is asked
-    cannot be decided. Raises TypeError for primitives that are not defined for sizes."""
+    """A primitive on object arrays of Size; an element is None if an argument is, or if the result is undecidable.
+
+    Raises TypeError for primitives that are not defined for sizes, and if the result has one element, undecidable."""
     if not any(x is None for a in arrays for x in a.flat):
         try:
             return prims.evaluate(prim, arrays, dtype)

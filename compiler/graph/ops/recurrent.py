@@ -1,4 +1,4 @@
-"""recurrent: an LSTM, GRU or RNN layer over time, its input projections already computed."""
+"""recurrent: an LSTM, GRU or RNN layer over time, given its input projections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _infer_recurrent(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     R transposed; `has` names the optional inputs given, in the order of OPTIONAL: rb [D, H] (that Rb of gate
     h), peephole [D, 3, H] (i, o, f), h0 and c0 [D, B, H], lengths [B] i64. y [T, B, D, H]; yh and (lstm) yc
     [D, B, H]. Gates in ONNX's order: iofc, zrh. activations: per direction (f, g[, h]), each an expression of
-    Var("x"). Beyond its length a sequence's y is 0."""
+    Var("x"). Beyond the length of a sequence y is 0."""
     kind, direction, has = attrs["kind"], attrs["direction"], attrs["has"]
     check(kind in GATES, "recurrent: unknown kind '{}'", kind)
     check(direction in DIRECTIONS, "recurrent: unknown direction '{}'", direction)
@@ -47,15 +47,15 @@ def _infer_recurrent(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
 
 def _operands(inputs: Sequence[Value], attrs: Attrs) -> Iterator[tuple[str, Value, Shape]]:
-    """Each input with its name, and the shape that is wanted of it."""
+    """Each input with its name and its expected shape."""
     time, batch, _, _, hidden = inputs[0].shape
-    wanted = operand_shapes(attrs["kind"], attrs["direction"], time, batch, hidden)
+    shapes = operand_shapes(attrs["kind"], attrs["direction"], time, batch, hidden)
     for name, value in zip(("xw", "r", *attrs["has"]), inputs):
-        yield name, value, wanted[name]
+        yield name, value, shapes[name]
 
 
 def operand_shapes(kind: str, direction: str, time: Size, batch: Size, hidden: Size) -> dict[str, Shape]:
-    """The shape of each input that a layer may have."""
+    """The shape of each possible input of a layer."""
     directions, gates = DIRECTIONS[direction], GATES[kind]
     state = (directions, batch, hidden)
     return {
@@ -86,27 +86,27 @@ def apply(expression: Expr, x: Array) -> Array:
 
 
 def layer(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
-    """y, yh and, of an LSTM, yc: see above."""
+    """The outputs y, yh and, for an LSTM, yc: see `_infer_recurrent`."""
     dtype = arrays[0].dtype
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
     xw, r = (x.astype(wide) for x in arrays[:2])
     time, batch, directions, _, hidden = xw.shape
-    given = {n: x if n == "lengths" else x.astype(wide) for n, x in zip(attrs["has"], arrays[2:])}
-    lengths = given.get("lengths", np.full(batch, time, np.int64))
+    extra = {n: x if n == "lengths" else x.astype(wide) for n, x in zip(attrs["has"], arrays[2:])}
+    lengths = extra.get("lengths", np.full(batch, time, np.int64))
     zero = np.zeros((directions, batch, hidden), wide)
-    h, c = given.get("h0", zero).copy(), given.get("c0", zero).copy()
+    h, c = extra.get("h0", zero).copy(), extra.get("c0", zero).copy()
     y = np.zeros((time, batch, directions, hidden), wide)
     for d in range(directions):
         backward = attrs["direction"] == "reverse" or d == 1
         for t in reversed(range(time)) if backward else range(time):
-            new_h, new_c = _cell(d, xw[t, :, d], r[d], h[d], c[d], given, attrs)
+            new_h, new_c = _cell(d, xw[t, :, d], r[d], h[d], c[d], extra, attrs)
             live = (t < lengths)[:, None]
             h[d], c[d] = np.where(live, new_h, h[d]), np.where(live, new_c, c[d])
             y[t, :, d] = np.where(live, new_h, 0)
     return [x.astype(dtype) for x in ((y, h, c) if attrs["kind"] == "lstm" else (y, h))]
 
 
-def _cell(d: int, x: Array, r: Array, h: Array, c: Array, given: dict[str, Array], attrs: Attrs) -> tuple[Array, Array]:
+def _cell(d: int, x: Array, r: Array, h: Array, c: Array, extra: dict[str, Array], attrs: Attrs) -> tuple[Array, Array]:
     """One step of direction d: x [B, G, H], r [H, G, H], states [B, H] -> new states.
 
     The formulas are those of ONNX's LSTM, GRU and RNN."""
@@ -122,7 +122,7 @@ def _cell(d: int, x: Array, r: Array, h: Array, c: Array, given: dict[str, Array
     if kind == "rnn":
         return activate(0, x[:, 0] + recurrence(h, 0)), c
     if kind == "lstm":
-        p = given["peephole"][d] if "peephole" in given else np.zeros((3, h.shape[-1]), x.dtype)
+        p = extra["peephole"][d] if "peephole" in extra else np.zeros((3, h.shape[-1]), x.dtype)
         i = activate(0, x[:, 0] + recurrence(h, 0) + p[0] * c)
         f = 1 - i if attrs["input_forget"] else activate(0, x[:, 2] + recurrence(h, 2) + p[2] * c)
         new_c = f * c + i * activate(1, x[:, 3] + recurrence(h, 3))
@@ -133,7 +133,7 @@ def _cell(d: int, x: Array, r: Array, h: Array, c: Array, given: dict[str, Array
     if kind == "gru":
         candidate = activate(1, x[:, 2] + recurrence(reset * h, 2))
     else:
-        rb = given["rb"][d] if "rb" in given else np.zeros(h.shape[-1], x.dtype)
+        rb = extra["rb"][d] if "rb" in extra else np.zeros(h.shape[-1], x.dtype)
         candidate = activate(1, x[:, 2] + reset * (recurrence(h, 2) + rb))
     return (1 - z) * candidate + z * h, c
 

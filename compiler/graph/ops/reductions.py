@@ -1,6 +1,6 @@
-"""Combining elements along axes: reduce, argreduce, scan.
+"""Operations that combine elements along axes: reduce, argreduce, scan.
 
-Any primitive with a neutral element combines. The order of combination is not part of the meaning of floats.
+They combine by any primitive with a neutral element. For floats, the order of combination is unspecified.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _check_kind(name: str, kind: str, dtype: DType) -> None:
 
 
 def _infer_reduce(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """reduce(x; kind, axes): combines along axes, which are dropped; the neutral element if empty."""
+    """reduce(x; kind, axes): combines along axes, which are dropped; the neutral element if there are no elements."""
     check_count("reduce", inputs, 1)
     x, axes = inputs[0], attrs["axes"]
     check_axes("reduce", axes, x.rank)
@@ -88,7 +88,7 @@ register("argreduce", _infer_argreduce, _evaluate_argreduce, "kind axis last", d
 
 
 def _infer_scan(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """scan(x; kind, axis, exclusive, reverse): running combination along an axis.
+    """scan(x; kind, axis, exclusive, reverse): the prefix scan along an axis.
 
     exclusive: without the element itself (the first one gets the neutral element); reverse: from the end."""
     check_count("scan", inputs, 1)

@@ -1,13 +1,13 @@
-"""trees: ensembles of decision trees, walked by rows of numbers.
+"""trees: ensembles of decision trees, evaluated on rows of numbers.
 
-Nodes are records, two words each: a value, and bits that say what it is. The two children of a node lie one behind the
-other, so that a record tells of both where the first one is. Words are u32, and values f32; or they are u64, and values
-f64. The bits, 2 H of them, are from the lowest one on:
+A node is a record of two words: a value, and bits that describe the node. The two children of a node are adjacent, so
+that its record has the position of the first one only. Words are u32 with f32 values, or u64 with f64 values. The bits,
+2 H of them, are from the lowest one on:
 
     inner node  0 | 3 bits: x < value, x == value, x > value lead to the second child | 1 bit: NaN does |
                 H - 5 bits: the column of x | H bits, signed: from this record to that of the first child
-    leaf        1 | zeros | H bits: its target, where it has one weight, which is its value; else how many weights it
-                has, from the one on whose number is its value, as an integer
+    leaf        1 | zeros | H bits: its target, if leaves have one weight each, which is the value; else the number of
+                its weights, and the value is the index of the first one, as an integer
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .common import Attrs, check, check_count, register
 
 LESS, EQUAL, GREATER = 1, 2, 4  # sets of relations of x to a node's value
 LEAF = 1
-RELATION, MISSING, COLUMN = 1, 4, 5  # where the bits of an inner node begin
+RELATION, MISSING, COLUMN = 1, 4, 5  # positions of the fields of an inner node
 NEUTRAL = {"add": 0.0, "min": np.inf, "max": -np.inf}
 
 
@@ -32,13 +32,13 @@ def _infer_trees(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     """trees(x, roots, nodes, *[weights, [owners]]; kind, targets, relations, missing, columns, steps, parts).
 
     -> [parts, N, targets] f64: for each row of x [N, C] and each target, the weights of the leaves that the row ends
-    in, combined by `kind` ("add", "min", "max") in the order of the trees; of no weights 0, inf, -inf. Part p is what
-    trees [p T / parts, (p + 1) T / parts) give. x is f32, f64 or narrower floats.
+    in, combined by `kind` ("add", "min", "max") in the order of the trees; without weights 0, inf, -inf. Part p is the
+    result of trees [p T / parts, (p + 1) T / parts). x is f32, f64 or narrower floats.
 
-    roots [T] i64: the numbers of records in nodes [R, 2]. Leaves have one weight each, or as many as they say, of
-    weights [W] (f32, f64), which are for the targets in owners [W] i32; without owners, for all targets in order.
-    relations: those that all inner nodes have, and those that any has. missing: whether NaN may lead to a second child
-    where the relations do not say so. columns: how many of x are read. steps: nodes on the way of a row, about."""
+    roots [T] i64: indices of records in nodes [R, 2]. Leaves have one weight each, or several of weights [W] (f32,
+    f64), which belong to the targets in owners [W] i32; without owners, to all targets in order. relations: those that
+    all inner nodes have, and those that any has. missing: whether the NaN bit of any node is set. columns: the number
+    of columns that are read. steps: the approximate number of nodes that a row visits."""
     check_count("trees", inputs, 3, 5)
     x, roots, nodes, *rest = inputs
     check(x.rank == 2 and x.dtype.is_float, "trees for x {}{}", x.dtype, list(x.shape))
@@ -69,7 +69,7 @@ def combined(
     x: Array, roots: Array, nodes: Array, weights: Array | None = None, owners: Array | None = None, *, kind: str,
     targets: int,
 ) -> Array:  # fmt: skip
-    """[N, targets] f64: what the leaves that the rows end in give, tree after tree."""
+    """[N, targets] f64: the weights of the leaves that the rows end in, combined tree after tree."""
     result = np.full((len(x), targets), NEUTRAL[kind])
     combine = {"add": np.add, "min": np.minimum, "max": np.maximum}[kind]
     half, at = nodes.dtype.itemsize * 4, leaves(x, roots, nodes)
@@ -88,7 +88,7 @@ def combined(
 
 
 def leaves(x: Array, roots: Array, nodes: Array) -> Array:
-    """[N, T]: the records of the leaves that rows of x end in."""
+    """[N, T]: the indices of the records of the leaves that rows of x end in."""
     real = np.dtype(np.float32 if nodes.dtype == np.uint32 else np.float64)
     half = nodes.dtype.itemsize * 4
     values, words = np.ascontiguousarray(nodes[:, 0]).view(real), nodes[:, 1].astype(f"i{nodes.dtype.itemsize}")
@@ -100,8 +100,8 @@ def leaves(x: Array, roots: Array, nodes: Array) -> Array:
         inner = bits[here] & LEAF == 0
         row, tree, here = row[inner], tree[inner], here[inner]
         a, b = x[row, bits[here] >> COLUMN].astype(real), values[here]
-        found = np.where(a < b, LESS, 0) | np.where(a == b, EQUAL, 0) | np.where(a > b, GREATER, 0)
-        follows = (bits[here] >> RELATION & found != 0) | (bits[here] >> MISSING & np.isnan(a) != 0)
+        relation = np.where(a < b, LESS, 0) | np.where(a == b, EQUAL, 0) | np.where(a > b, GREATER, 0)
+        follows = (bits[here] >> RELATION & relation != 0) | (bits[here] >> MISSING & np.isnan(a) != 0)
         at[row, tree] = here + first_child[here] + follows
     return at
 

@@ -69,8 +69,8 @@ register("broadcast", _infer_broadcast, _evaluate_broadcast, "shape", symbolic=T
 
 
 def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """ensure_shape(x; shape, [sizes], text): x, which has this shape, and each pair of `sizes` is of equal ones: `text`
-    says what is wrong where that is not so."""
+    """ensure_shape(x; shape, [sizes], text): x, with the demands that it has this shape, and that the two sizes of each
+    pair in `sizes` are equal; `text` is the error where they are not met."""
     check_count("ensure_shape", inputs, 1)
     x, shape = inputs[0], tuple(attrs["shape"])
     check(x.rank == len(shape), "{}: {} where {} is wanted", attrs["text"], x.shape, shape)
@@ -78,8 +78,8 @@ def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature
 
 
 def _demand_ensure_shape(node: Node) -> Iterator[Condition]:
-    found, wanted = zip(*zip(node.inputs[0].shape, node.attrs["shape"]), *node.attrs.get("sizes", ()))
-    yield from equals(found, wanted, "{}", node.attrs["text"])
+    actual, expected = zip(*zip(node.inputs[0].shape, node.attrs["shape"]), *node.attrs.get("sizes", ()))
+    yield from equals(actual, expected, "{}", node.attrs["text"])
 
 
 def _evaluate_ensure_shape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
@@ -128,7 +128,7 @@ register("slice", _infer_slice, _evaluate_slice, "starts sizes steps", symbolic=
 
 
 def _infer_pad(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """pad(x; low, high, value): `value` around x; amounts are not negative."""
+    """pad(x; low, high, value): x surrounded by `value`; amounts are not negative."""
     check_count("pad", inputs, 1)
     x, low, high = inputs[0], attrs["low"], attrs["high"]
     check(len(low) == len(high) == x.rank, "pad: not one amount per axis of {}", x)
@@ -152,7 +152,7 @@ register("pad", _infer_pad, _evaluate_pad, "low high value", symbolic=True, dema
 
 
 def window_size(size: Size, window: Size, stride: int, dilation: int) -> Size:
-    """Number of positions of a window along an axis."""
+    """The number of positions of a window along an axis."""
     return floor_div(size - (window - 1) * dilation - 1, stride) + 1
 
 
@@ -196,7 +196,7 @@ register(
 
 
 def _infer_concat(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """concat(*xs; axis)."""
+    """concat(*xs; axis): the inputs joined along an axis."""
     check(len(inputs) > 0, "concat of nothing")
     axis, first = attrs["axis"], inputs[0]
     check_axes("concat", [axis], first.rank)
@@ -214,9 +214,9 @@ def _infer_concat(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 def _demand_concat(node: Node) -> Iterator[Condition]:
     axis, first = node.attrs["axis"], node.inputs[0]
     for v in node.inputs[1:]:
-        for i, (d, wanted) in enumerate(zip(v.shape, first.shape)):
+        for i, (d, expected) in enumerate(zip(v.shape, first.shape)):
             if i != axis:
-                yield from equal(wanted, d, "parts of a Concat: sizes {} and {} differ", wanted, d)
+                yield from equal(expected, d, "parts of a Concat: sizes {} and {} differ", expected, d)
 
 
 def _evaluate_concat(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from intaglio.compiler.scalar.convert import cast, cast_unsaturated, held, integer_range
+from intaglio.compiler.scalar.convert import as_dtype, cast, cast_unsaturated, integer_range
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import BF16, BOOL, DTYPES, F16, F32, F64, I8, I32, I64, U8, U32, U64, DType
 
@@ -92,7 +92,7 @@ def test_sizes_stay_symbolic() -> None:
     (Symbol("i", 0, 100), I8, Symbol("i", 0, 100)), (Symbol("i", 0, 200), I8, None),
 ])  # fmt: skip
 def test_sizes_that_a_type_holds(value: Any, dtype: DType, wanted: Any) -> None:
-    assert held(value, dtype) == wanted
+    assert as_dtype(value, dtype) == wanted
 
 
 def test_ranges() -> None:
