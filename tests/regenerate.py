@@ -93,7 +93,10 @@ def _generate(out: Path, models: Sequence[Path]) -> None:
             else:
                 assert unit.sources
                 sources = [(f"{source.name}.c", source.text) for source in unit.sources.files]
-                sources += [(f"{kernel.name}.py", kernel.source.text) for kernel in unit.device_kernels.values()]
+                device = getattr(unit, "device_kernels", None)  # a base may be older than this attribute
+                if device is None:
+                    device = unit.device.kernels if unit.device else {}
+                sources += [(f"{kernel.name}.py", kernel.source.text) for kernel in device.values()]
                 text = "".join(f"==== {name}\n{content}" for name, content in sources)
             (out / target / f"{model.stem}.txt").write_text(text)
 
