@@ -14,10 +14,6 @@ from ..scalar.dtype import BOOL
 from ..scalar.expr import Call, Expr, Index
 from .ir import Node
 
-VIEWS = frozenset({"reshape", "permute", "broadcast", "ensure_shape", "slice", "pad", "window"})
-RESHAPES = frozenset({"reshape", "ensure_shape"})  # the same elements in the same order
-ONE_TO_ONE = RESHAPES | {"permute"}
-
 
 def linear(index: Sequence[Size], shape: Sequence[Size]) -> Size:
     """The row-major position of `index` in `shape`."""

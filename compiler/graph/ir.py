@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Flag, auto
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,18 @@ CONTENT_LIMIT = 1024  # elements of an integer tensor whose symbolic content is 
 RANDOM = "random"  # symbols `random#number` have no binding: the runtime draws their values in each run
 
 
+class Trait(Flag):
+    """What passes and fusion ask of operations, whatever they compute."""
+
+    NONE = 0
+    LEAF = auto()  # its result is in memory before a run
+    INDEX = auto()  # an element costs no more than arithmetic of its index
+    VIEW = auto()  # an element is one of the input's, or a fill: graph/index.py says which
+    BIJECTIVE = auto()  # a view of every element of the input, once
+    SAME_ORDER = auto()  # a bijective view that keeps the order in memory
+    HEAVY = auto()  # it has a kernel of its own
+
+
 @dataclass(frozen=True)
 class Op:
     """One operation of the closed set.
@@ -51,6 +64,7 @@ class Op:
     symbolic: bool = False
     attrs: frozenset[str] = frozenset()
     demands: Callable[[Node], Iterable[Condition]] = lambda _: ()
+    traits: Trait = Trait.NONE
 
 
 OPS: dict[str, Op] = {}
@@ -355,7 +369,7 @@ def stamp(values: Iterable[Value], origin: tuple[str, ...]) -> None:
     stack = [v.node for v in values]
     while stack:
         node = stack.pop()
-        if not node.origin and node.op.name not in ("input", "constant"):
+        if not node.origin and Trait.LEAF not in node.op.traits:
             node.origin = origin or ("",)
             stack.extend(v.node for v in node.inputs)
 

@@ -8,7 +8,7 @@ domain, it is read. Three questions are kept apart, and each refusal is kept as 
 legal (`_illegal`: can this node be computed inside that kernel?), better (`_worse`: should it?), chosen
 (`Fuser.visit`).
 
-Heavy operations (`ANCHORS`) have kernels of their own. A pointwise group that reads an anchor's result one-to-one and
+Heavy operations (anchors) have kernels of their own. A pointwise group that reads an anchor's result one-to-one and
 is its only reader becomes the anchor's epilogue. What is pointwise and made for the first operand of a product alone
 becomes its prologue, where the operand is not evaluated again and again.
 """
@@ -18,23 +18,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..graph.index import ONE_TO_ONE, RESHAPES, VIEWS, broadcast_index, count, input_index, inverse_index
-from ..graph.ir import Graph, Node, Value, make, static_nodes
+from ..graph.index import broadcast_index, count, input_index, inverse_index
+from ..graph.ir import Graph, Node, Trait, Value, make, static_nodes
 from ..graph.tensor import broadcast_shapes
 from ..scalar.dim import Size, Symbol, known_le, linear_in, prod, symbols
 from ..scalar.prims import TABLE
 
 Index = tuple[Size, ...]
 
-ANCHORS = frozenset(
-    {
-        "matmul", "conv", "attention", "recurrent", "sort", "sort_rows", "nonzero", "nms", "trees", "scan", "scatter",
-        "branch", "loop",
-    }
-)  # fmt: skip
 EPILOGUE = frozenset({"matmul", "conv", "attention", "trees"})  # anchors whose template has an epilogue hole
 PROLOGUE = frozenset({"matmul", "conv"})  # anchors whose template has a hole for the elements of the first operand
-LEAVES = frozenset({"input", "constant"})
 EXPENSIVE = 4  # flops of a primitive from which on recomputing is worse than keeping
 CONCAT_INLINE = 4  # pieces up to which a concat is read as a chain of selects
 # Bounds that keep what is printed linear in the size of the graph.
@@ -101,7 +94,7 @@ def distinct_outputs(graph: Graph) -> Graph:
     seen: set[Value] = set()
     outputs: list[Value] = []
     for value in graph.outputs:
-        if value in seen or value.op in LEAVES:
+        if value in seen or Trait.LEAF in value.node.op.traits:
             copy = make("broadcast", [value], shape=value.shape)[0]
             copy.name, copy.node.origin = value.name, value.node.origin or ("output",)
             value = copy
@@ -116,7 +109,7 @@ class Fuser:
         self.position = {node: i for i, node in enumerate(self.order)}
         bound = map(through_reshapes, graph.bindings.values())
         # What has to be in memory at the end.
-        self.outputs = [*graph.outputs, *(v for v in bound if v.op not in LEAVES)]
+        self.outputs = [*graph.outputs, *(v for v in bound if Trait.LEAF not in v.node.op.traits)]
         self.must: set[Value] = set(self.outputs)
         self.demands: dict[Value, list[tuple[Group, Index]]] = {}
         self.groups: list[Group] = []
@@ -128,7 +121,7 @@ class Fuser:
 
     def run(self) -> list[Group]:
         for node in reversed(self.order):
-            if node not in self.static and node.op.name not in LEAVES:
+            if node not in self.static and Trait.LEAF not in node.op.traits:
                 self.visit(node)
         self.attach_epilogues()
         for group in self.groups:
@@ -139,7 +132,7 @@ class Fuser:
     # -- chosen ----------------------------------------------------------------------------------------------------
 
     def visit(self, node: Node) -> None:
-        if node.op.name in ANCHORS:
+        if Trait.HEAVY in node.op.traits:
             self.start_anchor(node)
             return
         value = node.outputs[0]
@@ -174,9 +167,9 @@ class Fuser:
     def _is_free(self, node: Node, demands: Sequence[tuple[Group, Index]]) -> bool:
         """Whether a node costs no more than the arithmetic of an index, wherever it is read."""
         return (
-            node.op.name in ("size", "iota")
+            Trait.INDEX in node.op.traits
             or not node.inputs
-            or (node.op.name in VIEWS and len(set(demands)) <= VIEWED_PLACES)
+            or (Trait.VIEW in node.op.traits and len(set(demands)) <= VIEWED_PLACES)
         )
 
     def start(self, root: Value) -> Group:
@@ -215,7 +208,7 @@ class Fuser:
 
     def need(self, value: Value) -> None:
         """`value` has to be in a buffer of its own."""
-        if value.op not in LEAVES:
+        if Trait.LEAF not in value.node.op.traits:
             self.must.add(value)
 
     def join(self, node: Node, group: Group, indices: Sequence[Index]) -> None:
@@ -351,14 +344,14 @@ class Fuser:
                 return "what is demanded of its data is checked where it is computed"
             for source in each.inputs:
                 made = source.node
-                if made in inside or made in self.static or source.op in LEAVES or source in self.must:
+                if made in inside or made in self.static or Trait.LEAF in made.op.traits or source in self.must:
                     continue
                 pieces = len(made.inputs) if made.op.name == "concat" else 0
                 if pieces > CONCAT_INLINE or any(reader not in inside for reader in self.consumers[source]):
                     continue  # it has a buffer in any case
                 if made.op.name in EPILOGUE:
                     return f"it is computed where {source} is made"
-                if made.op.name not in ANCHORS:
+                if Trait.HEAVY not in made.op.traits:
                     return f"it is computed together with {source}"
         return None
 
@@ -369,7 +362,8 @@ class Fuser:
         while pending:
             for source in pending.pop().inputs:
                 made = source.node
-                pointwise = made.op.name in (*VIEWS, "map") and made not in self.static and source not in self.must
+                pointwise = Trait.VIEW in made.op.traits or made.op.name == "map"
+                pointwise = pointwise and made not in self.static and source not in self.must
                 if pointwise and made not in inside and all(r in inside for r in self.consumers[source]):
                     inside[made] = None
                     pending.append(made)
@@ -472,7 +466,7 @@ def operand_base(node: Node, position: int, operand: Value) -> Value:
         return through_reshapes(operand)
     at: Index = index
     best = operand
-    while value.op in (*ONE_TO_ONE, "broadcast", "slice"):
+    while Trait.BIJECTIVE in value.node.op.traits or value.op in ("broadcast", "slice"):
         at, mask = input_index(value.node, 0, at)
         value = value.node.inputs[0]
         if mask is not None or not affine(at, value.shape, index):
@@ -483,7 +477,7 @@ def operand_base(node: Node, position: int, operand: Value) -> Value:
 
 def through_reshapes(value: Value) -> Value:
     """The value whose buffer holds the elements of `value` as they are."""
-    while value.op in RESHAPES:
+    while Trait.SAME_ORDER in value.node.op.traits:
         value = value.node.inputs[0]
     return value
 
@@ -526,7 +520,7 @@ def path_to_root(value: Value, group: Group) -> list[Node] | None:
 def _one_to_one(node: Node, source: Value) -> bool:
     if node.op.name in ("map", "broadcast"):
         return source.shape == node.outputs[0].shape
-    return node.op.name in ONE_TO_ONE
+    return Trait.BIJECTIVE in node.op.traits
 
 
 def root_index(path: Sequence[Node], index: Index) -> Index:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ...kernel.ir import Attention, Body, Conv, Kernel, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
 from ...kernel.rebuild import expressions
-from ...lower.groups import Weights
+from ...lower.elements import Weights
 from ...scalar.dim import Size
 from ...scalar.dtype import F32, DType
 from ...scalar.expr import Call

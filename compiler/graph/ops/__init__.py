@@ -5,7 +5,8 @@ ranks or dtypes do not fit), `demands` (the conditions on sizes, including all t
 (its meaning in numpy). Families: leaves, pointwise, views, indexing, reductions, linear (matmul and convolution),
 attention, recurrent, nms, trees, control (branch and loop).
 
-To add an operation, add a block here and its lowering in `lower/groups.py`; nothing else lists them.
+To add an operation, add a block here, and its lowering in `lower/elements.py`, or `lower/bodies.py` where it is heavy;
+nothing else lists them. What else passes and fusion ask of it are its `traits`.
 """
 
 from . import attention, control, indexing, leaves, linear, nms, pointwise, recurrent, reductions, trees, views

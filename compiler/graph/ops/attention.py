@@ -8,7 +8,7 @@ import numpy as np
 
 from ...scalar.dtype import F32
 from ..conditions import Condition, broadcasts, equals
-from ..ir import Array, Node, Signature, Value
+from ..ir import Array, Node, Signature, Trait, Value
 from ..tensor import broadcast_shapes
 from .common import Attrs, check, check_count, register
 
@@ -72,4 +72,11 @@ def _evaluate_attention(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.matmul(weights.astype(q.dtype), v).astype(dtype)]
 
 
-register("attention", _infer_attention, _evaluate_attention, "scale causal zero_rows", demands=_demand_attention)
+register(
+    "attention",
+    _infer_attention,
+    _evaluate_attention,
+    "scale causal zero_rows",
+    demands=_demand_attention,
+    traits=Trait.HEAVY,
+)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...scalar.dim import Size
 from ..conditions import Condition
-from ..ir import OPS, Array, Node, Op, Signature, Value
+from ..ir import OPS, Array, Node, Op, Signature, Trait, Value
 
 Attrs = Mapping[str, Any]
 Infer = Callable[[Sequence[Value], Attrs], list[Signature]]
@@ -22,10 +22,16 @@ def nothing(node: Node) -> Iterable[Condition]:
 
 
 def register(
-    name: str, infer: Infer, evaluate: Evaluate, attrs: str = "", symbolic: bool = False, demands: Demands = nothing
+    name: str,
+    infer: Infer,
+    evaluate: Evaluate,
+    attrs: str = "",
+    symbolic: bool = False,
+    demands: Demands = nothing,
+    traits: Trait = Trait.NONE,
 ) -> None:
     """Adds an operation to the set; `attrs` are the names of all its attributes."""
-    OPS[name] = Op(name, infer, evaluate, symbolic, frozenset(attrs.split()), demands)
+    OPS[name] = Op(name, infer, evaluate, symbolic, frozenset(attrs.split()), demands, traits)
 
 
 def check(condition: bool, wrong: str, *about: object) -> None:

@@ -13,7 +13,7 @@ from ...scalar.dim import evaluate
 from ...scalar.dtype import BOOL, I64
 from ..conditions import Condition, equals
 from ..interp import Function
-from ..ir import Array, Node, Signature, Value
+from ..ir import Array, Node, Signature, Trait, Value
 from .common import Attrs, agreed, check, register
 
 
@@ -59,7 +59,7 @@ def _evaluate_branch(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return list(side(arrays[1:]))
 
 
-register("branch", _infer_branch, _evaluate_branch, "then otherwise", demands=_demand_branch)
+register("branch", _infer_branch, _evaluate_branch, "then otherwise", demands=_demand_branch, traits=Trait.HEAVY)
 
 
 def _infer_loop(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -110,4 +110,4 @@ def _rows(v: Value, trips: int, body: Function) -> Array:
     return np.zeros((trips, *(evaluate(d, body.sizes) for d in v.shape)), v.dtype.to_numpy())
 
 
-register("loop", _infer_loop, _evaluate_loop, "body trips states", demands=_demand_loop)
+register("loop", _infer_loop, _evaluate_loop, "body trips states", demands=_demand_loop, traits=Trait.HEAVY)

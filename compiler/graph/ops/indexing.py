@@ -12,7 +12,7 @@ from ...scalar import prims
 from ...scalar.dim import Size, prod
 from ...scalar.dtype import BOOL, I64
 from ..conditions import Condition, at_most, broadcasts, equals
-from ..ir import Array, Node, Signature, Value, dtype_of
+from ..ir import Array, Node, Signature, Trait, Value, dtype_of
 from ..tensor import broadcast_shapes
 from .common import Attrs, Shape, check, check_axes, check_count, register
 
@@ -122,7 +122,7 @@ def _evaluate_scatter(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [out]
 
 
-register("scatter", _infer_scatter, _evaluate_scatter, "axes combine", demands=_demand_scatter)
+register("scatter", _infer_scatter, _evaluate_scatter, "axes combine", demands=_demand_scatter, traits=Trait.HEAVY)
 
 
 def _infer_sort(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -150,7 +150,7 @@ def _evaluate_sort(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.take_along_axis(x, order, axis), order]
 
 
-register("sort", _infer_sort, _evaluate_sort, "axis descending k", demands=_demand_sort)
+register("sort", _infer_sort, _evaluate_sort, "axis descending k", demands=_demand_sort, traits=Trait.HEAVY)
 
 
 def _infer_sort_rows(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -172,7 +172,7 @@ def _evaluate_sort_rows(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [order, begins]
 
 
-register("sort_rows", _infer_sort_rows, _evaluate_sort_rows)
+register("sort_rows", _infer_sort_rows, _evaluate_sort_rows, traits=Trait.HEAVY)
 
 
 def _infer_nonzero(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -192,4 +192,4 @@ def _evaluate_nonzero(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [places, np.asarray(len(positions), np.int64)]
 
 
-register("nonzero", _infer_nonzero, _evaluate_nonzero)
+register("nonzero", _infer_nonzero, _evaluate_nonzero, traits=Trait.HEAVY)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...scalar.dtype import I64
-from ..ir import Array, Signature, Value, dtype_of
+from ..ir import Array, Signature, Trait, Value, dtype_of
 from .common import Attrs, check, check_axes, check_count, register
 
 
@@ -21,7 +21,7 @@ def _evaluate_input(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     raise TypeError(f"input '{attrs['name']}' has no value of its own")
 
 
-register("input", _infer_input, _evaluate_input, "name shape dtype")
+register("input", _infer_input, _evaluate_input, "name shape dtype", traits=Trait.LEAF)
 
 
 def _infer_constant(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -30,7 +30,7 @@ def _infer_constant(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
     return [(tuple(int(d) for d in attrs["data"].shape), dtype_of(attrs["data"]))]
 
 
-register("constant", _infer_constant, lambda arrays, attrs: [attrs["data"]], "data", symbolic=True)
+register("constant", _infer_constant, lambda arrays, attrs: [attrs["data"]], "data", symbolic=True, traits=Trait.LEAF)
 
 
 def _infer_size(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -44,7 +44,7 @@ def _evaluate_size(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.array(value, np.int64 if isinstance(value, int) else object)]
 
 
-register("size", _infer_size, _evaluate_size, "value", symbolic=True)
+register("size", _infer_size, _evaluate_size, "value", symbolic=True, traits=Trait.INDEX)
 
 
 def _infer_iota(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -61,4 +61,4 @@ def _evaluate_iota(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.broadcast_to(line.reshape(-1, *[1] * (len(shape) - 1 - axis)), shape)]
 
 
-register("iota", _infer_iota, _evaluate_iota, "shape axis dtype", symbolic=True)
+register("iota", _infer_iota, _evaluate_iota, "shape axis dtype", symbolic=True, traits=Trait.INDEX)

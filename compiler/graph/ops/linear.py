@@ -10,7 +10,7 @@ import numpy as np
 from ...scalar.dim import mod, prod
 from ...scalar.dtype import DType
 from ..conditions import Condition, at_most, broadcasts, equal, equals
-from ..ir import Array, Node, Signature, Value, dtype_of
+from ..ir import Array, Node, Signature, Trait, Value, dtype_of
 from ..tensor import broadcast_shapes
 from .common import Attrs, check, check_count, register
 from .views import window_size
@@ -44,7 +44,7 @@ def _evaluate_matmul(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.matmul(a, b).astype(acc)]
 
 
-register("matmul", _infer_matmul, _evaluate_matmul, "acc", demands=_demand_matmul)
+register("matmul", _infer_matmul, _evaluate_matmul, "acc", demands=_demand_matmul, traits=Trait.HEAVY)
 
 
 def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -104,4 +104,11 @@ def convolved(x: Array, w: Array, strides: Sequence[int], dilations: Sequence[in
     return result
 
 
-register("conv", _infer_conv, _evaluate_conv, "strides dilations pads_low pads_high groups acc", demands=_demand_conv)
+register(
+    "conv",
+    _infer_conv,
+    _evaluate_conv,
+    "strides dilations pads_low pads_high groups acc",
+    demands=_demand_conv,
+    traits=Trait.HEAVY,
+)

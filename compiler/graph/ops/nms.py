@@ -8,7 +8,7 @@ import numpy as np
 
 from ...scalar.dtype import I64
 from ..conditions import Condition, at_most, equals
-from ..ir import Array, Node, Signature, Value
+from ..ir import Array, Node, Signature, Trait, Value
 from .common import Attrs, check, check_count, register
 
 
@@ -65,4 +65,4 @@ def apart(boxes: Array, scores: Array, overlap: Array, least: Array | None = Non
     return taken
 
 
-register("nms", _infer_nms, _evaluate_nms, "most", demands=_demand_nms)
+register("nms", _infer_nms, _evaluate_nms, "most", demands=_demand_nms, traits=Trait.HEAVY)

@@ -11,7 +11,7 @@ from ...scalar.dim import Size
 from ...scalar.dtype import I64
 from ...scalar.expr import Call, Const, Expr, Var
 from ..conditions import Condition, equals
-from ..ir import Array, Node, Signature, Value
+from ..ir import Array, Node, Signature, Trait, Value
 from .common import Attrs, Shape, check, register
 
 GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
@@ -139,4 +139,4 @@ def _cell(d: int, x: Array, r: Array, h: Array, c: Array, extra: dict[str, Array
 
 
 _ATTRS = "kind direction activations clip input_forget has"
-register("recurrent", _infer_recurrent, layer, _ATTRS, demands=_demand_recurrent)
+register("recurrent", _infer_recurrent, layer, _ATTRS, demands=_demand_recurrent, traits=Trait.HEAVY)

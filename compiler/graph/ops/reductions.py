@@ -13,7 +13,7 @@ from ...scalar import prims
 from ...scalar.dim import prod
 from ...scalar.dtype import I64, DType
 from ..conditions import Condition, at_most
-from ..ir import Array, Node, Signature, Value, dtype_of
+from ..ir import Array, Node, Signature, Trait, Value, dtype_of
 from .common import Attrs, check, check_axes, check_count, register, without
 
 
@@ -115,4 +115,4 @@ def _evaluate_scan(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.moveaxis(x, 0, attrs["axis"]).astype(dtype.to_numpy())]
 
 
-register("scan", _infer_scan, _evaluate_scan, "kind axis exclusive reverse")
+register("scan", _infer_scan, _evaluate_scan, "kind axis exclusive reverse", traits=Trait.HEAVY)

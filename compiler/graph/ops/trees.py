@@ -19,7 +19,7 @@ import numpy as np
 
 from ...scalar.dtype import F32, F64, I32, I64, U32, U64
 from ..conditions import Condition, at_most
-from ..ir import Array, Node, Signature, Value
+from ..ir import Array, Node, Signature, Trait, Value
 from .common import Attrs, check, check_count, register
 
 LESS, EQUAL, GREATER = 1, 2, 4  # sets of relations of x to a node's value
@@ -107,5 +107,10 @@ def leaves(x: Array, roots: Array, nodes: Array) -> Array:
 
 
 register(
-    "trees", _infer_trees, _evaluate_trees, "kind targets relations missing columns steps parts", demands=_demand_trees
+    "trees",
+    _infer_trees,
+    _evaluate_trees,
+    "kind targets relations missing columns steps parts",
+    demands=_demand_trees,
+    traits=Trait.HEAVY,
 )

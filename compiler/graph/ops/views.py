@@ -9,7 +9,7 @@ import numpy as np
 
 from ...scalar.dim import Size, floor_div, prod
 from ..conditions import Condition, at_most, broadcasts, equal, equals
-from ..ir import Array, Node, Signature, Value
+from ..ir import Array, Node, Signature, Trait, Value
 from .common import Attrs, agreed, check, check_axes, check_count, register
 
 
@@ -31,7 +31,15 @@ def _evaluate_reshape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [arrays[0].reshape(attrs["shape"])]
 
 
-register("reshape", _infer_reshape, _evaluate_reshape, "shape", symbolic=True, demands=_demand_reshape)
+register(
+    "reshape",
+    _infer_reshape,
+    _evaluate_reshape,
+    "shape",
+    symbolic=True,
+    demands=_demand_reshape,
+    traits=Trait.VIEW | Trait.BIJECTIVE | Trait.SAME_ORDER,
+)
 
 
 def _infer_permute(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -46,7 +54,7 @@ def _evaluate_permute(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [arrays[0].transpose(attrs["axes"])]
 
 
-register("permute", _infer_permute, _evaluate_permute, "axes", symbolic=True)
+register("permute", _infer_permute, _evaluate_permute, "axes", symbolic=True, traits=Trait.VIEW | Trait.BIJECTIVE)
 
 
 def _infer_broadcast(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -65,7 +73,15 @@ def _evaluate_broadcast(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [np.broadcast_to(arrays[0], attrs["shape"])]
 
 
-register("broadcast", _infer_broadcast, _evaluate_broadcast, "shape", symbolic=True, demands=_demand_broadcast)
+register(
+    "broadcast",
+    _infer_broadcast,
+    _evaluate_broadcast,
+    "shape",
+    symbolic=True,
+    demands=_demand_broadcast,
+    traits=Trait.VIEW,
+)
 
 
 def _infer_ensure_shape(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -87,9 +103,14 @@ def _evaluate_ensure_shape(arrays: Sequence[Array], attrs: Attrs) -> list[Array]
 
 
 register(
-    "ensure_shape", _infer_ensure_shape, _evaluate_ensure_shape, "shape sizes text", symbolic=True,
+    "ensure_shape",
+    _infer_ensure_shape,
+    _evaluate_ensure_shape,
+    "shape sizes text",
+    symbolic=True,
     demands=_demand_ensure_shape,
-)  # fmt: skip
+    traits=Trait.VIEW | Trait.BIJECTIVE | Trait.SAME_ORDER,
+)
 
 
 def _infer_slice(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -124,7 +145,15 @@ def _evaluate_slice(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [arrays[0][tuple(where)]]
 
 
-register("slice", _infer_slice, _evaluate_slice, "starts sizes steps", symbolic=True, demands=_demand_slice)
+register(
+    "slice",
+    _infer_slice,
+    _evaluate_slice,
+    "starts sizes steps",
+    symbolic=True,
+    demands=_demand_slice,
+    traits=Trait.VIEW,
+)
 
 
 def _infer_pad(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
@@ -148,7 +177,7 @@ def _evaluate_pad(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
     return [out]
 
 
-register("pad", _infer_pad, _evaluate_pad, "low high value", symbolic=True, demands=_demand_pad)
+register("pad", _infer_pad, _evaluate_pad, "low high value", symbolic=True, demands=_demand_pad, traits=Trait.VIEW)
 
 
 def window_size(size: Size, window: Size, stride: int, dilation: int) -> Size:
@@ -191,7 +220,13 @@ def _demand_window(node: Node) -> Iterator[Condition]:
 
 
 register(
-    "window", _infer_window, _evaluate_window, "axes sizes strides dilations", symbolic=True, demands=_demand_window
+    "window",
+    _infer_window,
+    _evaluate_window,
+    "axes sizes strides dilations",
+    symbolic=True,
+    demands=_demand_window,
+    traits=Trait.VIEW,
 )
 
 

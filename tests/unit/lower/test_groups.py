@@ -6,9 +6,12 @@ from textwrap import dedent
 
 import numpy as np
 
-from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make, reachable
+from intaglio.compiler.graph.ir import OPS, Graph, Trait, Value, constant, input_value, make, reachable
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.text import print_kernel
+from intaglio.compiler.lower import bodies
+from intaglio.compiler.lower.elements import Elements
+from intaglio.compiler.lower.fuse import EPILOGUE, PROLOGUE
 from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, I64, DType
@@ -218,3 +221,31 @@ def test_nothing_is_computed_that_nobody_reads() -> None:
     x = tensor(N)
     x.exp()
     assert len(lowered(x + 1.0).launches) == 1
+
+
+def test_every_operation_has_a_lowering() -> None:
+    """A body of its own where it is heavy, a rule for its elements elsewhere; sub-graphs are steps."""
+    heavy = {name for name, op in OPS.items() if Trait.HEAVY in op.traits}
+    assert heavy == {*bodies.ANCHORS, "branch", "loop"}
+    assert {*EPILOGUE, *PROLOGUE} <= heavy
+    for name, op in OPS.items():
+        if not op.traits & (Trait.HEAVY | Trait.LEAF | Trait.INDEX):
+            assert hasattr(Elements, f"_{name}"), name
+
+
+def test_traits_of_views() -> None:
+    """What they promise, of some of each."""
+    x = input_value("x", (3, 4), F32)
+    views = {
+        "reshape": x.reshape(2, 6), "permute": x.permute(1, 0), "broadcast": x.broadcast(2, 3, 4),
+        "slice": x.slice((1, 0), (2, 4)), "pad": make("pad", [x], low=(1, 0), high=(0, 2), value=0)[0],
+        "window": x.window((1,), (2,), (1,), (1,)), "ensure_shape": make("ensure_shape", [x], shape=(3, 4), text="")[0],
+    }  # fmt: skip
+    assert set(views) == {name for name, op in OPS.items() if Trait.VIEW in op.traits}
+    data = np.arange(1, 13, dtype=np.float32).reshape(3, 4)
+    for name, value in views.items():
+        (got,) = OPS[name].evaluate([data], value.node.attrs)
+        traits = OPS[name].traits
+        assert set(got.flat) <= {0, *data.flat}
+        assert (sorted(got.flat) == list(data.flat)) == (Trait.BIJECTIVE in traits), name
+        assert (list(got.flat) == list(data.flat)) == (Trait.SAME_ORDER in traits), name

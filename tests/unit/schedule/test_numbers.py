@@ -47,7 +47,7 @@ ALLOWED: dict[str, dict[int, str]] = {
     "codegen/triton/recurrent.py": {4: "gates", 16: TYPES},
     "codegen/triton/worker.py": {16: "bytes to which all buffers are aligned"},
     "lower/build.py": {10: "entries of a cache, as a power of 2"},
-    "lower/groups.py": {4: "corners of a box"},
+    "lower/bodies.py": {4: "corners of a box"},
     "lower/fuse.py": {
         4: "operations, and pieces, that are cheaper computed again than kept", 8: "places, 64 of views, and 256 nodes "
         "bound the text of a kernel; rows for which an operand may be computed again, as any other needs a kernel",
