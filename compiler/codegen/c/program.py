@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from ...graph.conditions import Condition
 from ...kernel import cost
@@ -22,10 +22,12 @@ from ...scalar.dim import Dim, Size, Symbol, prod, substitute
 from ...schedule import WORK_OF_ONE_THREAD
 from ..render import render
 from . import kernels
+from . import steps as printed
 from .build import Source
 from .expr import PRIMARY, Printer
 from .holes import Prelude
 from .reals import Reals
+from .steps import Steps, every, in_parts
 
 PART = 256  # steps in one C file
 
@@ -60,7 +62,7 @@ def generate(
 ) -> Sources:
     """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
     printer = _Program(program, arenas, device or {})
-    steps, parts = _in_parts(printer.steps(program.steps, _Touched()))
+    steps, parts = in_parts(printer.steps(program.steps, _Touched()), PART)
     given, bound = len(program.symbols()), len(printer.regions)
     long = printer.long
     source = render(
@@ -90,41 +92,11 @@ def generate(
     return Sources(tuple(files), tuple(printer.kernels.values()), tuple(printer.names))
 
 
-Steps = list[dict[str, Any]]  # as the template takes them
-
-
-def _in_parts(steps: Steps) -> tuple[Steps, dict[str, Steps]]:
-    """Steps of which no list is longer than PART, and the lists that are parts of their own, by their names."""
-    parts: dict[str, Steps] = {}
-
-    def cut(steps: Steps) -> Steps:
-        steps = [{k: cut(v) if k in ("then", "otherwise", "body") else v for k, v in s.items()} for s in steps]
-        while len(steps) > PART:
-            steps = [put_aside(steps[i : i + PART]) for i in range(0, len(steps), PART)]
-        return steps
-
-    def put_aside(steps: Steps) -> dict[str, Any]:
-        name = f"part{len(parts)}"
-        parts[name] = steps
-        return {"kind": "part", "name": name}
-
-    return cut(steps), parts
-
-
 def _called(steps: Steps) -> dict[str, list[str]]:
-    """The kernels and the parts that steps call."""
-    kernels: dict[str, None] = {}
-    parts: list[str] = []
-    pending = list(reversed(steps))
-    while pending:
-        step = pending.pop()
-        if step["kind"] == "launch":
-            kernels[step["kernel"]] = None
-        elif step["kind"] == "part":
-            parts.append(step["name"])
-        for inside in ("then", "otherwise", "body"):
-            pending.extend(reversed(step.get(inside, ())))
-    return {"kernels": list(kernels), "parts": parts}
+    """The kernels and the parts that steps call, each once."""
+    called = list(every(steps))
+    kernels = dict.fromkeys(step.kernel for step in called if isinstance(step, printed.Launch))
+    return {"kernels": list(kernels), "parts": [step.name for step in called if isinstance(step, printed.Part)]}
 
 
 class _Touched:
@@ -264,7 +236,7 @@ class _Program:
 
         def wait_unless(free: bool) -> None:
             if not free:
-                out.append({"kind": "barrier"})
+                out.append(printed.Barrier())
                 touched.clear()
 
         for step in steps:
@@ -281,25 +253,24 @@ class _Program:
                 out.append(self.copy(step))
             elif isinstance(step, Bind):
                 wait_unless(not (touched.read or touched.written))
-                out.append({"kind": "bind", "value": self.address(step.buffer), **self.region(step.symbol)})
+                out.append(printed.Bind(self.address(step.buffer), self.known(step.symbol)))
             elif isinstance(step, Check):
                 checked = self.program.checks[step.number]
                 assert isinstance(checked, Condition)
-                test = self.condition(checked)
-                out.append({"kind": "check", "condition": test, "status": step.number + 1})
+                out.append(printed.Check(self.condition(checked), step.number + 1))
             elif isinstance(step, Branch):
                 wait_unless(not touched.clash({self.place(step.condition)}, set()))
                 other = touched.copy()
                 condition = self.address(step.condition)
                 then, otherwise = self.steps(step.then, touched), self.steps(step.otherwise, other)
                 touched.note(other.read, other.written)
-                out.append({"kind": "branch", "condition": condition, "then": then, "otherwise": otherwise})
+                out.append(printed.Branch(condition, then, otherwise))
             else:
                 wait_unless(not (touched.read or touched.written))
                 out.append(self.loop(step))
         return out
 
-    def launch(self, launch: Launch) -> dict[str, object]:
+    def launch(self, launch: Launch) -> printed.Launch:
         name = self.kernels[launch.scheduled].name
         needs = self.needs_of(launch)
         region = region_of(needs.scratch, self.regions)
@@ -309,48 +280,45 @@ class _Program:
         extents = [self.text(s) for s in (*(self.program.buffers[b].size for b in launch.buffers), needs.scratch)]
         sizes = [*map(self.text, launch.sizes)] or ["0"]
         self.words = max(self.words, len(buffers) + len(extents) + len(sizes))
-        return {
-            "kind": "launch",
-            "number": len(self.names) - 1,
-            "kernel": name,
-            "buffers": buffers,
-            "faults": [number + 1 for number in launch.faults],
-            "extents": extents,
-            "sizes": sizes,
-            "tasks": self.text(needs.tasks),
-            "grain": self.text(needs.grain),
-            "scratch": f"scratch[{region}]" if region else "w->scratch",
-            "scratch_bytes": f"scratch_bytes[{region}]" if region else "call->scratch_bytes",
-        }
+        return printed.Launch(
+            number=len(self.names) - 1,
+            kernel=name,
+            buffers=buffers,
+            faults=[number + 1 for number in launch.faults],
+            extents=extents,
+            sizes=sizes,
+            tasks=self.text(needs.tasks),
+            grain=self.text(needs.grain),
+            scratch=f"scratch[{region}]" if region else "w->scratch",
+            scratch_bytes=f"scratch_bytes[{region}]" if region else "call->scratch_bytes",
+        )
 
-    def start(self, launch: Launch) -> dict[str, object]:
-        """A launch on the device, whose indices have 32 bits: `elements` are the sizes of its buffers."""
+    def start(self, launch: Launch) -> printed.Start:
+        """A launch on the device."""
         kernel = self.device[launch.scheduled]
         actual = dict(zip(launch.kernel.sizes, launch.sizes))
         elements = dict.fromkeys(substitute(p.size, actual) for p in launch.kernel.params)
         self.works.append("0")
         self.names.append(kernel.name)
-        return {
-            "kind": "start",
-            "number": len(self.names) - 1,
-            "kernel": kernel.number,
-            "buffers": [self.address(b, device=True) for b in launch.buffers],
-            "sizes": [self.text(s) for s in launch.sizes],
-            "programs": self.text(substitute(kernel.programs, actual)),
-            "elements": [self.text(s) for s in elements if not isinstance(s, int)],
-        }
+        return printed.Start(
+            number=len(self.names) - 1,
+            kernel=kernel.number,
+            buffers=[self.address(b, device=True) for b in launch.buffers],
+            sizes=[self.text(s) for s in launch.sizes],
+            programs=self.text(substitute(kernel.programs, actual)),
+            elements=[self.text(s) for s in elements if not isinstance(s, int)],
+        )
 
-    def copy(self, step: Copy) -> dict[str, object]:
+    def copy(self, step: Copy) -> printed.Copy:
         """A copy; of an input or output that the caller has on the device already, none."""
         source, target = self.program.buffers[step.source], self.program.buffers[step.target]
-        return {
-            "kind": "copy",
-            "source": self.address(step.source),
-            "target": self.address(step.target),
-            "bytes": self.text(source.size * source.dtype.itemsize),
-            "to_host": int(source.device),
-            "resident": self.resident(step.target if target.device else step.source),
-        }
+        return printed.Copy(
+            source=self.address(step.source),
+            target=self.address(step.target),
+            bytes=self.text(source.size * source.dtype.itemsize),
+            to_host=int(source.device),
+            resident=self.resident(step.target if target.device else step.source),
+        )
 
     def resident(self, number: int) -> str:
         """Whether the buffer of which this is a twin is on the device itself; "" where it cannot be."""
@@ -361,41 +329,38 @@ class _Program:
         index = original.number + (len(self.program.graph.inputs) if original.kind == "output" else 0)
         return f"call->resident && call->resident[{index}]"
 
-    def loop(self, step: Loop) -> dict[str, object]:
+    def loop(self, step: Loop) -> printed.Loop:
         """Between two iterations, and behind the last one, is a barrier."""
-        region = self.region(step.symbol)
+        known = self.known(step.symbol)
         self.trips.append(step.trips)
         body = self.steps(step.body, _Touched())
         self.trips.pop()
-        return {
-            "kind": "loop",
-            "condition": None if step.condition is None else self.address(step.condition),
-            "trips": None if step.trips is None else self.text(step.trips),
-            "count": self.address(step.count),
-            "body": body,
-            **region,
-        }
+        return printed.Loop(
+            condition=None if step.condition is None else self.address(step.condition),
+            trips=None if step.trips is None else self.text(step.trips),
+            count=self.address(step.count),
+            body=body,
+            known=known,
+        )
 
-    def region(self, symbol: Symbol) -> dict[str, object]:
+    def known(self, symbol: Symbol) -> printed.Known:
         """What is made when a symbol gets its value: its region of memory, and outputs whose shapes are now known."""
         number = self.regions[symbol]
-        blocks: Steps = []
+        blocks: list[printed.Reservation | printed.Output] = []
         size = self.arenas[0].sizes[number]
         if self.arenas[1].sizes[number] != 0:
             at = self.block("device", number)
             there = self.allocated(self.arenas[1].sizes[number])
-            blocks.append({"block": at, "region": number, "bytes": there, "device": True})
+            blocks.append(printed.Reservation(at, number, there, device=True))
         if size != 0 or self.scratch[number]:
             at = self.block("host", number)
             here = self.allocated(size)
-            scratch = self.scratch[number]
-            blocks.append({"block": at, "region": number, "bytes": here, "scratch": scratch, "device": False})
+            blocks.append(printed.Reservation(at, number, here, device=False, scratch=list(self.scratch[number])))
         for i, value in enumerate(self.program.graph.outputs):
             if self.outputs[i] == number:
                 at = self.block("output", i)
-                shape = [self.text(d) for d in value.shape]
-                blocks.append({"block": at, "region": 0, "output": i, "shape": shape, "device": False})
-        return {"symbol": self.number[symbol], "lower": symbol.lower, "region": number, "blocks": blocks}
+                blocks.append(printed.Output(at, i, [self.text(d) for d in value.shape]))
+        return printed.Known(self.number[symbol], symbol.lower, number, blocks)
 
     def block(self, what: str, number: int) -> int:
         return self.blocks.setdefault((what, number), len(self.blocks))
