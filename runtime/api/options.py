@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import cpus, variables
 from ..enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, OrtExecutionProviderDevicePolicy
 from ..errors import Fail, InvalidArgument
-from ..provider_names import AVAILABLE, CPU, KNOWN
+from ..provider_names import CPU, KNOWN
 from ..values.value import OrtValue
+from .providers import get_available_providers
 
 if TYPE_CHECKING:
     from ...adapters import LoraAdapter
@@ -163,7 +164,7 @@ class SessionOptions(_Checked):
         """Adds an execution provider. Raises RuntimeError and InvalidArgument for what cannot be had here."""
         if name not in KNOWN:
             raise RuntimeError(f"Unknown Provider Type: {name}")
-        if name not in AVAILABLE:
+        if name not in get_available_providers():
             raise InvalidArgument(
                 f"Failed to add provider of type '{name}' to SessionOptions. Provider configuration is not supported."
             )
@@ -445,10 +446,3 @@ def _digests(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         content = hashlib.sha256(head.encode() + (value if array is None else array.tobytes()))
         result.append((name, content.hexdigest()[:32]))
     return result
-
-
-def check_sequence(value: object, what: str) -> Sequence[Any]:
-    """`value`, if it is a sequence; onnxruntime's ValueError otherwise."""
-    if not isinstance(value, Sequence):
-        raise ValueError(f"'{what}' should be a sequence.")
-    return value

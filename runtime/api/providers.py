@@ -12,7 +12,6 @@ from typing import Any
 from ..device import gpu
 from ..errors import Fail
 from ..provider_names import AVAILABLE, CPU, CUDA, KNOWN
-from .options import check_sequence
 
 
 def get_all_providers() -> list[str]:
@@ -38,9 +37,9 @@ def normalize(providers: object, provider_options: object, available: Sequence[s
     """
     if providers is None:
         return {}
-    names = check_sequence(providers, "providers")
+    names = _sequence(providers, "providers")
     if provider_options is not None:
-        options = check_sequence(provider_options, "provider_options")
+        options = _sequence(provider_options, "provider_options")
         if len(names) != len(options):
             raise ValueError("'providers' and 'provider_options' should be the same length if both are given.")
         if not all(isinstance(name, str) for name in names):
@@ -63,6 +62,13 @@ def normalize(providers: object, provider_options: object, available: Sequence[s
             continue
         result[name] = {str(key): str(value) for key, value in each.items()}
     return result
+
+
+def _sequence(value: object, what: str) -> Sequence[Any]:
+    """`value`, if it is a sequence; onnxruntime's ValueError otherwise."""
+    if not isinstance(value, Sequence):
+        raise ValueError(f"'{what}' should be a sequence.")
+    return value
 
 
 def _pair(value: Any) -> tuple[str, dict[Any, Any]]:

@@ -15,6 +15,17 @@ from parity import zoo
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="there is no triton for this system")
 
 
+def test_the_provider_may_be_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = intaglio.SessionOptions()
+    with pytest.raises(intaglio.capi.onnxruntime_pybind11_state.InvalidArgument, match="is not supported"):
+        options.add_provider("CUDAExecutionProvider", {})
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    options.add_provider("CUDAExecutionProvider", {"use_tf32": "0"})
+    session = intaglio.InferenceSession(zoo.small("mlp"), options)
+    assert session.get_providers() == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    zoo.compare(session, zoo.theirs(zoo.small("mlp")), {"batch": 2, "sequence": 5}, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_agrees_with_onnxruntime(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
