@@ -47,11 +47,12 @@ def _commands(text: str) -> list[str]:
 
 def _run(commands: Sequence[str], folder: Path) -> list[str]:
     """What each command prints, in whole lines."""
-    script = "set -euo pipefail\n" + "".join(f"{command}\nprintf '{_END}'\n" for command in commands)
+    lines = ["set -euo pipefail", *(f"{command}\nprintf '{_END}'" for command in commands)]
+    (folder / "tour.sh").write_text("\n".join(lines))
     kept = ("INTAGLIO_CACHE_DIR", "INTAGLIO_CC", "INTAGLIO_JOBS")
     given = {k: v for k, v in environment().items() if not k.startswith(("INTAGLIO_", "TRITON_")) or k in kept}
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=given | {"LC_ALL": "C"}, check=True, stdout=subprocess.PIPE, text=True
+        ["bash", "tour.sh"], cwd=folder, env=given | {"LC_ALL": "C"}, check=True, stdout=subprocess.PIPE, text=True
     )
     outputs = done.stdout.split(_END)[:-1]
     return [output if output.endswith("\n") or not output else output + "\n" for output in outputs]
