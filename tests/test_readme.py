@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from intaglio.runtime.variables import VARIABLES
+from tests.documents import BLOCK, ROOT, environment
 
-ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # These build environments or run everything; .ci/run calls them, word for word.
 IN_CI = re.compile(r"make \w+|pip install .*")
 
@@ -36,7 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("language", "text"), blocks())
 def test_block(language: str, text: str, folder: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     if language == "python":
         subprocess.run([sys.executable, "-c", text], cwd=folder, check=True)
         return
@@ -44,19 +41,20 @@ def test_block(language: str, text: str, folder: Path) -> None:
         if IN_CI.fullmatch(line):
             assert f"step {line}\n" in (ROOT / ".ci" / "run").read_text(), f".ci/run does not call: {line}"
         else:
-            subprocess.run(["bash", "-c", line], cwd=folder, check=True, env=environment, stdout=subprocess.DEVNULL)
+            subprocess.run(["bash", "-c", line], cwd=folder, check=True, env=environment(), stdout=subprocess.DEVNULL)
 
 
 def documents() -> dict[str, str]:
-    names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+    names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md")
     return {name: (ROOT / name).read_text() for name in names}
 
 
 def test_links_and_paths_lead_somewhere() -> None:
     named = re.compile(r"\]\(([^)#]+)\)|`((?:compiler|runtime|templates|tests|bench|intaglio|docs)/[\w./]*)`")
     for name, text in documents().items():
-        for link, path in named.findall(text):
-            assert link.startswith("https://") or (ROOT / (link or path)).exists(), f"{name}: {link or path}"
+        for link, path in named.findall(BLOCK.sub("", text)):
+            place = (ROOT / name).parent / link if link else ROOT / path
+            assert link.startswith("https://") or place.exists(), f"{name}: {link or path}"
 
 
 def test_environment_variables_are_listed() -> None:
