@@ -381,10 +381,10 @@ class Fuser:
         stay = self.must_stay()
         merged: set[Group] = set()
         for group in self.groups:
-            if group.anchor is not None or group.reduces:
+            if group.anchor is not None:
                 continue
             for root in read.get(group, []):
-                refusal = self._no_epilogue(root, group, stay)
+                refusal = "a row is reduced as a whole" if group.reduces else self._no_epilogue(root, group, stay)
                 if refusal:
                     group.reasons.append(Reason(root, refusal))
                     continue

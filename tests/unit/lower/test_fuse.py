@@ -192,6 +192,10 @@ def product_at_two_places() -> list[Value]:
     return [y + y.permute(1, 0)]
 
 
+def rows_of_a_product() -> list[Value]:
+    return [products(8, 16).sum(1)]
+
+
 def part_of_a_product() -> list[Value]:
     return [products(8, 16).slice((0, 0), (4, 8)) + 1.0]
 
@@ -256,6 +260,7 @@ def operand_that_is_looked_up() -> list[Value]:
     (product_with_other_readers, "<matmul f32[8, 8]> has other readers"),
     (product_that_a_product_reads, "<matmul f32[8, 8]> has other readers"),
     (product_at_two_places, "<matmul f32[8, 8]> is read at several places"),
+    (rows_of_a_product, "a row is reduced as a whole"),
     (part_of_a_product, "<matmul f32[8, 8]> is not read one-to-one"),
     (operand_with_other_readers, "<map f32[8, 8]> has other readers"),
     (operand_that_is_both, "<map f32[8, 8]> has other readers"),
