@@ -17,7 +17,7 @@ from ...graph.conditions import Condition
 from ...kernel import cost
 from ...kernel.ir import Bind, Branch, Check, Copy, Launch, Loop, Scheduled, Step
 from ...kernel.program import Program
-from ...plan.memory import Arena, numbered, region_of
+from ...plan.memory import Arena, region_numbers, region_of
 from ...scalar.dim import Dim, Size, Symbol, prod, substitute
 from ...schedule import WORK_OF_ONE_THREAD
 from ..render import render
@@ -159,7 +159,7 @@ class _Program:
         self.arenas = arenas
         self.device = device
         self.weights = program.weight_offsets()
-        self.regions = numbered(program.bound())
+        self.regions = region_numbers(program.bound())
         self.number = {s: i for i, s in enumerate([*program.symbols(), *self.regions])}
         self.long = _Long(self.regions)
         names = {s: f"d[{i}]" for s, i in self.number.items()}
