@@ -1,7 +1,7 @@
-"""Sizes in double, for one question: is there memory of that size at all?
+"""Sizes in double, to find out whether a size exceeds any memory.
 
-In: sizes over symbols whose values come from outside. Out: C texts of what they are about. int64_t wraps around, and
-what then looks small would be written beyond its end; double does not. It is never used as a size.
+In: sizes over symbols whose values come from outside. Out: C texts of approximate values in double. In int64_t a large
+size may wrap around to a small one, beyond whose end kernels would write. The double is never used as a size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LARGEST = "0x1p62"  # bytes
 
 
 class Reals:
-    """Prints sizes over the C names of symbols. put_aside: the name of a size that is long, given its text."""
+    """Prints sizes over the C names of symbols; put_aside: stores a long size, given its text, and returns its name."""
 
     def __init__(self, symbols: Mapping[Symbol, str], put_aside: Callable[[Dim, str], str]) -> None:
         self.symbols = symbols
@@ -23,7 +23,7 @@ class Reals:
         self.done: dict[Dim, str] = {}
 
     def fits(self, size: Size) -> str:
-        """C text of whether memory of that many bytes can be; sums of negative numbers wrap around, too."""
+        """C text of whether a size is not too large; sums of negative numbers may wrap around, too."""
         return f"__builtin_fabs({self.text(size)}) < {LARGEST}"
 
     def text(self, size: Size) -> str:
