@@ -97,7 +97,7 @@ class _Checker:
         return known | frozenset(axes)
 
     def stages(self, stages: Sequence[Stage], known: frozenset[Symbol], epilogue: bool) -> None:
-        kept: list[tuple[Stage, DType] | None] = []
+        results: list[tuple[Stage, DType] | None] = []
         for slot, stage in enumerate(stages):
             what = f"{'epilogue ' if epilogue else ''}stage {slot}"
             self.check(not epilogue or not stage.axes, what, "an epilogue has no axes")
@@ -113,13 +113,13 @@ class _Checker:
             around = self.axes(stage.axes, known, what)
             inside = self.axes(stage.reduce_axes, around, what)
             for let in stage.lets:
-                self.expression(let.value, inside, f"{what}, let {let.symbol}", kept)
+                self.expression(let.value, inside, f"{what}, let {let.symbol}", results)
                 self.check(let.value.dtype == I64, what, f"let {let.symbol} is {let.value.dtype}")
                 inside, around = inside | {let.symbol}, around | {let.symbol}
-            self.expression(stage.value, inside, what, kept)
+            self.expression(stage.value, inside, what, results)
             if stage.store is not None:
                 self.store(stage.store, around, what)
-            kept.append((stage, stage.value.dtype) if stage.store is None else None)
+            results.append((stage, stage.value.dtype) if stage.store is None else None)
 
     def store(self, store: Store, known: frozenset[Symbol], what: str) -> None:
         self.check(0 <= store.buffer < len(self.params), what, f"there is no parameter {store.buffer}")
@@ -137,7 +137,7 @@ class _Checker:
         self.check(known_le(index, size - 1) is not False, what, text)
 
     def expression(
-        self, root: Expr, known: frozenset[Symbol], what: str, kept: Sequence[tuple[Stage, DType] | None]
+        self, root: Expr, known: frozenset[Symbol], what: str, results: Sequence[tuple[Stage, DType] | None]
     ) -> None:
         for e in walk(root):
             if isinstance(e, Index):
@@ -146,8 +146,8 @@ class _Checker:
                 self.load(e, known, what)
             elif isinstance(e, Local):
                 self.size(e.index, known, what)
-                self.check(0 <= e.slot < len(kept), what, f"reads stage {e.slot}, which is not before it")
-                source = kept[e.slot]
+                self.check(0 <= e.slot < len(results), what, f"reads stage {e.slot}, which is not before it")
+                source = results[e.slot]
                 self.check(source is not None, what, f"reads stage {e.slot}, which keeps nothing")
                 assert source is not None
                 self.check(e.dtype == source[1], what, f"reads stage {e.slot} of {source[1]} as {e.dtype}")

@@ -44,7 +44,7 @@ class _ProgramChecker:
     program: Program
     current: set[int] = field(default_factory=set)
     known: set[Symbol] = field(default_factory=set)
-    done: set[Kernel] = field(default_factory=set)
+    verified: set[Kernel] = field(default_factory=set)
     launches: int = 0
 
     def __post_init__(self) -> None:
@@ -128,9 +128,9 @@ class _ProgramChecker:
         where = f"step {self.launches}, {kind} from {origin}"
         self.launches += 1
         kernel, buffers = launch.kernel, self.program.buffers
-        if kernel not in self.done:
+        if kernel not in self.verified:
             verify(kernel, where)
-            self.done.add(kernel)
+            self.verified.add(kernel)
         device = launch.device and self.program.placed
         check(len(launch.buffers) == len(kernel.params), where, "gives another number of buffers")
         check(len(launch.sizes) == len(kernel.sizes), where, "gives another number of sizes")
@@ -139,12 +139,12 @@ class _ProgramChecker:
         actual = dict(zip(kernel.sizes, launch.sizes))
         for number, param in zip(launch.buffers, kernel.params):
             self.buffer(number, device, where)
-            found, needed = buffers[number], substitute(param.size, actual)
-            self.sizes([found.size], f"{where}, the size of buffer {number}")
-            same = found.dtype == param.dtype
-            check(same, where, f"gives a buffer of {found.dtype} for a parameter of {param.dtype}")
-            text = f"gives buffer {number} of {brief(found.size)} elements for a parameter of {brief(needed)}"
-            check(bool(known_le(needed, found.size)), where, text)
+            buffer, needed = buffers[number], substitute(param.size, actual)
+            self.sizes([buffer.size], f"{where}, the size of buffer {number}")
+            same = buffer.dtype == param.dtype
+            check(same, where, f"gives a buffer of {buffer.dtype} for a parameter of {param.dtype}")
+            text = f"gives buffer {number} of {brief(buffer.size)} elements for a parameter of {brief(needed)}"
+            check(bool(known_le(needed, buffer.size)), where, text)
         self.packed(launch, where)
         for number in _read(kernel):
             self.reads(launch.buffers[number], device, where)
@@ -156,8 +156,8 @@ class _ProgramChecker:
         """Checks that each of the kernel's faults is a check of data."""
         check(len(launch.faults) == launch.kernel.faults, where, "gives another number of faults")
         for number in launch.faults:
-            found = self.program.checks[number] if 0 <= number < len(self.program.checks) else None
-            check(isinstance(found, Requirement), where, f"{number} is no check of data")
+            demand = self.program.checks[number] if 0 <= number < len(self.program.checks) else None
+            check(isinstance(demand, Requirement), where, f"{number} is no check of data")
 
     def packed(self, launch: Launch, where: str) -> None:
         """Checks that packed weights have the packing that the kernel reads, and its side can read."""
@@ -169,8 +169,8 @@ class _ProgramChecker:
         read = (READ_ON_DEVICE if launch.device else READ_ON_HOST) if self.program.scheduled else {"plain"}
         check(packing.form in read, where, f"weights packed as {packing}, which the {side} does not read")
         buffer = self.program.buffers[launch.buffers[operand.param]]
-        found = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
-        check(found == packing, where, f"reads weights packed as {found} as {packing}")
+        actual = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
+        check(actual == packing, where, f"reads weights packed as {actual} as {packing}")
         if isinstance(body, Conv) and not launch.device:
             same = buffer.dtype == body.acc
             check(same, where, f"weights of {buffer.dtype} on the host, which reads them as {body.acc}")

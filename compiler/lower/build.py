@@ -100,8 +100,8 @@ def make_launch(
 
 @lru_cache(1 << 10)  # layers are often alike
 def _free_symbols(body: Body, params: tuple[Param, ...], indices: frozenset[Symbol]) -> tuple[Symbol, ...]:
-    found = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
-    return tuple(s for s in found if s.extent is None or s in indices)
+    mentioned = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
+    return tuple(s for s in mentioned if s.extent is None or s in indices)
 
 
 def _name(value: Value) -> str:

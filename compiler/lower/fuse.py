@@ -54,7 +54,7 @@ class Group:
     outer: the symbols of the row domain, if a reduction is inside; keep: values stored in a row-local buffer.
     operand: one symbol per axis of the base of the anchor's first operand, if the group computes it.
     target, offset: for a piece of a concat that is written in place, the concat, and (axis, start of the piece).
-    position: of the root's node among the graph's nodes; fresh: how many symbols the group has named.
+    position: of the root's node among the graph's nodes; symbol_count: the number of symbols that `symbol` has made.
     """
 
     root: Value
@@ -69,11 +69,11 @@ class Group:
     offset: tuple[int, Size] | None = None
     position: int = 0
     operand: tuple[Symbol, ...] = ()
-    fresh: int = 0
+    symbol_count: int = 0
 
     def symbol(self, prefix: str, extent: Size) -> Symbol:
-        self.fresh += 1
-        return Symbol(f"{prefix}{self.fresh}", 0, extent)
+        self.symbol_count += 1
+        return Symbol(f"{prefix}{self.symbol_count}", 0, extent)
 
     @property
     def writes(self) -> Value:

@@ -20,7 +20,7 @@ class Reals:
     def __init__(self, symbols: Mapping[Symbol, str], put_aside: Callable[[Dim, str], str]) -> None:
         self.symbols = symbols
         self.put_aside = put_aside
-        self.done: dict[Dim, str] = {}
+        self.texts: dict[Dim, str] = {}
 
     def fits(self, size: Size) -> str:
         """C text of whether a size is not too large; sums of negative numbers may wrap around, too."""
@@ -32,10 +32,10 @@ class Reals:
         return self._known(size, self._sum)
 
     def _known(self, x: Dim, spelled: Callable[[Dim], str]) -> str:
-        if x not in self.done:
+        if x not in self.texts:
             text = spelled(x)
-            self.done[x] = self.put_aside(x, text) if len(text) > LONG_SIZE else text
-        return self.done[x]
+            self.texts[x] = self.put_aside(x, text) if len(text) > LONG_SIZE else text
+        return self.texts[x]
 
     def _sum(self, x: Dim) -> str:
         return "(" + " + ".join(self._product(c, atoms) for c, atoms in x.terms) + ")"

@@ -80,12 +80,12 @@ def find(cache: Path) -> Toolchain:
 
     cache: a folder where the compiler may keep files. Raises NotFound if there is no compiler.
     """
-    given = environment().cc
-    if given:
-        command = shlex.split(given)
+    setting = environment().cc
+    if setting:
+        command = shlex.split(setting)
         path = shutil.which(command[0]) if command else None
         if path is None:
-            raise NotFound(f"The C compiler '{given}' that INTAGLIO_CC or CC names does not exist.")
+            raise NotFound(f"The C compiler '{setting}' that INTAGLIO_CC or CC names does not exist.")
         return _toolchain((path, *command[1:]), cache)
     for name in _CANDIDATES:
         path = shutil.which(name)

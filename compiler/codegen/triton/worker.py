@@ -56,14 +56,14 @@ def _resources(output: Path) -> dict[str, int]:
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     command = [str(tool), "--dump-resource-usage", str(output.with_name(output.name + ".bin"))]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", text)}
-    return {"registers": found.get("REG", 0), "spills": found.get("STACK", 0) + found.get("LOCAL", 0)}
+    usage = {name: int(value) for name, value in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", text)}
+    return {"registers": usage.get("REG", 0), "spills": usage.get("STACK", 0) + usage.get("LOCAL", 0)}
 
 
 def _amd_resources(assembly: str) -> dict[str, int]:
     def number(name: str) -> int:
-        found = re.search(rf"\.{name}:\s+(\d+)", assembly)
-        return int(found[1]) if found else 0
+        match = re.search(rf"\.{name}:\s+(\d+)", assembly)
+        return int(match[1]) if match else 0
 
     return {"registers": number("vgpr_count"), "spills": number("private_segment_fixed_size")}
 
