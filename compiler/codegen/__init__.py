@@ -1,1 +1,1 @@
-"""From kernels and programs to native code: one folder for each target language."""
+"""Code generation: prints kernels and programs, and builds native code; one folder for each target language."""

@@ -1,7 +1,7 @@
-"""The object cache: what was compiled, under the hash of what it was made of, each file with a checksum beside it.
+"""The object cache: compiled files, named by a hash of what they were compiled from, each with a checksum beside it.
 
-In: files, and their places. Out: whether one is there. It must never say so of a file that is not as it was written:
-the code would do something else.
+In: files, and their paths in the cache. Out: whether a file is there. A file that is not as it was written must never
+be taken for one that is: its code would do something else.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import zlib
 from pathlib import Path
 
 
-def keep(made: Path, path: Path) -> None:
-    """Moves a complete file to its place, where others may have put the same meanwhile."""
-    checksum = _checksum(made)
+def keep(file: Path, path: Path) -> None:
+    """Moves a complete file into the cache, where other processes may have put the same one meanwhile."""
+    checksum = _checksum(file)
     path.parent.mkdir(exist_ok=True)
-    os.replace(made, path)
+    os.replace(file, path)
     _beside(path).write_text(checksum)
 
 
 def intact(path: Path) -> bool:
-    """Whether the file is there, as it was written."""
+    """Whether the file exists, as it was written."""
     try:
         return _beside(path).read_text() == _checksum(path)
     except (OSError, ValueError):
         return False
 
 
-def used(path: Path) -> None:
-    """The cache drops what was not used for the longest time."""
+def touch(path: Path) -> None:
+    """Marks a file as used just now: the cache drops the least recently used files."""
     for each in (path, _beside(path)):
-        with contextlib.suppress(OSError):  # of another user, in a shared cache
+        with contextlib.suppress(OSError):  # the file of another user, in a shared cache
             os.utime(each)
 
 

@@ -1,6 +1,6 @@
-"""Fills the templates. In: a file name below templates/ and its holes. Out: the text of a source file.
+"""Templates. In: the name of a file in templates/, and its holes. Out: the text of a source file.
 
-Undefined holes are errors. Holes hold text that codegen printed; strings of a model never reach a template.
+Undefined holes are errors. Holes are filled with printed code; strings of a model never reach a template.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""."""
+"""The kernel IR, and programs: what lowering produces, and code generators print."""

@@ -1,7 +1,7 @@
-"""What a launch costs: floating-point operations and bytes moved, as sizes.
+"""The cost of a launch: arithmetic operations and bytes moved, as sizes.
 
-For the program's choice of threads and chunks, and for `explain`. Bytes count each buffer once: what must cross memory,
-not what the caches see.
+It decides about threads and chunks of tasks, and is part of `explain`. Bytes count each buffer once: what must cross
+memory, not what the caches see.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def flops(body: Body) -> Size:
 
 
 def inner_flops(body: LoopNest) -> Size:
-    """Operations of one outer point (one task), with inner extents at their largest."""
+    """Operations of one outer point, one task, with inner extents at their largest."""
     total: Size = 0
     for stage in body.stages:
         per_point = max(1, operations(stage.value) + sum(operations(x.value) for x in stage.lets))
@@ -75,7 +75,7 @@ def inner_flops(body: LoopNest) -> Size:
 
 
 def operations(e: Expr) -> int:
-    """Primitive operations in an expression, each shared node once."""
+    """The flops of an expression's primitives, shared nodes counted once."""
     return sum(TABLE[node.prim].flops for node in walk(e) if isinstance(node, Call))
 
 
@@ -88,13 +88,7 @@ def _extents(axes: tuple[Symbol, ...]) -> Size:
 
 
 def _bound(s: Symbol) -> Size:
-    """An extent that mentions outer variables is what they leave of a block: the block bounds it, or the first one."""
-    from_extent = extent(s)
-    args = getattr(from_extent, "args", None)
-    if args:
-        return min((a for a in args if isinstance(a, int)), default=_at_first(from_extent))
-    return _at_first(from_extent)
-
-
-def _at_first(size: Size) -> Size:
-    return substitute(size, {s: 0 for s in symbols(size) if s.extent is not None})
+    """The extent of a full block, if that of s mentions outer variables, as in min(block, what remains)."""
+    size = extent(s)
+    at_first = substitute(size, {v: 0 for v in symbols(size) if v.extent is not None})
+    return min((a for a in getattr(size, "args", ()) if isinstance(a, int)), default=at_first)

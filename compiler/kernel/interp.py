@@ -1,4 +1,4 @@
-"""What a kernel means, in numpy: the living definition of the kernel IR. Slow, and meant to be read.
+"""The kernel IR's interpreter, in numpy, which defines what a kernel means: slow, and meant to be read.
 
 In: a Kernel, its buffers as flat arrays (one per parameter) and its sizes. Out: the written buffers, changed in place;
 ValueError where a `Require` does not hold.
@@ -34,7 +34,7 @@ Env = dict[Symbol, Array]
 def run(kernel: Kernel, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
     """Runs the kernel on flat buffers."""
     env: Env = {s: np.asarray(v, np.int64) for s, v in zip(kernel.sizes, sizes, strict=True)}
-    with np.errstate(all="ignore"):  # numbers may become infinite, or none
+    with np.errstate(all="ignore"):  # overflow and NaN are results as others are
         BODIES[type(kernel.body)](kernel.body, buffers, env)
 
 
@@ -44,9 +44,9 @@ def _run_loop_nest(body: LoopNest, buffers: Sequence[Array], env: Env) -> None:
 
 
 def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
-    """The product in the accumulator's type; then the epilogue, all of it at once."""
+    """The product in the accumulator's type; then the epilogue, at all points at once."""
     plain, b = _unpacked(body, buffers, env), body.b
-    if body.packing is not None:  # b names the buffer alone
+    if body.packing is not None:  # b names the buffer, but has no index
         at = body.k * extent(body.n) + body.n
         b = rewrite(b, lambda e: Load(e.buffer, at, e.dtype) if isinstance(e, Load) else None)
     for point in _points(body.batch, env):
@@ -56,24 +56,24 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
 
 
 def _run_conv(body: Conv, buffers: Sequence[Array], env: Env) -> None:
-    """What the graph's operation means, with as many zeros around the input as the output reaches."""
+    """The graph's operation, on an input padded with zeros as far as the output reaches."""
     *out, out_c = _lengths((*body.out, body.c), env)
     pads = [_number(pad, env) for pad in body.pads]
     x = _over((body.n, *body.spatial, body.channel), body.x, env, buffers, body.acc)
     w = _unpacked(body, buffers, env)[body.w].reshape(*body.taps, x.shape[-1] // body.groups, out_c)
     w = prims.evaluate("cast", [w], body.acc)
     around = [(0, 0)]
-    for axis, have in enumerate(x.shape[1:-1]):
+    for axis, length in enumerate(x.shape[1:-1]):
         reach = (max(out[axis], 1) - 1) * body.strides[axis] + (body.taps[axis] - 1) * body.dilations[axis] + 1
-        around.append((pads[axis], max(reach - pads[axis] - have, 0)))
+        around.append((pads[axis], max(reach - pads[axis] - length, 0)))
     x = np.pad(x, [*around, (0, 0)])
-    wanted = (slice(None), *map(slice, out))
-    total = convolved(x, w, body.strides, body.dilations, body.groups)[wanted]
+    inside = (slice(None), *map(slice, out))
+    total = convolved(x, w, body.strides, body.dilations, body.groups)[inside]
     run_stages(body.epilogue, buffers, env | _grid((body.n, *body.out, body.c), env), total)
 
 
 def _run_attention(body: Attention, buffers: Sequence[Array], env: Env) -> None:
-    """Softmax as its definition says, all queries and keys of a batch point at once."""
+    """Softmax by its definition, all queries and keys of a batch point at once."""
     for point in _points(body.batch, env):
         q = _over((body.m, body.d), body.q, point, buffers, body.acc)
         k = _over((body.n, body.d), body.k, point, buffers, body.acc)
@@ -88,7 +88,7 @@ def _run_attention(body: Attention, buffers: Sequence[Array], env: Env) -> None:
 
 
 def _run_recurrent(body: Recurrent, buffers: Sequence[Array], env: Env) -> None:
-    """What the graph's operation means, on buffers; of those that are not there nothing is written."""
+    """The graph's operation; results without a buffer are dropped."""
     time, batch, hidden = (_number(size, env) for size in (body.time, body.batch, body.hidden))
     shapes = operand_shapes(body.kind, body.direction, time, batch, hidden)
     has = tuple(name for name in OPTIONAL if getattr(body, name) >= 0)
@@ -100,7 +100,7 @@ def _run_recurrent(body: Recurrent, buffers: Sequence[Array], env: Env) -> None:
 
 
 def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
-    """Elements, or tuples, by the ranks of their values among all that there are, equal ones as they come."""
+    """Sorts elements, or tuples, by the ranks of their values; equal ones keep their order."""
     tuples = (body.i,) if body.column is None else (body.i, body.column)
     for point in _points(body.outer, env):
         n, k = _lengths((body.i, body.j), point)
@@ -115,26 +115,26 @@ def _run_sort(body: Sort, buffers: Sequence[Array], env: Env) -> None:
 
 def _run_nonzero(body: Nonzero, buffers: Sequence[Array], env: Env) -> None:
     (places,) = np.nonzero(_over((body.i,), body.mask, env, buffers))
-    found = env | {body.i: places, body.j: np.arange(len(places))}
-    run_stages([Stage(Index(body.i), body.places)], buffers, found)
+    at_places = env | {body.i: places, body.j: np.arange(len(places))}
+    run_stages([Stage(Index(body.i), body.places)], buffers, at_places)
     run_stages([Stage(Acc(I64), body.count)], buffers, env, np.asarray(len(places), np.int64))
 
 
 def _run_nms(body: Nms, buffers: Sequence[Array], env: Env) -> None:
-    """The places that are taken, in their order, and their number."""
+    """The selected boxes, in the order of their selection, and their number."""
     for point in _points(body.outer, env):
         most = _number(extent(body.j), point)
         limits = [evaluate(limit, point, buffers) for limit in (body.overlap, body.least) if limit is not None]
         corners = body.top, body.left, body.bottom, body.right
         score, *boxes = (_over((body.i,), e, point, buffers) for e in (body.score, *corners))
         places = np.array(apart(np.stack(boxes, 1), score, *limits, most=most), np.int64)
-        found = point | {body.i: places, body.j: np.arange(len(places))}
-        run_stages([Stage(Index(body.i), body.places)], buffers, found)
+        at_places = point | {body.i: places, body.j: np.arange(len(places))}
+        run_stages([Stage(Index(body.i), body.places)], buffers, at_places)
         run_stages([Stage(Acc(I64), body.counts)], buffers, point, np.asarray(len(places), np.int64))
 
 
 def _run_trees(body: Trees, buffers: Sequence[Array], env: Env) -> None:
-    """What the trees of one part give, all rows at once."""
+    """The sums of each part's trees, all rows at once."""
     parts, rows, targets = _lengths((body.part, body.row, body.target), env)
     trees, columns = _number(body.trees, env), _number(body.columns, env)
     for point in _points((body.part,), env):
@@ -161,7 +161,7 @@ BODIES: dict[type, Callable[[Any, Sequence[Array], Env], None]] = {
 
 
 def _unpacked(body: Matmul | Conv, buffers: Sequence[Array], env: Env) -> list[Array]:
-    """The buffers, but that weights are as the graph has them, however they are packed."""
+    """The buffers, with the packed weights as the graph has them."""
     plain, operand = list(buffers), packed_operand(body)
     if operand is not None:
         shape = [_number(size, env) for size in operand.shape]
@@ -171,9 +171,9 @@ def _unpacked(body: Matmul | Conv, buffers: Sequence[Array], env: Env) -> list[A
 
 def run_stages(stages: Sequence[Stage], buffers: Sequence[Array], env: Env, acc: Array | None = None) -> None:
     """Runs stages in order at one outer point."""
-    kept: list[Array] = []
+    results: list[Array] = []
     for stage in stages:
-        kept.append(_run_stage(stage, buffers, dict(env), kept, acc))
+        results.append(_run_stage(stage, buffers, dict(env), results, acc))
 
 
 def evaluate(
@@ -238,7 +238,7 @@ def _grid(axes: Sequence[Symbol], env: Env) -> Env:
 
 
 def _over(axes: Sequence[Symbol], e: Expr, env: Env, buffers: Sequence[Array], dtype: DType | None = None) -> Array:
-    """An expression at all points of a domain, as a number of that type."""
+    """An expression at all points of a domain, cast to `dtype`."""
     value = evaluate(e, env | _grid(axes, env), buffers)
     value = value if dtype is None else prims.evaluate("cast", [value], dtype)
     return np.broadcast_to(value, _lengths(axes, env))
@@ -269,8 +269,8 @@ def _run_stage(stage: Stage, buffers: Sequence[Array], env: Env, kept: Sequence[
         buffer[index.reshape(-1)] = prims.evaluate("cast", [value], dtype).reshape(-1)
     else:  # one after the other, as several points may write to one element
         for i, v in zip(index.reshape(-1), value.reshape(-1)):
-            there = prims.evaluate("cast", [buffer[i]], stage.value.dtype)
-            result = prims.evaluate(stage.store.combine, [there, np.asarray(v)])
+            old = prims.evaluate("cast", [buffer[i]], stage.value.dtype)
+            result = prims.evaluate(stage.store.combine, [old, np.asarray(v)])
             buffer[i] = prims.evaluate("cast", [result], dtype)
     return value
 
@@ -316,7 +316,7 @@ def _node(
         assert acc is not None
         return acc
     if isinstance(e, Local):
-        value = kept[e.slot]  # a row; or where the stage has no axes its value, in an epilogue at all points at once
+        value = kept[e.slot]  # a row; of a stage without axes a scalar, in an epilogue the scalars of all points
         return value[evaluate_size(e.index, env)] if value.ndim == 1 else value
     if isinstance(e, Load):
         index = evaluate_size(e.index, env)

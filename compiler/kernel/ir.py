@@ -1,4 +1,4 @@
-"""The kernel IR: loops over scalar expressions. Both code generators print it; `interp.py` is its living definition.
+"""The kernel IR: loops over scalar expressions. Both code generators print it; `interp.py` defines its meaning.
 
     kernel  ::= Kernel(params, sizes, body)
     body    ::= LoopNest(outer, stages)                     pointwise, row, reduction, scan, gather, scatter kernels
@@ -10,13 +10,13 @@ A LoopNest runs its stages in order, once for each point of the outer domain; po
 and may run in parallel, in any order. A stage evaluates `value` at each point of its inner axes:
 
     no reduce:  for axes: result[axes] = value
-    reduce:     for axes: result[axes] = reduce over reduce_axes of value        (identity where that is empty)
-    scan:       result[axes] = running combination of value along the last axis
+    reduce:     for axes: result[axes] = reduce over reduce_axes of value        (the identity if these are empty)
+    scan:       result[axes] = prefix combination of value along the last axis
 
 A stage with a `store` writes its result to a buffer. A stage without one keeps it for later stages of the same outer
 point, which read it as Local(slot, index): slot is the stage's position, index the row-major position in axes
-(0 where there are none). Loop variables are `Symbol`s whose `extent` is the loop's bound; an inner extent may mention
-outer variables. Everything is closed: the free symbols of a body are `Kernel.sizes`, its buffers `Kernel.params`.
+(0 if there are none). Loop variables are `Symbol`s whose `extent` is the loop's bound; an inner extent may mention
+outer variables. Kernels are closed: the free symbols of a body are `Kernel.sizes`, its buffers `Kernel.params`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Let:
-    """Binds `symbol` (used in load and store indices) to an integer expression, at each point of the stage."""
+    """Binds `symbol`, which occurs in indices of loads and stores, to an integer expression at a point of a stage."""
 
     symbol: Symbol
     value: Expr
@@ -69,7 +69,7 @@ class Stage:
     lets: tuple[Let, ...] = ()
 
 
-FAULTS = 63  # that a kernel tells apart: bits of one number
+FAULTS = 63  # that a kernel distinguishes: bits of one integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ class Matmul:
     """acc[batch, m, n] = sum over k of a * b, accumulated in `acc`; then the epilogue at each (batch, m, n).
 
     a, b: expressions at (batch, m, k) and (batch, k, n); usually a plain affine Load, which templates read in place.
-    packing: how the weights in b's buffer are packed, if they are; b's Load then names only the buffer. epilogue:
-    stages without inner axes, in terms of the symbols batch, m, n and Acc().
+    packing: how the weights in b's buffer are packed, or None; with a packing, b's Load names only the buffer.
+    epilogue: stages without inner axes, in terms of the symbols batch, m, n and Acc().
     """
 
     batch: tuple[Symbol, ...]
@@ -135,7 +135,7 @@ class Attention:
     q at (batch, m, d), k at (batch, n, d), v at (batch, n, dv): expressions, usually plain affine Loads.
     mask: f32 expression at (batch, m, n) that is added to the scores, or None. causal: None, or a Size `offset`:
     n > m + offset is excluded (so templates may skip those blocks; mask need not repeat it).
-    A row whose every position is excluded gives zeros when `zero_rows`, else NaN; one of no positions gives zeros.
+    A row with all positions excluded gives zeros if `zero_rows`, else NaN; a row without positions gives zeros.
     epilogue: stages without inner axes, in terms of batch, m, dv and Acc().
     """
 
@@ -161,15 +161,15 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Recurrent:
-    """An LSTM, GRU or RNN layer over time, its input projections already computed.
+    """An LSTM, GRU or RNN layer over time, with its input projections already computed.
 
     kind: "lstm", "gru", "gru_linear_before_reset" or "rnn"; G = 4, 3, 3, 1 gates in ONNX's order (iofc, zrh).
     Buffers (parameter numbers; -1 where absent), row-major: xw [T, B, D, G, H] = x W + Wb + Rb (for
     linear_before_reset without the Rb of gate h), r [D, H, G, H] = R transposed (k-major), rb [D, H] (the Rb of gate h,
     linear_before_reset only), peephole [D, 3, H] (lstm: i, o, f), h0 and c0 [D, B, H], lengths [B] i64; outputs y [T,
-    B, D, H], yh and yc [D, B, H]. Beyond its length a sequence's y is 0, and its states stay as they are. directions:
-    one of "forward", "reverse", "bidirectional" (D = 2). activations: per direction the primitives (f, g[, h]) as
-    expressions of Var("x"); clip: float or None; input_forget: LSTM's coupled gates.
+    B, D, H], yh and yc [D, B, H]. Beyond its length a sequence's y is 0, and its states keep their values. direction:
+    "forward", "reverse" or "bidirectional" (D = 2). activations: per direction the functions (f, g[, h]) as
+    expressions of Var("x"); clip: float or None; input_forget: whether the LSTM's gates are coupled.
     """
 
     kind: str
@@ -195,12 +195,12 @@ class Recurrent:
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """Stable sort of rows: for each outer point, sorts x[outer, i] over i and writes the first `k` values and indices.
+    """Stable sort of rows: for each outer point, sorts x[outer, i] over i and writes the first values and indices.
 
-    x: expression at (outer, i). values, indices: stores at (outer, j), j being the output position, either may be None.
-    NaN counts as the largest value. begins: a store at (outer, j) of whether an element differs from the one before it.
-    column: where given, x is at (outer, i, column), and tuples are sorted, by their first elements first; all of them
-    are kept (j goes as far as i does), and there are no values.
+    x: expression at (outer, i). values, indices: stores at (outer, j), j being the output position, or None; as many
+    are written as j's extent. NaN is the largest value. begins: a store at (outer, j) of whether an element differs
+    from the one before it, or None. column: if given, x is at (outer, i, column), and tuples are sorted
+    lexicographically; all of them are kept (j has the extent of i), and values is None.
     """
 
     outer: tuple[Symbol, ...]
@@ -216,17 +216,17 @@ class Sort:
 
     @property
     def stores(self) -> tuple[Stage, ...]:
-        """What is stored at each (outer, j), in terms of i; Acc() is whether another element begins there."""
+        """The stores at each (outer, j), in terms of i; Acc() is whether the element differs from the one before it."""
         results = ((self.x, self.values), (Index(self.i), self.indices), (Acc(BOOL), self.begins))
         return tuple(Stage(value, store) for value, store in results if store is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Nonzero:
-    """The places i where `mask` (bool, at i) is true, ascending.
+    """The positions i where `mask` (bool, at i) is true, ascending.
 
-    places: a store at j, which goes from 0 on and has the extent of i, at least; those that are not filled may hold
-    anything. count: one of their number."""
+    places: a store of the j-th position at j, whose extent is that of i; the rest of the buffer has any contents.
+    count: a store of their number."""
 
     i: Symbol
     j: Symbol
@@ -237,13 +237,13 @@ class Nonzero:
 
 @dataclass(frozen=True, slots=True)
 class Nms:
-    """Non-maximum suppression: for each outer point (a row of scores), the boxes i from the greatest score on, equal
-    ones as they come, but for those that one taken before overlaps by more than `overlap` of what both cover.
+    """Non-maximum suppression: for each outer point, a row of scores, selects boxes i in descending order of score.
 
-    score: expression at (outer, i); only those above `least` count, where that is given. top, left, bottom, right: the
-    corners at (outer, i). overlap, least: expressions at (outer). places: a store at (outer, j) of the j-th place, of
-    which there are no more than j's extent; counts: one at (outer) of how many there are. All is of one type, in which
-    it is computed.
+    A box is left out if its intersection over union with a box selected before exceeds `overlap`; equal scores keep
+    the order of i. score: expression at (outer, i); boxes of scores up to `least`, if given, are left out. top, left,
+    bottom, right: the corners at (outer, i). overlap, least: expressions at (outer). places: a store at (outer, j) of
+    the j-th box, for at most as many as j's extent; counts: a store at (outer) of their number. All expressions are of
+    one type, in which boxes are compared.
     """
 
     outer: tuple[Symbol, ...]
@@ -262,13 +262,13 @@ class Nms:
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """acc[part, row, target] = the weights for the target of the leaves that the row ends in, combined by `kind` in f64
-    ("add", "min", "max") in the order of the trees, of which part p has [p trees / parts, (p + 1) trees / parts).
+    """acc[part, row, target] = the target's weights in the leaves that the row reaches, combined over a part's trees.
 
-    x: expression at `place`, a position in the rows of `columns` numbers. Buffers (parameter numbers; -1 where absent):
-    roots, nodes, weights, owners, and their meaning with `relations` and `missing`, are those of graph/ops/trees.py.
-    steps: nodes on the way of a row, about. epilogue: stages without inner axes, in terms of part, row, target and
-    Acc().
+    kind: "add", "min" or "max", which combines in f64, in the order of the trees. Part p has the trees
+    [p trees / parts, (p + 1) trees / parts). x: expression at `place`, a position in the rows of `columns` numbers.
+    Buffers (parameter numbers; -1 where absent): roots, nodes, weights, owners; their meaning, and that of `relations`
+    and `missing`, is in graph/ops/trees.py. steps: an estimate of the nodes on a row's path. epilogue: stages without
+    inner axes, in terms of part, row, target and Acc().
     """
 
     part: Symbol
@@ -294,10 +294,10 @@ Body = LoopNest | Matmul | Conv | Attention | Recurrent | Sort | Nonzero | Nms |
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One unit of launching: `sizes` are the formal integer parameters, `params` the formal buffers of `body`.
+    """The unit of launching: a body, its formal integer parameters `sizes` and its formal buffers `params`.
 
-    As it is lowered, a kernel's sizes are the model's symbols themselves; `schedule/close.py` generalises them.
-    faults: how many things it may find wrong with data (`Require`)."""
+    A lowered kernel's sizes are the model's symbols; `schedule/close.py` generalises them.
+    faults: the number of demands on data that it checks (`Require`)."""
 
     params: tuple[Param, ...]
     sizes: tuple[Symbol, ...]
@@ -306,7 +306,7 @@ class Kernel:
 
 
 class Schedule:
-    """How the host executes a kernel: of each kind of body what `compiler/schedule/` defines."""
+    """How a kernel is executed; `compiler/schedule/` defines a subclass for each kind of body."""
 
     __slots__ = ()
 
@@ -316,10 +316,10 @@ Scheduled = tuple[Kernel, Schedule | None]
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A kernel applied to actual buffers (numbers of the plan) and actual sizes; `origin` tells its ONNX nodes.
+    """A kernel applied to actual buffers (numbers of the program) and actual sizes; `origin` names its ONNX nodes.
 
-    device: whether it runs on the accelerator; refusal: else why not, where there is one (`plan/place.py`). faults: the
-    program's check for each of the kernel's. schedule: what was chosen, None where there is nothing to choose."""
+    device: whether it runs on the accelerator; refusal: why not, if there is an accelerator. faults: the program's
+    check for each of the kernel's faults. schedule: None if there is nothing to choose."""
 
     kernel: Kernel
     buffers: tuple[int, ...]
@@ -332,13 +332,13 @@ class Launch:
 
     @property
     def scheduled(self) -> Scheduled:
-        """What is printed for it."""
+        """The kernel with its schedule, which decide the printed code."""
         return self.kernel, self.schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Copies a buffer to its twin in the other memory; `origin` tells the ONNX nodes that need it there."""
+    """Copies a buffer to its twin in the other memory; `origin` names the ONNX nodes that need it there."""
 
     source: int
     target: int
@@ -373,9 +373,8 @@ class Branch:
 class Loop:
     """Runs `body` while the bool in the buffer `condition` (None: true) holds, at most `trips` (None: any) times.
 
-    symbol: the number of the iteration, from 0 on; count: the buffer of an i64 scalar that gets the number of
-    iterations. rows: buffers of which each iteration writes a part, and which thus hold their contents from one to the
-    next."""
+    symbol: the number of the iteration, from 0; count: the buffer of an i64 scalar that receives the number of
+    iterations. rows: buffers of which each iteration writes a part, so that they live from one to the next."""
 
     symbol: Symbol
     trips: Size | None

@@ -1,6 +1,6 @@
-"""How the operands of products lie in memory: facts of a body that schedules and printers share.
+"""The operands of products in memory: facts of a body that schedules and printers share.
 
-In: a body. Out: where an operand can be read in place; None where it has to be evaluated into scratch first.
+In: a body. Out: where an operand is read in place; None if it has to be evaluated into scratch first.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ class PlainInput:
 
 @dataclass(frozen=True, slots=True)
 class PackedOperand:
-    """Constant weights of a product: the number of the parameter, their shape as `Packing` takes it, and how they are
-    packed."""
+    """Constant weights of a product: the number of their parameter, their shape in `Packing`, and their packing."""
 
     param: int
     shape: tuple[Size, ...]
@@ -38,7 +37,7 @@ class PackedOperand:
 
 
 def packed_operand(body: Body) -> PackedOperand | None:
-    """The weights of a product that are packed, or can be."""
+    """The weights of a product that have a packing (the plain one included), or None."""
     if isinstance(body, Conv):
         in_c = floor_div(extent(body.channel), body.groups)
         return PackedOperand(body.w, (*body.taps, in_c, extent(body.c)), body.packing)
@@ -49,24 +48,24 @@ def packed_operand(body: Body) -> PackedOperand | None:
 
 
 def plain_load(value: Expr, dtype: DType) -> Load | None:
-    """A value that is an element of memory of that type, wherever it is asked for."""
+    """`value`, if it is an unmasked load of `dtype`, else None."""
     return value if isinstance(value, Load) and value.mask is None and value.dtype == dtype else None
 
 
 def matmul_rows(body: Matmul) -> Size | None:
-    """Index of A's element (m, k = 0) where A's rows can be read in place: a plain load with unit stride in k."""
+    """The index of A's element (m, k = 0), if A is a plain load with unit stride in k, whose rows are read in place."""
     load = plain_load(body.a, body.acc)
     parts = load and linear_in(load.index, body.k)
     return parts[1] if parts and parts[0] == 1 else None
 
 
 def panels_in_place(body: Matmul) -> bool:
-    """Whether B's panels are read where they are: packed, and of the accumulator's type."""
+    """Whether B's panels are read in place: whether they are packed, and of the accumulator's type."""
     return body.packing is not None and plain_load(body.b, body.acc) is not None
 
 
 def conv_input(body: Conv) -> PlainInput | None:
-    """Where the input can be read in place: a plain, affine load of the accumulator's type, unit stride in channels."""
+    """The input, if it is a plain affine load of the accumulator's type with unit stride in channels, else None."""
     load = plain_load(body.x, body.acc)
     if load is None:
         return None

@@ -1,7 +1,7 @@
-"""How constant weights lie in memory: the layouts that kernels read, as values.
+"""Layouts of constant weights in memory, as values.
 
-In: weights as the graph has them. Out: the same in a layout, and back. What a layout is does not depend on who reads
-it; which side reads which, `READ_ON_HOST` and `READ_ON_DEVICE` say.
+In: weights as the graph has them. Out: the same in a layout, and back. `READ_ON_HOST` and `READ_ON_DEVICE` say which
+side reads which layouts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Form = Literal["plain", "panels", "winograd", "whole", "taps"]
 
-# As kernels are lowered weights are plain; how a side packs them is a matter of the schedule.
+# Lowered kernels read plain weights; schedules choose the packing.
 READ_ON_HOST: frozenset[Form] = frozenset({"panels", "winograd", "taps"})
 READ_ON_DEVICE: frozenset[Form] = frozenset({"whole", "taps"})
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])  # of F(2x2, 3x3), for weights
@@ -44,7 +44,7 @@ class Packing:
         return f"{self.form}{width}{f' in {self.groups} groups' if self.groups > 1 else ''}"
 
     def elements(self, shape: Sequence[int]) -> int:
-        """How many there are in the layout of weights of that shape."""
+        """The number of elements of weights of that shape in this layout."""
         *outer, columns = shape
         depth = 16 * outer[-1] if self.form == "winograd" else math.prod(outer)
         in_group = columns // self.groups
@@ -64,7 +64,7 @@ class Packing:
         return np.ascontiguousarray(by_group) if self.form == "whole" else _panels(by_group, self.nr)
 
     def unpack(self, array: Array, shape: Sequence[int]) -> Array:
-        """Weights of that shape from this layout; transformed ones as far as rounding has left them."""
+        """Weights of that shape from this layout; the transformation of "winograd" is inverted up to rounding."""
         *outer, columns = shape
         if self.form in ("plain", "taps"):
             return array.reshape(shape)
@@ -81,7 +81,7 @@ PLAIN = Packing("plain")
 
 
 def _panels(array: Array, nr: int) -> Array:
-    """[..., K, N] -> contiguous [..., ceil(N / nr), K, nr], the last panel filled with zeros."""
+    """[..., K, N] -> contiguous [..., ceil(N / nr), K, nr], the last panel padded with zeros."""
     *batch, depth, columns = array.shape
     panels = -(-columns // nr)
     padded = np.zeros((*batch, depth, panels * nr), array.dtype)
@@ -90,7 +90,7 @@ def _panels(array: Array, nr: int) -> Array:
 
 
 def _transformed(array: Array, nr: int) -> Array:
-    """Weights [3, 3, C, N] -> transformed [ceil(N / nr), 16, C, nr], filled with zeros; computed in f64."""
+    """Weights [3, 3, C, N] -> transformed [ceil(N / nr), 16, C, nr], padded with zeros; computed in f64."""
     _, _, in_c, out_c = array.shape
     transformed = np.einsum("ia,abco,jb->ijco", _G, array.astype(np.float64), _G).astype(array.dtype)
     return _panels(transformed.reshape(16 * in_c, out_c), nr).reshape(-1, 16, in_c, nr)

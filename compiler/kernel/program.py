@@ -1,4 +1,4 @@
-"""Programs: a model as steps over numbered buffers. They know neither operations nor targets."""
+"""Programs: a model as steps over numbered buffers, without operations or targets."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ ALIGNMENT = 64  # bytes: a cache line, and a vector register of 512 bits
 
 @dataclass(frozen=True)
 class Weight:
-    """A constant in the artifact: the value, and how it is laid out, if not as it is."""
+    """A constant in the artifact: a value, and its packing, if any."""
 
     value: Value
     packing: Packing | None = None
 
     def laid_out(self, array: Array) -> Array:
-        """The value's elements as kernels read them."""
+        """The value's elements in their packing."""
         return array if self.packing is None else self.packing.pack(array)
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """A region of memory: kind is input, output, weight or arena; number counts within its kind, in the
-    arena among all.
+    """A region of memory.
 
-    device: whether it lies in the memory of the accelerator; twin: the buffer of which it is a copy there. Weights lie
-    in both. name: of the ONNX value, or the nodes that make it, for people.
+    kind: "input", "output", "weight" or "arena"; number: its position among those of its kind, in the arena among all
+    buffers. device: whether it is in the accelerator's memory, as a copy of the buffer `twin`; weights are in both.
+    name: of the ONNX value, or of the nodes that compute it, for messages.
     """
 
     kind: str
@@ -46,15 +46,14 @@ class Buffer:
 
     @property
     def described(self) -> str:
-        """What it is, for messages."""
+        """A description for messages."""
         kind = "an intermediate value" if self.kind == "arena" else self.kind
         return f"{kind} {self.name!r}" if self.name else kind
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a launch was made of, for people: the values that it reads, the one that it makes, and why those that are
-    made by other kernels are not computed inside."""
+    """The origin of a launch, for `explain`: the values it reads and writes, and why it does not compute its inputs."""
 
     reads: tuple[Value, ...]
     root: Value
@@ -65,10 +64,10 @@ class Provenance:
 class Program:
     """A model as steps over buffers; sizes are expressions of the model's symbols.
 
-    provenance: what each launch was made of, None for copies. conditions: on the sizes of inputs, checked before a run;
-    checks: on what becomes known during one, and on data. indices: the symbols that number the iterations of loops.
-    placed: whether the buffers of launches that run on an accelerator are there (`plan/place.py`). scheduled: whether
-    it is decided how kernels are executed (`compiler/schedule/`).
+    provenance: of each launch, None for copies. conditions: on the sizes of inputs, checked before a run; checks: on
+    sizes that become known during a run, and on data. indices: the symbols that number iterations of loops.
+    placed: whether launches on an accelerator have their buffers there (`plan/place.py`). scheduled: whether launches
+    have their schedules (`compiler/schedule/`).
     """
 
     graph: Graph
@@ -79,29 +78,28 @@ class Program:
     conditions: list[Condition] = field(default_factory=list)
     checks: list[Condition | Requirement] = field(default_factory=list)
     indices: set[Symbol] = field(default_factory=set)
-    numbers: dict[Condition | Requirement, int] = field(default_factory=dict)  # of checks
+    numbers: dict[Condition | Requirement, int] = field(default_factory=dict)  # the position of each check
     placed: bool = True
     scheduled: bool = False
 
-    def check(self, wanted: Condition | Requirement) -> int:
-        """The number of a check, made on first use."""
-        number = self.numbers.setdefault(wanted, len(self.checks))
+    def check(self, demand: Condition | Requirement) -> int:
+        """The number of a check, which is added on first use."""
+        number = self.numbers.setdefault(demand, len(self.checks))
         if number == len(self.checks):
-            self.checks.append(wanted)
+            self.checks.append(demand)
         return number
 
     @property
     def launches(self) -> list[Launch]:
-        """All launches in the order of the program's text, those inside of branches and loops included."""
+        """All launches in textual order, including those inside branches and loops."""
         return [step for step in every_step(self.steps) if isinstance(step, Launch)]
 
     def bound(self) -> list[Symbol]:
-        """The symbols that get their values during a run, in the order in which they do; on two sides of a branch that
-        may be the same one."""
+        """The symbols that get their values during a run, in textual order; both sides of a branch may bind one."""
         return list(dict.fromkeys(step.symbol for step in every_step(self.steps) if isinstance(step, (Bind, Loop))))
 
     def symbols(self) -> list[Symbol]:
-        """The model's symbols: dims of inputs, and elements that shapes depend on, in their order; random numbers."""
+        """The model's symbols, in order: dims of inputs, elements of inputs that shapes depend on, random numbers."""
         dims = [d for v in self.graph.inputs for d in v.shape]
         elements = [d for v in self.graph.inputs if v.content is not None for d in v.content.reshape(-1)]
         named = dict.fromkeys(d for d in (*dims, *elements) if isinstance(d, Symbol))
@@ -112,7 +110,7 @@ class Program:
         return list(named | dict.fromkeys(random))
 
     def weight_offsets(self) -> list[int]:
-        """Where each weight lies in weights.bin, in bytes; the last number is the size of the file."""
+        """The offset of each weight in weights.bin, in bytes; the last number is the size of the file."""
         sizes = {b.number: number(b.size) * b.dtype.itemsize for b in self.buffers if b.kind == "weight"}
         offsets = [0]
         for i in range(len(self.weights)):
@@ -121,7 +119,7 @@ class Program:
 
 
 def every_step(steps: Sequence[Step]) -> Iterator[Step]:
-    """All steps, those inside of branches and loops after the step that holds them."""
+    """All steps; those inside a branch or loop follow it."""
     for step in steps:
         yield step
         if isinstance(step, Branch):

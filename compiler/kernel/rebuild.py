@@ -1,7 +1,7 @@
-"""Rebuilding kernel bodies: one traversal of every size, symbol and expression in a body.
+"""Traversals of kernel bodies: of every size, symbol and expression.
 
-`map_sizes` renames or replaces symbols; `sizes_of` lists what a body mentions. Both go by the types of the dataclass
-fields, so a new kind of body needs nothing here.
+`map_sizes` replaces sizes, `sizes_of` lists them. Both follow the types of the dataclass fields, so a new kind of body
+needs no change here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _map(item: Any, change: SizeMap) -> Any:
 
 
 def map_parts(item: Any, change: Callable[[Any], Any]) -> Any:
-    """A tuple, or what holds sizes or expressions in its fields, with `change` applied to these."""
+    """A tuple with `change` applied to its items, or a dataclass with `change` applied to fields that hold sizes."""
     if isinstance(item, tuple):
         return tuple(map(change, item))
     if is_dataclass(item) and not isinstance(item, type):
@@ -43,8 +43,8 @@ def map_parts(item: Any, change: Callable[[Any], Any]) -> Any:
 
 @lru_cache
 def _with_sizes(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass that hold sizes, by their types: a plain integer is none."""
-    hints = get_type_hints(kind, localns={"Dim": Dim})  # of which `Size` speaks, wherever it is used
+    """The fields of a dataclass whose types contain sizes or expressions; plain integers are not sizes."""
+    hints = get_type_hints(kind, localns={"Dim": Dim})  # the name in the definition of `Size`
     return tuple(f.name for f in fields(kind) if _holds_sizes(hints[f.name]))
 
 
@@ -72,17 +72,17 @@ def map_expr(root: Expr, change: SizeMap) -> Expr:
 
 
 def sizes_of(item: Any) -> Iterator[Size]:
-    """Every Size in `item`, in a deterministic order; extents of loop symbols included."""
-    found: list[Size] = []
+    """Every Size in `item`, in a deterministic order, including extents of loop symbols."""
+    sizes: list[Size] = []
 
     def note(size: Size) -> Size:
-        found.append(size)
+        sizes.append(size)
         if isinstance(size, Symbol) and size.extent is not None:
-            found.append(size.extent)
+            sizes.append(size.extent)
         return size
 
     _map(item, note)
-    return iter(found)
+    return iter(sizes)
 
 
 def expressions(item: Any) -> Iterator[Expr]:
@@ -98,8 +98,9 @@ def expressions(item: Any) -> Iterator[Expr]:
 
 
 def rebuild(size: Dim, change: SizeMap) -> Size:
-    """A compound size with `change` applied to what it consists of: its integers, and the factors of its terms, or what
-    is in the one that it is."""
+    """A compound size with `change` applied to its parts.
+
+    The parts of a sum are its coefficients and the factors of its terms, those of a single atom its arguments."""
     total: Size = 0
     for coefficient, atoms in size.terms:
         product: Size = 1 if abs(coefficient) == 1 and atoms else change(abs(coefficient))

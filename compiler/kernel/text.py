@@ -1,4 +1,4 @@
-"""Kernels as text, for dumps and for people."""
+"""Programs and kernels as text, for dumps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .program import Program
 
 
 def print_program(program: Program) -> str:
-    """Buffers, then steps in order, each launch with its kernel the first time that it occurs."""
+    """Buffers, then steps in order; a kernel is printed with its first launch."""
     lines = [
         f"%{i} = {b.kind} {b.number} {b.dtype}[{b.size}]{' on the device' if b.device else ''}"
         for i, b in enumerate(program.buffers)
@@ -22,7 +22,7 @@ def print_program(program: Program) -> str:
 
 
 def _steps(steps: Sequence[Step], program: Program, known: dict[Scheduled, int], numbers: Iterator[int]) -> list[str]:
-    """known: the numbers of kernels, each with its schedule, that are printed already; numbers: of launches."""
+    """known: the numbers of the kernels with schedules that are printed already; numbers: counts the launches."""
     lines: list[str] = []
 
     def inside(steps: Sequence[Step]) -> list[str]:
@@ -56,7 +56,7 @@ def _steps(steps: Sequence[Step], program: Program, known: dict[Scheduled, int],
 
 
 def print_kernel(kernel: Kernel) -> str:
-    """The kernel, indented."""
+    """The kernel as indented lines."""
     params = ", ".join(f"{'out ' if p.written else ''}{p.dtype}[{p.size}]" for p in kernel.params)
     lines = [f"  {type(kernel.body).__name__} params ({params}) sizes ({', '.join(map(str, kernel.sizes))})"]
     if isinstance(kernel.body, LoopNest):

@@ -1,6 +1,6 @@
-"""Checks that kernels are well formed, before code is generated for them.
+"""Verification of kernels.
 
-In: a Kernel. Out: nothing, or an AssertionError that names the kernel and the stage. It changes nothing.
+In: a Kernel. Out: nothing, or an AssertionError that names the kernel and the stage.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .ir import Body, Conv, Kernel, LoopNest, Param, Recurrent, Stage, Store, Tr
 
 
 def verify(kernel: Kernel, where: str = "kernel") -> None:
-    """Raises AssertionError unless all holds:
+    """Raises AssertionError unless the kernel is well formed.
 
-    symbols are the kernel's sizes or loops around their use; stages read earlier stages, parameters that are there, as
-    the dtypes that they are, and write parameters that are marked as written; primitives have the arguments and results
-    of their rules; reductions and scans combine; no index is provably outside its buffer.
+    Symbols are the kernel's sizes or variables of loops around them; stages read earlier stages and existing parameters
+    with their dtypes, and write parameters that are marked as written; the dtypes of primitives follow their rules;
+    reductions and scans use primitives with an identity; no index is provably outside its buffer.
     """
     checker = _Checker(kernel.params, where)
     known = frozenset(kernel.sizes)
@@ -36,7 +36,7 @@ def verify(kernel: Kernel, where: str = "kernel") -> None:
     loops = [s for v in values.values() for s in (v if isinstance(v, tuple) else (v,)) if isinstance(s, Symbol)]
     known |= frozenset(loops)
     for name, value in values.items():
-        if isinstance(value, Expr) and not (name == "b" and values.get("packing")):  # packed: names a buffer, no index
+        if isinstance(value, Expr) and not (name == "b" and values.get("packing")):  # packed weights have no index
             checker.expression(value, known, name, [])
         elif isinstance(value, Store):
             checker.store(value, known, name)
@@ -45,13 +45,13 @@ def verify(kernel: Kernel, where: str = "kernel") -> None:
 
 
 def check(condition: bool, where: str, text: str) -> None:
-    """Raises AssertionError, with the place in front of the text, where the condition does not hold."""
+    """Raises AssertionError unless the condition holds; its message is `text` after `where`."""
     if not condition:
         raise AssertionError(f"{where}: {text}")
 
 
 def _computed(*values: Expr) -> bool:
-    """Whether values are of types that arithmetic is done in: the others are held as their bits."""
+    """Whether all values are of types that arithmetic is done in; narrow floats that are only stored are not."""
     return not any(v.dtype.is_float and v.dtype != v.dtype.compute for v in values)
 
 
@@ -63,7 +63,7 @@ class _Checker:
         check(condition, f"{self.where}, {what}", text)
 
     def numbers(self, body: Body) -> None:
-        """Parameters that a template names by their numbers, -1 being none."""
+        """Checks the parameters that a body names by their numbers; -1 means none."""
         if isinstance(body, Conv):
             self.check(0 <= body.w < len(self.params), "w", f"there is no parameter {body.w}")
         elif isinstance(body, Recurrent):
@@ -88,7 +88,7 @@ class _Checker:
         self.check(not unknown, what, f"{brief(size)} has unknown symbols {sorted(map(str, unknown))}")
 
     def axes(self, axes: Sequence[Symbol], known: frozenset[Symbol], what: str) -> frozenset[Symbol]:
-        """The symbols known inside the loops."""
+        """Checks loops, and returns the symbols known inside them."""
         for s in axes:
             self.check(s.extent is not None and s.lower == 0, what, f"{s} is no loop variable")
             self.check(s not in known, what, f"{s} is a loop variable twice")
@@ -97,7 +97,7 @@ class _Checker:
         return known | frozenset(axes)
 
     def stages(self, stages: Sequence[Stage], known: frozenset[Symbol], epilogue: bool) -> None:
-        kept: list[tuple[Stage, DType] | None] = []
+        results: list[tuple[Stage, DType] | None] = []
         for slot, stage in enumerate(stages):
             what = f"{'epilogue ' if epilogue else ''}stage {slot}"
             self.check(not epilogue or not stage.axes, what, "an epilogue has no axes")
@@ -113,13 +113,13 @@ class _Checker:
             around = self.axes(stage.axes, known, what)
             inside = self.axes(stage.reduce_axes, around, what)
             for let in stage.lets:
-                self.expression(let.value, inside, f"{what}, let {let.symbol}", kept)
+                self.expression(let.value, inside, f"{what}, let {let.symbol}", results)
                 self.check(let.value.dtype == I64, what, f"let {let.symbol} is {let.value.dtype}")
                 inside, around = inside | {let.symbol}, around | {let.symbol}
-            self.expression(stage.value, inside, what, kept)
+            self.expression(stage.value, inside, what, results)
             if stage.store is not None:
                 self.store(stage.store, around, what)
-            kept.append((stage, stage.value.dtype) if stage.store is None else None)
+            results.append((stage, stage.value.dtype) if stage.store is None else None)
 
     def store(self, store: Store, known: frozenset[Symbol], what: str) -> None:
         self.check(0 <= store.buffer < len(self.params), what, f"there is no parameter {store.buffer}")
@@ -128,8 +128,7 @@ class _Checker:
         self.inside(store.index, self.params[store.buffer].size, known, what)
 
     def inside(self, index: Size, size: Size, known: frozenset[Symbol], what: str) -> None:
-        """An index need not be provably inside, but must not be provably outside, unless its loop never runs: that of
-        a buffer without elements does not, whatever its extent is known to be."""
+        """Checks that an index is not provably outside, unless its loop never runs, as that of an empty buffer."""
         if size == 0 or any(s.extent == 0 for s in known):
             return
         high = upper_bound(index)
@@ -138,7 +137,7 @@ class _Checker:
         self.check(known_le(index, size - 1) is not False, what, text)
 
     def expression(
-        self, root: Expr, known: frozenset[Symbol], what: str, kept: Sequence[tuple[Stage, DType] | None]
+        self, root: Expr, known: frozenset[Symbol], what: str, results: Sequence[tuple[Stage, DType] | None]
     ) -> None:
         for e in walk(root):
             if isinstance(e, Index):
@@ -147,8 +146,8 @@ class _Checker:
                 self.load(e, known, what)
             elif isinstance(e, Local):
                 self.size(e.index, known, what)
-                self.check(0 <= e.slot < len(kept), what, f"reads stage {e.slot}, which is not before it")
-                source = kept[e.slot]
+                self.check(0 <= e.slot < len(results), what, f"reads stage {e.slot}, which is not before it")
+                source = results[e.slot]
                 self.check(source is not None, what, f"reads stage {e.slot}, which keeps nothing")
                 assert source is not None
                 self.check(e.dtype == source[1], what, f"reads stage {e.slot} of {source[1]} as {e.dtype}")

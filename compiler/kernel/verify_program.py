@@ -1,6 +1,6 @@
-"""Checks that a lowered program is well formed: its steps, its buffers, and in which order these are written and read.
+"""Verification of lowered programs: steps, buffers, and the order in which these are written and read.
 
-In: a Program. Out: nothing, or an AssertionError that names the step. It changes nothing.
+In: a Program. Out: nothing, or an AssertionError that names the step.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .verify import check, verify
 
 
 def verify_program(program: Program) -> None:
-    """Raises AssertionError unless all holds:
+    """Raises AssertionError unless the program is well formed.
 
-    every kernel is well formed; every buffer is of something that there is; buffers that a step names are there, in the
-    memory (the host's or the accelerator's) in which it works, with the dtypes and sizes that it takes, and weights
-    packed as it reads them; what it reads was written before, there, on every way that leads to it, and not since in
-    the other memory; the symbols that it mentions have values by then; what decides the course of a run are scalars of
-    the host; copies are between a buffer and its twin; in the end every output is on the host.
+    Every kernel is well formed; every buffer stands for an existing input, output or weight, or is in the arena; the
+    buffers of a step exist in the memory (the host's or the accelerator's) where it works, with the dtypes and sizes of
+    its parameters, and weights in the packing that it reads; a buffer that is read was written before, in that memory,
+    on every path, and not since in the other memory; symbols have values before their use; conditions and bound sizes
+    are scalars on the host; copies are between a buffer and its twin; at the end every output is on the host.
     """
     checker = _ProgramChecker(program)
     checker.buffers()
@@ -44,7 +44,7 @@ class _ProgramChecker:
     program: Program
     current: set[int] = field(default_factory=set)
     known: set[Symbol] = field(default_factory=set)
-    done: set[Kernel] = field(default_factory=set)
+    verified: set[Kernel] = field(default_factory=set)
     launches: int = 0
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class _ProgramChecker:
     # -- buffers -----------------------------------------------------------------------------------------------------
 
     def buffers(self) -> None:
-        """Each is of an input, an output or a weight that there is; copies for the accelerator are of the host's."""
+        """Checks that buffers stand for existing inputs, outputs and weights, the accelerator's for the host's."""
         program, graph = self.program, self.program.graph
         counts = {"input": len(graph.inputs), "output": len(graph.outputs), "weight": len(program.weights)}
         for number, buffer in enumerate(program.buffers):
@@ -73,7 +73,7 @@ class _ProgramChecker:
                 check(known, where, f"is a copy of {buffer.twin}, which is no buffer of the host")
 
     def buffer(self, number: int, device: bool, where: str) -> None:
-        """There is one of that number, in that memory; weights lie in both."""
+        """Checks that a buffer exists in that memory; weights are in both."""
         check(0 <= number < len(self.program.buffers), where, f"there is no buffer {number}")
         buffer = self.program.buffers[number]
         here = buffer.device == device or buffer.kind == "weight"
@@ -93,7 +93,7 @@ class _ProgramChecker:
     def scalar(self, number: int, dtype: DType, where: str) -> None:
         self.buffer(number, False, where)
         buffer = self.program.buffers[number]
-        one = buffer.dtype == dtype and known_eq(buffer.size, 1) is not False  # that it is, the graph demands
+        one = buffer.dtype == dtype and known_eq(buffer.size, 1) is not False  # the graph demands that it is 1
         check(one, where, f"buffer {number} is {buffer.dtype}[{brief(buffer.size)}], no {dtype} scalar")
 
     def sizes(self, sizes: Collection[Size], where: str) -> None:
@@ -128,9 +128,9 @@ class _ProgramChecker:
         where = f"step {self.launches}, {kind} from {origin}"
         self.launches += 1
         kernel, buffers = launch.kernel, self.program.buffers
-        if kernel not in self.done:
+        if kernel not in self.verified:
             verify(kernel, where)
-            self.done.add(kernel)
+            self.verified.add(kernel)
         device = launch.device and self.program.placed
         check(len(launch.buffers) == len(kernel.params), where, "gives another number of buffers")
         check(len(launch.sizes) == len(kernel.sizes), where, "gives another number of sizes")
@@ -139,12 +139,12 @@ class _ProgramChecker:
         actual = dict(zip(kernel.sizes, launch.sizes))
         for number, param in zip(launch.buffers, kernel.params):
             self.buffer(number, device, where)
-            found, needed = buffers[number], substitute(param.size, actual)
-            self.sizes([found.size], f"{where}, the size of buffer {number}")
-            same = found.dtype == param.dtype
-            check(same, where, f"gives a buffer of {found.dtype} for a parameter of {param.dtype}")
-            text = f"gives buffer {number} of {brief(found.size)} elements for a parameter of {brief(needed)}"
-            check(bool(known_le(needed, found.size)), where, text)
+            buffer, needed = buffers[number], substitute(param.size, actual)
+            self.sizes([buffer.size], f"{where}, the size of buffer {number}")
+            same = buffer.dtype == param.dtype
+            check(same, where, f"gives a buffer of {buffer.dtype} for a parameter of {param.dtype}")
+            text = f"gives buffer {number} of {brief(buffer.size)} elements for a parameter of {brief(needed)}"
+            check(bool(known_le(needed, buffer.size)), where, text)
         self.packed(launch, where)
         for number in _read(kernel):
             self.reads(launch.buffers[number], device, where)
@@ -153,14 +153,14 @@ class _ProgramChecker:
                 self.writes(number, device, where)
 
     def faults(self, launch: Launch, where: str) -> None:
-        """Each that the kernel tells apart is a check of data."""
+        """Checks that each of the kernel's faults is a check of data."""
         check(len(launch.faults) == launch.kernel.faults, where, "gives another number of faults")
         for number in launch.faults:
-            found = self.program.checks[number] if 0 <= number < len(self.program.checks) else None
-            check(isinstance(found, Requirement), where, f"{number} is no check of data")
+            demand = self.program.checks[number] if 0 <= number < len(self.program.checks) else None
+            check(isinstance(demand, Requirement), where, f"{number} is no check of data")
 
     def packed(self, launch: Launch, where: str) -> None:
-        """Its packed weights are there as it reads them, and are those of the side on which it runs."""
+        """Checks that packed weights have the packing that the kernel reads, and its side can read."""
         body, side = launch.kernel.body, "accelerator" if launch.device else "host"
         operand = packed_operand(body)
         if operand is None:
@@ -169,14 +169,14 @@ class _ProgramChecker:
         read = (READ_ON_DEVICE if launch.device else READ_ON_HOST) if self.program.scheduled else {"plain"}
         check(packing.form in read, where, f"weights packed as {packing}, which the {side} does not read")
         buffer = self.program.buffers[launch.buffers[operand.param]]
-        found = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
-        check(found == packing, where, f"reads weights packed as {found} as {packing}")
+        actual = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
+        check(actual == packing, where, f"reads weights packed as {actual} as {packing}")
         if isinstance(body, Conv) and not launch.device:
             same = buffer.dtype == body.acc
             check(same, where, f"weights of {buffer.dtype} on the host, which reads them as {body.acc}")
 
     def copy(self, step: Copy) -> None:
-        """After a loop without iterations there may be nothing in the source: then there is nothing in the target."""
+        """The source may have no contents after a loop without iterations; then the target has none either."""
         where = f"copy of {step.source} to {step.target}"
         for number in (step.source, step.target):
             check(0 <= number < len(self.program.buffers), where, f"there is no buffer {number}")
@@ -209,7 +209,7 @@ class _ProgramChecker:
         self.known = known
 
     def loop(self, step: Loop) -> None:
-        """The body is walked twice: an iteration begins with what the one before has left."""
+        """Walks the body twice, since an iteration begins with what the previous one left."""
         where = f"the loop over {step.symbol}"
         check(step.symbol not in self.known, where, "it has a value already")
         self.scalar(step.count, I64, where)
@@ -228,25 +228,25 @@ class _ProgramChecker:
             self.walk(step.body)
         self.current &= before
         self.known = known
-        for number in step.rows:  # without any iteration these have no elements
+        for number in step.rows:  # without iterations these have no elements
             self.writes(number, self.program.buffers[number].device, where)
         self.writes(step.count, False, where)
 
 
 def _read(kernel: Kernel) -> list[int]:
-    """The parameters whose contents the kernel needs: those that it does not write, or reads before it does."""
-    found = {i for i, param in enumerate(kernel.params) if not param.written}
+    """The parameters whose contents the kernel needs: those that it does not write, or reads before it writes them."""
+    read = {i for i, param in enumerate(kernel.params) if not param.written}
     stored: set[int] = set()
-    for value, store in _in_order(kernel.body):
-        found |= {e.buffer for e in walk(*value) if isinstance(e, Load)} - stored
+    for values, store in _in_order(kernel.body):
+        read |= {e.buffer for e in walk(*values) if isinstance(e, Load)} - stored
         if store is not None:
-            found |= {store.buffer} - stored if store.combine is not None else set()
+            read |= {store.buffer} - stored if store.combine is not None else set()
             stored.add(store.buffer)
-    return sorted(found)
+    return sorted(read)
 
 
 def _in_order(body: Body) -> Iterator[tuple[list[Expr], Store | None]]:
-    """What a body evaluates, in its order, and where that goes."""
+    """The expressions of a body in order of evaluation, and where their value is stored."""
     values = [getattr(body, f.name) for f in fields(body)]
     yield [v for v in values if isinstance(v, Expr)], None
     for stage in (s for v in values if isinstance(v, tuple) for s in v if isinstance(s, Stage)):

@@ -1,1 +1,1 @@
-"""Lowering: groups of graph nodes become kernels, and a graph a program of steps."""
+"""Lowering: a graph becomes a program of steps, and each fused group of its nodes a kernel."""

@@ -1,6 +1,6 @@
-"""The body of a group's kernel: one function for each heavy operation, and the loop nest of all others.
+"""The bodies of kernels: a function for each heavy operation, and one for the loop nests of all others.
 
-In: the elements of a group, and its anchor. Out: a `kernel.ir.Body`, whose parameters are those of the elements.
+In: the elements of a group, and its anchor. Out: a `kernel.ir.Body` over the parameters of the elements.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def loop_nest(elements: Elements) -> LoopNest:
 
 
 def scan(elements: Elements, node: Node) -> LoopNest:
-    """Running combinations; exclusive ones start from the identity and leave out the last element."""
+    """A scan along one axis; an exclusive one starts with the identity and leaves out the last element."""
     (x,) = node.inputs
     axis, kind = node.attrs["axis"], node.attrs["kind"]
     n = x.shape[axis]
@@ -43,7 +43,7 @@ def scan(elements: Elements, node: Node) -> LoopNest:
     target = elements.param(elements.bufs.of(node.outputs[0]), written=True)
     outer = tuple(s for i, s in enumerate(domain) if i != axis)
 
-    def place(i: Size) -> Index:
+    def index_at(i: Size) -> Index:
         i = n - 1 - i if node.attrs["reverse"] else i
         return (*domain[:axis], i, *domain[axis + 1 :])
 
@@ -51,15 +51,15 @@ def scan(elements: Elements, node: Node) -> LoopNest:
     if skip:
         first = Const(TABLE[kind].identity(x.dtype), x.dtype)  # type: ignore[misc]
         once = elements.symbol("k", dim_min(1, n))
-        elements.stage(value=first, store=Store(target, linear(place(once), x.shape)), axes=(once,))
+        elements.stage(value=first, store=Store(target, linear(index_at(once), x.shape)), axes=(once,))
     i = elements.symbol("k", dim_max(n - skip, 0))
-    store = Store(target, linear(place(i + skip), x.shape))
-    elements.stage(value=elements.at(x, place(i)), store=store, axes=(i,), scan=kind)
+    store = Store(target, linear(index_at(i + skip), x.shape))
+    elements.stage(value=elements.at(x, index_at(i)), store=store, axes=(i,), scan=kind)
     return LoopNest(outer, tuple(elements.stages))
 
 
 def scatter(elements: Elements, node: Node) -> LoopNest:
-    """Copies the data, then writes the updates in order; one task, since updates may meet."""
+    """Copies the data, then writes the updates in order; all in one task, since positions may repeat."""
     data, updates, *where = node.inputs
     axes, combine = node.attrs["axes"], node.attrs["combine"]
     target = elements.param(elements.bufs.of(node.outputs[0]), written=True)
@@ -68,8 +68,8 @@ def scatter(elements: Elements, node: Node) -> LoopNest:
     elements.stage(value=value, store=Store(target, linear(copy, data.shape)), axes=copy)
     at = tuple(elements.symbol("u", d) for d in updates.shape)
     positions, rest = gather_index(where, axes, at)
-    chosen = [elements.bind(elements.at(w, p), data.shape[a]) for w, p, a in zip(where, positions, axes)]
-    index = merge_axes(rest, axes, chosen)
+    places = [elements.bind(elements.at(w, p), data.shape[a]) for w, p, a in zip(where, positions, axes)]
+    index = merge_axes(rest, axes, places)
     store = Store(target, linear(index, data.shape), combine)
     update = elements.at(updates, at)
     if combine is None:
@@ -79,7 +79,7 @@ def scatter(elements: Elements, node: Node) -> LoopNest:
 
 
 def epilogue_of(elements: Elements, anchor: Value, index: Index) -> tuple[Stage, ...]:
-    """The stages that turn the accumulator at `index` of the anchor's value into the root's element."""
+    """The stages that compute and write an element of the root from the accumulator, the anchor's value at `index`."""
     path = path_to_root(anchor, elements.group)
     assert path is not None
     elements.accumulator = anchor
@@ -92,7 +92,7 @@ def matmul(elements: Elements, node: Node) -> Matmul:
     out = node.outputs[0]
     acc = node.attrs["acc"].compute
     *batch_dims, rows, n_size = out.shape
-    k_size = b.shape[-2] if isinstance(b.shape[-2], int) else a.shape[-1]  # the same, which is demanded
+    k_size = b.shape[-2] if isinstance(b.shape[-2], int) else a.shape[-1]  # demanded to be equal
     n, k = Symbol("n", 0, n_size), Symbol("k", 0, k_size)
     shared = all(d == 1 for d in b.shape[:-2])
 
@@ -169,14 +169,14 @@ def attention(elements: Elements, node: Node) -> Attention:
 
 def recurrent(elements: Elements, node: Node) -> Recurrent:
     attrs = node.attrs
-    given = dict(zip(("xw", "r", *attrs["has"]), node.inputs))
-    bases = {name: operand_base(node, i, v) for i, (name, v) in enumerate(given.items())}
-    number = {name: elements.buffer(v) for name, v in bases.items()}
+    operands = dict(zip(("xw", "r", *attrs["has"]), node.inputs))
+    bases = {name: operand_base(node, i, v) for i, (name, v) in enumerate(operands.items())}
+    params = {name: elements.buffer(v) for name, v in bases.items()}
     outs = {}
     for name, v in zip(("y", "yh", "yc"), node.outputs):
         outs[name] = elements.param(elements.bufs.of(v), written=True)
-    time, batch, _, _, hidden = given["xw"].shape
-    number |= {n: -1 for n in _OPTIONAL if n not in number} | {n: outs.get(n, -1) for n in ("y", "yh", "yc")}
+    time, batch, _, _, hidden = operands["xw"].shape
+    params |= {n: -1 for n in _OPTIONAL if n not in params} | {n: outs.get(n, -1) for n in ("y", "yh", "yc")}
     return Recurrent(
         kind=attrs["kind"],
         direction=attrs["direction"],
@@ -186,8 +186,8 @@ def recurrent(elements: Elements, node: Node) -> Recurrent:
         activations=attrs["activations"],
         clip=attrs["clip"],
         input_forget=attrs["input_forget"],
-        dtype=given["xw"].dtype,
-        **number,
+        dtype=operands["xw"].dtype,
+        **params,
     )
 
 
@@ -251,7 +251,7 @@ def trees(elements: Elements, node: Node) -> Trees:
 
 
 def _has_rows(e: Expr, k: Symbol) -> bool:
-    """Whether all that an operand loads are plain rows along k, wherever each of them starts."""
+    """Whether every load of an operand is unmasked and linear in k."""
     loads = [each for each in walk(e) if isinstance(each, Load)]
     return all(load.mask is None and linear_in(load.index, k) is not None for load in loads)
 

@@ -1,7 +1,6 @@
-"""How a program is put together: its buffers, and launches over them.
+"""The parts of a program: numbered buffers, and launches over them.
 
-In: values of graphs, and bodies of kernels. Out: numbered buffers, and launches. It knows neither operations nor
-targets.
+In: values of graphs, and bodies of kernels. Out: buffers and launches. It knows neither operations nor targets.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from ..scalar.expr import Load
 
 
 class Buffers:
-    """The numbers of the program's buffers, made on first use."""
+    """The numbers of the program's buffers, which are added on first use."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.number: dict[Value, int] = {}
         self.weight: dict[Weight, int] = {}
-        self.made: set[Value] = set()  # values that some kernel writes
+        self.written: set[Value] = set()  # values that some kernel writes
 
     def inner(self) -> Buffers:
         """The buffers of a sub-graph's values."""
@@ -46,28 +45,29 @@ class Buffers:
         return self.number[value]
 
     def fresh(self, dtype: DType, size: Size, name: str = "") -> int:
-        """A buffer of its own."""
+        """A new arena buffer."""
         number = len(self.program.buffers)
         self.program.buffers.append(Buffer("arena", number, dtype, size, name=name))
         return number
 
     def read(self, value: Value, static: set[Node]) -> int:
-        """The buffer with the elements of a value made elsewhere; `static`: constants and what depends on them."""
+        """The buffer that holds a value; `static`: the nodes that depend on constants alone."""
         return self.constant(Weight(value)) if value.node in static else self.of(value)
 
     def mark(self) -> tuple[int, int, int, int]:
-        """How many there are, for `undo`."""
+        """The lengths of the tables, for `undo`."""
         return len(self.program.buffers), len(self.program.weights), len(self.number), len(self.weight)
 
     def undo(self, mark: tuple[int, int, int, int]) -> None:
-        """Forgets those that were made since the mark."""
+        """Removes what was added after the mark."""
         buffers, weights, numbers, constants = mark
         del self.program.buffers[buffers:], self.program.weights[weights:]
         for known, length in ((self.number, numbers), (self.weight, constants)):
-            while len(known) > length:  # in the order in which they were made
-                known.popitem()
+            while len(known) > length:
+                known.popitem()  # the last one added
 
     def constant(self, weight: Weight) -> int:
+        """The buffer of a weight."""
         if weight not in self.weight:
             value = weight.value
             self.program.weights.append(weight)
@@ -78,11 +78,11 @@ class Buffers:
 
 
 def copy(program: Program, source: int, target: int, origin: tuple[str, ...], row: Size = 0) -> Launch:
-    """Copies one buffer to another; row: to which part of a target that holds several of them."""
-    described = program.buffers[source]
-    o = Symbol("o0", 0, described.size)
-    stage = Stage(Load(0, o, described.dtype), Store(1, row * described.size + o))
-    params = (Param(described.dtype, described.size, False), Param(described.dtype, program.buffers[target].size, True))
+    """A launch that copies one buffer to another; row: to which of the target's rows, each as long as the source."""
+    dtype, size = program.buffers[source].dtype, program.buffers[source].size
+    o = Symbol("o0", 0, size)
+    stage = Stage(Load(0, o, dtype), Store(1, row * size + o))
+    params = (Param(dtype, size, False), Param(dtype, program.buffers[target].size, True))
     return make_launch(LoopNest((o,), (stage,)), params, (source, target), origin, program.indices)
 
 
@@ -93,17 +93,17 @@ def make_launch(
     origin: tuple[str, ...],
     indices: Collection[Symbol] = (),
 ) -> Launch:
-    """A launch of a kernel whose sizes are the model's symbols themselves. indices: those that number iterations."""
+    """A launch of a kernel whose sizes are the model's symbols; indices: those that number iterations of loops."""
     free = _free_symbols(body, params, frozenset(indices))
     return Launch(Kernel(params, free, body), buffers, free, origin)
 
 
 @lru_cache(1 << 10)  # layers are often alike
 def _free_symbols(body: Body, params: tuple[Param, ...], indices: frozenset[Symbol]) -> tuple[Symbol, ...]:
-    found = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
-    return tuple(s for s in found if s.extent is None or s in indices)
+    mentioned = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
+    return tuple(s for s in mentioned if s.extent is None or s in indices)
 
 
 def _name(value: Value) -> str:
-    """The name of the ONNX value, else of the nodes that it comes from."""
+    """The value's name in ONNX, else the names of the nodes that it comes from."""
     return value.name or ", ".join(value.node.origin)

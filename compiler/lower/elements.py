@@ -1,7 +1,8 @@
-"""The elements of a group's values as expressions: what a kernel computes, and which stages lead there.
+"""The elements of a group's values as expressions, and the stages that compute them.
 
-In: a group of `fuse.py`. It is lowered by asking for its root at a symbolic index; each operation answers with an
-expression over its inputs at indices of their own. Reductions (and rows worth keeping) become stages on the way.
+In: a group of `fuse.py`. Out: expressions, stages and parameters of its kernel. The root is asked for at a symbolic
+index; each operation answers with an expression over its inputs at indices of their own. Reductions, and rows that are
+worth keeping, become stages on the way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..scalar.prims import TABLE
 from .build import Buffers
 from .fuse import Group, Index, gather_index, merge_axes
 
-Question = tuple[Value, Index, "Expr | None"]  # a value at an index; where the mask is false no memory is read
+Question = tuple[Value, Index, "Expr | None"]  # a value, an index, and a mask: where it is false no memory is read
 Answer = Generator[Question, Expr, Expr]
 
 
@@ -32,8 +33,8 @@ Answer = Generator[Question, Expr, Expr]
 class Weights:
     """How a side reads constant operands.
 
-    packed: whether those of matrix products are packed, or read where and as they are. narrow: whether packed ones keep
-    their type where sums are computed in a wider one.
+    packed: whether those of matrix products are packed; narrow: whether weights of convolutions keep a type narrower
+    than the accumulator's.
     """
 
     packed: bool
@@ -44,11 +45,11 @@ HOST_WEIGHTS = Weights(packed=True, narrow=False)
 
 
 class Elements:
-    """The elements of one group's values as expressions of its kernel. `params`, `buffers` and `stages` grow while
-    elements are asked for.
+    """The elements of one group's values as expressions of its kernel.
 
-    accumulator: the value that is `Acc()`, once the anchor's body is known. required: what is demanded of data.
-    The rules of operations ask for their inputs by `yield`, since groups are deeper than Python's stack: `at` answers.
+    params, buffers, stages: of the kernel; they grow while elements are asked for. required: the demands on data.
+    accumulator: the anchor's value, which an epilogue reads as `Acc()`; None until the anchor's operands are lowered.
+    The rules of operations ask for their inputs by `yield`, and `at` answers: groups are deeper than Python's stack.
     """
 
     def __init__(self, group: Group, bufs: Buffers, static: set[Node], weights: Weights) -> None:
@@ -63,29 +64,30 @@ class Elements:
         self.lets: dict[Symbol, Expr] = {}
         self.slots: dict[Any, int] = {}
         self.memo: dict[Any, Expr] = {}
-        self.names = 0
+        self.symbol_count = 0
         self.accumulator: Value | None = None
         self.required: list[Requirement] = []
-        self.checked: set[Symbol] = set()  # lets that find faults, also in an axis of 1, which is read at 0
+        # Lets that find faults and are in no stage yet; some stage must have them, even if no index uses their symbol.
+        self.faulting: set[Symbol] = set()
 
     # -- parameters and names ----------------------------------------------------------------------------------------
 
     def symbol(self, prefix: str, extent: Size) -> Symbol:
-        self.names += 1
-        return Symbol(f"{prefix}{self.names}", 0, extent)
+        self.symbol_count += 1
+        return Symbol(f"{prefix}{self.symbol_count}", 0, extent)
 
     def param(self, buffer: int, written: bool = False) -> int:
         """The position of a buffer among the kernel's parameters."""
         for i, b in enumerate(self.buffers):
             if b == buffer and self.params[i].written == written:
                 return i
-        described = self.bufs.program.buffers[buffer]
+        actual = self.bufs.program.buffers[buffer]
         self.buffers.append(buffer)
-        self.params.append(Param(described.dtype, described.size, written))
+        self.params.append(Param(actual.dtype, actual.size, written))
         return len(self.buffers) - 1
 
     def buffer(self, value: Value) -> int:
-        """The parameter that reads the buffer of a value made elsewhere."""
+        """The position of the parameter that reads a value from memory."""
         return self.param(self.bufs.read(value, self.static))
 
     # -- expressions -------------------------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ class Elements:
     def at(self, value: Value, index: Sequence[Size], mask: Expr | None = None) -> Expr:
         """`value` at `index`, in its computing dtype; where `mask` is false no memory is read."""
         question: Question = (value, tuple(index), mask)
-        waiting: list[tuple[Question, Answer]] = []  # each for the answer to the one above
+        waiting: list[tuple[Question, Answer]] = []  # a stack; each waits for the answer to the one above it
         while True:
             if question not in self.memo:
                 rule = self._at(*question)
@@ -105,9 +107,9 @@ class Elements:
                 rule, answer = waiting[-1][1], self.memo[question]
             try:
                 question = rule.send(answer)  # type: ignore[arg-type]
-            except StopIteration as answered:
+            except StopIteration as stop:
                 question = waiting.pop()[0]
-                self.memo[question] = answered.value
+                self.memo[question] = stop.value
 
     def _at(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         node, name, compute = value.node, value.op, value.dtype.compute
@@ -116,8 +118,8 @@ class Elements:
         if name == "constant" and count(value.shape) == 1:
             assert value.data is not None
             return Const(value.data.reshape(-1)[0].item(), compute)
-        # Views that no kernel writes are index maps; what else is constant is computed when the artifact is written.
-        view = Trait.VIEW in node.op.traits and (value not in self.bufs.made or value is self.group.root)
+        # Views that no kernel writes are index maps; other constant values are computed when the artifact is written.
+        view = Trait.VIEW in node.op.traits and (value not in self.bufs.written or value is self.group.root)
         if not view and node not in self.inside:
             load = self.load(value, index, mask)
             return load if value.dtype == compute else Call("cast", (load,), compute)
@@ -145,32 +147,33 @@ class Elements:
         return self.call(node, tuple(args), mask)
 
     def require(self, node: Node, ok: Expr, value: Expr, mask: Expr | None) -> Expr:
-        """A value that must be ok, where it is read at all."""
-        found = Requirement(node.attrs["text"], node.origin[0] if node.origin else "")
-        if found not in self.required and len(self.required) < FAULTS:
-            self.required.append(found)
-        number = self.required.index(found) if found in self.required else FAULTS - 1  # that one, or so many others
-        read = _in_range(ok) if mask is None else Call("or", (ok, Call("not", (mask,), BOOL)), BOOL)
-        return Require(read, value, number)
+        """`value`, and a fault if `ok` is false where `mask` is true."""
+        requirement = Requirement(node.attrs["text"], node.origin[0] if node.origin else "")
+        if requirement not in self.required and len(self.required) < FAULTS:
+            self.required.append(requirement)
+        known = requirement in self.required
+        number = self.required.index(requirement) if known else FAULTS - 1  # further ones share the last number
+        holds = _in_range(ok) if mask is None else Call("or", (ok, Call("not", (mask,), BOOL)), BOOL)
+        return Require(holds, value, number)
 
     def call(self, node: Node, args: tuple[Expr, ...], mask: Expr | None = None) -> Expr:
         prim, dtype = node.attrs["prim"], node.outputs[0].dtype
         if prim == "require":
             return self.require(node, args[0], args[1], mask)
         if prim not in ("cast", "cast_unsaturated", "bitcast"):
-            made = Call(prim, args, dtype.compute)
-            return made if TABLE[prim].exact else rounded(made, dtype)
+            result = Call(prim, args, dtype.compute)
+            return result if TABLE[prim].exact else rounded(result, dtype)
         (arg,) = args
         source = node.inputs[0].dtype
         if dtype == source:
             return arg
         if prim == "bitcast":
-            narrowed: Expr = Call("bitcast", (stored(arg, source),), dtype)
+            narrow: Expr = Call("bitcast", (stored(arg, source),), dtype)
         else:
             if prim == "cast" and dtype.is_float and arg.dtype == dtype.compute:
                 return rounded(arg, dtype)
-            narrowed = arg if arg.dtype == dtype else Call(prim, (arg,), dtype)
-        return narrowed if dtype == dtype.compute else Call("cast", (narrowed,), dtype.compute)
+            narrow = arg if arg.dtype == dtype else Call(prim, (arg,), dtype)
+        return narrow if dtype == dtype.compute else Call("cast", (narrow,), dtype.compute)
 
     def _view(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         inner, condition = input_index(value.node, 0, index)
@@ -189,10 +192,10 @@ class Elements:
         axes = node.attrs["axes"]
         data, *where = node.inputs
         positions, rest = gather_index(where, axes, index)
-        chosen = []
+        places = []
         for w, p, a in zip(where, positions, axes):
-            chosen.append(self.bind((yield w, p, mask), data.shape[a]))
-        return (yield data, merge_axes(rest, axes, chosen), mask)
+            places.append(self.bind((yield w, p, mask), data.shape[a]))
+        return (yield data, merge_axes(rest, axes, places), mask)
 
     def bind(self, e: Expr, extent: Size) -> Size:
         """A symbol for a data-dependent index, clamped to [0, extent) so that no access can leave the buffer."""
@@ -207,7 +210,7 @@ class Elements:
         symbol = self.symbol("g", extent)
         self.lets[symbol] = clamped
         if finds_faults(clamped):
-            self.checked.add(symbol)
+            self.faulting.add(symbol)
         return symbol
 
     def _concat(self, value: Value, index: Index, mask: Expr | None) -> Answer:
@@ -231,11 +234,11 @@ class Elements:
     # -- stages ------------------------------------------------------------------------------------------------------
 
     def stage(self, **fields: Any) -> int:
-        """Appends a stage, with the lets that its expression needs; returns its slot."""
+        """Appends a stage with the lets that it needs; returns its slot."""
         stage = Stage(**fields)
         later = self._later(stage)
-        ready = {s for s in self.checked if not self._used(self.lets[s]) & later}
-        self.checked -= ready
+        ready = {s for s in self.faulting if not self._used(self.lets[s]) & later}
+        self.faulting -= ready
         needed = ready | self._used((stage, *(self.lets[s] for s in ready)))
         lets = tuple(Let(s, e) for s, e in self.lets.items() if s in needed)
         self.stages.append(replace(stage, lets=lets))
@@ -253,7 +256,7 @@ class Elements:
         return used
 
     def _later(self, stage: Stage) -> set[Symbol]:
-        """The axes of the group's root that are not known in a stage: those of the last one."""
+        """The axes of the group's root that a stage lacks, and the last stage has."""
         outer = self.group.outer
         return set() if outer is None else set(self.group.domain) - outer - set(stage.axes) - set(stage.reduce_axes)
 
@@ -274,7 +277,7 @@ class Elements:
         return Local(self.slots[key], 0, dtype)
 
     def _argreduce(self, value: Value, index: Index, mask: Expr | None) -> Answer:
-        """The extreme value first, then the first (or last) position that has it. A NaN counts as the extreme."""
+        """Two reductions: the extreme value, then the first or last position that has it; a NaN is the extreme."""
         node = value.node
         axis, kind, last = node.attrs["axis"], node.attrs["kind"], node.attrs["last"]
         source = node.inputs[0]
@@ -288,12 +291,13 @@ class Elements:
             if e.dtype.is_float:
                 hit = Call("or", (hit, Call("isnan", (e,), BOOL)), BOOL)
             missed = Const(-1, I64) if last else IndexExpr(source.shape[axis])
-            found = Call("select", (hit, IndexExpr(over), missed), I64)
-            self.slots[key] = self.stage(value=found, store=None, reduce_axes=(over,), reduce="max" if last else "min")
+            position = Call("select", (hit, IndexExpr(over), missed), I64)
+            pick = "max" if last else "min"
+            self.slots[key] = self.stage(value=position, store=None, reduce_axes=(over,), reduce=pick)
         return Local(self.slots[key], 0, I64)
 
     def kept(self, value: Value, index: Index) -> Answer:
-        """A value of the row that several stages read: computed once into a row-local buffer."""
+        """Reads a value from a row-local buffer, which a stage of its own fills once per row."""
         outer = self.group.outer
         assert outer is not None
         inner = [a for a, i in enumerate(index) if symbols(i) - outer]
@@ -308,7 +312,7 @@ class Elements:
         return Local(self.slots[key], position, value.dtype.compute)
 
     def final(self, index: Index, axes: tuple[Symbol, ...] = ()) -> None:
-        """The stage that writes the group's root at `index`."""
+        """Appends the stage that writes the group's root at `index`."""
         group = self.group
         e = stored(self.at(group.root, index), group.root.dtype)
         target = self.param(self.bufs.of(group.writes), written=True)
@@ -319,14 +323,14 @@ class Elements:
 
 
 def _clamped(e: Expr, extent: Expr) -> Expr:
-    """The integer in [0, extent) that is next to another one of 64 bits; -1 where there is none."""
+    """The integer in [0, extent) nearest to `e`, an i64; -1 if extent is 0."""
     assert isinstance(extent, (Const, IndexExpr))
     last = Const(int(extent.value) - 1, I64) if isinstance(extent, Const) else IndexExpr(extent.size - 1)
     return Call("min", (Call("max", (e, Const(0, I64)), I64), last), I64)
 
 
 def _in_range(ok: Expr) -> Expr:
-    """0 <= x and x < extent, of integers of 64 bits, as an equality: of x, and of what it is clamped to anyway."""
+    """`0 <= x and x < extent` as `x == clamped x`, which is computed anyway; other conditions as they are."""
     if isinstance(ok, Call) and ok.prim == "and":
         low, high = ok.args
         if isinstance(low, Call) and isinstance(high, Call) and (low.prim, high.prim) == ("le", "lt"):
@@ -337,7 +341,7 @@ def _in_range(ok: Expr) -> Expr:
 
 
 def stored(e: Expr, dtype: DType) -> Expr:
-    """A value in its computing dtype as it is stored: bit for bit what was loaded, where it was just that."""
+    """Converts a value from its computing dtype to `dtype` to store it; a value that was only loaded keeps its bits."""
     if e.dtype == dtype:
         return e
     if isinstance(e, Call) and e.prim == ROUNDING.get(dtype.name):  # storing rounds
@@ -348,7 +352,7 @@ def stored(e: Expr, dtype: DType) -> Expr:
 
 
 def rounded(e: Expr, dtype: DType) -> Expr:
-    """A value in its computing dtype as one of `dtype`, which it has been computed for."""
+    """Rounds a value to the precision of `dtype`, but leaves it in its computing dtype."""
     if dtype == dtype.compute or dtype.is_integer:
         return e
     name = ROUNDING.get(dtype.name)

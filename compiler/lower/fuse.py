@@ -1,16 +1,15 @@
 """Fusion: which nodes share a kernel.
 
-In: a graph. Out: `Group`s in launch order; every value that one group makes and another reads is a group's root.
-It decides by index maps alone (where is this element read, and how often), never by the names of layers.
+In: a graph. Out: `Group`s in launch order.
+Decisions depend on index maps alone (where, and how often, an element is read), never on the names of layers.
 
-Nodes are visited consumers first. Each value has its *demands*: in which group, and at which index of that group's root
-domain, it is read. Three questions are kept apart, and each refusal is kept as a printable `Reason`:
-legal (`_illegal`: can this node be computed inside that kernel?), better (`_worse`: should it?), chosen
-(`Fuser.visit`).
+Nodes are visited consumers first. The *demands* of a value say in which groups, and at which indices over their
+domains, it is read. Three questions are separate: what is legal (`_illegal`: can this kernel compute the node?), what
+is better (`_worse`: should it?), and what is chosen (`Fuser.visit`). Each refusal is recorded as a `Reason`.
 
-Heavy operations (anchors) have kernels of their own. A pointwise group that reads an anchor's result one-to-one and
-is its only reader becomes the anchor's epilogue. What is pointwise and made for the first operand of a product alone
-becomes its prologue, where the operand is not evaluated again and again.
+Heavy operations (anchors) have kernels of their own. A pointwise group that is the only reader of an anchor's result,
+and reads it one-to-one, becomes the anchor's epilogue. Pointwise nodes that compute the first operand of a product and
+nothing else become its prologue, unless the kernel would evaluate them too often.
 """
 
 from __future__ import annotations
@@ -28,16 +27,14 @@ Index = tuple[Size, ...]
 
 EPILOGUE = frozenset({"matmul", "conv", "attention", "trees"})  # anchors whose template has an epilogue hole
 PROLOGUE = frozenset({"matmul", "conv"})  # anchors whose template has a hole for the elements of the first operand
-EXPENSIVE = 4  # flops of a primitive from which on recomputing is worse than keeping
+EXPENSIVE = 4  # flops from which recomputing a primitive costs more than storing its result
 CONCAT_INLINE = 4  # pieces up to which a concat is read as a chain of selects
-# Bounds that keep what is printed linear in the size of the graph.
+# Bounds that keep the generated code linear in the size of the graph.
 NODES = 256  # of a kernel
-PLACES = 8  # at which a kernel may read what it computes itself
-VIEWED_PLACES = 64  # at which it may read a view
-# A product evaluates its first operand once for each block of so many columns; and it may do so again for a few rows,
-# since that is little beside reading the other operand.
-COLUMNS = 256
-FEW_ROWS = 8
+PLACES = 8  # indices at which a kernel may read a value that it computes
+VIEWED_PLACES = 64  # indices at which a kernel may read a view
+COLUMNS = 256  # of a product: for each block of them its prologue is evaluated again
+FEW_ROWS = 8  # up to which that is accepted, since reading the other operand costs more
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,11 @@ class Group:
     """What one kernel computes.
 
     root: the value it writes; domain: one symbol per axis of root; nodes: the nodes computed inside, consumers first;
-    anchor: the heavy node, where there is one; reduces: each reduction inside with the symbols of its reduced axes;
-    outer: the symbols of the row domain once a reduction is inside; keep: values stored in a row-local buffer.
-    operand: one symbol per axis of what an anchor reads as its first operand, where that is computed inside.
-    target, offset: of one piece of a concat that is written in place, the concat and (axis, where the piece begins).
-    position: of the root's node among the graph's nodes.
+    anchor: the heavy node, if any; reduces: each reduction inside with the symbols of its reduced axes;
+    outer: the symbols of the row domain, if a reduction is inside; keep: values stored in a row-local buffer.
+    operand: one symbol per axis of the base of the anchor's first operand, if the group computes it.
+    target, offset: for a piece of a concat that is written in place, the concat, and (axis, start of the piece).
+    position: of the root's node among the graph's nodes; symbol_count: the number of symbols that `symbol` has made.
     """
 
     root: Value
@@ -72,11 +69,11 @@ class Group:
     offset: tuple[int, Size] | None = None
     position: int = 0
     operand: tuple[Symbol, ...] = ()
-    fresh: int = 0
+    symbol_count: int = 0
 
     def symbol(self, prefix: str, extent: Size) -> Symbol:
-        self.fresh += 1
-        return Symbol(f"{prefix}{self.fresh}", 0, extent)
+        self.symbol_count += 1
+        return Symbol(f"{prefix}{self.symbol_count}", 0, extent)
 
     @property
     def writes(self) -> Value:
@@ -90,7 +87,7 @@ def run(graph: Graph) -> list[Group]:
 
 
 def distinct_outputs(graph: Graph) -> Graph:
-    """Gives every graph output a value of its own: outputs that repeat, or are inputs or constants, become copies."""
+    """Replaces outputs that repeat, or are inputs or constants, by copies: every output is a value of its own."""
     seen: set[Value] = set()
     outputs: list[Value] = []
     for value in graph.outputs:
@@ -108,9 +105,8 @@ class Fuser:
         self.order = graph.nodes()
         self.position = {node: i for i, node in enumerate(self.order)}
         bound = map(through_reshapes, graph.bindings.values())
-        # What has to be in memory at the end.
         self.outputs = [*graph.outputs, *(v for v in bound if Trait.LEAF not in v.node.op.traits)]
-        self.must: set[Value] = set(self.outputs)
+        self.materialized: set[Value] = set(self.outputs)  # values that get a buffer
         self.demands: dict[Value, list[tuple[Group, Index]]] = {}
         self.groups: list[Group] = []
         self.static = static_nodes(self.order)
@@ -138,10 +134,10 @@ class Fuser:
         value = node.outputs[0]
         demands = self.demands.get(value, [])
         readers = list(dict.fromkeys(group for group, _ in demands))
-        if value in self.must:
+        if value in self.materialized:
             pass
         elif not readers:
-            return  # only read as an operand through views that were looked through
+            return  # an anchor reads past it, as its operand is a view of another value
         elif self._is_free(node, demands):
             for group in readers:
                 self.join(node, group, [i for g, i in demands if g is group])
@@ -157,7 +153,7 @@ class Fuser:
                 self.join(node, group, indices)
                 return
             group.reasons.append(Reason(value, refusal))
-        self.must.add(value)
+        self.materialized.add(value)
         if node.op.name == "concat":
             self.start_pieces(node)
             return
@@ -165,7 +161,7 @@ class Fuser:
         self.join(node, group, [group.domain])
 
     def _is_free(self, node: Node, demands: Sequence[tuple[Group, Index]]) -> bool:
-        """Whether a node costs no more than the arithmetic of an index, wherever it is read."""
+        """Whether reading a node at these indices costs index arithmetic alone."""
         return (
             Trait.INDEX in node.op.traits
             or not node.inputs
@@ -179,7 +175,7 @@ class Fuser:
         return group
 
     def start_pieces(self, node: Node) -> None:
-        """A materialised concat: one kernel for each input, which writes its part in place."""
+        """Starts a kernel for each input of a materialized concat, which writes its part in place."""
         axis, at = node.attrs["axis"], 0
         for piece in node.inputs:
             copy = make("broadcast", [piece], shape=piece.shape)[0]
@@ -194,7 +190,7 @@ class Fuser:
         group = self.start(node.outputs[0])
         group.anchor = node
         group.nodes.append(node)
-        self.must.update(v for v in node.outputs if v in self.demands or v in self.must)
+        self.materialized.update(v for v in node.outputs if v in self.demands or v in self.materialized)
         for position, operand in enumerate(node.inputs):
             base = operand_base(node, position, operand)
             refusal = self._no_prologue(node, position, base)
@@ -207,12 +203,12 @@ class Fuser:
             self.need(base)
 
     def need(self, value: Value) -> None:
-        """`value` has to be in a buffer of its own."""
+        """Marks `value` as materialized, unless it is a leaf."""
         if Trait.LEAF not in value.node.op.traits:
-            self.must.add(value)
+            self.materialized.add(value)
 
     def join(self, node: Node, group: Group, indices: Sequence[Index]) -> None:
-        """Computes `node` inside `group`, at each of `indices`, and passes the demands on to its inputs."""
+        """Computes `node` inside `group` at each of `indices`, and adds the demands on its inputs."""
         group.nodes.append(node)
         name = node.op.name
         if name == "map" and len(indices) > 1 and self._keeps(node, group, indices):
@@ -224,15 +220,15 @@ class Fuser:
                 axes = node.attrs["axes"] if name == "reduce" else (node.attrs["axis"],)
                 reduced = tuple(group.symbol("r", node.inputs[0].shape[a]) for a in axes)
                 group.reduces[node] = reduced
-                self.demand(node.inputs[0], group, reduce_index(index, axes, reduced))
+                self.demand(node.inputs[0], group, merge_axes(index, axes, reduced))
             elif name == "gather":
                 axes = node.attrs["axes"]
                 data, *where = node.inputs
                 positions, rest = gather_index(where, axes, index)
                 for w, position in zip(where, positions):
                     self.demand(w, group, position)
-                picked = [group.symbol("g", data.shape[a]) for a in axes]
-                self.demand(data, group, merge_axes(rest, axes, picked))
+                gathered = [group.symbol("g", data.shape[a]) for a in axes]
+                self.demand(data, group, merge_axes(rest, axes, gathered))
             elif name == "concat":
                 axis, at = node.attrs["axis"], 0
                 for piece in node.inputs:
@@ -266,7 +262,7 @@ class Fuser:
     # -- better ----------------------------------------------------------------------------------------------------
 
     def _worse(self, node: Node, group: Group, indices: Sequence[Index]) -> str | None:
-        """Why computing `node` inside `group` would be slower than reading it from memory, or None."""
+        """Why computing `node` inside `group` is slower than reading it from memory, or None."""
         name = node.op.name
         if len(group.nodes) >= NODES:
             return f"the kernel computes {NODES} nodes already"
@@ -290,7 +286,7 @@ class Fuser:
         return None
 
     def _keeps(self, node: Node, group: Group, indices: Sequence[Index]) -> bool:
-        """Whether a value read at several indices fits a row-local buffer and is worth one."""
+        """Whether a map that is read at several indices fits a row-local buffer and is worth one."""
         value = node.outputs[0]
         if group.outer is None:
             return False
@@ -309,23 +305,22 @@ class Fuser:
     # -- prologues -------------------------------------------------------------------------------------------------
 
     def _no_prologue(self, node: Node, position: int, value: Value) -> str | None:
-        """Why an anchor's operand, whose buffer would be that of `value`, cannot be or had better not be computed where
-        it is read; "" where there is nothing to compute, None where there is no reason."""
+        """Why an anchor does not compute its operand with base `value`: "" if there is no prologue; None if it does."""
         if position or node.op.name not in PROLOGUE or value.op != "map" or value.node in self.static:
             return ""
         operand, reader = node.inputs[position], node
         repeated = node.op.name == "matmul" and count(operand.shape[:-1]) != count(node.outputs[0].shape[:-1])
         if repeated or count(operand.shape) != count(value.shape):
             return f"{value} is read at several places"
-        while self.consumers[operand] == [reader] and operand not in self.must and operand is not value:
+        while self.consumers[operand] == [reader] and operand not in self.materialized and operand is not value:
             operand, reader = operand.node.inputs[0], operand.node
-        if self.consumers[operand] != [reader] or operand in self.must:
+        if self.consumers[operand] != [reader] or operand in self.materialized:
             return f"{value} has other readers"
         inside = self.cone(value)
         return self._evaluates_again(node, inside) or self._better_elsewhere(inside)
 
     def _evaluates_again(self, node: Node, inside: Iterable[Node]) -> str | None:
-        """Why an anchor's kernel would compute the nodes of its operand too often, or None."""
+        """Why an anchor's kernel would evaluate the nodes of its operand too often, or None."""
         expensive = any(TABLE[n.attrs["prim"]].flops >= EXPENSIVE for n in inside if n.op.name == "map")
         *rows, columns = node.outputs[0].shape
         if node.op.name == "conv":
@@ -338,53 +333,54 @@ class Fuser:
         return None if known_le(columns, COLUMNS) else f"it would be computed again for every {COLUMNS} columns"
 
     def _better_elsewhere(self, inside: Collection[Node]) -> str | None:
-        """Why what is computed in the nodes of an operand had better stay with what they read, or None."""
+        """Why the nodes of an operand are better computed in another kernel than the anchor's, or None."""
         for each in inside:
             if each.op.name == "map" and each.attrs["prim"] == "require":
                 return "what is demanded of its data is checked where it is computed"
             for source in each.inputs:
-                made = source.node
-                if made in inside or made in self.static or Trait.LEAF in made.op.traits or source in self.must:
+                producer = source.node
+                if producer in inside or producer in self.static or Trait.LEAF in producer.op.traits:
                     continue
-                pieces = len(made.inputs) if made.op.name == "concat" else 0
-                if pieces > CONCAT_INLINE or any(reader not in inside for reader in self.consumers[source]):
-                    continue  # it has a buffer in any case
-                if made.op.name in EPILOGUE:
+                pieces = len(producer.inputs) if producer.op.name == "concat" else 0
+                has_buffer = source in self.materialized or pieces > CONCAT_INLINE
+                if has_buffer or any(reader not in inside for reader in self.consumers[source]):
+                    continue
+                if producer.op.name in EPILOGUE:
                     return f"it is computed where {source} is made"
-                if Trait.HEAVY not in made.op.traits:
+                if Trait.HEAVY not in producer.op.traits:
                     return f"it is computed together with {source}"
         return None
 
     def cone(self, value: Value) -> dict[Node, None]:
-        """The pointwise nodes, and the views between them, on which nothing but `value` depends; `value`'s first."""
+        """The pointwise nodes and views on which `value` alone depends; `value`'s node comes first."""
         inside: dict[Node, None] = {value.node: None}
         pending = [value.node]
         while pending:
             for source in pending.pop().inputs:
-                made = source.node
-                pointwise = Trait.VIEW in made.op.traits or made.op.name == "map"
-                pointwise = pointwise and made not in self.static and source not in self.must
-                if pointwise and made not in inside and all(r in inside for r in self.consumers[source]):
-                    inside[made] = None
-                    pending.append(made)
+                producer = source.node
+                pointwise = Trait.VIEW in producer.op.traits or producer.op.name == "map"
+                pointwise = pointwise and producer not in self.static and source not in self.materialized
+                if pointwise and producer not in inside and all(r in inside for r in self.consumers[source]):
+                    inside[producer] = None
+                    pending.append(producer)
         return inside
 
     # -- epilogues -------------------------------------------------------------------------------------------------
 
     def attach_epilogues(self) -> None:
-        """Merges a pointwise group into the last anchor that it reads one-to-one, where it is the only reader."""
+        """Merges each pointwise group with the last anchor that it alone reads, one-to-one."""
         by_root = {g.root: g for g in self.groups if g.anchor is not None and g.anchor.op.name in EPILOGUE}
-        read: dict[Group, list[Value]] = {}  # of these roots, by each group, the last ones first
+        roots_read: dict[Group, list[Value]] = {}  # by each group, the last ones first
         for root in sorted(by_root, key=lambda v: -self.position[v.node]):
             for group in dict.fromkeys(g for g, _ in self.demands.get(root, [])):
-                read.setdefault(group, []).append(root)
-        stay = self.must_stay()
+                roots_read.setdefault(group, []).append(root)
+        pinned = self.pinned_values()
         merged: set[Group] = set()
         for group in self.groups:
             if group.anchor is not None:
                 continue
-            for root in read.get(group, []):
-                refusal = "a row is reduced as a whole" if group.reduces else self._no_epilogue(root, group, stay)
+            for root in roots_read.get(group, []):
+                refusal = "a row is reduced as a whole" if group.reduces else self._no_epilogue(root, group, pinned)
                 if refusal:
                     group.reasons.append(Reason(root, refusal))
                     continue
@@ -396,18 +392,18 @@ class Fuser:
                 break
         self.groups = [g for g in self.groups if g not in merged]
 
-    def must_stay(self) -> set[Value]:
-        """Values read as operands of anchors, or as outputs: they need their buffer even if a group reads them too."""
-        stay = set(self.outputs)
+    def pinned_values(self) -> set[Value]:
+        """Outputs and operands of anchors, which need their buffers even if a pointwise group reads them too."""
+        pinned = set(self.outputs)
         for group in self.groups:
             if group.anchor is not None:
-                stay.update(operand_base(group.anchor, i, v) for i, v in enumerate(group.anchor.inputs))
-        return stay
+                pinned.update(operand_base(group.anchor, i, v) for i, v in enumerate(group.anchor.inputs))
+        return pinned
 
-    def _no_epilogue(self, value: Value, group: Group, stay: set[Value]) -> str | None:
-        """Why `group` cannot be the epilogue of the anchor that makes `value`, or None."""
+    def _no_epilogue(self, value: Value, group: Group, pinned: set[Value]) -> str | None:
+        """Why `group` cannot be the epilogue of the anchor that computes `value`, or None."""
         reads = self.demands[value]
-        if any(g is not group for g, _ in reads) or value in stay:
+        if any(g is not group for g, _ in reads) or value in pinned:
             return f"{value} has other readers"
         if len({i for _, i in reads}) > 1:
             return f"{value} is read at several places"
@@ -416,24 +412,18 @@ class Fuser:
         return None
 
 
-# -- index arithmetic of the operations that are no views ------------------------------------------------------------
+# -- index arithmetic of operations other than views -----------------------------------------------------------------
 
 
-def reduce_index(index: Index, axes: Sequence[int], reduced: Sequence[Size]) -> Index:
-    """The index of a reduction's input: `reduced` at `axes`, the others in order."""
-    return merge_axes(index, axes, reduced)
-
-
-def merge_axes(rest: Sequence[Size], axes: Sequence[int], chosen: Sequence[Size]) -> Index:
-    """`chosen` stands at `axes`, the others follow in order."""
-    picked = dict(zip(axes, chosen))
+def merge_axes(rest: Sequence[Size], axes: Sequence[int], sizes: Sequence[Size]) -> Index:
+    """The index with `sizes` at `axes`, and `rest` at the other axes in order."""
+    at_axis = dict(zip(axes, sizes))
     others = iter(rest)
-    return tuple(picked[a] if a in picked else next(others) for a in range(len(rest) + len(axes)))
+    return tuple(at_axis[a] if a in at_axis else next(others) for a in range(len(rest) + len(axes)))
 
 
 def gather_index(indices: Sequence[Value], axes: Sequence[int], index: Index) -> tuple[list[Index], Index]:
-    """Of the index of a gather's output (or of a scatter's updates): where each of the tensors of indices is read, and
-    the rest."""
+    """Splits an index of a gather's output or a scatter's updates: where each index tensor is read, and the rest."""
     first, common = min(axes), broadcast_shapes(*(v.shape for v in indices))
     behind = first + len(common)
     position = index[first:behind]
@@ -441,7 +431,7 @@ def gather_index(indices: Sequence[Value], axes: Sequence[int], index: Index) ->
 
 
 def repetition(value: Value, group: Group, index: Index) -> str:
-    """The loops of `group` along which `value`, read at `index`, would be computed again; "" if none."""
+    """The loops of `group` along which `value`, which is read at `index`, would be computed again; "" if none."""
     used = frozenset().union(*(symbols(i) for i in index)) if index else frozenset()
     evaluated = prod(s.extent for s in used if s.extent is not None)
     if not known_le(evaluated, count(value.shape)) and evaluated != count(value.shape):
@@ -450,7 +440,7 @@ def repetition(value: Value, group: Group, index: Index) -> str:
     inner = [s for s in domain if s in used]
     loops = [s for s in domain if s not in used and s.extent != 1]
     if group.outer is not None:
-        # What depends on the row alone is computed once a row.
+        # A value that depends on the row alone is computed once per row.
         loops = [s for s in loops if s in group.outer] if not used <= group.outer else []
     elif inner and domain and loops and all(domain.index(s) > domain.index(inner[-1]) for s in loops):
         return ""  # hoisted out of the inner loops
@@ -458,9 +448,10 @@ def repetition(value: Value, group: Group, index: Index) -> str:
 
 
 def operand_base(node: Node, position: int, operand: Value) -> Value:
-    """The value whose buffer an anchor reads for an operand: views are looked through where the operand stays
-    affine.
-    """
+    """The value whose buffer an anchor reads for an operand.
+
+    Matmul and attention read through views as long as positions are affine in the operand's index, others through
+    reshapes alone."""
     value, index = operand, tuple(Symbol(f"i{a}", 0, d) for a, d in enumerate(operand.shape))
     if node.op.name not in ("matmul", "attention"):
         return through_reshapes(operand)
@@ -476,18 +467,17 @@ def operand_base(node: Node, position: int, operand: Value) -> Value:
 
 
 def through_reshapes(value: Value) -> Value:
-    """The value whose buffer holds the elements of `value` as they are."""
+    """The value whose buffer holds the elements of `value` in the same order."""
     while Trait.SAME_ORDER in value.node.op.traits:
         value = value.node.inputs[0]
     return value
 
 
 def affine(at: Index, shape: Sequence[Size], index: Sequence[Symbol]) -> bool:
-    """Whether the position of `at` is affine in each of `index`."""
-    from_linear: Size = 0
+    """Whether the row-major position of `at` in a tensor of this shape is affine in the symbols of `index`."""
+    rest: Size = 0
     for i, d in zip(at, shape):
-        from_linear = from_linear * d + i
-    rest: Size = from_linear
+        rest = rest * d + i
     for symbol in index:
         split = linear_in(rest, symbol)
         if split is None or symbols(split[0]) & frozenset(index):
@@ -508,12 +498,11 @@ def path_to_root(value: Value, group: Group) -> list[Node] | None:
             consumers.setdefault(v, []).append(node)
     current = value
     while current is not group.root:
-        nexts = [n for n in consumers.get(current, []) if n in members]
-        chosen = next((n for n in nexts if _one_to_one(n, current)), None)
-        if chosen is None or any(not _one_to_one(n, current) for n in nexts):
+        readers = [n for n in consumers.get(current, []) if n in members]
+        if not readers or not all(_one_to_one(n, current) for n in readers):
             return None
-        path.append(chosen)
-        current = chosen.outputs[0]
+        path.append(readers[0])
+        current = readers[0].outputs[0]
     return path
 
 
@@ -524,8 +513,8 @@ def _one_to_one(node: Node, source: Value) -> bool:
 
 
 def root_index(path: Sequence[Node], index: Index) -> Index:
-    """The index of the root of a `path_to_root`, for the element `index` of the value where the path starts."""
+    """The index at the end of a `path_to_root` of the element that has `index` at its start."""
     for node in path:
-        moved = inverse_index(node, index)
-        index = index if moved is None else moved
+        inverse = inverse_index(node, index)
+        index = index if inverse is None else inverse
     return index

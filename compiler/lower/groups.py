@@ -1,9 +1,9 @@
-"""Lowering: groups of graph nodes to kernels.
+"""Lowering: a graph becomes a program, and each fused group of its nodes a kernel.
 
 In: a graph. Out: a `Program`: buffers and steps (`steps.py`). Each group of `fuse.py` becomes one kernel, whose body
-(`bodies.py`) is made of the elements of its values (`elements.py`). Nothing here knows a target, or how a kernel is
-executed (`compiler/schedule/`). Where there is an accelerator, a group is lowered for it first, and again for the host
-where the accelerator refuses the kernel: each side reads weights in its own way.
+(`bodies.py`) consists of expressions of its elements (`elements.py`). Targets, and how a kernel is executed, are not
+known here (`compiler/schedule/`). With an accelerator, a group is lowered for it first, and again for the host if it
+is not to run there, as each side reads weights in its own way.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from ..graph.conditions import Condition
 from ..graph.ir import Graph, Node
 from ..kernel.ir import Launch
 from ..kernel.program import Program
-from ..plan.place import of_shapes
+from ..plan.place import host_reason
 from .bodies import body_of
 from .build import Buffers, make_launch
 from .elements import HOST_WEIGHTS, Elements, Weights
 from .fuse import Group, distinct_outputs
-from .steps import Walk
+from .steps import StepBuilder
 
 
 class Accelerator(Protocol):
-    """What is asked of one: how it reads weights, what it can run, and how."""
+    """What the compiler asks of an accelerator: how it reads weights, what it can run, and how."""
 
     weights: Weights
 
     def refusal(self, launch: Launch) -> str | None:
-        """Why it cannot run a launch; None where it can."""
+        """Why it cannot run a launch, or None."""
 
     def arranged(self, launch: Launch) -> Launch:
-        """The launch as it runs there, closed."""
+        """The launch with its schedule for the accelerator, closed over formal sizes."""
 
 
 def lower(graph: Graph, demanded: Sequence[Condition] = (), accelerator: Accelerator | None = None) -> Program:
     """Fuses and lowers a graph.
 
-    demanded: conditions to be checked beside those of the graph itself, as far as they are known before a run.
-    accelerator: what launches run on unless it refuses them."""
+    demanded: conditions to check beside those of the graph, if their symbols are known before a run.
+    accelerator: runs the launches that it does not refuse."""
     graph = distinct_outputs(graph)
     program = Program(graph, placed=accelerator is None)
     bufs = Buffers(program)
@@ -50,7 +50,7 @@ def lower(graph: Graph, demanded: Sequence[Condition] = (), accelerator: Acceler
     for i, value in enumerate(graph.outputs):
         bufs.add(value, "output", i, names.get(i, ""))
 
-    def of_group(group: Group, bufs: Buffers, static: set[Node]) -> Launch:
+    def launch_of(group: Group, bufs: Buffers, static: set[Node]) -> Launch:
         if accelerator is None:
             return _launch(Elements(group, bufs, static, HOST_WEIGHTS))
         mark = bufs.mark()
@@ -63,17 +63,17 @@ def lower(graph: Graph, demanded: Sequence[Condition] = (), accelerator: Acceler
     def on_side(launch: Launch) -> Launch:
         if accelerator is None:
             return launch
-        refusal = of_shapes(launch) or accelerator.refusal(launch)
+        refusal = host_reason(launch) or accelerator.refusal(launch)
         return replace(launch, device=refusal is None, refusal=refusal or "")
 
-    program.steps = Walk(graph, bufs, of_group, on_side).run(program.conditions)
+    program.steps = StepBuilder(graph, bufs, launch_of, on_side).run(program.conditions)
     given, known = set(program.symbols()), set(program.conditions)
     program.conditions += [c for c in demanded if c not in known and c.symbols <= given]
     return program
 
 
 def _launch(elements: Elements) -> Launch:
-    """The launch of a group's kernel. Its sizes are the model's symbols."""
+    """The launch of a group's kernel, whose sizes are the model's symbols."""
     program = elements.bufs.program
     body = body_of(elements)
     origin = tuple(dict.fromkeys(o for n in reversed(elements.group.nodes) for o in n.origin if o))

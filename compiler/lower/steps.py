@@ -1,10 +1,8 @@
-"""The order of a program's steps: kernels, and between them what is decided while the model runs.
+"""The steps of a program: launches, and between them bindings, checks, branches and loops.
 
-In: a graph, how one group of its nodes becomes a launch, and which side a copy is for. Out: steps. Each symbol that
-depends on data is bound as soon as its value is computed, and what the graph demands of sizes is checked as soon as all
-of them are known.
-Sub-graphs become the steps of branches and loops in the same way; what they read and write are buffers of the graph
-around them.
+In: a graph, and functions that lower a group and decide on which side a copy runs. Out: steps. Each symbol that depends
+on data is bound as soon as its value is computed, and each demand on sizes is checked as soon as these are known.
+Sub-graphs become the steps of branches and loops in the same way; they read and write buffers of the graph around them.
 """
 
 from __future__ import annotations
@@ -23,45 +21,44 @@ from .build import Buffers, copy
 from .fuse import Group, distinct_outputs, through_reshapes
 from .fuse import run as fuse
 
-OfGroup = Callable[[Group, Buffers, "set[Node]"], Launch]
-OnSide = Callable[[Launch], Launch]  # decides on which side it runs
+LaunchOf = Callable[[Group, Buffers, "set[Node]"], Launch]
+OnSide = Callable[[Launch], Launch]  # decides on which side a launch runs
 
 
-class Walk:
-    """One graph's steps. The buffers of its inputs and outputs are known to `bufs`."""
+class StepBuilder:
+    """Builds one graph's steps; `bufs` has the buffers of its inputs and outputs."""
 
-    def __init__(self, graph: Graph, bufs: Buffers, of_group: OfGroup, on_side: OnSide) -> None:
+    def __init__(self, graph: Graph, bufs: Buffers, launch_of: LaunchOf, on_side: OnSide) -> None:
         self.graph = graph
         self.bufs = bufs
         self.program = bufs.program
-        self.of_group = of_group
+        self.launch_of = launch_of
         self.on_side = on_side
         self.static = static_nodes(graph.nodes())
         self.bindings = live_bindings(graph)
         self.steps: list[Step] = []
 
     def run(self, known_before: list[Condition] | None = None) -> list[Step]:
-        """The steps. known_before: gets the conditions on what is known before the first step, instead of a check."""
-        last: dict[Symbol | None, list[Condition]] = {}
+        """The steps. known_before: collects the conditions known before the first step; None: steps check them."""
+        due: dict[Symbol | None, list[Condition]] = {}  # by the last of their symbols to be bound
         order = {s: i for i, s in enumerate(self.bindings)}
         for condition in conditions(self.graph):
-            late = max((s for s in condition.symbols if s in order), key=order.__getitem__, default=None)
-            last.setdefault(late, []).append(condition)
+            last = max((s for s in condition.symbols if s in order), key=order.__getitem__, default=None)
+            due.setdefault(last, []).append(condition)
         if known_before is None:
-            self.check(last.get(None, []))
+            self.check(due.get(None, []))
         else:
-            known_before += last.get(None, [])
+            known_before += due.get(None, [])
         groups = fuse(self.graph)
-        made = {g.writes for g in groups} | {v for g in groups if g.anchor for v in g.anchor.outputs}
-        self.bufs.made = made
+        self.bufs.written = {g.writes for g in groups} | {v for g in groups if g.anchor for v in g.anchor.outputs}
         position = {node: i for i, node in enumerate(self.graph.nodes())}
         pending = deque((position[v.node], s) for s, v in self.bindings.items())
         for group in groups:
             while pending and pending[0][0] < group.position:
-                self.bind(pending.popleft()[1], last)
+                self.bind(pending.popleft()[1], due)
             self.group(group)
         for _, symbol in pending:
-            self.bind(symbol, last)
+            self.bind(symbol, due)
         for value in self.graph.outputs:  # outputs that depend on constants alone have no group
             if value.node in self.static:
                 self.copy(self.bufs.read(value, self.static), self.bufs.number[value], value.node.origin)
@@ -76,7 +73,7 @@ class Walk:
         elif anchor is not None and anchor.op.name == "loop":
             self.loop(anchor)
         else:
-            self.launch(self.of_group(group, self.bufs, self.static), group)
+            self.launch(self.launch_of(group, self.bufs, self.static), group)
 
     def launch(self, launch: Launch, group: Group | None = None) -> None:
         self.steps.append(launch)
@@ -85,12 +82,12 @@ class Walk:
     def copy(self, source: int, target: int, origin: tuple[str, ...], row: Symbol | int = 0) -> None:
         self.launch(self.on_side(copy(self.program, source, target, origin, row)))
 
-    def bind(self, symbol: Symbol, last: dict[Symbol | None, list[Condition]]) -> None:
+    def bind(self, symbol: Symbol, due: dict[Symbol | None, list[Condition]]) -> None:
         self.steps.append(Bind(symbol, self.buffer(self.bindings[symbol])))
-        self.check(last.get(symbol, []))
+        self.check(due.get(symbol, []))
 
-    def check(self, found: Sequence[Condition]) -> None:
-        for condition in found:
+    def check(self, due: Sequence[Condition]) -> None:
+        for condition in due:
             self.steps.append(Check(self.program.check(condition)))
 
     def branch(self, node: Node) -> None:
@@ -101,38 +98,38 @@ class Walk:
         self.steps.append(Branch(condition, tuple(then.steps), tuple(otherwise.steps)))
 
     def loop(self, node: Node) -> None:
-        """States live in the buffers of the loop's results; at the end of each iteration they get their new values."""
+        """States live in the buffers of the loop's results, and are updated at the end of each iteration."""
         n, origin = node.attrs["states"], node.origin
-        live, *given = node.inputs
-        index, body, go_on = _counted(node.attrs["body"])
+        live, *operands = node.inputs
+        index, body, go_on = _split_body(node.attrs["body"])
         self.program.indices.add(index)
-        count, *results = (self.bufs.of(v) for v in node.outputs)
-        states, rows = results[:n], results[n:]
+        count, *outputs = (self.bufs.of(v) for v in node.outputs)
+        states, rows = outputs[:n], outputs[n:]
         condition = None if _always(live) and _always(go_on) else self.bufs.fresh(BOOL, 1)
         if condition is not None:
             self.copy(self.buffer(live), condition, origin)
-        for value, state in zip(given, states):
+        for value, state in zip(operands, states):
             self.copy(self.buffer(value), state, origin)
         if not _always(go_on):
             body = replace(body, outputs=[*body.outputs, go_on], output_names=[*body.output_names, "condition"])
-        inner = self.inside(body, [*states, *map(self.buffer, given[n:])])
-        news = [inner.bufs.of(v) for v in inner.graph.outputs]
-        for new, state in zip(news, states):
-            inner.copy(new, state, origin)
-        for new, row in zip(news[n:], rows):
-            inner.copy(new, row, origin, index)
+        inner = self.inside(body, [*states, *map(self.buffer, operands[n:])])
+        results = [inner.bufs.of(v) for v in inner.graph.outputs]
+        for result, state in zip(results, states):
+            inner.copy(result, state, origin)
+        for result, row in zip(results[n:], rows):
+            inner.copy(result, row, origin, index)
         if condition is not None and not _always(go_on):
-            inner.copy(news[-1], condition, origin)
+            inner.copy(results[-1], condition, origin)
         self.steps.append(Loop(index, node.attrs["trips"], condition, count, tuple(rows), tuple(inner.steps)))
 
-    def inside(self, graph: Graph, inputs: Sequence[int], outputs: Sequence[int] | None = None) -> Walk:
-        """A sub-graph's steps, between buffers of this graph; outputs None: its results get buffers of their own."""
+    def inside(self, graph: Graph, inputs: Sequence[int], outputs: Sequence[int] | None = None) -> StepBuilder:
+        """Builds the steps of a sub-graph over buffers of this graph; outputs None: its results get new buffers."""
         graph = distinct_outputs(graph)
         bufs = self.bufs.inner()
         bufs.number.update(zip(graph.inputs, inputs, strict=True))
         for i, value in enumerate(graph.outputs):
             bufs.number[value] = bufs.of(value) if outputs is None else outputs[i]
-        inner = Walk(graph, bufs, self.of_group, self.on_side)
+        inner = StepBuilder(graph, bufs, self.launch_of, self.on_side)
         inner.run()
         return inner
 
@@ -145,9 +142,10 @@ def _always(value: Value) -> bool:
     return value.data is not None and bool(value.data)
 
 
-def _counted(body: Graph) -> tuple[Symbol, Graph, Value]:
-    """A loop's body in three parts: the symbol of the iteration, the graph of states and rows in which that symbol
-    stands for the index everywhere, and the condition to go on."""
+def _split_body(body: Graph) -> tuple[Symbol, Graph, Value]:
+    """Splits a loop's body: the symbol of the iteration, the graph of states and rows, the condition to go on.
+
+    In the graph the symbol replaces the index."""
     index, *inputs = body.inputs
     assert index.content is not None
     (symbol,) = index.content.reshape(-1)

@@ -58,7 +58,7 @@ def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbo
     times.walk(steps)
     lifetimes = times.lifetimes
     slots = _Slots()
-    regions = numbered(bound)
+    regions = region_numbers(bound)
     for time, used in enumerate(times.used):
         for b in used:
             if lifetimes[b][0] == time and b not in slots.of:
@@ -75,7 +75,7 @@ def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbo
     return Arena(slots.of, tuple(slots.regions), tuple(offsets), tuple(sizes), lifetimes)
 
 
-def numbered(bound: Sequence[Symbol]) -> dict[Symbol, int]:
+def region_numbers(bound: Sequence[Symbol]) -> dict[Symbol, int]:
     """The number of each symbol's region, from the symbols that get values during the run, in order."""
     return {s: r for r, s in enumerate(bound, 1)}
 

@@ -21,7 +21,7 @@ HOST, DEVICE = False, True
 _SHAPE_ELEMENTS = 64  # integer buffers of at most so many elements are taken for shapes
 
 
-def of_shapes(launch: Launch) -> str | None:
+def host_reason(launch: Launch) -> str | None:
     """The reason to run a launch on the host if it computes shapes, else None."""
     for param in launch.kernel.params:
         bound = upper_bound(param.size)

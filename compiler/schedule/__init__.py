@@ -1,10 +1,10 @@
-"""How kernels are executed: of each launch on the host a schedule, which is a value.
+"""Scheduling: decides how each launch is executed. A schedule is a value.
 
 In: a lowered program, and a Target. Out: the program with packed weights, loops in order, and kernels that are closed
 over formal sizes. Each kind of body has a module with its schedule, a frozen dataclass, and three functions (`Kind`):
-`default` follows rules that need no measurement, `legal` says why a body cannot be computed in some way, and `space`
-lists what can be tried. A kind that is not in the table has nothing to choose. Printers read nothing else: kernel
-source is a pure function of a kernel and its schedule, and so are the numbers of tasks and of scratch bytes.
+`default` follows rules that need no measurement, `legal` says whether a body can be computed by a schedule, and `space`
+enumerates candidates. A kind that is not in the table has nothing to choose. Kernel source is a pure function of a
+kernel and its schedule, and so are the numbers of tasks and of scratch bytes.
 
 Fields of a schedule whose type is `Size` are its dynamic part: closing makes them parameters of the kernel, so that
 schedules which differ in them alone share an object.
@@ -29,20 +29,20 @@ from .matmul import MatmulSchedule
 from .pack import Packer, packed
 from .share import share
 
-WORK_OF_ONE_THREAD = 400_000  # operations: a model of fewer runs on the calling thread, as waking another costs more
+WORK_OF_ONE_THREAD = 400_000  # operations; a model with fewer runs on the calling thread, as waking another costs more
 
 
 class Kind(Protocol):
-    """What a module says of the schedules of one kind of body."""
+    """The functions of a module about the schedules of one kind of body."""
 
     def default(self, body: Any, target: Target, approximate: bool = True, /) -> Schedule:
-        """By rules that need no measurement."""
+        """The schedule by rules that need no measurement."""
 
     def legal(self, body: Any, schedule: Any, target: Target, /) -> str | None:
-        """Why the body cannot be computed so; None where it can."""
+        """Why the schedule cannot compute the body; None if it can."""
 
     def space(self, body: Any, target: Target, /) -> Iterator[Schedule]:
-        """What can be tried, the default first, then the most promising."""
+        """Candidates: the default first, then the most promising ones."""
 
 
 _KINDS: dict[type[Body], Kind] = {
@@ -67,10 +67,10 @@ def schedule(
     accelerator: Accelerator | None = None,
     choose: Choose | None = None,
 ) -> Program:
-    """Decides how each launch is executed. Changes the program, and returns it.
+    """Decides how each launch is executed; changes the program, and returns it.
 
-    approximate: algorithms that round differently, and spread an infinity to neighbours, are allowed (Winograd).
-    choose: what decides, instead of `default`."""
+    approximate: allows algorithms that round differently, and spread an infinity to neighbours (Winograd).
+    choose: replaces `default`."""
     packer = Packer(program)
 
     def of(launch: Launch) -> Launch:
@@ -86,7 +86,7 @@ def schedule(
 
 
 def executed(launch: Launch, how: Schedule | None) -> Launch:
-    """The launch as a legal schedule has it: loops in order, weights packed. Its sizes are known: it is not closed."""
+    """Applies a legal schedule to a launch that is not closed yet: orders its loops, or packs its weights."""
     kernel = launch.kernel
     if isinstance(how, LoopNestSchedule):
         assert isinstance(kernel.body, LoopNest)
@@ -100,12 +100,12 @@ def executed(launch: Launch, how: Schedule | None) -> Launch:
 
 
 def default(body: Body, target: Target, approximate: bool = True) -> Schedule | None:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement; None for a kind of body that has nothing to choose."""
     kind = _KINDS.get(type(body))
     return kind.default(body, target, approximate) if kind else None
 
 
 def space(body: Body, target: Target) -> Iterator[Schedule]:
-    """What can be tried, the default first; nothing for a body of a kind that has nothing to choose."""
+    """Candidates, the default first; none for a kind of body that has nothing to choose."""
     kind = _KINDS.get(type(body))
     return kind.space(body, target) if kind else iter(())

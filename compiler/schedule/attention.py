@@ -12,7 +12,7 @@ from ..kernel.ir import Attention, Schedule
 from ..target import Target
 from .tile import most_rows, too_many
 
-# Keys in a block, at most. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
+# The most keys in a block. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
 _KEYS = 64
 
 
@@ -20,7 +20,8 @@ _KEYS = 64
 class AttentionSchedule(Schedule):
     """The register tile: `rows` keys (or columns of v) by `vectors` vectors of `lanes` queries.
 
-    keys: of a block, whole tiles; few: up to how many queries work row by row rather than in panels."""
+    keys: of a block, a multiple of `rows`; few: the number of queries up to which they are computed row by row rather
+    than in panels."""
 
     rows: int
     vectors: int
@@ -35,7 +36,7 @@ class AttentionSchedule(Schedule):
 
 
 def default(body: Attention, target: Target, approximate: bool = True) -> AttentionSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     vectors = 3 if target.registers >= 32 else 2  # wider panels would leave fewer tasks
     rows = most_rows(vectors, target)
     lanes = target.lanes(body.acc.itemsize)
@@ -43,7 +44,7 @@ def default(body: Attention, target: Target, approximate: bool = True) -> Attent
 
 
 def legal(body: Attention, schedule: AttentionSchedule, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
+    """Why the schedule cannot compute the body; None if it can."""
     if schedule.lanes != target.lanes(body.acc.itemsize):
         return f"a vector has {target.lanes(body.acc.itemsize)} elements, not {schedule.lanes}"
     if min(schedule.rows, schedule.vectors, schedule.keys) < 1 or schedule.keys % schedule.rows or schedule.few < 0:
@@ -52,11 +53,11 @@ def legal(body: Attention, schedule: AttentionSchedule, target: Target) -> str |
 
 
 def space(body: Attention, target: Target) -> Iterator[AttentionSchedule]:
-    """What can be tried, the most promising first."""
+    """Candidates, the most promising first."""
     first = default(body, target)
-    made = [first] + [
+    candidates = [first] + [
         replace(first, rows=rows, vectors=vectors, keys=keys // rows * rows)
         for rows, vectors in ((first.rows, first.vectors), (4, 4), (6, 4), (12, 2), (6, 2), (4, 2), (8, 1))
         for keys in (_KEYS, 32, 128)
     ]
-    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)
+    return (each for each in dict.fromkeys(candidates) if legal(body, each, target) is None)

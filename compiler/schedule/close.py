@@ -17,16 +17,17 @@ SIZE_LITERAL = 16  # in template kernels, integers above this are parameters, so
 
 
 def close(launch: Launch, literal: bool = False) -> Launch:
-    """Makes the kernel a function of formal sizes. The model's symbols become parameters, and so do, in template
-    kernels and unless they are to be `literal`, long constants. Sizes computed from an unbounded run-time value become
-    parameters as well: their lower bound is unknown."""
+    """Makes the kernel a function of formal sizes.
+
+    The model's symbols become parameters; in template kernels, and unless `literal`, large constants do, too. Sizes
+    computed from an unbounded run-time value become parameters as well: their lower bound is unknown."""
     kernel, sizes, how = _closed(launch.kernel, launch.schedule, literal)
     return replace(launch, kernel=kernel, sizes=sizes, schedule=how)
 
 
 @lru_cache(1 << 10)  # layers are often alike
 def _closed(kernel: Kernel, how: Schedule | None, literal: bool) -> tuple[Kernel, tuple[Size, ...], Schedule | None]:
-    """The closed kernel, what its sizes stand for, and its schedule in them."""
+    """The closed kernel, the actual values of its sizes, and its schedule in terms of them."""
     free = frozenset(kernel.sizes)
     formal: dict[Size, Symbol] = {}
     generalise = not isinstance(kernel.body, LoopNest) and not literal
@@ -37,7 +38,7 @@ def _closed(kernel: Kernel, how: Schedule | None, literal: bool) -> tuple[Kernel
         return formal[actual]
 
     bound: dict[Symbol, Symbol] = {}
-    seen: dict[Size, Size] = {}  # sizes are graphs: what several share is changed once
+    seen: dict[Size, Size] = {}  # sizes are graphs: a shared part is changed once
 
     def change(size: Size) -> Size:
         if isinstance(size, int):
@@ -60,17 +61,17 @@ def _closed(kernel: Kernel, how: Schedule | None, literal: bool) -> tuple[Kernel
     body, params = map_sizes(kernel.body, change), map_sizes(kernel.params, change)
     sizes = list(formal.items())
 
-    def chosen(number: Size) -> Size:
-        """A parameter of its own: sizes that happen to be as large are others."""
+    def own_parameter(number: Size) -> Size:
+        """A new parameter, even if an equal size has one."""
         sizes.append((number, Symbol(f"q{len(sizes)}", 1, None)))
         return sizes[-1][1]
 
-    how = map_sizes(how, chosen)
+    how = map_sizes(how, own_parameter)
     closed = replace(kernel, params=params, sizes=tuple(symbol for _, symbol in sizes), body=body)
     return closed, tuple(actual for actual, _ in sizes), how
 
 
 def _is_heavy(size: Dim) -> bool:
-    """Whether a size is better worked out once for a kernel than over and over in it."""
+    """Whether a size is better computed once per launch than inside the kernel."""
     atoms = [a for _, m in size.terms for a in m if not isinstance(a, Symbol)]
     return len(atoms) > 3 or any(a.rank > 4 for a in atoms)

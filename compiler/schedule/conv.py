@@ -1,6 +1,6 @@
-"""Schedules of kernel.ir.Conv on a CPU: dense and grouped ones over tables of pointers, Winograd's, depthwise ones.
+"""Schedules of kernel.ir.Conv on a CPU: dense (and grouped) over tables of pointers, Winograd's, and depthwise.
 
-The packing of the weights follows from it; a result does not depend on how it is cut into tasks.
+The packing of the weights follows from the schedule. A result does not depend on how it is cut into tasks.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from . import tile as tiles
 from .tile import Tile
 
 _BLOCK_PIXELS = 96  # before balancing: some 50 microseconds of work for one panel
-_TABLE_POINTERS = 1 << 14  # at most about that many: many taps mean small blocks
-_PATCH_PIXELS = 224  # of a block of rows with a patch: more, as neighbouring patches overlap
-_PATCH_PANELS = 4  # that repay each patch
-_FEW_CHANNELS = 16  # up to here a row of taps makes a better run than one tap
-_BLOCK_TILES = 24  # before balancing: rows of each of the 16 products of a task
-_PANELS_OF_TILES = 2  # that repay the transformation of the input
+_TABLE_POINTERS = 1 << 14  # about the most in a table: with many taps blocks are small
+_PATCH_PIXELS = 224  # of a block of rows with a patch: more than _BLOCK_PIXELS, as neighbouring patches overlap
+_PATCH_PANELS = 4  # of a task, which repay its patch
+_FEW_CHANNELS = 16  # up to which a row of taps is the better run, else one tap
+_BLOCK_TILES = 24  # before balancing: the rows of each of the 16 products of a task
+_PANELS_OF_TILES = 2  # of a task, which repay the transformation of its input
 _BLOCK_ROWS = 14  # before balancing; neighbouring blocks read (taps - stride) rows twice
 _VECTORS_PER_TASK = 2
-_PIXELS = 7  # in a tile: rows of images are often multiples of it
-_FEW_PIXELS = 3  # in the tile for what is left of a row
-_UNROLLED_TAPS = 16  # in a row at most; their weights and a tile are to stay in registers
-# Fewer channels make short products; fewer pixels too few rows for weights that are 16/9 of their size to be worth it.
+_PIXELS = 7  # of a register tile: widths of images are often multiples of it
+_FEW_PIXELS = 3  # of the register tile for the end of a row
+_UNROLLED_TAPS = 16  # the most in a row: their weights and a tile should stay in registers
+# With fewer channels products are short; with fewer pixels they do not repay weights of 16/9 the size.
 _WINOGRAD_CHANNELS, _WINOGRAD_PIXELS = 32, 49
-_WINOGRAD_SURPLUS = 1.4  # what tiles may cover, in sizes of the output
+_WINOGRAD_SURPLUS = 1.4  # the most that tiles may cover, in sizes of the output
 
 
 @dataclass(frozen=True, slots=True)
 class DenseSchedule(Schedule):
     """A product over a table of pointers to the input.
 
-    tile: the micro-kernels. patch: whether the input of a block of output rows is first copied, padded. block_pixels:
-    of a task at most, before all blocks are made of one size; panels_per_task: panels of channels that it computes."""
+    tile: the micro-kernels; patch: whether the input of a block of output rows is first copied into a padded patch;
+    block_pixels: the most of a task, before blocks are balanced; panels_per_task: panels of channels of a task."""
 
     tile: Tile
     patch: bool
@@ -49,8 +49,10 @@ class DenseSchedule(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class WinogradSchedule(Schedule):
-    """F(2x2, 3x3). tile: the micro-kernels. block_tiles: of 2x2 outputs, of a task at most; panels_per_task: panels of
-    channels for which a task transforms its input once."""
+    """Winograd's F(2x2, 3x3).
+
+    tile: the micro-kernels; block_tiles: the most tiles of 2x2 outputs of a task, before blocks are balanced;
+    panels_per_task: panels of channels for which a task transforms its input once."""
 
     tile: Tile
     block_tiles: Size
@@ -61,9 +63,9 @@ class WinogradSchedule(Schedule):
 class DepthwiseSchedule(Schedule):
     """Vectors of `lanes` channels, tap by tap.
 
-    block_rows: output rows of a task at most; vectors_per_task: vectors of channels that it computes, all rows of one
-    before the next; pixels, few_pixels: of a register tile, and of that for the end of a row; unrolled: whether the
-    taps of a row are."""
+    block_rows: the most output rows of a task, before blocks are balanced; vectors_per_task: vectors of channels that
+    it computes one after the other; pixels, few_pixels: of a register tile, and of that for the end of a row; unrolled:
+    whether the loop over the taps of a row is unrolled."""
 
     lanes: int
     block_rows: Size
@@ -84,7 +86,7 @@ def packing(body: Conv, schedule: ConvSchedule) -> Packing:
 
 
 def channels(body: Conv) -> tuple[int, int]:
-    """Of the weights, as they are lowered: input channels in a group, and output channels in all."""
+    """The input channels of a group, and the output channels of all groups."""
     operand = packed_operand(body)
     assert operand is not None
     *_, in_c, out_c = operand.shape
@@ -93,19 +95,19 @@ def channels(body: Conv) -> tuple[int, int]:
 
 
 def is_depthwise(body: Conv) -> bool:
-    """Whether each channel, as it is lowered, is a product by itself."""
+    """Whether each channel is a group with one output channel."""
     return channels(body) == (1, body.groups)
 
 
-def _may_transform(body: Conv, target: Target) -> bool:
-    """Whether Winograd's algorithm computes it: vectors are of input channels."""
+def _winograd_applies(body: Conv, target: Target) -> bool:
+    """Whether Winograd's algorithm can compute it; its vectors run along input channels."""
     if body.taps != (3, 3) or {*body.strides, *body.dilations, body.groups} != {1}:
         return False
     return body.acc.is_float and channels(body)[0] % target.lanes(body.acc.itemsize) == 0
 
 
 def _repays_transforming(body: Conv) -> bool:
-    """Products are large enough to repay the transformations, and tiles cover little beyond the output."""
+    """Whether products are large enough to repay the transformations, and tiles cover little beyond the output."""
     height, width = (s.extent for s in body.out)
     if min(channels(body)) < _WINOGRAD_CHANNELS:
         return False
@@ -116,17 +118,17 @@ def _repays_transforming(body: Conv) -> bool:
 
 
 def default(body: Conv, target: Target, approximate: bool = True) -> ConvSchedule:
-    """By rules that need no measurement. approximate: Winograd's algorithm is allowed."""
+    """The schedule by rules that need no measurement; approximate: Winograd's algorithm is allowed."""
     if body.packing.form != "plain":
         return _of(body, body.packing.form, body.packing.nr, target)
     _, out_c = channels(body)
     nr = tiles.choose_nr(out_c // body.groups, body.acc, target)
-    transformed = approximate and _may_transform(body, target) and _repays_transforming(body)
+    transformed = approximate and _winograd_applies(body, target) and _repays_transforming(body)
     return _of(body, "taps" if is_depthwise(body) else "winograd" if transformed else "panels", nr, target)
 
 
 def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
-    """The default for weights that are packed so."""
+    """The default for weights of that packing."""
     if form == "taps":
         lanes = target.lanes(body.acc.itemsize)
         unrolled = body.taps[-1] <= _UNROLLED_TAPS
@@ -134,12 +136,12 @@ def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
     tile = tiles.tile_of(nr, body.acc, target)
     if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
-    if _wants_patch(body):
+    if _needs_patch(body):
         return DenseSchedule(tile, True, _PATCH_PIXELS, _PATCH_PANELS)
     return DenseSchedule(tile, False, max(tile.mr, min(_BLOCK_PIXELS, _TABLE_POINTERS // math.prod(body.taps))), 1)
 
 
-def _wants_patch(body: Conv) -> bool:
+def _needs_patch(body: Conv) -> bool:
     if conv_input(body) is None:
         return True
     in_c = floor_div(extent(body.channel), body.groups)
@@ -147,8 +149,8 @@ def _wants_patch(body: Conv) -> bool:
 
 
 def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
-    reason = _other_weights(body, schedule, target)
+    """Why the schedule cannot compute the body; None if it can."""
+    reason = _weight_conflict(body, schedule, target)
     if reason:
         return reason
     if isinstance(schedule, DepthwiseSchedule):
@@ -165,36 +167,36 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     return tiles.refusal(schedule.tile, body.acc, target)
 
 
-def _other_weights(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
-    """Why the weights cannot be packed as the schedule wants them, or are not."""
-    decided, wanted = body.packing, packing(body, schedule)
-    if decided.form == "plain":
-        if (wanted.form == "taps") != is_depthwise(body):
-            return f"the convolution is {'not ' * (wanted.form == 'taps')}depthwise"
-        return None if wanted.form != "winograd" or _may_transform(body, target) else "no algorithm of Winograd's"
-    if wanted.form == "taps" != decided.form:
+def _weight_conflict(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
+    """Why the weights are not in the packing of the schedule, or cannot be; None if they are or can."""
+    current, needed = body.packing, packing(body, schedule)
+    if current.form == "plain":
+        if (needed.form == "taps") != is_depthwise(body):
+            return f"the convolution is {'not ' * (needed.form == 'taps')}depthwise"
+        return None if needed.form != "winograd" or _winograd_applies(body, target) else "no algorithm of Winograd's"
+    if needed.form == "taps" != current.form:
         return "the convolution is not depthwise"
-    if wanted.form != decided.form:
-        return f"the weights are packed for {decided.form}"
-    if wanted.nr != decided.nr:
-        return f"the weights are packed in panels of {decided.nr} channels, not of {wanted.nr}"
+    if needed.form != current.form:
+        return f"the weights are packed for {current.form}"
+    if needed.nr != current.nr:
+        return f"the weights are packed in panels of {current.nr} channels, not of {needed.nr}"
     return None
 
 
 def space(body: Conv, target: Target, approximate: bool = True) -> Iterator[ConvSchedule]:
-    """What can be tried, the most promising first."""
+    """Candidates, the most promising first."""
     first = default(body, target, approximate)
-    made: list[ConvSchedule] = [first, *_around(first)]
+    candidates: list[ConvSchedule] = [first, *_around(first)]
     if body.packing.form == "plain":
         forms: tuple[Form, ...] = ("winograd", "panels") if approximate else ("panels",)
         for form in forms:
             for tile in tiles.tiles(body.acc, target):
-                made += _around(_of(body, form, tile.nr, target))
-    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)
+                candidates += _around(_of(body, form, tile.nr, target))
+    return (each for each in dict.fromkeys(candidates) if legal(body, each, target) is None)
 
 
 def _around(first: ConvSchedule) -> list[ConvSchedule]:
-    """A schedule with other numbers."""
+    """A schedule, and others of its kind with other numbers."""
     if isinstance(first, DepthwiseSchedule):
         return [
             replace(first, block_rows=rows, vectors_per_task=vectors, pixels=pixels, unrolled=unrolled)

@@ -1,8 +1,8 @@
-"""Schedules of kernel.ir.LoopNest: which loops are outer (parallel), which inner, and in which blocks.
+"""Schedules of kernel.ir.LoopNest: which loops are outer (parallel), which are inner, and in which blocks.
 
-In and out: a `LoopNest`. Each function keeps the meaning and changes the loops only:
-refine (split an axis so that divisions vanish), collapse (merge axes that walk memory as one), then `rows` for nests
-with reductions and `points` for those without decide what is innermost.
+In: a `LoopNest`. Out: an equivalent one with other loops. `refine` splits axes so that divisions vanish, `collapse`
+merges axes that walk memory as one; then `rows` for nests with reductions, `points` for those without, and `scans`
+decide which loop is innermost.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from ..scalar.expr import Const, Expr, Load, Local, rewrite
 from ..scalar.expr import Index as IndexExpr
 from ..target import Target
 
-_L1_PER_POINT = 16  # bytes of the first-level cache: room for some rows of a task
-_L1_PER_TILE = 32  # the same of each element of a tile, of which it holds eight with f32
-_SETS = 4  # that a step falls into at most, for a tile to be copied
+_L1_PER_POINT = 16  # bytes of the first-level cache per point: room for some rows of a task
+_L1_PER_TILE = 32  # bytes of the first-level cache per element of a tile: eight tiles of f32 fit
+_SETS = 4  # a tile is copied if its rows fall into at most so many cache sets
 
 
 @dataclass(frozen=True, slots=True)
 class LoopNestSchedule(Schedule):
     """How loops are cut into blocks.
 
-    points: elements of the innermost loop of a pointwise kernel, which is one task; short: an innermost axis up to this
-    long takes the next one in with it; square: side of the tiles of a transpose, of which one of f32 stays in a
-    first-level cache; columns: that a reduction over rows accumulates at once, in four vectors of 512 bits;
-    scanned: columns that are scanned side by side, as long runs of memory as prefetching wants, 0 where each is a task;
-    sums, sums_of_rows: numbers of a row, in the lanes of a vector, and of a column that are summed in one go, so that
-    rounding stays small; apart: bytes of whose multiples a step falls into few sets of a first-level cache, so that a
-    tile of a transpose is copied; grain: operations from which on a claim of tasks is worth its atomic.
+    points: elements of the innermost loop of a pointwise kernel, which is one task; short: the length up to which an
+    innermost axis is inner together with the next one; square: the side of the tiles of a transpose, which stay in the
+    first-level cache; columns: accumulated at once by a reduction over rows, in four vectors of 512 bits;
+    scanned: columns scanned side by side, runs of memory as long as prefetching takes; 0 if each column is a task;
+    sums, sums_of_rows: numbers of a row (in vector lanes) and of a column that are summed without compensation, so that
+    rounding errors stay small; apart: steps of a multiple of so many bytes fall into few sets of the first-level cache,
+    hence a tile of a transpose is copied; grain: operations from which a claim of tasks repays its atomic operation.
     """
 
     points: int = 2048
@@ -64,7 +64,7 @@ class LoopNestSchedule(Schedule):
 
 
 def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNestSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     l1 = target.l1
     points = 1 << (l1.bytes // _L1_PER_POINT).bit_length() - 1
     square = 1 << (math.isqrt(l1.bytes // _L1_PER_TILE)).bit_length() - 1
@@ -72,13 +72,13 @@ def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNes
 
 
 def legal(body: LoopNest, schedule: LoopNestSchedule, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
+    """Why the schedule cannot compute the body; None if it can."""
     least = min(getattr(schedule, f.name) for f in fields(schedule) if f.name != "scanned")
     return None if least >= 1 and schedule.scanned >= 0 else "all numbers are at least 1"
 
 
 def space(body: LoopNest, target: Target) -> Iterator[LoopNestSchedule]:
-    """What can be tried, the most promising first: one number smaller or larger."""
+    """The default, then schedules that differ from it in one number, a quarter or four times of it."""
     first = default(body, target)
     yield first
     for f in fields(first):
@@ -88,8 +88,8 @@ def space(body: LoopNest, target: Target) -> Iterator[LoopNestSchedule]:
 
 @lru_cache(1 << 10)  # layers are often alike
 def arranged(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
-    """A nest whose outer domain is still one symbol per axis, with its loops in the order of the schedule."""
-    nest = collapse(refine(_without_reads_of_nothing(nest)))
+    """A nest as it was lowered, with its loops in the order of the schedule."""
+    nest = collapse(refine(_without_dead_loads(nest)))
     if any(s.reduce for s in nest.stages):
         nest = rows(nest, how)
     elif not (any(s.scan for s in nest.stages) or nest.stages[-1].axes):
@@ -97,8 +97,8 @@ def arranged(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
     return scans(nest, how) if how.scanned else nest
 
 
-def _without_reads_of_nothing(nest: LoopNest) -> LoopNest:
-    """Stages that loop over nothing read nothing: what no loop variable is in may be evaluated before the loop."""
+def _without_dead_loads(nest: LoopNest) -> LoopNest:
+    """Removes loads from stages that never run, since printers hoist expressions out of loops."""
     stages = []
     for st in nest.stages:
         if any(s.extent == 0 for s in (*nest.outer, *st.axes, *st.reduce_axes)):
@@ -110,9 +110,9 @@ def _without_reads_of_nothing(nest: LoopNest) -> LoopNest:
 
 
 def replace_symbols(nest: LoopNest, values: dict[Symbol, Size], outer: Sequence[Symbol]) -> LoopNest:
-    """`nest` over `outer` instead, with the old symbols replaced everywhere (extents of inner symbols too)."""
+    """`nest` over `outer`, with symbols replaced by `values` everywhere, also in extents of inner symbols."""
     table = dict(values)
-    for stage in nest.stages:  # inner extents that mention a replaced symbol
+    for stage in nest.stages:
         for s in (*stage.axes, *stage.reduce_axes):
             if s.extent is not None and symbols(s.extent) & frozenset(values):
                 table[s] = Symbol(s.name, s.lower, substitute(s.extent, values))
@@ -124,21 +124,21 @@ def replace_symbols(nest: LoopNest, values: dict[Symbol, Size], outer: Sequence[
 
 def refine(nest: LoopNest) -> LoopNest:
     """Splits axis s into s1 * c + s0 where some index divides by c, so that s // c is s1 and s % c is s0."""
-    for fuel in range(16):
-        found = next(_splits(nest), None)
-        if found is None:
+    for i in range(16):  # a bound in any case
+        candidate = next(_splits(nest), None)
+        if candidate is None:
             return nest
-        axis, size = found
+        axis, size = candidate
         if axis.extent is None:
             return nest
-        high = Symbol(f"{axis.name}h{fuel}", 0, exact_div(axis.extent, size))
-        low = Symbol(f"{axis.name}l{fuel}", 0, size)
+        high = Symbol(f"{axis.name}h{i}", 0, exact_div(axis.extent, size))
+        low = Symbol(f"{axis.name}l{i}", 0, size)
         nest = split(nest, axis, (high, low), high * size + low)
     return nest
 
 
 def split(nest: LoopNest, axis: Symbol, parts: tuple[Symbol, ...], value: Size) -> LoopNest:
-    """Replaces `axis`, wherever it is looped over, by `parts` with axis = value."""
+    """Replaces the loops over `axis` by loops over `parts`, and `axis` by `value`."""
 
     def swap(axes: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
         return tuple(p for s in axes for p in (parts if s is axis or s == axis else (s,)))
@@ -148,6 +148,7 @@ def split(nest: LoopNest, axis: Symbol, parts: tuple[Symbol, ...], value: Size) 
 
 
 def _splits(nest: LoopNest) -> Iterator[tuple[Symbol, Size]]:
+    """Axes that some index divides, each with a divisor that divides its extent."""
     loops = {s: s for s in (*nest.outer, *(a for st in nest.stages for a in (*st.axes, *st.reduce_axes)))}
     for size in sizes_of(nest):
         for atom in atoms(size):
@@ -197,7 +198,7 @@ def collapse(nest: LoopNest) -> LoopNest:
 
 
 def _drop_ones(nest: LoopNest) -> LoopNest:
-    """Loops of one iteration are no loops. A reduction over such axes alone is its value."""
+    """Removes loops of one iteration; a reduction over such axes alone becomes its value."""
     ones: dict[Symbol, Size] = {s: 0 for s in _loops(nest) if s.extent == 1}
     stages = []
     for st in nest.stages:
@@ -218,7 +219,7 @@ def _loops(nest: LoopNest) -> tuple[Symbol, ...]:
 
 
 def _accesses(nest: LoopNest) -> Iterator[Size]:
-    """Every index in the nest, and every extent: all but the loop variables as such."""
+    """Every index and every extent in the nest."""
     for e in expressions(nest.stages):
         if isinstance(e, IndexExpr):
             yield e.size
@@ -272,7 +273,7 @@ def _merge(nest: LoopNest, s: Symbol, t: Symbol) -> LoopNest | None:
 
 
 def demote(nest: LoopNest, axis: Symbol, block: int) -> LoopNest:
-    """Makes part of an outer axis the last inner axis of every stage: blocks stay outer, positions in them go in."""
+    """Splits an outer axis: blocks stay outer, the positions in a block become the last inner axis of every stage."""
     assert axis.extent is not None
     most = upper_bound(axis.extent)
     small = most is not None and most <= block
@@ -306,7 +307,7 @@ def demote(nest: LoopNest, axis: Symbol, block: int) -> LoopNest:
 
 
 def rows(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
-    """Nests with reductions: vectorise along the reduced axis where that walks memory, else along an outer axis."""
+    """For nests with reductions: the axis along which most loads are contiguous becomes inner, if it is outer."""
     along: dict[Symbol, int] = {}
     for stage in nest.stages:
         if stage.reduce:
@@ -321,8 +322,9 @@ def rows(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
 
 
 def scans(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
-    """Nests whose scans go across the rows of memory: neighbours in a row are scanned side by side, in blocks; the axis
-    of a block stands before the scanned one. Other nests as they are."""
+    """For nests whose scans go across the rows of memory: neighbours in a row are scanned side by side, in blocks.
+
+    The axis of a block precedes the scanned one. Other nests stay as they are."""
     stores = {st.store for st in nest.stages if st.scan}
     store = stores.pop() if len(stores) == 1 else None
     across = next((s for s in nest.outer if store is not None and stride(store.index, s) == 1), None)
@@ -334,7 +336,7 @@ def scans(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
 
 
 def points(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
-    """Nests without reductions: the last axis goes in, in blocks; transposes go in square tiles."""
+    """For nests without reductions: blocks of the last axis become inner; for transposes, square tiles."""
     if not nest.outer:
         return nest
     last = nest.outer[-1]
@@ -352,9 +354,9 @@ def points(nest: LoopNest, how: LoopNestSchedule) -> LoopNest:
 
 
 def stride(index: Size, s: Symbol) -> Size | None:
-    """The step of `index` along s; None where it is not linear."""
-    split_index = linear_in(index, s)
-    return None if split_index is None else split_index[0]
+    """The step of `index` along s; None if it is not linear in s."""
+    parts = linear_in(index, s)
+    return None if parts is None else parts[0]
 
 
 def _loads(stage: Stage) -> Iterator[Load]:

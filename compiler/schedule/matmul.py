@@ -2,7 +2,7 @@
 
 One task computes a block of rows by some panels of NR columns over all of K, so a result does not depend on the split.
 The numbers aim at tasks of some 10 to 200 microseconds whose part of A fits the second-level cache. K is not blocked:
-with tiles of few rows the panel may come from the third level without loss (measured up to K = 11008).
+with 6 to 14 rows in registers a panel may come from the third-level cache without loss (measured up to K = 11008).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from . import tile as tiles
 from .tile import Tile
 
 _BLOCK_ROWS = 96  # before balancing; each block reads its panels from the second-level cache again
-_BLOCK_ROWS_OF_PACKING = 384  # where B is packed at run time, which each block does again
-_BLOCK_ROWS_OF_COPY = 48  # where A is evaluated into scratch: [block_rows][K] should stay in the second-level cache
-_BLOCK_ROWS_OF_BOTH = 192  # where both are true
-_PANELS_PER_COPY = 4  # then the evaluation is repaid by this many panels
+_BLOCK_ROWS_OF_PACKING = 384  # if B is packed at run time, which each block repeats
+_BLOCK_ROWS_OF_COPY = 48  # if A is evaluated into scratch: [block_rows][K] should stay in the second-level cache
+_BLOCK_ROWS_OF_BOTH = 192  # if both
+_PANELS_PER_COPY = 4  # of a task, which repay the evaluation of A
 
 
 @dataclass(frozen=True, slots=True)
 class MatmulSchedule(Schedule):
-    """tile: the micro-kernels. block_rows: of a task at most, before all blocks are made of one size; panels_per_task:
-    panels of columns that a task computes."""
+    """tile: the micro-kernels; block_rows: the most rows of a task, before blocks are balanced; panels_per_task: panels
+    of columns that a task computes."""
 
     tile: Tile
     block_rows: Size
@@ -41,7 +41,7 @@ def packing(schedule: MatmulSchedule) -> Packing:
 
 
 def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     rows, columns = body.m.extent, body.n.extent
     assert rows is not None and columns is not None
     decided = _packed(body)
@@ -52,17 +52,17 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
     if matmul_rows(body) is not None:
         return MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
     block_rows = _BLOCK_ROWS_OF_COPY if panels_in_place(body) else _BLOCK_ROWS_OF_BOTH
-    few = isinstance(rows, int) and rows <= tile.mr  # their evaluation is little beside reading a panel
+    few = isinstance(rows, int) and rows <= tile.mr  # evaluating these costs little beside reading a panel
     return MatmulSchedule(tile, block_rows, 1 if few else _PANELS_PER_COPY)
 
 
 def _packed(body: Matmul) -> Packing | None:
-    """The packing of B where that is decided."""
+    """The packing of B, if it is decided already."""
     return body.packing if body.packing is not None and body.packing.form != "plain" else None
 
 
 def legal(body: Matmul, schedule: MatmulSchedule, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
+    """Why the schedule cannot compute the body; None if it can."""
     decided = _packed(body)
     if decided and decided.nr != schedule.tile.nr:
         return f"B is packed in panels of {decided.nr} columns, not of {schedule.tile.nr}"
@@ -72,13 +72,13 @@ def legal(body: Matmul, schedule: MatmulSchedule, target: Target) -> str | None:
 
 
 def space(body: Matmul, target: Target) -> Iterator[MatmulSchedule]:
-    """What can be tried, the most promising first."""
+    """Candidates, the most promising first."""
     first = default(body, target)
     yield first
     rows = body.m.extent
     for tile in tiles.tiles(body.acc, target):
         for block_rows in (first.block_rows, first.block_rows // 2, first.block_rows * 2):
             for panels in (1, 2, 4):
-                made = MatmulSchedule(tile.at_most(rows) if isinstance(rows, int) else tile, block_rows, panels)
-                if made != first and legal(body, made, target) is None:
-                    yield made
+                other = MatmulSchedule(tile.at_most(rows) if isinstance(rows, int) else tile, block_rows, panels)
+                if other != first and legal(body, other, target) is None:
+                    yield other

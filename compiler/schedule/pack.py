@@ -1,7 +1,7 @@
-"""Packing: weights as the kernels that read them want them.
+"""Packing: constant weights get the layouts that kernels read.
 
-In: launches of kernels that read weights as they are. Out: the same with a packing, and the program's weights laid out
-so. A weight that several kernels read in the same packing is packed once.
+In: launches of kernels that read plain weights. Out: launches of kernels that read packed ones, and the program's
+weights in those packings. A weight that several kernels read in one packing is packed once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..scalar.dim import number
 
 
 def packed(launch: Launch, packing: Packing) -> Launch:
-    """The launch of a kernel that reads its weights in that packing. Its sizes are known: it is not closed yet."""
+    """Makes the kernel of a launch that is not closed yet read its weights in that packing."""
     kernel = launch.kernel
     operand = packed_operand(kernel.body)
     assert operand is not None and isinstance(kernel.body, (Conv, Matmul))
@@ -27,15 +27,14 @@ def packed(launch: Launch, packing: Packing) -> Launch:
 
 
 class Packer:
-    """Changes the weights of a program. The first packing of a weight takes its place, others get buffers of their
-    own."""
+    """Changes the weights of a program: the first packing of a weight replaces it, others get new buffers."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.made: dict[tuple[int, Packing], int] = {}  # buffers, by those of the plain weights
+        self.packed: dict[tuple[int, Packing], int] = {}  # buffers, by the buffer of the plain weights and the packing
 
     def place(self, launch: Launch) -> Launch:
-        """The launch with the buffer of its weights in the packing that its kernel reads."""
+        """The launch with the buffer that has its weights in the packing that its kernel reads."""
         operand = packed_operand(launch.kernel.body)
         if operand is None:
             return launch
@@ -44,17 +43,17 @@ class Packer:
         return replace(launch, buffers=tuple(buffers))
 
     def _buffer(self, plain: int, packing: Packing) -> int:
-        """The number of the buffer with the weights of a plain one in a packing."""
-        if (plain, packing) not in self.made:
+        """The number of the buffer with weights in a packing; `plain`: that of the plain weights."""
+        if (plain, packing) not in self.packed:
             buffers, weights = self.program.buffers, self.program.weights
-            buffer, found = buffers[plain], weights[buffers[plain].number]
-            weight = Weight(found.value, packing)
-            buffer = replace(buffer, size=packing.elements([*map(number, found.value.shape)]))
-            if found.packing == PLAIN:
-                self.made[plain, packing] = plain
+            buffer, current = buffers[plain], weights[buffers[plain].number]
+            weight = Weight(current.value, packing)
+            buffer = replace(buffer, size=packing.elements([*map(number, current.value.shape)]))
+            if current.packing == PLAIN:
+                self.packed[plain, packing] = plain
                 weights[buffer.number], buffers[plain] = weight, buffer
             else:
-                self.made[plain, packing] = len(buffers)
+                self.packed[plain, packing] = len(buffers)
                 buffers.append(replace(buffer, number=len(weights)))
                 weights.append(weight)
-        return self.made[plain, packing]
+        return self.packed[plain, packing]

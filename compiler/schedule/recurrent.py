@@ -1,7 +1,7 @@
 """Schedules of kernel.ir.Recurrent on a CPU.
 
-One task is one direction of a block of sequences over all of time, so a result does not depend on the split. Steps
-depend on each other: there is nothing else to share among threads.
+One task is one direction of a block of sequences over all of time, so a result does not depend on the split. Time steps
+depend on each other, so there is nothing else to share among threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .tile import too_many
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Register tiles for a number of rows: widths, in vectors, are tried from wide to narrow; the last is 1."""
+    """The register tiles for a number of rows: their widths in vectors, from wide to narrow; the last is 1."""
 
     rows: int
     widths: tuple[int, ...]
@@ -24,24 +24,24 @@ class Tile:
 
 # Four rows make up for streaming the weights from the second-level cache; more would leave fewer tasks.
 _ROWS = (1, 2, 4)
-_WIDTH, _HALF = 8, 4  # vectors: as many sums as hide the latency of additions, and for what is left of a row
+_WIDTH, _HALF = 8, 4  # vectors: enough sums to hide the latency of additions, and a tile for the rest of a row
 
 
 @dataclass(frozen=True, slots=True)
 class RecurrentSchedule(Schedule):
-    """tiles: by numbers of sequences, ascending; a task has as many as the last. A vector has `lanes` elements."""
+    """tiles: by ascending numbers of sequences, the last being those of a task; lanes: elements of a vector."""
 
     tiles: tuple[Tile, ...]
     lanes: int
 
     @property
     def rows(self) -> int:
-        """Sequences of a task, at most."""
+        """The most sequences of a task."""
         return self.tiles[-1].rows
 
 
 def default(body: Recurrent, target: Target, approximate: bool = True) -> RecurrentSchedule:
-    """By rules that need no measurement; without tiles for more sequences than there are."""
+    """The schedule by rules that need no measurement; without tiles for more sequences than there are."""
     tiles = tuple(_tile(rows, target) for rows in _ROWS)
     if isinstance(body.batch, int):
         enough = next((i for i, tile in enumerate(tiles) if tile.rows >= body.batch), len(tiles) - 1)
@@ -50,13 +50,13 @@ def default(body: Recurrent, target: Target, approximate: bool = True) -> Recurr
 
 
 def _tile(rows: int, target: Target, width: int = _WIDTH) -> Tile:
-    """With sums in half of the registers, at most `width` vectors of each row."""
+    """Tiles whose sums take at most half of the registers, and at most `width` vectors of each row."""
     widest = min(width, max(1, target.registers // 2 // rows))
     return Tile(rows, tuple(sorted({widest, min(_HALF, widest), 1}, reverse=True)))
 
 
 def legal(body: Recurrent, schedule: RecurrentSchedule, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
+    """Why the schedule cannot compute the body; None if it can."""
     rows = [tile.rows for tile in schedule.tiles]
     if not rows or rows[0] != 1 or rows != sorted(set(rows)) or any(t.widths[-1] != 1 for t in schedule.tiles):
         return "there is a tile for one sequence, and in each a width of one vector"
@@ -66,11 +66,11 @@ def legal(body: Recurrent, schedule: RecurrentSchedule, target: Target) -> str |
 
 
 def space(body: Recurrent, target: Target) -> Iterator[RecurrentSchedule]:
-    """What can be tried, the most promising first: tiles for fewer or more sequences, narrower and wider ones."""
+    """Candidates, the most promising first: tiles for fewer or more sequences, narrower and wider ones."""
     first = default(body, target)
-    made = [first] + [
+    candidates = [first] + [
         replace(first, tiles=tuple(_tile(r, target, width) for r in rows))
         for rows in (_ROWS, (1, 2), (1,), (1, 3, 6))
         for width in (_WIDTH, _HALF, 2 * _WIDTH)
     ]
-    return (each for each in dict.fromkeys(made) if legal(body, each, target) is None)
+    return (each for each in dict.fromkeys(candidates) if legal(body, each, target) is None)

@@ -1,9 +1,8 @@
-"""Kernels that differ in numbers alone are made one, where there are many of them.
+"""Sharing: many kernels that differ in numbers alone become one.
 
-In: steps. Out: the same steps, in which constants, and where in a buffer a part begins, are parameters of loop nests
-that are equal otherwise: the parts of a wide Concat or Split, outputs that differ in a constant. Each different kernel
-is compiled by itself, which takes longer than everything else here. Where there are few, they keep their numbers, of
-which a compiler makes use.
+In: steps. Out: the same steps, where loop nests that differ only in constants and in offsets into buffers have these as
+parameters: the parts of a wide Concat or Split, or outputs that differ in a constant. Each distinct kernel is compiled,
+which takes longer than everything else here. Where there are few, they keep their numbers, which help the C compiler.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from ..scalar.dim import LEAST, Size, Symbol, part_of, substitute
 from ..scalar.dtype import F32, F64, I32, I64, DType
 from ..scalar.expr import Call, Const, Expr, Index, Load, rewrite
 
-ALIKE = 16  # kernels that differ in numbers alone, up to which each has a text of its own
+ALIKE = 16  # kernels that differ in numbers alone, up to which they stay distinct
 
 Number = Const | Size  # a constant, or the part of an index that does not depend on loops
-Change = Callable[[Number], Any]  # what is in its place: an expression for a constant, a size for a part
-Shared = tuple[Kernel, tuple[Size, ...]]  # the kernel instead, and its further sizes in terms of those that it had
+Change = Callable[[Number], Any]  # the replacement of a number: an expression for a constant, a size for a part
+Shared = tuple[Kernel, tuple[Size, ...]]  # the shared kernel, and its additional sizes in terms of the original's
 
 
 def share(steps: Sequence[Step]) -> list[Step]:
-    """The steps with as few different kernels as that takes."""
+    """The steps with shared kernels."""
     launches = [step for step in every_step(steps) if isinstance(step, Launch) and not step.device]
     kernels = dict.fromkeys(x.kernel for x in launches if isinstance(x.kernel.body, LoopNest))
     families: dict[tuple[Kernel, int], dict[Kernel, list[Number]]] = {}
     for kernel in kernels if len(kernels) > ALIKE else ():
         numbers: list[Number] = []
-        pattern = _with_numbers(kernel, partial(_left_out, numbers))
+        pattern = _with_numbers(kernel, partial(_take_out, numbers))
         families.setdefault((pattern, len(numbers)), {})[kernel] = numbers
     shared: dict[Kernel, Shared] = {}
     for family in families.values():
@@ -54,66 +53,69 @@ def share(steps: Sequence[Step]) -> list[Step]:
 
 
 def _as_one(family: dict[Kernel, list[Number]]) -> dict[Kernel, Shared]:
-    """For each of a family its kernel with parameters, which is the same one for almost all. Each is made of itself: a
-    number that stands at two places of a kernel is one, and may stand at two others in the next."""
+    """Each kernel of a family with parameters for its numbers; these kernels are equal for almost all of the family.
+
+    Each kernel is rewritten by itself, since places with equal numbers may share one expression in it, but not in the
+    next."""
     varying = [place for place, numbers in enumerate(zip(*family.values())) if len(set(map(_value, numbers))) > 1]
     return {kernel: _parametrised(kernel, numbers, varying) for kernel, numbers in family.items()}
 
 
 def _parametrised(kernel: Kernel, numbers: list[Number], varying: Sequence[int]) -> Shared:
-    """The kernel whose numbers at the `varying` places are parameters."""
-    instead: list[Any] = [*numbers]
+    """The kernel with parameters for its numbers at the `varying` places."""
+    replacements: list[Any] = [*numbers]
     formal: list[Symbol] = []
     for place in varying:
         symbol, number = Symbol(f"p{len(kernel.sizes) + len(formal)}", LEAST, None), numbers[place]
-        instead[place] = _read(symbol, number.dtype) if isinstance(number, Const) else symbol
+        replacements[place] = _read(symbol, number.dtype) if isinstance(number, Const) else symbol
         formal.append(symbol)
-    following = iter(instead)
-    one = _with_numbers(kernel, lambda _: next(following))
-    return replace(one, sizes=(*kernel.sizes, *formal)), tuple(_value(numbers[p]) for p in varying)
+    following = iter(replacements)
+    general = _with_numbers(kernel, lambda _: next(following))
+    return replace(general, sizes=(*kernel.sizes, *formal)), tuple(_value(numbers[p]) for p in varying)
 
 
 def _with_numbers(kernel: Kernel, change: Change) -> Kernel:
-    """The kernel with `change` applied to its numbers, in an order that its form decides."""
+    """The kernel with `change` applied to its numbers, in an order that its structure determines."""
     sizes = frozenset(kernel.sizes)
 
     def of(item: Any) -> Any:
         if isinstance(item, Expr):
             return rewrite(item, of_expression)
         if isinstance(item, Store):
-            return replace(item, index=moved(item.index))
+            return replace(item, index=of_index(item.index))
         return map_parts(item, of)
 
     def of_expression(e: Expr) -> Expr | None:
         if isinstance(e, Const) and _is_readable(e):
-            made: Expr = change(e)
-            return made
+            replacement: Expr = change(e)
+            return replacement
         if isinstance(e, Load):
-            return Load(e.buffer, moved(e.index), e.dtype, e.mask, e.other)
+            return Load(e.buffer, of_index(e.index), e.dtype, e.mask, e.other)
         return None
 
-    def moved(index: Size) -> Size:
+    def of_index(index: Size) -> Size:
         start = part_of(index, sizes)
-        changed: Size = change(start)
-        return index - start + changed
+        replacement: Size = change(start)
+        return index - start + replacement
 
     return replace(kernel, body=of(kernel.body))
 
 
-def _left_out(numbers: list[Number], number: Number) -> Const | int:
+def _take_out(numbers: list[Number], number: Number) -> Const | int:
+    """Appends a number to `numbers`, and returns a zero of its kind."""
     numbers.append(number)
     return Const(0, number.dtype) if isinstance(number, Const) else 0
 
 
 def _is_readable(constant: Const) -> bool:
-    """Whether a parameter of 64 bits holds the constant."""
+    """Whether a parameter of 64 bits can hold the constant."""
     if constant.dtype in (F32, F64):
         return True
     return not constant.dtype.is_float and -(1 << 63) <= int(constant.value) < 1 << 63
 
 
 def _value(number: Number) -> Size:
-    """What a parameter for it is: the number, or the bits of a float."""
+    """The value of a parameter for a number: itself, or the bits of a float."""
     if not isinstance(number, Const):
         return number
     if number.dtype == F32:
@@ -124,7 +126,7 @@ def _value(number: Number) -> Size:
 
 
 def _read(symbol: Symbol, dtype: DType) -> Expr:
-    """The constant of which the symbol is the value."""
+    """The constant whose `_value` is the symbol."""
     if dtype == F64:
         return Call("bitcast", (Index(symbol),), F64)
     if dtype == F32:

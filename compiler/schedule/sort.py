@@ -1,4 +1,4 @@
-"""Schedules of kernel.ir.Sort on a CPU: one task is one row. And how items are ordered, for others."""
+"""Schedules of kernel.ir.Sort on a CPU, where one task is one row; and the sorting of items, which others use, too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from ..target import Target
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """run: items that are sorted by insertion before runs are merged; radix: from how many on they are sorted by the
-    digits of their keys."""
+    """How items are sorted.
+
+    run: items sorted by insertion before runs are merged; radix: the number of items from which radix sort is used."""
 
     run: int = 12
     radix: int = 512
@@ -20,9 +21,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class SortSchedule(Schedule):
-    """spare: room for elements beyond twice those that are asked for, before the least are dropped, since sorting so
-    many is cheap; block: elements whose keys are computed at once; few: where no more are asked for, each new element
-    is put in its place among them."""
+    """How a row of n elements is sorted, of which k are written.
+
+    spare: candidates are sorted, and all but k dropped, whenever there are 2 k + spare of them; block: elements whose
+    keys are computed at once; few: the k up to which each element is instead inserted into the sorted candidates."""
 
     order: Order
     spare: int
@@ -31,12 +33,12 @@ class SortSchedule(Schedule):
 
 
 def default(body: Sort, target: Target, approximate: bool = True) -> SortSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     return SortSchedule(Order(), spare=64, block=256, few=16)
 
 
 def orders() -> Iterator[Order]:
-    """What can be tried, the most promising first."""
+    """Candidates, the most promising first."""
     first = Order()
     yield first
     yield from (replace(first, run=run) for run in (8, 16, 24))
@@ -44,19 +46,19 @@ def orders() -> Iterator[Order]:
 
 
 def cannot_order(order: Order) -> str | None:
-    """Why items cannot be ordered so; None where they can."""
+    """Why items cannot be sorted in this way; None if they can."""
     return None if min(order.run, order.radix) >= 1 else "runs and digits are of at least one item"
 
 
 def legal(body: Sort, schedule: SortSchedule, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
+    """Why the schedule cannot compute the body; None if it can."""
     if schedule.block < 1 or schedule.spare < 1 or schedule.few < 0:
         return "a block has at least an element, and there is room for one more"
     return cannot_order(schedule.order)
 
 
 def space(body: Sort, target: Target) -> Iterator[SortSchedule]:
-    """What can be tried, the most promising first."""
+    """Candidates, the most promising first."""
     first = default(body, target)
     yield from (replace(first, order=order) for order in orders())
     yield from (replace(first, spare=spare) for spare in (16, 256))

@@ -1,6 +1,6 @@
-"""Register tiles of products: the numbers of rows and columns of a result that stay in registers while K streams by.
+"""Register tiles of products: MR rows by NR columns of the result, which stay in registers while K streams by.
 
-In: element type, number of columns, `Target`. Out: tiles. NR / lanes vectors of B are loaded for each k, and MR
+In: element type, number of columns, `Target`. Out: tiles. For each k, NR / lanes vectors of B are loaded, and MR
 elements of A are broadcast.
 """
 
@@ -15,9 +15,9 @@ from ..scalar.dtype import DType
 from ..target import Target
 
 _WIDEST = 4  # vectors in a row of a tile
-_MOST_ROWS = 12  # loads of B then are few beside multiplications
-_ROW_COUNTS = 6  # that get a micro-kernel of their own, about; others run in the next larger one
-_COST_OF_LOAD = 0.25  # of a load that is hidden behind multiplications, in multiplications; from measurement
+_MOST_ROWS = 12  # of a tile: loads of B are then few beside multiplications
+_ROW_COUNTS = 6  # the approximate number of row counts with a micro-kernel; others use that of the next larger one
+_COST_OF_LOAD = 0.25  # of a load that overlaps multiplications, in multiplications; measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +43,29 @@ class Tile:
 
 
 def most_rows(vectors: int, target: Target) -> int:
-    """As many as the registers hold beside one row of B and an element of A. In wide tiles no more than a set of the
-    first-level cache has ways: A's rows are often a multiple of 4 KiB apart, and then share one."""
-    held = (target.registers - 1 - vectors) // vectors
-    return min(held, target.l1.ways if vectors > 2 else _MOST_ROWS)
+    """The most rows of a tile whose sums fit the registers beside one row of B and an element of A.
+
+    Wide tiles have at most as many rows as a set of the first-level cache has ways: rows of A are often a multiple of
+    4 KiB apart, and then share a set."""
+    fitting = (target.registers - 1 - vectors) // vectors
+    return min(fitting, target.l1.ways if vectors > 2 else _MOST_ROWS)
 
 
 def _widths(target: Target) -> list[int]:
-    """In vectors, ascending: those of tiles with enough sums to hide the latency of multiply-adds."""
+    """The widths, in vectors, of tiles with enough sums to hide the latency of multiply-adds; ascending."""
     widths = range(1, _WIDEST + 1)
     return [v for v in widths if v * most_rows(v, target) >= target.sums]
 
 
 def _cost_of_column(vectors: int, target: Target) -> float:
-    """Relative time: of multiplications, of loads where there are more of them, and of all loads a part."""
+    """The relative time per column: that of multiplications or loads, whichever are more, and a part of all loads."""
     rows = most_rows(vectors, target)
     loads = (rows + vectors) / (rows * vectors)  # for each multiplication
     return max(1.0, loads) + _COST_OF_LOAD * loads
 
 
 def choose_nr(columns: Size, acc: DType, target: Target) -> int:
-    """The panel width with the least estimated time for `columns` columns; the fastest where they are symbolic."""
+    """The panel width with the least estimated time for `columns` columns; per column, if their number is symbolic."""
     lanes, widths = target.lanes(acc.itemsize), _widths(target)
 
     def cost(vectors: int) -> float:
@@ -74,7 +76,7 @@ def choose_nr(columns: Size, acc: DType, target: Target) -> int:
 
 
 def tile_of(nr: int, acc: DType, target: Target) -> Tile:
-    """The tile of panel width `nr`, a multiple of the vectors of the target."""
+    """The tile of panel width `nr`, which is a multiple of the target's vector length."""
     lanes = target.lanes(acc.itemsize)
     most = most_rows(nr // lanes, target)
     rows = sorted({1, *range(most, 0, -math.ceil(most / _ROW_COUNTS))})
@@ -82,13 +84,13 @@ def tile_of(nr: int, acc: DType, target: Target) -> Tile:
 
 
 def tiles(acc: DType, target: Target) -> Iterator[Tile]:
-    """All that fit the registers, the widest first."""
+    """All tiles that fit the registers, the widest first."""
     lanes = target.lanes(acc.itemsize)
     return (tile_of(vectors * lanes, acc, target) for vectors in reversed(_widths(target)))
 
 
 def refusal(tile: Tile, acc: DType, target: Target) -> str | None:
-    """Why a tile cannot be: its sums, one row of B and an element of A have to stay in registers."""
+    """Why a tile is illegal, or None: its sums, one row of B and an element of A have to stay in registers."""
     if tile.lanes != target.lanes(acc.itemsize):
         return f"a vector has {target.lanes(acc.itemsize)} elements of {acc}, not {tile.lanes}"
     if not tile.rows or list(tile.rows) != sorted(set(tile.rows)) or tile.rows[0] < 1 or tile.vectors < 1:
@@ -97,7 +99,8 @@ def refusal(tile: Tile, acc: DType, target: Target) -> str | None:
 
 
 def too_many(rows: int, vectors: int, target: Target) -> str | None:
-    """Why a tile of `rows` by `vectors` sums does not fit the registers, beside a row of operands and one element. The
-    operands of a single row are used at once."""
+    """Why a tile of `rows` by `vectors` sums does not fit the registers beside a row of operands and one element.
+
+    A single row needs only one register for its operands, since each is used at once."""
     needed = rows * vectors + (vectors if rows > 1 else 1) + 1
     return f"needs {needed} registers of {target.registers}" if needed > target.registers else None

@@ -10,22 +10,21 @@ from ..scalar.dim import Size, known_le
 from ..target import Target
 
 _LANES = 8
-_ROWS = 16, 256  # of a task: as few as read them in one go, and as many as are worth a claim
-_STEPS = 1 << 14  # nodes that those rows come by, as far as there are so many
-_SUMS = 1 << 14  # elements of their sums: half of a second-level cache
+_ROWS = 16, 256  # the fewest and the most of a task
+_STEPS = 1 << 14  # nodes that the rows of a task visit, about
+_SUMS = 1 << 14  # elements of the sums of a task: 128 KiB of the second-level cache
 
 
 @dataclass(frozen=True, slots=True)
 class TreesSchedule(Schedule):
-    """rows: of a task, at most; lanes: rows, or trees of one row, that are walked at once, so that their waits
-    overlap."""
+    """rows: the most of a task; lanes: rows, or trees of one row, walked in turn, so that their latencies overlap."""
 
     rows: Size
     lanes: int = _LANES
 
 
 def default(body: Trees, target: Target, approximate: bool = True) -> TreesSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     steps, targets = body.steps, body.target.extent
     assert isinstance(steps, int) and isinstance(targets, int)
     least, most = _ROWS
@@ -34,12 +33,12 @@ def default(body: Trees, target: Target, approximate: bool = True) -> TreesSched
 
 
 def legal(body: Trees, schedule: TreesSchedule, target: Target) -> str | None:
-    """Why the body cannot be computed so; None where it can."""
+    """Why the schedule cannot compute the body; None if it can."""
     return None if known_le(1, schedule.rows) and schedule.lanes >= 1 else "a task has at least a row and a lane"
 
 
 def space(body: Trees, target: Target) -> Iterator[TreesSchedule]:
-    """What can be tried, the most promising first."""
+    """Candidates, the most promising first."""
     first = default(body, target)
     assert isinstance(first.rows, int)
     for lanes in (_LANES, 4, 16):

@@ -1,18 +1,18 @@
-/* How kernels reach memory: plainly, or with a check of every access where INTAGLIO_CHECKED is defined.
+/* Accesses of kernels to memory: plain, or with a check of every access if INTAGLIO_CHECKED is defined.
 
    In:  pointers, each with an EXTENT.
-   Out: the same accesses; or, of the first one that is outside, a call of intaglio_outside, which does not return.
+   Out: the same accesses; or, for the first one that is out of bounds, a call of intaglio_outside, which does not return.
    It must never change what a kernel computes, nor, without checks, its machine code.
 
-       EXTENT(x, n)                    what the pointer x of this scope points at are n elements
+       EXTENT(x, n)                    the pointer x of this scope points at n elements
        AT(x, i)                        element i
-       RANGE(x, i, n)                  the address of elements [i, i + n), for what reads or writes just those
-       INSIDE(x, i, n)                 checks that range alone
-       LINES(x, i, lines, stride, n)   checks as many ranges of n elements, of which the first is at i
-       EXTENTS(...)                    in a program, what the buffers of a kernel hold: see Holes.declarations
+       RANGE(x, i, n)                  the address of elements [i, i + n), for code that accesses only these
+       INSIDE(x, i, n)                 only checks that range
+       LINES(x, i, lines, stride, n)   checks `lines` ranges of n elements, `stride` apart, the first one at i
+       EXTENTS(...)                    in a program, the extents of a kernel's buffers: see Holes.declarations
 
-   Empty ranges, and ranges of a negative count, are anywhere. Arguments are evaluated once, but those of INSIDE, LINES
-   and EXTENT without checks, which are not evaluated at all. */
+   Empty ranges, and ranges of a negative count, are inside at any index. Arguments are evaluated once, except those of
+   INSIDE, LINES and EXTENT without checks, which are not evaluated at all. */
 
 #ifndef INTAGLIO_BOUNDS_H
 #define INTAGLIO_BOUNDS_H
@@ -21,7 +21,7 @@
 
 #ifdef INTAGLIO_CHECKED
 
-/* name: of the pointer in the kernel's source. The task ends here. */
+/* Ends the task; name: of the pointer in the kernel's source. */
 _Noreturn void intaglio_outside(const char *name, int64_t index, int64_t extent);
 
 static inline int64_t intaglio_inside(const char *name, int64_t index, int64_t count, int64_t extent)

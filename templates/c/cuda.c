@@ -1,4 +1,4 @@
-/* Starts Triton's kernels through the CUDA driver: what an intaglio_device of runtime_abi.h does on an NVIDIA GPU.
+/* Starts Triton's kernels through the CUDA driver: the functions of an intaglio_device (runtime_abi.h) for NVIDIA GPUs.
 
    In:  an intaglio_cuda, which runtime/device/cuda.py fills in: the driver's functions, a stream, and the loaded kernels.
    Out: work in that stream, without Python and without a link to the driver's library.
@@ -7,7 +7,7 @@
 #include "runtime_abi.h"
 #include <stddef.h>
 
-#define MOST 256 /* buffers and sizes of a kernel */
+#define MOST 256 /* buffers and sizes of a kernel, together */
 
 typedef struct intaglio_cuda_kernel {
     void *function; /* CUfunction */

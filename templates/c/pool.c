@@ -1,14 +1,13 @@
-/* Worker threads, and what walks the steps of a program with their help; the contract is in runtime_abi.h.
+/* Worker threads, and the walker of a program's steps, which they help; the contract is in runtime_abi.h.
 
    In:  calls from program.c and from the runtime.
    Out: tasks that are done.
-   It must never spin for long, wait for a thread that does nothing for a run, or let one touch a run that is over.
+   It must never spin for long, wait for a thread that does nothing for a run, or let one access a run that is over.
 
-   The calling thread can do a whole run alone; workers help where they come in time. A step is over when its tasks are
-   done, so a worker that the system has put aside may come back when its step, or its run, is over since long. Hence
-   two rules:
-   - What such a worker may look at is never freed: the pool's workers and teams. Everything else, the jobs and what
-     they point at, is touched by those alone who have claimed a task of it, whom the step has to wait for.
+   The calling thread can do a whole run alone; workers help if they come in time. A step is over when its tasks are done,
+   so a worker that the system has preempted may resume long after its step, or its run, is over. Hence two rules:
+   - Memory that such a worker may read is never freed: the pool's workers and teams. All other memory, the jobs and what
+     they point at, is accessed only by threads that have claimed a task of the step, which waits for them.
    - A claim is one atomic exchange of a word that holds the number of its step: none succeeds in a step that is over.
 
    Waiting is always the same: poll for a moment, then sleep on a word of memory (a futex where there is one). A
@@ -34,14 +33,14 @@
 #include <xmmintrin.h>
 #endif
 
-#define LINE 64            /* bytes of a cache line: what one thread writes often, others do not share */
+#define LINE 64            /* bytes of a cache line: words that one thread writes often have lines of their own */
 #define STACK (4 << 20)    /* bytes of a worker's stack, the same with every C library */
-#define POLLS 32           /* polls between two looks at the clock: about a microsecond */
-#define REST_NS 1000000    /* a worker that was in its caller's way is not woken again so soon */
-#define RUN_SPIN_NS 500000 /* within a run: long enough for most steps; to wake a thread on an idle CPU takes 50 us */
+#define POLLS 32           /* polls between two reads of the clock: about a microsecond */
+#define REST_NS 1000000    /* for so long a worker that took its caller's CPU is not woken */
+#define RUN_SPIN_NS 500000 /* within a run: long enough for most steps; waking a thread on an idle CPU takes 50 us */
 
 #ifndef INTAGLIO_LATE
-#define INTAGLIO_LATE(id) /* where being late is hardest; tests make threads late here */
+#define INTAGLIO_LATE(id) /* the most critical points for a delay, where tests delay threads */
 #endif
 
 int32_t intaglio_abi(void) { return INTAGLIO_ABI; }
@@ -67,7 +66,7 @@ static inline void relax(void)
 static inline uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
 static inline void store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 
-/* The number of the CPU that runs this thread, negative where the system does not tell. */
+/* The number of the CPU that runs this thread; negative if the system does not tell it. */
 static inline int32_t this_cpu(void)
 {
 #ifdef __linux__
@@ -80,11 +79,11 @@ static inline int32_t this_cpu(void)
 /* Where one thread waits. */
 typedef struct {
     uint32_t asleep __attribute__((aligned(LINE)));
-    int32_t cpu;   /* where it was seen last */
-    uint64_t rest; /* until then it is not worth waking */
+    int32_t cpu;   /* that ran it last, as far as known */
+    uint64_t rest; /* the time until which it is not worth waking */
 } bed;
 
-static inline void seen(bed *self)
+static inline void note_cpu(bed *self)
 {
     int32_t here = this_cpu();
     if (self->cpu != here) __atomic_store_n(&self->cpu, here, __ATOMIC_RELAXED); /* rarely: the line is shared */
@@ -112,7 +111,7 @@ static void wake(uint32_t *word)
 }
 #endif
 
-/* What a thread waits for: that one of two words is no longer what it was. */
+/* The event that a thread waits for: a change of one of two words. */
 typedef struct {
     const uint64_t *word;
     uint64_t was;
@@ -125,7 +124,7 @@ static inline int came(const change *c, int order)
     return __atomic_load_n(c->word, order) != c->was || __atomic_load_n(c->other, order) != c->other_was;
 }
 
-/* Whether one of these threads runs, or ran last, on this thread's CPU: polling would keep it from going on. */
+/* Whether one of these threads runs, or ran last, on this thread's CPU: polling would keep it from running. */
 static int in_the_way(bed *const *others, int32_t count)
 {
     int32_t here = this_cpu();
@@ -135,7 +134,7 @@ static int in_the_way(bed *const *others, int32_t count)
     return 0;
 }
 
-/* Polls for the change that one of `others` makes; gives up after `spin_ns`. Returns whether it came. */
+/* Polls for a change that one of `others` makes; gives up after `spin_ns`. Returns whether it came. */
 static int poll(bed *self, const change *c, int64_t spin_ns, bed *const *others, int32_t count)
 {
     for (int64_t start = 0;;) {
@@ -153,7 +152,7 @@ static int poll(bed *self, const change *c, int64_t spin_ns, bed *const *others,
     }
 }
 
-/* Sleeps until the change came. drowsy: NULL, or a flag to set for those who would not ring otherwise. */
+/* Sleeps until the change came. drowsy: NULL, or a flag to set first, without which the others do not ring. */
 static void sleep_until(bed *self, const change *c, uint64_t *drowsy)
 {
     while (!came(c, __ATOMIC_ACQUIRE)) {
@@ -172,8 +171,8 @@ static inline void ring(bed *b)
 
 /* ---- Teams and workers --------------------------------------------------------------------------------------- */
 
-/* Words that hold a small number behind a large one. The numbers of steps and runs never come back: at one each
-   microsecond, those of steps last for nine years. */
+/* Words that hold a large number, and small ones in their low bits. The numbers of steps and runs are never reused: at one
+   step per microsecond they last for nine years. */
 #define CHUNK_BITS 16 /* step, chunks */
 #define MOST_CHUNKS (((int64_t)1 << CHUNK_BITS) - 1)
 #define STEP(word) ((word) >> CHUNK_BITS)
@@ -190,7 +189,7 @@ static inline void ring(bed *b)
 
 typedef struct worker {
     bed bed;
-    uint64_t mail; /* which run it helps, or helped last; or STOP */
+    uint64_t mail; /* the run that it helps, or helped last; or STOP */
     struct pool *pool;
     pthread_t thread;
     int32_t number;      /* of all that were hired */
@@ -198,31 +197,31 @@ typedef struct worker {
     struct worker *next; /* in the idle list, or in the team it is lent to */
 } worker;
 
-/* How much of one thread's share of one step is claimed: the number of the step (so that nobody has to reset it), and
-   that of claimed chunks. */
+/* The progress of one thread's share of one step: the number of the step (so that it needs no reset), and that of claimed
+   chunks. */
 typedef struct {
     uint64_t claimed __attribute__((aligned(LINE)));
 } share;
 
-/* One step, in one cache line: `open` is written last, and tells its number and its chunks. */
+/* One step, in one cache line: `open` is written last, and holds its number and that of its chunks. */
 typedef struct {
     uint64_t open __attribute__((aligned(LINE)));
     intaglio_job job;
 } slot;
 
-/* The threads of one run after the other: never freed, as late workers look at it. */
+/* The threads of one run, reused for later runs: never freed, as late workers read it. */
 typedef struct intaglio_team {
     slot slots[INTAGLIO_JOBS];                      /* by number of the step */
-    uint64_t run __attribute__((aligned(LINE)));    /* its number */
-    uint64_t first;                                 /* its first step */
+    uint64_t run __attribute__((aligned(LINE)));    /* the number of the run */
+    uint64_t first;                                 /* the first step of the run */
     uint64_t threads;
     uint64_t done __attribute__((aligned(LINE)));   /* chunks that workers have done, in all runs */
     uint64_t drowsy __attribute__((aligned(LINE))); /* workers of the run may be asleep */
     bed bed;                                        /* the caller's */
-    bed *caller;                                    /* the same, for those who wait for it */
+    bed *caller;                                    /* its address, for workers that wait for the caller */
     /* The rest is the caller's alone. */
-    uint64_t step;     /* the last one that was open */
-    uint64_t expected; /* `done`, when all is done */
+    uint64_t step;     /* the last one that was opened */
+    uint64_t expected; /* the value of `done` when all steps are done */
     struct pool *pool;
     int32_t number;   /* in the pool's table */
     int32_t capacity; /* threads that it has shares for */
@@ -236,7 +235,7 @@ typedef struct intaglio_team {
 typedef struct pool {
     intaglio_pool interface;
     pthread_mutex_t lock; /* of the fields below; held for a few instructions only */
-    worker *idle;         /* last in, first out: the one that most likely still polls */
+    worker *idle;         /* last in, first out: the first one most likely still polls */
     team *unused;
     int32_t teams;        /* in the table */
     int32_t runs;         /* in progress */
@@ -253,7 +252,7 @@ typedef struct pool {
 
 static inline slot *slot_of(team *t, uint64_t step) { return &t->slots[step % INTAGLIO_JOBS]; }
 
-/* Chunks [begin, end) of a thread's share, of what is left of it: large parts first, small ones to even out the end. */
+/* The chunks to claim of those left in a share: first many, then few, so that all threads finish at the same time. */
 static inline int64_t part(int64_t left) { return left > 4 ? left / 4 : 1; }
 
 static inline void do_chunks(const intaglio_job *job, int32_t id, int64_t begin, int64_t end)
@@ -267,13 +266,13 @@ static inline share *share_of(team *t, uint64_t step, int32_t owner)
     return &t->shares[step % INTAGLIO_JOBS * (uint64_t)t->capacity + (uint64_t)owner];
 }
 
-/* Does chunks of the share that thread `owner` has of a step of so many chunks, as thread `id`, until none is left to
-   claim. Returns how many. */
+/* Does chunks of the share of thread `owner` in a step of so many chunks, as thread `id`, until none is left to claim.
+   Returns their number. */
 static int64_t take(team *t, int32_t id, uint64_t step, int64_t chunks, int32_t owner, int32_t threads)
 {
     int64_t first = chunks * owner / threads, size = chunks * (owner + 1) / threads - first, done = 0;
     uint64_t *claimed = &share_of(t, step, owner)->claimed, seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
-    while (STEP(seen) <= step) { /* else a later one is open: this one is over */
+    while (STEP(seen) <= step) { /* else a later step has the slot: this one is over */
         int64_t begin = STEP(seen) == step ? CHUNKS(seen) : 0, left = size - begin;
         if (left <= 0) break;
         uint64_t next = step << CHUNK_BITS | (uint64_t)(begin + part(left));
@@ -286,7 +285,7 @@ static int64_t take(team *t, int32_t id, uint64_t step, int64_t chunks, int32_t 
     return done;
 }
 
-/* Tells that a worker has done so many chunks. From here on the step may be over. */
+/* Reports the chunks that a worker has done; then the step may be over. */
 static void tell(team *t, int64_t done)
 {
     if (!done) return;
@@ -306,16 +305,16 @@ static void serve(worker *w, team *t, int32_t id, uint64_t run)
             if (!poll(&w->bed, &c, RUN_SPIN_NS, &t->caller, 1)) sleep_until(&w->bed, &c, &t->drowsy);
             if (load(&t->run) != run) return;
         } else if (STEP(open) > step) {
-            step = STEP(open) - (INTAGLIO_JOBS - 1); /* the earliest that may be open still */
+            step = STEP(open) - (INTAGLIO_JOBS - 1); /* the earliest that may still be open */
         } else {
             const char *arg = __atomic_load_n((char **)&s->job.arg, __ATOMIC_RELAXED);
             for (int i = 0; i < 4; i++) __builtin_prefetch(arg + i * LINE);
             int32_t threads = (int32_t)load(&t->threads);
             INTAGLIO_LATE(id);
-            /* The step is one of this run, which has so many threads: it is none before the run's first, and the run was
-               not over when it was open. It may be over at any time; what proves that it is not is a claim. */
+            /* The step belongs to this run, which has so many threads: it is not before the run's first one, and the run
+               was not over when it was opened. It may be over at any time; only a claim proves that it is not. */
             if (load(&t->run) != run) return;
-            seen(&w->bed);
+            note_cpu(&w->bed);
             tell(t, take(t, id, step, CHUNKS(open), id, threads));
             for (int32_t i = 1, owner = id; i < threads; i++) {
                 owner = owner + 1 < threads ? owner + 1 : 0;
@@ -338,7 +337,7 @@ static void *work(void *self)
     }
 }
 
-/* Wakes the workers that sleep, but for those that would only be in the way. */
+/* Wakes the workers that sleep, except those that would take a CPU from others. */
 static void wake_workers(team *t)
 {
     if (!__atomic_exchange_n(&t->drowsy, 0, __ATOMIC_SEQ_CST)) return;
@@ -349,7 +348,7 @@ static void wake_workers(team *t)
     if (later) store(&t->drowsy, 1);
 }
 
-/* Runs jobs: see intaglio_pool. Only where there is something to share out, others are told of it. */
+/* Runs jobs: see intaglio_pool. Workers learn of them only if there is more than one chunk. */
 static void run(team *t, const intaglio_job *jobs, int32_t count)
 {
     if (count == 1 && jobs->total <= jobs->grain) {
@@ -367,14 +366,14 @@ static void run(team *t, const intaglio_job *jobs, int32_t count)
         words[i] = (first + (uint64_t)i) << CHUNK_BITS | (uint64_t)chunks;
         t->expected += (uint64_t)chunks;
     }
-    /* The first part is claimed before others can claim, so that they are told of the step while it is worked at. */
+    /* The first part is claimed before others can claim, so that workers are woken while the step makes progress. */
     int64_t own = CHUNKS(words[0]) / threads, mine = own ? part(own) : 0;
     __atomic_store_n(&share_of(t, first, 0)->claimed, first << CHUNK_BITS | (uint64_t)mine, __ATOMIC_RELAXED);
     for (int32_t i = 0; i < count; i++) store(&slot_of(t, ++t->step)->open, words[i]);
-    seen(&t->bed);
+    note_cpu(&t->bed);
     if (__atomic_load_n(&t->drowsy, __ATOMIC_RELAXED)) wake_workers(t);
     if (mine) do_chunks(&slot_of(t, first)->job, 0, 0, mine);
-    wake_workers(t); /* who fell asleep meanwhile */
+    wake_workers(t); /* those that fell asleep meanwhile */
     for (int32_t i = 0; i < count; i++)
         for (int32_t owner = 0; owner < threads; owner++)
             mine += take(t, 0, first + (uint64_t)i, CHUNKS(words[i]), owner, threads);
@@ -387,7 +386,7 @@ static void run(team *t, const intaglio_job *jobs, int32_t count)
 
 #define SET (INTAGLIO_CPUS / 8) /* bytes of a set of CPUs */
 
-/* Lets the worker run where the pool says; a set that the system refuses changes nothing. */
+/* Pins the worker to its set of the pool; a set that the system refuses changes nothing. */
 static void pin(const pool *p, worker *w)
 {
     w->pinned = p->pins;
@@ -400,7 +399,7 @@ static void pin(const pool *p, worker *w)
 #endif
 }
 
-/* A new worker, or NULL when the system gives no more threads. Signals stay with the threads of the application. */
+/* A new worker, or NULL if the system gives no more threads. Signals stay with the threads of the application. */
 static worker *hire(pool *p)
 {
     worker *w = NULL;
@@ -425,7 +424,7 @@ static worker *hire(pool *p)
     return NULL;
 }
 
-/* A team for so many threads that no run uses, or NULL. */
+/* An unused or new team for so many threads, or NULL. */
 static team *seat(pool *p, int32_t threads)
 {
     for (team **at = &p->unused; *at; at = &(*at)->next)
@@ -484,7 +483,7 @@ static team *lend(intaglio_pool *interface, int32_t wanted, int32_t *threads)
     t->workers = workers;
     store(&t->first, t->step + 1);
     store(&t->threads, (uint64_t)count);
-    store(&t->drowsy, 1); /* they are woken when there is something to do */
+    store(&t->drowsy, 1); /* the workers are woken when there is something to do */
     for (worker *w = workers; w; w = w->next) {
         t->beds[--count - 1] = &w->bed;
         __atomic_store_n(&w->mail, MAIL(t->run, count, t->number), __ATOMIC_SEQ_CST);
@@ -522,8 +521,7 @@ static void after_fork_in_parent(void)
     for (pool *p = pools; p; p = p->next) pthread_mutex_unlock(&p->lock);
 }
 
-/* The workers did not come along; what they own is lost, a few hundred bytes each, and so is what runs of other threads
-   use. */
+/* The child has no workers; their memory is lost, a few hundred bytes each, and so is that of runs of other threads. */
 static void after_fork_in_child(void)
 {
     for (pool *p = pools; p; p = p->next) {
@@ -580,9 +578,9 @@ void intaglio_pool_stop(intaglio_pool *interface)
     }
 }
 
-/* ---- What walks a program ------------------------------------------------------------------------------------ */
+/* ---- Walking a program --------------------------------------------------------------------------------------- */
 
-/* Every thread of a run computes with the same floating-point mode, whatever the application has set. */
+/* Sets this thread's floating-point mode, which is the same for all threads of a run; returns the old one. */
 static uint64_t set_float_mode(uint64_t mode)
 {
 #if defined(__SSE2__)
@@ -636,7 +634,7 @@ _Noreturn void intaglio_outside(const char *name, int64_t index, int64_t extent)
 
 #endif
 
-/* Tasks of a step, on any thread. Where accesses are checked, the first one that is outside ends this call. */
+/* Runs tasks of a step, on any thread. If accesses are checked, the first one out of bounds ends this call. */
 static void call_kernel(void *arg, int32_t id, int64_t begin, int64_t end)
 {
     const intaglio_opened *o = arg;
@@ -651,7 +649,7 @@ static void call_kernel(void *arg, int32_t id, int64_t begin, int64_t end)
 
 static inline intaglio_opened *opened(const intaglio_walker *w, int32_t i) { return (void *)(w->steps + i * w->stride); }
 
-/* What its kernel found wrong with data makes the run fail. */
+/* Makes the run fail if the step's kernel has found a fault in data. */
 static void conclude(intaglio_walker *w, const intaglio_opened *o)
 {
     if (o->fault) intaglio_fail(w, o->step.faults[__builtin_ctzll(o->fault)], 0, 0);

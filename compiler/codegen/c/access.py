@@ -1,6 +1,6 @@
-"""How a stage of a loop nest walks memory: what decides the form of its loops.
+"""Access patterns of the stages of a loop nest, which decide the form of its loops.
 
-In: a Stage and one of its axes. Out: the steps of its indices along that axis, and what follows. Prints nothing.
+In: a Stage and one of its axes. Out: the steps of its indices along that axis, and what follows from them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _ROUNDING = frozenset(("floor", "ceil", "round", "trunc"))
 
 
 def loads(stage: Stage) -> list[Load | Local]:
-    """What a stage reads, its lets included."""
+    """The loads of a stage, including those of its lets."""
     roots = (stage.value, *(let.value for let in stage.lets))
     return [e for e in walk(*roots) if isinstance(e, (Load, Local))]
 
 
 def indices(root: Expr) -> Iterator[Size]:
-    """What an expression reads by: the indices in it."""
+    """The indices in an expression."""
     for e in walk(root):
         if isinstance(e, (Index, Load, Local)):
             yield e.size if isinstance(e, Index) else e.index
@@ -38,12 +38,12 @@ def bound_along(stage: Stage, axis: Symbol) -> frozenset[Symbol]:
 
 
 def is_unit(stage: Stage, index: Size, axis: Symbol) -> bool:
-    """Does `index` stay, or step by one, along `axis`?"""
+    """Whether `index` is constant or steps by one along `axis`."""
     return step(stage, index, axis) in (0, 1)
 
 
 def step(stage: Stage, index: Size, axis: Symbol) -> Size | None:
-    """How far `index` moves with each point of `axis`; None where that is not always the same."""
+    """How far `index` moves with each point of `axis`; None if that varies."""
     if symbols(index) & bound_along(stage, axis):
         return None
     parts = linear_in(index, axis)
@@ -51,7 +51,7 @@ def step(stage: Stage, index: Size, axis: Symbol) -> Size | None:
 
 
 def is_contiguous_store(stage: Stage, axis: Symbol) -> bool:
-    """Are the elements that the loop over `axis` writes neighbours, each written once?"""
+    """Whether the loop over `axis` writes neighbouring elements, each once; true if the stage has no store."""
     if stage.store is None:
         return True
     return (
@@ -62,16 +62,15 @@ def is_contiguous_store(stage: Stage, axis: Symbol) -> bool:
 
 
 def is_contiguous(stage: Stage, axis: Symbol) -> bool:
-    """May the loop over `axis` be vectorised, with loads and stores of neighbours?"""
+    """Whether the loop over `axis` can be vectorised, with loads and stores of neighbours."""
     stores = stage.reduce is not None or is_contiguous_store(stage, axis)
     return stores and all(is_unit(stage, load.index, axis) for load in loads(stage))
 
 
 def is_transposed(stage: Stage, load: Load, along: Symbol, across: Symbol, apart: int) -> bool:
-    """Does a load walk memory along one axis, and fall into few cache sets along the other, by steps of a multiple of
-    `apart` bytes?
+    """Whether a load walks memory along one axis, and falls into few cache sets along the other.
 
-    A step that is not known may do so: then, too.
+    It does so if its step along the other axis is a multiple of `apart` bytes, or not a known number.
     """
     distance = step(stage, load.index, across)
     if step(stage, load.index, along) != 1 or distance is None or distance == 0:
@@ -80,7 +79,7 @@ def is_transposed(stage: Stage, load: Load, along: Symbol, across: Symbol, apart
 
 
 def is_columns(stage: Stage) -> bool:
-    """Is a reduction with axes better vectorised across its last axis than along the reduced one?"""
+    """Whether a reduction with axes is better vectorised across its last axis than along the reduced one."""
     if not stage.axes or any(r.extent is not None and stage.axes[-1] in symbols(r.extent) for r in stage.reduce_axes):
         return False
     across = any(step(stage, load.index, stage.axes[-1]) == 1 for load in loads(stage))
@@ -89,9 +88,9 @@ def is_columns(stage: Stage) -> bool:
 
 
 def with_reciprocals(stage: Stage) -> Stage:
-    """Divisions by the result of a reduction, the same for a whole row, as multiplications: x / sum, x / deviation.
+    """Replaces divisions by the result of a reduction, as x / sum for all x of a row, by multiplications.
 
-    Not where the quotient is rounded to an integer, which would show the difference in the last place.
+    Not if a quotient is rounded to an integer, which would reveal the difference in the last place.
     """
     loops = (*stage.axes, *stage.reduce_axes)
     calls = [e for e in walk(stage.value) if isinstance(e, Call)]

@@ -2,8 +2,8 @@
 
 In: a Kernel whose body is an Attention, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 
-k and v are read in place where they are plain loads of the computing type, affine in their two symbols with any
-strides; else each task evaluates the block of keys it works on into scratch.
+k and v are read in place if they are plain loads of the computing type, affine in their two symbols with any strides;
+else each task evaluates the block of keys that it works on into scratch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def tasks(body: Attention, tile: AttentionSchedule) -> Size:
 def scratch_bytes(body: Attention, tile: AttentionSchedule) -> Size:
     """Bytes of scratch a thread needs, in the order of the pointers in the template."""
     acc = body.acc
-    q_columns, v_columns = _whole(extent(body.d), tile), _whole(extent(body.dv), tile)
+    q_columns, v_columns = _padded(extent(body.d), tile), _padded(extent(body.dv), tile)
     score_rows = -(-tile.keys // tile.lanes) * tile.lanes
     elements = (q_columns + score_rows + v_columns + 3) * tile.panel + tile.lanes * _row_stride(body, tile)
     if _place(body.k, body.n, body.d, acc) is None:
@@ -73,8 +73,8 @@ def source(kernel: Kernel, name: str, tile: AttentionSchedule) -> str:
         N=holes.size(extent(body.n)),
         D=holes.size(extent(body.d)),
         DV=holes.size(extent(body.dv)),
-        q_columns=holes.size(_whole(extent(body.d), tile)),
-        v_columns=holes.size(_whole(extent(body.dv), tile)),
+        q_columns=holes.size(_padded(extent(body.d), tile)),
+        v_columns=holes.size(_padded(extent(body.dv), tile)),
         row_stride=holes.size(_row_stride(body, tile)),
         panels=holes.size(_panels(body, tile)),
         batch=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.batch)],
@@ -98,7 +98,7 @@ def source(kernel: Kernel, name: str, tile: AttentionSchedule) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an operand is read in place: element (n, column) is at start + n * stride + column * step."""
+    """An operand that is read in place: element (n, column) is at start + n * stride + column * step."""
 
     start: Size
     stride: Size
@@ -109,18 +109,18 @@ def _panels(body: Attention, tile: AttentionSchedule) -> Size:
     return ceil_div(ceil_div(extent(body.m), tile.lanes), tile.vectors)
 
 
-def _whole(columns: Size, tile: AttentionSchedule) -> Size:
+def _padded(columns: Size, tile: AttentionSchedule) -> Size:
     """`columns` rounded up to whole transpositions and tiles."""
     block = math.lcm(tile.lanes, tile.rows)
     return ceil_div(columns, block) * block
 
 
 def _row_stride(body: Attention, tile: AttentionSchedule) -> Size:
-    return dim_max(_whole(extent(body.d), tile), _whole(extent(body.dv), tile), _whole(tile.keys, tile))
+    return dim_max(_padded(extent(body.d), tile), _padded(extent(body.dv), tile), _padded(tile.keys, tile))
 
 
 def _few(body: Attention, tile: AttentionSchedule) -> int:
-    """Up to how many queries work row by row rather than in panels; 0 where there are never so few."""
+    """The number of queries up to which they are computed row by row; 0 if there are always more."""
     return 0 if known_lt(tile.few, extent(body.m)) else tile.few
 
 

@@ -1,8 +1,7 @@
-"""C sources in, a library out: compiles each source to an object, in parallel, and links them.
+"""Building a library: compiles C sources to objects, in parallel, and links them.
 
-An object is kept in the object cache under the hash of its source, the flags and the compiler, so equal kernels share
-it within a model and across models. It must never put anything of a model into a command line or a file name: names of
-sources are symbols that the compiler made.
+An object is cached under a hash of its source, the flags and the compiler, so equal kernels share it within a model and
+across models. Nothing of a model may get into a command line or a file name: names of sources are generated.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ....runtime.errors import Fail
 from ...options import environment
 from ...processes import Processes
 from ...target import Target
-from ..objects import intact, keep, used
+from ..objects import intact, keep, touch
 from .toolchain import Toolchain
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates" / "c"
@@ -31,7 +30,7 @@ Progress = Callable[[int, int], None]  # how many of how many sources are done
 
 @dataclass(frozen=True)
 class Source:
-    """A C file. name: a C identifier; used for messages and the names of kept files."""
+    """A C file; name: a C identifier, which is part of messages and names of files."""
 
     name: str
     text: str
@@ -45,10 +44,10 @@ def build(
     objects: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the library made of `sources` and of the thread pool (templates/c/pool.c) to `output`.
+    """Writes the library of `sources` and the thread pool (templates/c/pool.c) to `output`.
 
-    objects: the folder of the object cache. Sources may include the headers of templates/c. Raises Fail when the
-    compiler refuses a source, which is then kept for a look at it, and OSError when the disk is full.
+    objects: the folder of the object cache. Sources may include the headers of templates/c. Raises Fail if the compiler
+    rejects a source, which is then kept for inspection, and OSError if the disk is full.
     """
     objects.mkdir(parents=True, exist_ok=True)
     flags = toolchain.compile_flags(target.flags)
@@ -60,7 +59,7 @@ def build(
         _compile(paths, toolchain, flags, running, progress)
         command = toolchain.link(list(paths), output)
         if _run(command, toolchain, running)[0]:
-            # An object may be gone: make all of them anew, and then a failure is ours.
+            # An object may have disappeared meanwhile. If linking fails with new ones, too, the error is ours.
             for path in paths:
                 path.unlink(missing_ok=True)
             _compile(paths, toolchain, flags, running, None)
@@ -68,7 +67,7 @@ def build(
             if failed:
                 raise Fail(f"The C compiler ({toolchain.name}) cannot link the model:\n{_excerpt(message)}")
     for path in paths:
-        used(path)
+        touch(path)
 
 
 def _compile(
@@ -78,7 +77,7 @@ def _compile(
     running: Processes,
     progress: Progress | None,
 ) -> None:
-    """Makes the objects that do not exist yet; the long sources first, so that the last ones to finish are short."""
+    """Compiles the objects that do not exist yet; long sources first, so that the last ones to finish are short."""
     todo = sorted((path for path in paths if not intact(path)), key=lambda path: -len(paths[path].text))
     done = len(paths) - len(todo)
     if progress:
@@ -110,17 +109,17 @@ def _compile_one(source: Source, path: Path, toolchain: Toolchain, flags: Sequen
 
 
 def _run(command: list[str], toolchain: Toolchain, running: Processes) -> tuple[bool, str]:
-    """Runs a command; returns whether it failed, and what it said."""
-    code, said = running.run(command, toolchain.environ())
-    if code and "No space left on device" in said:
+    """Runs a command; returns whether it failed, and its output."""
+    code, output = running.run(command, toolchain.environ())
+    if code and "No space left on device" in output:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), command[-1])
     if code < 0:
-        return True, f"{said}\nended by signal {-code} (out of memory?)"
-    return code != 0, said
+        return True, f"{output}\nended by signal {-code} (out of memory?)"
+    return code != 0, output
 
 
 def _excerpt(message: str, lines: int = 12) -> str:
-    """The first lines that tell of errors, or just the first lines."""
+    """The first lines with errors, else the first lines."""
     all_lines = message.splitlines()
     errors = [line for line in all_lines if "error" in line or "signal" in line]
     return "\n".join((errors or all_lines)[:lines])
@@ -133,14 +132,14 @@ def _key(source: Source, flags: Sequence[str], toolchain: Toolchain) -> str:
 
 @lru_cache
 def _headers() -> str:
-    """What sources can include, as a digest."""
-    whole = hashlib.sha256()
+    """A digest of the headers that sources can include."""
+    digest = hashlib.sha256()
     for path in sorted(TEMPLATES.glob("*.h")):
-        whole.update(path.name.encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 @lru_cache
 def part(name: str) -> Source:
-    """A C file of templates/c that is no template: "pool", which is part of every library, or "cuda"."""
+    """A C file of templates/c that is not a template: "pool", which is part of every library, or "cuda"."""
     return Source(name, (TEMPLATES / f"{name}.c").read_text())

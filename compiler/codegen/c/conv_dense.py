@@ -1,7 +1,7 @@
 """Dense and grouped kernel.ir.Conv -> the context of templates/c/conv.c.j2, its tasks and scratch.
 
-They are matrix products over tables of pointers (see the template). Where the input is an expression, or has so few
-channels that the run of one tap is short, the input of a block of output rows is first copied into a padded patch.
+They are matrix products over tables of pointers (see the template). If the schedule says so, the input of a block of
+output rows is first copied into a padded patch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .holes import Holes
 
 @dataclass(frozen=True, slots=True)
 class _Blocking:
-    """How the result is cut into tasks: blocks of pixels by panels; block_h: rows of a block with a patch."""
+    """How the result is cut into tasks, blocks of pixels by panels; block_h: output rows of a block with a patch."""
 
     row_blocks: Size
     block_pixels: Size
@@ -36,11 +36,11 @@ def tasks(body: Conv, schedule: DenseSchedule) -> Size:
 
 
 def scratch_bytes(body: Conv, schedule: DenseSchedule) -> Size:
-    """Bytes of scratch a thread needs: the table of pointers, then the patch, or zeros and where pixels start."""
+    """Bytes of scratch a thread needs: the table of pointers, then the patch, or zeros and the starts of pixels."""
     cut, size, in_c = _blocking(body, schedule), body.acc.itemsize, floor_div(extent(body.channel), body.groups)
     pitch = ceil_div(cut.block_pixels, schedule.tile.mr) * schedule.tile.mr
     runs = prod(body.taps)
-    if schedule.patch and body.dilations[-1] == 1:  # a row of taps is one
+    if schedule.patch and body.dilations[-1] == 1:  # a row of taps is one run
         runs = prod(body.taps[:-1])
     table = _cache_lines(runs * pitch * 8)
     if not schedule.patch:
@@ -112,7 +112,7 @@ def _blocking(body: Conv, schedule: DenseSchedule) -> _Blocking:
 
 
 def _x_row(body: Conv, plain: PlainInput | None, holes: Holes) -> dict[str, str] | None:
-    """Start of a row of the input where rows are contiguous, so that memcpy can copy them."""
+    """The start of a row of the input, if rows are contiguous, so that memcpy can copy them; else None."""
     if plain is None or body.groups != 1 or not known_eq(plain.strides[-1], extent(body.channel)):
         return None
     return {"buffer": holes.buffer(plain.buffer), "start": holes.size(plain.start)}

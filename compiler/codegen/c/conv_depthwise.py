@@ -1,8 +1,8 @@
 """Depthwise kernel.ir.Conv -> the context of templates/c/depthwise.c.j2, its tasks and scratch.
 
-Vectors run over channels; a result is summed tap by tap in one order, whatever tile it falls in. Such kernels are bound
-by loads, not by multiplications, so blocks are chosen to find their input in the first-level cache: all rows of one
-vector of channels, before the next vector.
+Vectors run along channels; a result is summed tap by tap, in the same order in every tile. Loads are the bottleneck,
+not multiplications, so a task computes all rows of one vector of channels before the next vector: their input then
+stays in the first-level cache.
 """
 
 from __future__ import annotations

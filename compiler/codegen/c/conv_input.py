@@ -1,6 +1,6 @@
-"""What the dense and the depthwise convolution templates ask about a kernel.ir.Conv. In: a body. Out: facts, no C.
+"""The input of a kernel.ir.Conv, for all templates of convolutions. In: a body. Out: facts about it, no C.
 
-Templates are written for three spatial axes (d, h, w); bodies of one or two get leading axes of length 1.
+Templates have three spatial axes (d, h, w); bodies with one or two get leading axes of length 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ X_NAMES, Y_NAMES = ("xd", "xh", "xw"), ("yd", "yh", "yw")  # C names of the posi
 
 
 def spread(values: Sequence[T], fill: T) -> tuple[T, ...]:
-    """The values of one to three spatial axes as those of d, h, w."""
+    """The values of one to three spatial axes as values of d, h, w."""
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
@@ -31,11 +31,11 @@ def symbol_names(body: Conv) -> dict[Symbol, str]:
 
 
 def input_as_acc(body: Conv) -> Expr:
-    """The input's element, as the accumulator's type."""
+    """The input's element in the accumulator's type."""
     return as_type(body.x, body.acc)
 
 
 def plain_input(body: Conv) -> PlainInput | None:
-    """The input that can be read in place, with strides of the axes d, h, w."""
+    """The input, if it can be read in place, with strides of the axes d, h, w; else None."""
     plain = conv_input(body)
     return plain and replace(plain, strides=spread(plain.strides, 0))

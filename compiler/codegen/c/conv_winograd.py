@@ -1,8 +1,8 @@
 """3x3 kernel.ir.Conv with transformed weights -> the context of templates/c/winograd.c.j2, its tasks and scratch.
 
-F(2x2, 3x3) multiplies 2.25 times less than the definition, and rounds no worse in practice, since its sums are shorter.
-Unlike the definition it spreads infinities and NaNs of the input over the whole of each 2x2 tile of the output that
-they reach.
+F(2x2, 3x3) needs 2.25 times fewer multiplications than the definition, and rounds no worse in practice, since its sums
+are shorter. Unlike the definition it spreads an infinity or NaN of the input over each 2x2 tile of the output that it
+reaches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sizes and scalar expressions -> C text, by one precedence table.
 
 In: a Kernel's sizes, buffers and expressions. Out: texts and SSA statements (`const float t0 = ...;`) in C, and the
-static inline functions they call. Integers of indices are int64_t. Names come from counters, never from a model.
+static inline functions that they call. Indices are int64_t. Names come from counters, never from a model.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _BITWISE = frozenset(("&", "|", "^", "<<", ">>"))
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _UNARY = 12  # prefix operators and casts
 PRIMARY = 13  # names, literals, calls, subscripts
-_LONG = 100  # an expression this long becomes a statement of its own
-LONG_SIZE = 200  # and a size this long is computed once
+_LONG = 100  # characters from which an expression becomes a statement of its own
+LONG_SIZE = 200  # characters from which a size is computed once
 
 
-# Buffers and values of each dtype in C. Narrow floats are held as their bits.
+# The C type of buffers of each dtype. Narrow floats are represented by their bits.
 _CTYPES = {
     "f32": "float", "f64": "double", "f16": "uint16_t", "bf16": "uint16_t", "bool": "uint8_t",
     "i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t",
@@ -50,12 +50,12 @@ def ctype(dtype: DType) -> str:
 
 
 def value_type(dtype: DType) -> str:
-    """The C type of a value in an expression: that of its buffer, but for bools, which are 0 or 1 only as _Bool."""
+    """The C type of a value in an expression: that of a buffer, except for bool, which is _Bool."""
     return "_Bool" if dtype == BOOL else ctype(dtype)
 
 
 def literal(value: bool | int | float, dtype: DType) -> Text:
-    """A constant, exactly."""
+    """The C literal that is exactly a constant."""
     if dtype.is_float and dtype.bits < 32:
         bits = np.asarray(value, np.float32).astype(dtype.to_numpy())
         return str(int(bits.view(np.uint16 if dtype.bits == 16 else np.uint8))), PRIMARY
@@ -83,7 +83,7 @@ def _float_literal(value: float, dtype: DType) -> str:
 
 
 def element_at(name: str, index: str) -> str:
-    """An element of what `name`, which has an EXTENT, points at (templates/c/bounds.h); a primary expression."""
+    """An element of the pointer `name`, which has an EXTENT (templates/c/bounds.h); a primary expression."""
     return f"AT({name}, {index})"
 
 
@@ -93,15 +93,15 @@ def _paren(text: Text, at_least: int) -> str:
 
 def _infix(operator: str, a: Text, b: Text) -> Text:
     level = PRECEDENCE[operator]
-    if operator in _BITWISE:  # few know how these bind, and compilers warn
+    if operator in _BITWISE:  # compilers warn about operands without parentheses
         return f"{_paren(a, _UNARY)} {operator} {_paren(b, _UNARY)}", level
-    if operator in _COMPARISONS:  # so that none is an operand of another
+    if operator in _COMPARISONS:  # none is an operand of another without parentheses
         return f"{_paren(a, PRECEDENCE['<<'])} {operator} {_paren(b, PRECEDENCE['<<'])}", level
     return f"{_paren(a, level)} {operator} {_paren(b, level + 1)}", level
 
 
 def _prefix(operator: str, a: Text) -> Text:
-    # A sign is kept apart from another one: `--x` is a decrement.
+    # Two signs are separated: `--x` is a decrement.
     operand = _paren(a, _UNARY)
     return operator + (f"({operand})" if operand.startswith("-") else operand), _UNARY
 
@@ -112,12 +112,12 @@ def _ternary(c: Text, a: Text, b: Text) -> Text:
 
 
 def size_text(x: Size, names: Mapping[Symbol, str]) -> str:
-    """C text of a size over `names`, in terms of the functions of `size_prelude`."""
+    """C text of a size over `names`, which calls functions of `size_prelude`."""
     return Printer(symbols=dict(names)).size(x)
 
 
 def size_prelude() -> str:
-    """The C in front of a source that prints sizes alone."""
+    """The head of a C source that prints sizes alone."""
     functions = Functions()
     for name in ("floordiv", "mod", "min", "max"):
         functions.integer(name)
@@ -132,11 +132,11 @@ class Functions:
 
     @property
     def prelude(self) -> str:
-        """The head of a C source: what every kernel includes, then the functions printed so far."""
+        """The head of a C source: the headers that every kernel includes, then the functions printed so far."""
         return render("c/prelude.h.j2", functions=list(self._definitions.values()))
 
     def apply(self, node: Call, args: Sequence[Text]) -> Text:
-        """The C of a Call whose arguments are printed."""
+        """The C text of a Call whose arguments are printed."""
         prim = prims.TABLE[node.prim]
         operand = node.args[-1].dtype
         if prim.expand is not None and operand == F32:
@@ -157,7 +157,7 @@ class Functions:
         return self._called(self._written(prim, spelling, operand, node.dtype), args)
 
     def integer(self, name: str) -> str:
-        """The name of a primitive as a function of int64_t: for sizes."""
+        """The name of a primitive as a function of int64_t, for sizes."""
         prim = prims.TABLE[name]
         return self._written(prim, prim.c_spelling(I64), I64, I64)
 
@@ -170,7 +170,7 @@ class Functions:
         self._definitions[name] = head + " {\n" + "".join(f"    {line}\n" for line in body) + "}"
 
     def _written(self, prim: prims.Prim, spelling: str, operand: DType, result: DType) -> str:
-        """A function made from the C column."""
+        """The name of a function with the body that the primitive's row gives in C."""
         name = f"ig_{prim.name}_{operand}"
         if name not in self._definitions:
             body = _fill(spelling, operand)
@@ -179,7 +179,7 @@ class Functions:
         return name
 
     def _expanded(self, prim: str) -> str:
-        """A function made from an expansion."""
+        """The name of a function with the primitive's expansion as its body."""
         name = f"ig_{prim}_f32"
         if name not in self._definitions:
             formals, body = prims.expansion(prim)
@@ -214,7 +214,7 @@ class Functions:
 
 
 def _fill(spelling: str, dtype: DType) -> str:
-    """The placeholders of a C column for arguments of `dtype`."""
+    """A C spelling with its placeholders filled for arguments of `dtype`."""
     values = {"{T}": ctype(dtype), "{f}": "f" if dtype == F32 else "", "{bits}": str(dtype.bits)}
     values["{U}"] = "uint64_t" if dtype.bits == 64 else "uint32_t"
     for key, value in values.items():
@@ -226,10 +226,10 @@ def _fill(spelling: str, dtype: DType) -> str:
 class Printer:
     """Prints the expressions of one kernel.
 
-    symbols, buffers and local give the C names of what expressions mention; `functions` collects what they call.
-    Each `statements` call starts a new scope, but names of temporaries are never reused.
-    put_aside: the name of a size that is long, given its text, where there is a place for such. Sizes are graphs, whose
-    texts may be exponentially longer.
+    symbols, buffers and local give the C names of what expressions mention; functions collects what they call.
+    Each call of `statements` starts a new scope, but names of temporaries are never reused.
+    put_aside: stores a long size, given its text, and returns its name; None: long sizes are printed in place. Sizes
+    are graphs, whose texts may be exponentially longer.
     """
 
     functions: Functions = field(default_factory=Functions)
@@ -261,8 +261,8 @@ class Printer:
         return self._sizes[x]
 
     def _sum(self, x: Dim) -> Text:
-        # Terms and factors are in the order of their texts, not of the names of the symbols, so that kernels which
-        # differ in those alone are one. Positive terms come first: a sum does not start with a sign where it need not.
+        # Terms and factors are in the order of their texts, not of the names of symbols, so that kernels which differ
+        # in those alone are equal. Positive terms come first, so that few sums start with a sign.
         terms = [(c < 0, -len(atoms), self._product(abs(c), atoms)) for c, atoms in x.terms]
         total: Text | None = None
         for negative, _, product in sorted(terms):
@@ -305,7 +305,7 @@ class Printer:
     # -- expressions -------------------------------------------------------------------------------------------------
 
     def statements(self, roots: Sequence[Expr]) -> tuple[list[str], list[str]]:
-        """Statements that compute what is shared, and the text of each root in terms of them."""
+        """Statements that compute shared values, and the text of each root in terms of them."""
         scope = Scope(self, {}, 1)
         texts = [_paren(t, 0) for t in scope.add(roots)]
         return scope.lines[0], texts
@@ -342,10 +342,10 @@ class Printer:
 
 
 class Scope:
-    """The statements of nested loops: each value is computed in the outermost loop that knows all it depends on.
+    """The statements of nested loops: each value is computed in the outermost loop where its operands are known.
 
-    level: symbol -> 1 + the depth of its loop; unknown symbols are 0, outside all loops. `lines[i]` are the statements
-    of level i, to be printed at the start of that loop's body. faults: those that they may find.
+    level: symbol -> 1 + the depth of its loop; other symbols are at level 0, outside all loops. lines[i]: the
+    statements of level i, which stand at the start of that loop's body. faults: those that the statements may find.
     """
 
     def __init__(self, printer: Printer, level: Mapping[Symbol, int], levels: int, lets: Sequence[Let] = ()):
@@ -353,7 +353,7 @@ class Scope:
         self.level = dict(level)
         self.lines: list[list[str]] = [[] for _ in range(levels)]
         self.faults: set[int] = set()
-        self._lets = {let.symbol: let.value for let in lets}  # each after those that its value mentions
+        self._lets = {let.symbol: let.value for let in lets}  # in order: a value mentions earlier symbols only
         self._done: dict[Expr, Text] = {}
         self._depth: dict[Expr, int] = {}
         for let in lets:
@@ -364,14 +364,14 @@ class Scope:
         """Binds the lets that a size mentions, each in the loop where its value is known."""
         if symbols(x).isdisjoint(self._lets):
             return
-        wanted: set[Symbol] = set()
-        waiting = [x]
-        while waiting:
-            found = (symbols(waiting.pop()) & self._lets.keys()) - wanted
-            wanted |= found
-            for symbol in found:
-                waiting += (_position(e) for e in walk(self._lets[symbol]) if isinstance(e, (Index, Load, Local)))
-        for symbol in [s for s in self._lets if s in wanted]:
+        needed: set[Symbol] = set()
+        pending = [x]
+        while pending:
+            new = (symbols(pending.pop()) & self._lets.keys()) - needed
+            needed |= new
+            for symbol in new:
+                pending += (_position(e) for e in walk(self._lets[symbol]) if isinstance(e, (Index, Load, Local)))
+        for symbol in [s for s in self._lets if s in needed]:
             value = self._lets.pop(symbol)
             (text,) = self.add([value], inside=0)
             self.level[symbol] = self._depth[value]
@@ -379,7 +379,7 @@ class Scope:
             self.lines[self.level[symbol]].append(f"const int64_t {name} = {text[0]};")
 
     def add(self, roots: Sequence[Expr], inside: int | None = None) -> list[Text]:
-        """The texts of `roots`, used at level `inside` (by default the innermost)."""
+        """The texts of `roots`, which are used at level `inside` (None: the innermost)."""
         used_at = len(self.lines) - 1 if inside is None else inside
         nodes = [e for e in walk(*roots) if e not in self._done]
         for e in nodes:
@@ -398,7 +398,7 @@ class Scope:
             innermost_use[e] = max(innermost_use.get(e, 0), used_at)
         for e in nodes:
             if isinstance(e, Require):
-                self.lines[self._depth[e]].append(f"fault{e.number} |= {self._found(e.ok)};")
+                self.lines[self._depth[e]].append(f"fault{e.number} |= {self._fault(e.ok)};")
                 self.faults.add(e.number)
             text = self.printer.node(e, [self._done[c] for c in e.children])
             if not self._cheap(e) and (
@@ -410,14 +410,14 @@ class Scope:
             self._done[e] = text
         return [self._done[e] for e in roots]
 
-    def _found(self, ok: Expr) -> str:
-        """A number other than 0 where something does not hold; of integers that are to be equal, their difference."""
+    def _fault(self, ok: Expr) -> str:
+        """The text of a number that is 0 if `ok` holds: of an equality of integers, their exclusive or."""
         if isinstance(ok, Call) and ok.prim == "eq" and ok.args[0].dtype.is_integer:
             return f"(uint64_t)({_infix('^', *(self._done[a] for a in ok.args))[0]})"
         return _prefix("!", self._done[ok])[0]
 
     def depth(self, x: Size) -> int:
-        """The level of a size."""
+        """The level at which a size is known."""
         return max((self.level.get(s, 0) for s in symbols(x)), default=0)
 
     def _own_depth(self, e: Expr) -> int:
@@ -425,7 +425,7 @@ class Scope:
 
     @staticmethod
     def _cheap(e: Expr) -> bool:
-        """Nodes not worth a name: literals, names, plain index arithmetic and bare loads of scalars kept by a stage."""
+        """Whether a node needs no name: a literal, a name, plain index arithmetic, or a read of a stage's result."""
         return isinstance(e, (Const, Acc, Var)) or (isinstance(e, Index) and _is_plain(e.size)) or isinstance(e, Local)
 
 

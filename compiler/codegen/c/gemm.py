@@ -1,7 +1,4 @@
-"""What the printers of templates share.
-
-In: symbols, element types. Out: sizes, C types, the steps of transpositions.
-"""
+"""Helpers of the printers of products. In: dtypes, vector lengths. Out: C types, the steps of transpositions."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ def element_type(acc: DType) -> str:
 
 
 def transpose_steps(lanes: int) -> list[dict[str, int | str]]:
-    """For each size of blocks, which lanes of (a, b) the new vectors a and b consist of (transpose.h.j2)."""
+    """For each block size of a transposition, the lanes of (a, b) that form the new a and b (transpose.h.j2)."""
     steps: list[dict[str, int | str]] = []
     size = 1
     while size < lanes:

@@ -1,7 +1,6 @@
 """The holes of a kernel template: C texts of one kernel's buffers, sizes, prologue values and epilogue statements.
 
-In: a Kernel, and the C names that its template gives to loop variables. Out: strings for the template. `prelude` is
-complete when the template is rendered, whatever was printed after it was asked for.
+In: a Kernel, and the C names that its template gives to loop variables. Out: strings for the template.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from .expr import PRIMARY, Functions, Printer, Scope, ctype, element_at, value_t
 
 
 class Prelude:
-    """The head of the source, as text once the functions in it are known."""
+    """The head of a source, which becomes text when the template is rendered, with all functions printed until then."""
 
     def __init__(self, functions: Functions):
         self._functions = functions
@@ -36,30 +35,32 @@ class Holes:
         self.printer = Printer(self.functions, self.names, [f"b{i}" for i in range(len(kernel.params))])
 
     def frame(self, name: str) -> dict[str, object]:
-        """What every template of a kernel takes: its function's name, the head of the source, and how the function
-        begins and ends."""
+        """The holes of every kernel's template: the function's name, the head of the source, and the function's first
+        and last lines."""
         return {
             "name": name, "prelude": self.prelude, "declarations": self.declarations(), "conclusion": self.conclusion(),
         }  # fmt: skip
 
     def declarations(self) -> list[str]:
-        """The parameters of the kernel's function as local names. Behind the buffers stands where it tells faults, if
-        it may find any; then, where accesses are checked, the numbers of elements and the bytes of scratch."""
+        """The first lines: local names for the parameters of the kernel's function.
+
+        In `buf` the buffers are followed by the address for faults, if the kernel may find any, and if accesses are
+        checked, by the buffers' numbers of elements and the bytes of scratch."""
         lines = [f"const int64_t n{i} = p[{i}];" for i in range(len(self.kernel.sizes))]
         count = len(self.kernel.params)
-        behind = count + bool(self.kernel.faults)
+        first_extent = count + bool(self.kernel.faults)
         for i, param in enumerate(self.kernel.params):
             const = "" if param.written else "const "
             pointer = f"{const}{ctype(param.dtype)} *restrict b{i} = buf[{i}];"
-            lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{behind + i}]);")
+            lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{first_extent + i}]);")
         lines += [f"uint64_t fault{i} = 0; /* other than 0 where it was found */" for i in range(self.kernel.faults)]
-        return [*lines, f"EXTENT(scratch, (int64_t)buf[{behind + count}]);"]
+        return [*lines, f"EXTENT(scratch, (int64_t)buf[{first_extent + count}]);"]
 
     def conclusion(self) -> list[str]:
-        """What the kernel's function does at its end: it tells the faults that it found, behind its buffers."""
-        found = f"(uint64_t *)buf[{len(self.kernel.params)}]"  # other threads may be at it, too
+        """The last lines: they report the faults that were found, as other threads may do at the same time."""
+        faults = f"(uint64_t *)buf[{len(self.kernel.params)}]"
         return [
-            f"if (fault{i}) __atomic_fetch_or({found}, (uint64_t)1 << {i}, __ATOMIC_RELAXED);"
+            f"if (fault{i}) __atomic_fetch_or({faults}, (uint64_t)1 << {i}, __ATOMIC_RELAXED);"
             for i in range(self.kernel.faults)
         ]
 
@@ -67,7 +68,7 @@ class Holes:
         return self.printer.buffers[number]
 
     def size(self, x: Size) -> str:
-        """C text that is safe as an operand of any operator."""
+        """C text of a size as a primary expression."""
         return self.printer.size(x, PRIMARY)
 
     def value(self, value: Expr, acc: str = "acc") -> tuple[list[str], str]:
@@ -109,5 +110,5 @@ class Holes:
 
 
 def narrowed(value: Expr, dtype: DType) -> Expr:
-    """`value` as `dtype`, converted where it has another."""
+    """`value` converted to `dtype`, if it has another."""
     return value if value.dtype == dtype else Call("cast", (value,), dtype)

@@ -1,8 +1,7 @@
-"""The C back end: what each kind of kernel body becomes.
+"""The C back end: prints kernels, by the kind of their body.
 
-In: kernels of a lowered program, and their schedules. Out: C sources, and the task and scratch counts that the
-program's walk needs. Each body kind has a module of its own with `source`, `tasks` and `scratch_bytes`; this table is
-the only place that lists them.
+In: kernels of a scheduled program, and their schedules. Out: C sources, and the numbers of tasks and of scratch bytes,
+which the program needs. Each kind of body has a module (`Kind`); this table is the only place that lists them.
 """
 
 from __future__ import annotations
@@ -43,24 +42,24 @@ _PLACEHOLDER = "intaglio_kernel"
 
 
 def source(kernel: Kernel, schedule: Schedule | None) -> Source:
-    """A C file with one kernel: its function's name comes from the text, so equal kernels are one object."""
+    """A C file with one kernel, whose function's name is a hash of the text, so that equal kernels share an object."""
     text = _KINDS[type(kernel.body)].source(kernel, _PLACEHOLDER, schedule)
     name = "k" + hashlib.sha256(text.encode()).hexdigest()[:16]
     return Source(name, text.replace(_PLACEHOLDER, name))
 
 
 def tasks(kernel: Kernel, schedule: Schedule | None) -> Size:
-    """How many independent tasks the kernel has, in its formal sizes."""
+    """The number of the kernel's independent tasks, in its formal sizes."""
     return _KINDS[type(kernel.body)].tasks(kernel.body, schedule)
 
 
 def scratch_bytes(kernel: Kernel, schedule: Schedule | None) -> Size:
-    """Bytes of private memory each thread needs for it, in its formal sizes."""
+    """Bytes of private memory that each thread needs, in the kernel's formal sizes."""
     return _KINDS[type(kernel.body)].scratch_bytes(kernel.body, schedule)
 
 
 def grain(kernel: Kernel, schedule: Schedule | None) -> Size:
-    """Neighbouring tasks claimed at once, in the kernel's formal sizes: those of templates are of a size themselves."""
+    """Neighbouring tasks claimed at once, in the kernel's formal sizes; one for templates, whose tasks are large."""
     if not isinstance(kernel.body, LoopNest):
         return 1
     assert isinstance(schedule, LoopNestSchedule)

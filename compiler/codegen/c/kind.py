@@ -1,4 +1,4 @@
-"""What a module says that prints one kind of kernel as C."""
+"""The interface of the modules that print one kind of kernel as C."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...scalar.dim import Size
 
 
 class Kind(Protocol):
-    """One for each class of body, or of schedule where that chooses the template."""
+    """A module for one class of body, or of schedule, if that chooses the template."""
 
     def source(self, kernel: Kernel, name: str, schedule: Any, /) -> str:
         """The C source of the kernel, whose one function is called `name`."""

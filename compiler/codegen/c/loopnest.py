@@ -1,8 +1,9 @@
 """LoopNest kernels -> C: loops over scalar expressions, written so that the C compiler vectorises the innermost ones.
 
 In: a Kernel whose body is a LoopNest. Out: C source, and the numbers of tasks and scratch bytes in the kernel's sizes.
-One task is one point of the outer domain, so the split into tasks changes no result. It never reorders stages, and
-never relies on -ffast-math: a reduction is reassociated only by `omp simd reduction` or by keeping columns apart.
+One task is one point of the outer domain, so the split into tasks changes no result. Stages keep their order, and
+nothing relies on -ffast-math: a reduction is reassociated only by `omp simd reduction`, by accumulators for columns, or
+in blocks of long sums.
 
 How a stage becomes loops:
     no reduction             a loop per axis, the last one `omp simd` where memory is walked contiguously
@@ -13,8 +14,8 @@ How a stage becomes loops:
     scan                     a loop per axis; or, where the axis before the scanned one walks memory, a loop over that
                              one inside, vectorised, with an accumulator for each of its points
     scatter                  plain loops, in order
-Maxima and minima of floats are taken on integers that have the same order, in which NaN comes last: compilers vectorise
-those, and no NaN is lost.
+Maxima and minima of floats are taken on integers in the same order, in which NaN comes last: compilers vectorise those,
+and no NaN is lost.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _ALIGNMENT = 64
 
 @dataclass
 class Loop:
-    """`for (int64_t variable = start; variable < end; step)` around statements and loops; step is by 1 where empty."""
+    """`for (int64_t variable = start; variable < end; step)` around statements and loops; an empty step is by 1."""
 
     variable: str
     end: str
@@ -68,7 +69,7 @@ Item: TypeAlias = "str | Loop"
 
 @dataclass
 class Blocks:
-    """Blocks of `size` iterations of the loop over one reduced axis, each between `before` and `after`."""
+    """Cuts the loop over one reduced axis into blocks of `size` iterations, each between `before` and `after`."""
 
     axis: int
     size: int
@@ -87,7 +88,7 @@ def scratch_bytes(body: LoopNest, schedule: LoopNestSchedule) -> Size:
 
 
 def grain(body: LoopNest, schedule: LoopNestSchedule) -> Size:
-    """How many neighbouring tasks are claimed at once."""
+    """The number of neighbouring tasks that are claimed at once."""
     return dim_max(1, schedule.grain // dim_max(1, cost.inner_flops(body)))
 
 
@@ -101,7 +102,7 @@ def source(kernel: Kernel, name: str, schedule: LoopNestSchedule) -> str:
 
 
 def _rows(body: LoopNest) -> tuple[dict[int, Size], Size]:
-    """Byte offset in scratch of the row of each stage that keeps one, and the bytes of all."""
+    """The byte offset in scratch of each row that a stage keeps, by slot, and the bytes of all rows."""
     offsets: dict[int, Size] = {}
     end: Size = 0
     for slot, stage in enumerate(body.stages):
@@ -118,7 +119,7 @@ def _points(stage: Stage, outer: Sequence[Symbol]) -> Size:
 
 
 def _greatest(size: Size, outer: Sequence[Symbol]) -> Size:
-    """A bound of an extent over all outer points, without outer symbols. Raises ValueError where none is found."""
+    """A bound of an extent over all outer points, without outer symbols. Raises ValueError if none is found."""
     if not symbols(size) & frozenset(outer):
         return size
     bound = upper_bound(size)
@@ -139,7 +140,7 @@ def _greatest(size: Size, outer: Sequence[Symbol]) -> Size:
 # ---------------------------------------------------------------------------------------------------------------------
 # Stages to loops
 
-# How OpenMP names the combination of a simd reduction; a primitive that is missing here is reduced in plain loops.
+# OpenMP's names of simd reductions; other primitives are reduced in plain loops.
 _OPENMP = {
     "add": "+", "mul": "*", "max": "max", "min": "min", "and": "&", "or": "|", "xor": "^",
     "bit_and": "&", "bit_or": "|", "bit_xor": "^",
@@ -159,10 +160,10 @@ class _Printer:
         self.printer.local = self._local
         self.offsets, _ = _rows(body)
         self.variables = 0
-        self.tiles: dict[int, str] = {}  # copies of transposed tiles, numbered on from the stages
+        self.tiles: dict[int, str] = {}  # copies of transposed tiles, by slots that follow those of the stages
 
     def context(self) -> dict[str, object]:
-        """What the template is rendered with."""
+        """The holes of the template."""
         outer = [(self._name(s, f"o{i}"), self.holes.size(extent(s))) for i, s in enumerate(self.body.outer)]
         rows = [self._row(slot, offset) for slot, offset in self.offsets.items()]
         stages = [self._stage(slot, stage) for slot, stage in enumerate(self.body.stages)]
@@ -209,7 +210,7 @@ class _Printer:
     # -- kinds of stages ---------------------------------------------------------------------------------------------
 
     def _pointwise(self, slot: int, stage: Stage) -> list[Item]:
-        """A loop per axis; of a scan, the last one carries the accumulator."""
+        """A loop per axis; the last one of a scan carries the accumulator."""
         if stage.scan is not None and _has_columns(stage, self.schedule.scanned):
             return self._scanned_columns(slot, stage)
         stage, tiles = self._tiled(stage)
@@ -222,15 +223,15 @@ class _Printer:
             before: list[str] = []
             pragma = "omp simd" if stage.axes and access.is_contiguous(stage, stage.axes[-1]) else ""
         else:
-            acc, declared = self._accumulator(stage.scan, stage.value.dtype)
+            acc, declaration = self._accumulator(stage.scan, stage.value.dtype)
             (text,) = scope.add([stage.value])
             step = self._combine(stage.scan, acc, text, stage.value.dtype)
             inner = [step, self._assign(slot, stage, self._narrowed((acc, PRIMARY), stage))]
-            before, pragma = [declared], ""
+            before, pragma = [declaration], ""
         return [*tiles, *scope.lines[0], *self._nest(stage.axes, scope, inner, pragma, before)]
 
     def _scanned_columns(self, slot: int, stage: Stage) -> list[Item]:
-        """A scan of the columns of a block side by side."""
+        """Scans the columns of a block side by side."""
         assert stage.scan is not None
         *slow, across, along = stage.axes
         scope = self._scope(stage, (*slow, along, across))
@@ -248,9 +249,9 @@ class _Printer:
         return [*scope.lines[0], *self._nest(slow, scope, block)]
 
     def _tiled(self, stage: Stage) -> tuple[Stage, list[Item]]:
-        """Loads across the two axes of a transposed tile go through a copy, where rows fall into few cache sets.
+        """Replaces loads of a transposed tile by a copy, if the tile's rows fall into few cache sets.
 
-        The copy reads along the rows; its own rows are one element longer: its columns fall into different sets.
+        The copy reads along the rows; its own rows are one element longer, so that its columns are in different sets.
         """
         if len(stage.axes) != 2 or stage.scan is not None:
             return stage, []
@@ -271,8 +272,8 @@ class _Printer:
             scope = self._scope(copy, copy.axes)
             (text,) = scope.add([load])
             inner: list[Item] = [f"{self.printer.node(copies[load], [])[0]} = {text[0]};"]
-            declared = _array(load.dtype, self.tiles[slot], columns * (rows + 1))
-            items += [declared, *scope.lines[0], *self._nest(copy.axes, scope, inner, "omp simd")]
+            declaration = _array(load.dtype, self.tiles[slot], columns * (rows + 1))
+            items += [declaration, *scope.lines[0], *self._nest(copy.axes, scope, inner, "omp simd")]
         return (replace(stage, value=rewrite(stage.value, copies.get)) if copies else stage), items
 
     def _reduction(self, slot: int, stage: Stage) -> list[Item]:
@@ -289,18 +290,18 @@ class _Printer:
         depth = len(stage.axes)
         if ordered:
             acc = self.printer.temporary()
-            declared = f"{ctype(value.dtype)} {acc} = {literal(_least_key(dtype), value.dtype)[0]};"
+            declaration = f"{ctype(value.dtype)} {acc} = {literal(_least_key(dtype), value.dtype)[0]};"
         else:
-            acc, declared = self._accumulator(kind, dtype)
+            acc, declaration = self._accumulator(kind, dtype)
         pragma = f"omp simd reduction({_OPENMP[kind]}:{acc})" if contiguous else ""
         combine = self._combine(kind, acc, text, value.dtype)
         at_once = self.schedule.sums if contiguous else self.schedule.sums_of_rows
         result, blocks, last = (acc, PRIMARY), _blocks(stage, at_once), []
-        before: list[Item] = [declared]
+        before: list[Item] = [declaration]
         if blocks is not None:
             total = self.printer.temporary(), self.printer.temporary()
             before = [f"{value_type(dtype)} {total[0]} = 0, {total[1]} = 0;"]
-            blocks = replace(blocks, before=[declared], after=_added(total, acc, dtype))
+            blocks = replace(blocks, before=[declaration], after=_added(total, acc, dtype))
             name = self.printer.temporary()
             result, last = (name, PRIMARY), [f"const {value_type(dtype)} {name} = {_sum_of(total)};"]
         loops = self._nest(stage.reduce_axes, scope, [combine], pragma, depth=depth, blocks=blocks)
@@ -310,7 +311,7 @@ class _Printer:
         return [*scope.lines[0], *self._nest(stage.axes, scope, [*before, *loops, *last, stored])]
 
     def _columns(self, slot: int, stage: Stage) -> list[Item]:
-        """Blocks of the last axis, with an accumulator for each of their columns; the reduction's loops inside."""
+        """Blocks of the last axis, with an accumulator for each of their columns, around the reduction's loops."""
         assert stage.reduce is not None
         kind, dtype, last, depth = stage.reduce, stage.value.dtype, stage.axes[-1], len(stage.axes) - 1
         scope = self._scope(stage, (*stage.axes[:-1], *stage.reduce_axes, last))
@@ -365,9 +366,10 @@ class _Printer:
         depth: int = 0,
         blocks: Blocks | None = None,
     ) -> list[Item]:
-        """Loops over `axes`, which have the levels from depth + 1 on, around `inner`; each starts with what the scope
+        """Loops over `axes` around `inner`; each starts with what the scope computes at its level.
 
-        computes at its level. `pragma` is for the innermost loop, `before` stands in front of it. blocks: of one loop.
+        depth: the loops around, so that these have levels from depth + 1. pragma: of the innermost loop; before: stands
+        in front of it. blocks: cuts one of the loops.
         """
         items = inner
         if scope.faults and pragma:
@@ -389,12 +391,12 @@ class _Printer:
         return items
 
     def _accumulator(self, kind: str, dtype: DType) -> tuple[str, str]:
-        """Name and declaration of an accumulator."""
+        """The name and the declaration of a new accumulator."""
         name = self.printer.temporary()
         return name, f"{value_type(dtype)} {name} = {literal(_identity(kind, dtype), dtype)[0]};"
 
     def _combine(self, kind: str, acc: str, value: Text, dtype: DType) -> str:
-        """The statement that takes one more value in. The accumulator and the value are texts of that dtype."""
+        """The statement that combines an accumulator with one more value of that dtype."""
         node = Call(kind, (Var("a", dtype), Var("b", dtype)), dtype)
         return f"{acc} = {self.holes.functions.apply(node, [(acc, PRIMARY), value])[0]};"
 
@@ -405,14 +407,14 @@ class _Printer:
         return text
 
     def _narrowed(self, text: Text, stage: Stage) -> Text:
-        """The text of the stage's result as it is stored: combined with what is there, and converted."""
+        """The text of the stage's result as it is stored: combined with the old element, and converted."""
         if stage.store is None:
             return text
         dtype, stored = stage.value.dtype, self.holes.stored(stage)
         if stage.store.combine is not None:
-            there = self._converted((self._element(stage.store), PRIMARY), stored, dtype)
-            combined = Call(stage.store.combine, (Var("a", dtype), Var("b", dtype)), dtype)
-            text = self.holes.functions.apply(combined, [there, text])
+            old = self._converted((self._element(stage.store), PRIMARY), stored, dtype)
+            combination = Call(stage.store.combine, (Var("a", dtype), Var("b", dtype)), dtype)
+            text = self.holes.functions.apply(combination, [old, text])
         return self._converted(text, dtype, stored)
 
     def _converted(self, text: Text, source: DType, target: DType) -> Text:
@@ -436,7 +438,7 @@ class _Printer:
 
 
 def _has_columns(stage: Stage, most: int) -> bool:
-    """Whether the axis before the scanned one is a block of neighbours in memory, of at most so many."""
+    """Whether the axis before the scanned one is a block of at most `most` neighbours in memory."""
     if len(stage.axes) < 2:
         return False
     bound = upper_bound(extent(stage.axes[-2]))
@@ -445,16 +447,16 @@ def _has_columns(stage: Stage, most: int) -> bool:
 
 def _array(dtype: DType, name: str, count: int) -> str:
     """The declaration of a local array."""
-    # gcc 12 reaches small arrays by instructions for aligned vectors, and leaves them where they are not
+    # gcc 12 accesses small arrays by instructions for aligned vectors, but does not align them by itself.
     return f"{value_type(dtype)} {name}[{count}] __attribute__((aligned({_ALIGNMENT}))); EXTENT({name}, {count});"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Long sums of f32: of blocks, whose sums are added with what rounding loses of them
+# Long sums of f32: blocks, whose sums are added with compensation
 
 
 def _blocks(stage: Stage, most: int) -> Blocks | None:
-    """The blocks of a sum of more than `most` numbers, of about so many each; None for other reductions."""
+    """The blocks of a sum of more than `most` numbers, of at most so many each; None for other reductions."""
     if stage.reduce != "add" or stage.value.dtype != F32:
         return None
     count = 1
@@ -467,7 +469,7 @@ def _blocks(stage: Stage, most: int) -> Blocks | None:
 
 
 def _added(total: tuple[str, str], block: str, dtype: DType) -> list[Item]:
-    """Statements that add a block's sum to a total, and what that loses to its second part (Knuth's TwoSum)."""
+    """Statements that add a block's sum to a total, and the rounding error to its second part (Knuth's TwoSum)."""
     sum_, loss = total
     kind = value_type(dtype)
     return [
@@ -478,7 +480,7 @@ def _added(total: tuple[str, str], block: str, dtype: DType) -> list[Item]:
 
 
 def _sum_of(total: tuple[str, str]) -> str:
-    """Both parts as one; the second says nothing where the first is infinite."""
+    """The text of the sum of both parts; of the first alone if the second is not finite."""
     sum_, loss = total
     return f"{loss} - {loss} == 0 ? {sum_} + {loss} : {sum_}"
 
@@ -494,14 +496,14 @@ def _identity(kind: str, dtype: DType) -> bool | int | float:
 
 
 def order_key(x: Expr) -> Expr:
-    """Integers in the order of floats: the bits, of negative numbers inverted but for the sign. NaN is the greatest."""
+    """An integer in the order of floats: the bits, inverted except for the sign if it is set; NaN is the greatest."""
     integer = I32 if x.dtype.bits == 32 else I64
     number = Call("select", (Call("isnan", (x,), BOOL), Const(float("nan"), x.dtype), x), x.dtype)
     return _inverted_if_negative(Call("bitcast", (number,), integer))
 
 
 def from_order_key(key: Expr, dtype: DType, negate: bool) -> Expr:
-    """The float of an order_key; negated, for minima."""
+    """The float of an order_key; its negative if `negate`, for minima."""
     x = Call("bitcast", (_inverted_if_negative(key),), dtype)
     return -x if negate else x
 

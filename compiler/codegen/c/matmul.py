@@ -2,7 +2,7 @@
 
 In: a Kernel whose body is a Matmul, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 
-A is read in place where it is a plain load with unit stride in k, else evaluated into scratch once per task.
+A is read in place if it is a plain load with unit stride in k, else evaluated into scratch once per task.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .expr import ctype
 from .gemm import element_type, transpose_steps
 from .holes import Holes
 
-_PANEL, _COLUMN = Symbol("panel"), Symbol("column")  # n // NR and n % NR, which the template has at hand
+_PANEL, _COLUMN = Symbol("panel"), Symbol("column")  # variables of the template: n // NR and n % NR
 
 
 @dataclass(frozen=True, slots=True)
 class _Blocking:
-    """How the result is cut into tasks: blocks of rows, all of one size, by panels."""
+    """How the result is cut into tasks: blocks of rows of one size by panels."""
 
     row_blocks: Size
     block_rows: Size
@@ -38,7 +38,7 @@ def tasks(body: Matmul, schedule: MatmulSchedule) -> Size:
 
 
 def scratch_bytes(body: Matmul, schedule: MatmulSchedule) -> Size:
-    """Bytes of scratch a thread needs: A's block where it is copied, then B's panel where it is."""
+    """Bytes of scratch a thread needs: a block of A, then a panel of B, each if it is copied."""
     depth, size = extent(body.k), body.acc.itemsize
     block_rows = _blocking(body, schedule).block_rows
     a = 0 if matmul_rows(body) is not None else ceil_div(block_rows * depth * size, 64) * 64
@@ -97,7 +97,7 @@ def _a_row(body: Matmul, holes: Holes) -> dict[str, str] | None:
 
 
 def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
-    """Start of a panel of packed B that is used where it is."""
+    """The start of a panel of packed B, if panels are read in place."""
     if not panels_in_place(body):
         return None
     assert isinstance(body.b, Load)
@@ -105,19 +105,19 @@ def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
 
 
 def _b_in_panel(body: Matmul, nr: int) -> Expr:
-    """B's element (k, n) where packed B is converted: its load, at the place of (k, n) in a panel."""
+    """Packed B's element (k, n): its expression, with the load at the position of (k, n) in a panel."""
 
-    def at_place(e: Expr) -> Expr | None:
+    def at_position(e: Expr) -> Expr | None:
         if not isinstance(e, Load) or e.buffer != packed:
             return None
         return Load(e.buffer, e.index + (_PANEL * extent(body.k) + body.k) * nr + _COLUMN, e.dtype, e.mask, e.other)
 
     packed = next(e.buffer for e in walk(body.b) if isinstance(e, Load))
-    return rewrite(body.b, at_place)
+    return rewrite(body.b, at_position)
 
 
 def _b_lines(body: Matmul, along: Symbol, across: Symbol) -> tuple[Load, Size, Size] | None:
-    """B in memory as lines with unit stride in `along`: its load, the index where both are 0, the distance of lines."""
+    """B as lines with unit stride in `along`: its load, the index at (0, 0), the distance of lines; else None."""
     load = None if body.packing else plain_load(body.b, body.acc)
     line = load and linear_in(load.index, along)
     lines = linear_in(line[1], across) if line and line[0] == 1 else None
@@ -127,7 +127,7 @@ def _b_lines(body: Matmul, along: Symbol, across: Symbol) -> tuple[Load, Size, S
 
 
 def _b_rows(body: Matmul, holes: Holes) -> dict[str, str] | None:
-    """B that may be read without a copy: where its row k = 0 has column n, and the distance of rows."""
+    """B, if its rows are contiguous, so that it may be read in place: where column n begins, the distance of rows."""
     lines = _b_lines(body, body.n, body.k)
     if lines is None:
         return None
@@ -136,7 +136,7 @@ def _b_rows(body: Matmul, holes: Holes) -> dict[str, str] | None:
 
 
 def _b_columns(body: Matmul, holes: Holes) -> dict[str, str] | None:
-    """B whose columns are contiguous, to be transposed: where column n begins, and the distance of columns."""
+    """B, if its columns are contiguous, to be transposed: where column n begins, the distance of columns."""
     lines = _b_lines(body, body.k, body.n)
     if lines is None:
         return None

@@ -19,7 +19,7 @@ from ..render import render
 from .holes import Holes
 from .sort import item_bytes, ordering
 
-_KEPT = 5  # numbers of a box that is taken: its corners and its area
+_KEPT = 5  # numbers of a selected box: its corners and its area
 
 
 class _Values(NamedTuple):
@@ -35,7 +35,7 @@ def tasks(body: Nms, schedule: NmsSchedule) -> Size:
 
 
 def scratch_bytes(body: Nms, schedule: NmsSchedule) -> Size:
-    """Bytes of scratch a thread needs: items of boxes and room for sorting them, and what is taken."""
+    """Bytes of scratch a thread needs: the boxes' items, as much for sorting them, and the selected boxes."""
     kept = _KEPT * body.score.dtype.itemsize
     return 2 * item_bytes(body.score.dtype) * extent(body.i) + kept * extent(body.j)
 

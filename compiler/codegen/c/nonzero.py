@@ -14,12 +14,12 @@ from .holes import Holes
 
 
 def tasks(body: Nonzero, _: None = None) -> Size:
-    """One: where a place is written depends on all before it."""
+    """One task, since the index at which a position is written depends on all positions before it."""
     return 1
 
 
 def scratch_bytes(body: Nonzero, _: None = None) -> Size:
-    """None."""
+    """No scratch."""
     return 0
 
 

@@ -1,7 +1,7 @@
 """The program around the kernels: program.c, which walks the model's steps.
 
 In: a scheduled program, its memory plan. Out: the C source of `intaglio_plan` and `intaglio_run` (runtime_abi.h), and
-the sources of the kernels that it calls, each once. Sizes are printed as C over `d[]`, the values of the model's
+the sources of the kernels that it calls, each once. Sizes are printed in terms of `d[]`, the values of the model's
 symbols.
 """
 
@@ -17,7 +17,7 @@ from ...graph.conditions import Condition
 from ...kernel import cost
 from ...kernel.ir import Bind, Branch, Check, Copy, Launch, Loop, Scheduled, Step
 from ...kernel.program import Program
-from ...plan.memory import Arena, numbered, region_of
+from ...plan.memory import Arena, region_numbers, region_of
 from ...scalar.dim import Dim, Size, Symbol, prod, substitute
 from ...schedule import WORK_OF_ONE_THREAD
 from ..render import render
@@ -34,8 +34,10 @@ PART = 256  # steps in one C file
 
 @dataclass(frozen=True)
 class Sources:
-    """The C of a model: the program, first the file that holds its functions, and the distinct kernels of the host;
-    `steps` names the kernel of each launch."""
+    """The C of a model.
+
+    program: the file with its entry points, then files with parts of its steps; kernels: the distinct ones of the host;
+    steps: the name of each launch's kernel."""
 
     program: tuple[Source, ...]
     kernels: tuple[Source, ...]
@@ -47,7 +49,7 @@ class Sources:
 
 
 class OnDevice(Protocol):
-    """A kernel of the accelerator: its name, its number in the manifest, and how many programs run it."""
+    """A kernel of the accelerator: its name, its number in the manifest, and the number of programs that run it."""
 
     @property
     def name(self) -> str: ...
@@ -60,7 +62,7 @@ class OnDevice(Protocol):
 def generate(
     program: Program, arenas: tuple[Arena, Arena], device: Mapping[Scheduled, OnDevice] | None = None
 ) -> Sources:
-    """Prints the program. arenas: of the host, and of the device; device: the kernels of launches that run there."""
+    """Prints the program; arenas: of the host and the device; device: the kernels of launches that run there."""
     printer = _Program(program, arenas, device or {})
     steps, parts = in_parts(printer.steps(program.steps, _Touched()), PART)
     given, bound = len(program.symbols()), len(printer.regions)
@@ -100,14 +102,14 @@ def _called(steps: Steps) -> dict[str, list[str]]:
 
 
 class _Touched:
-    """The memory that was read and written since the last barrier."""
+    """The memory that steps have read and written since the last barrier."""
 
     def __init__(self, read: Sequence[object] = (), written: Sequence[object] = ()) -> None:
         self.read = set(read)
         self.written = set(written)
 
     def clash(self, reads: set[object], writes: set[object]) -> bool:
-        """Whether a step that reads and writes these has to wait for what was done before."""
+        """Whether a step with these reads and writes has to wait for a step before it."""
         return bool(self.written & (reads | writes) or self.read & writes)
 
     def note(self, reads: set[object], writes: set[object]) -> None:
@@ -123,7 +125,7 @@ class _Touched:
 
 @dataclass(frozen=True)
 class _Needs:
-    """What a launch takes, in the model's sizes: tasks, how many are claimed at once, bytes of scratch, FLOPs."""
+    """What a launch needs, in the model's sizes: tasks, tasks claimed at once, bytes of scratch, FLOPs."""
 
     tasks: Size
     grain: Size
@@ -132,26 +134,25 @@ class _Needs:
 
 
 class _Long:
-    """Sizes that are long, as elements of the arrays s and, in double, r: computed once all of their symbols have
-    values."""
+    """Long sizes, which become elements of the arrays s and, in double, r: computed once their symbols have values."""
 
     def __init__(self, regions: Mapping[Symbol, int]) -> None:
         self.regions = regions
         self.count = {"s": 0, "r": 0}
-        self.made: dict[int, list[str]] = {}  # by region, in an order in which each needs those before it alone
+        self.assignments: dict[int, list[str]] = {}  # by region; each depends on earlier ones only
 
     def put_aside(self, array: str, size: Dim, text: str) -> str:
         name = f"{array}[{self.count[array]}]"
         self.count[array] += 1
-        self.made.setdefault(region_of(size, self.regions), []).append(f"{name} = {text};")
+        self.assignments.setdefault(region_of(size, self.regions), []).append(f"{name} = {text};")
         return name
 
 
 class _Program:
-    """Steps as the template takes them. Grows the list of kernels on the way.
+    """Prints the steps of a program, and the kernels that they launch.
 
-    blocks: what memory that is made during the run is for: a region on the host or the device, or an output.
-    words: the most arguments that a kernel takes.
+    blocks: the memory that is allocated during a run, by what it is for: a region on the host or the device, or an
+    output. words: the most arguments of a launch.
     """
 
     def __init__(self, program: Program, arenas: tuple[Arena, Arena], device: Mapping[Scheduled, OnDevice]) -> None:
@@ -159,7 +160,7 @@ class _Program:
         self.arenas = arenas
         self.device = device
         self.weights = program.weight_offsets()
-        self.regions = numbered(program.bound())
+        self.regions = region_numbers(program.bound())
         self.number = {s: i for i, s in enumerate([*program.symbols(), *self.regions])}
         self.long = _Long(self.regions)
         names = {s: f"d[{i}]" for s, i in self.number.items()}
@@ -172,7 +173,7 @@ class _Program:
         self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
         self.blocks: dict[object, int] = {}
         self.words = 0
-        self.trips: list[Size | None] = []  # of the loops around
+        self.trips: list[Size | None] = []  # of the enclosing loops
         self.outputs = [max((region_of(d, self.regions) for d in v.shape), default=0) for v in program.graph.outputs]
         for launch in program.launches:
             if not launch.device:
@@ -182,7 +183,7 @@ class _Program:
         return self.printer.size(size, PRIMARY)
 
     def allocated(self, size: Size) -> str:
-        """A number of bytes; -1 for more than there can be."""
+        """The text of a number of bytes; its value is -1 if that is too large."""
         return self.text(size) if isinstance(size, int) else f"{self.reals.fits(size)} ? {self.text(size)} : -1"
 
     def condition(self, condition: Condition) -> str:
@@ -193,7 +194,7 @@ class _Program:
         if condition.of != 1:
             holds = f"({holds} || {self.text(condition.of)} <= 0)"
         sides = (condition.left, condition.right, condition.of)
-        exact = [self.reals.fits(s) for s in sides if not isinstance(s, (int, Symbol))]  # what wraps around is not
+        exact = [self.reals.fits(s) for s in sides if not isinstance(s, (int, Symbol))]  # does not wrap around
         return " && ".join([*exact, holds])
 
     def output_dims(self) -> list[Size]:
@@ -222,7 +223,7 @@ class _Program:
         return self.needs[key]
 
     def work(self, launch: Launch) -> str:
-        """Operations of a launch; what is known only during the run counts as much."""
+        """Operations of a launch; one whose number is known only during the run counts WORK_OF_ONE_THREAD."""
         times = prod(trips for trips in self.trips if trips is not None)
         flops = self.needs_of(launch).flops * times
         known = None not in self.trips and not region_of(flops, self.regions)
@@ -231,7 +232,7 @@ class _Program:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def steps(self, steps: Sequence[Step], touched: _Touched) -> Steps:
-        """The steps, with barriers between those of which one reads or writes what another one writes."""
+        """The printed steps, with barriers between those that depend on each other."""
         out: Steps = []
 
         def wait_unless(free: bool) -> None:
@@ -294,7 +295,7 @@ class _Program:
         )
 
     def start(self, launch: Launch) -> printed.Start:
-        """A launch on the device."""
+        """A printed launch on the device."""
         kernel = self.device[launch.scheduled]
         actual = dict(zip(launch.kernel.sizes, launch.sizes))
         elements = dict.fromkeys(substitute(p.size, actual) for p in launch.kernel.params)
@@ -310,7 +311,7 @@ class _Program:
         )
 
     def copy(self, step: Copy) -> printed.Copy:
-        """A copy; of an input or output that the caller has on the device already, none."""
+        """A printed copy, which is skipped if the caller has the input or output on the device."""
         source, target = self.program.buffers[step.source], self.program.buffers[step.target]
         return printed.Copy(
             source=self.address(step.source),
@@ -321,7 +322,7 @@ class _Program:
         )
 
     def resident(self, number: int) -> str:
-        """Whether the buffer of which this is a twin is on the device itself; "" where it cannot be."""
+        """The condition that the original of this twin is the caller's and on the device; "" if it cannot be."""
         twin = self.program.buffers[number].twin
         if twin is None or self.program.buffers[twin].kind == "arena":
             return ""
@@ -330,7 +331,7 @@ class _Program:
         return f"call->resident && call->resident[{index}]"
 
     def loop(self, step: Loop) -> printed.Loop:
-        """Between two iterations, and behind the last one, is a barrier."""
+        """A printed loop; a barrier follows each iteration."""
         known = self.known(step.symbol)
         self.trips.append(step.trips)
         body = self.steps(step.body, _Touched())
@@ -344,7 +345,7 @@ class _Program:
         )
 
     def known(self, symbol: Symbol) -> printed.Known:
-        """What is made when a symbol gets its value: its region of memory, and outputs whose shapes are now known."""
+        """The allocations when a symbol gets its value: its region of memory, outputs whose shapes are known then."""
         number = self.regions[symbol]
         blocks: list[printed.Reservation | printed.Output] = []
         size = self.arenas[0].sizes[number]
@@ -368,7 +369,7 @@ class _Program:
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def address(self, number: int, device: bool = False) -> str:
-        """device: the weights are those of the device."""
+        """The address of a buffer; device: weights are those in the device's memory."""
         buffer = self.program.buffers[number]
         if buffer.kind == "arena":
             arena = self.arenas[buffer.device]
@@ -387,7 +388,7 @@ class _Program:
         return f"call->outputs[{buffer.number}]"
 
     def place(self, number: int) -> object:
-        """What two buffers share if they lie in the same memory."""
+        """A key that two buffers share if they share memory."""
         buffer = self.program.buffers[number]
         if buffer.kind == "arena":
             return ("arena", buffer.device, self.arenas[buffer.device].slot[number])

@@ -1,7 +1,7 @@
-"""Sizes in double, for one question: is there memory of that size at all?
+"""Sizes in double, to find out whether a size exceeds any memory.
 
-In: sizes over symbols whose values come from outside. Out: C texts of what they are about. int64_t wraps around, and
-what then looks small would be written beyond its end; double does not. It is never used as a size.
+In: sizes over symbols whose values come from outside. Out: C texts of approximate values in double. In int64_t a large
+size may wrap around to a small one, beyond whose end kernels would write. The double is never used as a size.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ LARGEST = "0x1p62"  # bytes
 
 
 class Reals:
-    """Prints sizes over the C names of symbols. put_aside: the name of a size that is long, given its text."""
+    """Prints sizes over the C names of symbols; put_aside: stores a long size, given its text, and returns its name."""
 
     def __init__(self, symbols: Mapping[Symbol, str], put_aside: Callable[[Dim, str], str]) -> None:
         self.symbols = symbols
         self.put_aside = put_aside
-        self.done: dict[Dim, str] = {}
+        self.texts: dict[Dim, str] = {}
 
     def fits(self, size: Size) -> str:
-        """C text of whether memory of that many bytes can be; sums of negative numbers wrap around, too."""
+        """C text of whether a size is not too large; sums of negative numbers may wrap around, too."""
         return f"__builtin_fabs({self.text(size)}) < {LARGEST}"
 
     def text(self, size: Size) -> str:
@@ -32,10 +32,10 @@ class Reals:
         return self._known(size, self._sum)
 
     def _known(self, x: Dim, spelled: Callable[[Dim], str]) -> str:
-        if x not in self.done:
+        if x not in self.texts:
             text = spelled(x)
-            self.done[x] = self.put_aside(x, text) if len(text) > LONG_SIZE else text
-        return self.done[x]
+            self.texts[x] = self.put_aside(x, text) if len(text) > LONG_SIZE else text
+        return self.texts[x]
 
     def _sum(self, x: Dim) -> str:
         return "(" + " + ".join(self._product(c, atoms) for c, atoms in x.terms) + ")"

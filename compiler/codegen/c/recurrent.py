@@ -47,7 +47,7 @@ def source(kernel: Kernel, name: str, schedule: RecurrentSchedule) -> str:
     def buffer(number: int) -> str | None:
         return None if number < 0 else holes.buffer(number)
 
-    # Both directions usually have the same activations; the functions then need not look at the direction.
+    # If both directions have the same activations, as usual, the functions do not branch on the direction.
     by_direction = body.activations if len(set(body.activations)) == 2 else body.activations[:1]
     peephole = buffer(body.peephole)
     return render(
@@ -99,5 +99,5 @@ def _gates_stride(body: Recurrent, schedule: RecurrentSchedule) -> Size:
 
 
 def _peepholes(buffer: str) -> tuple[str, ...]:
-    """What is added to the arguments of gates i, o and f."""
+    """The texts that are added to the arguments of gates i, o and f."""
     return tuple(f" + widen(AT({buffer}, (direction * 3 + {i}) * H + j)) * AT(c, j)" for i in range(3))

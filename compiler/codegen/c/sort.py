@@ -1,9 +1,9 @@
-"""kernel.ir.Sort -> the context of templates/c/sort.c.j2, its tasks and scratch; and that of order.h.j2, for others.
+"""kernel.ir.Sort -> the context of templates/c/sort.c.j2, its tasks and scratch; and the context of order.h.j2.
 
 In: a Kernel whose body is a Sort, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 
-One task is one row, of less than 2**32 elements. Values are not moved: the kernel sorts indices, then evaluates the
-row's expression again at those it returns.
+One task is one row, of less than 2**32 elements. Values are not moved: the kernel sorts keys with indices, then
+evaluates the row's expression again at the sorted indices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def tasks(body: Sort, schedule: SortSchedule) -> Size:
 
 
 def scratch_bytes(body: Sort, schedule: SortSchedule) -> Size:
-    """Bytes of scratch a thread needs: the items, and room for merging them; of tuples, where others begin, too."""
+    """Bytes of scratch a thread needs: the items, as much for sorting them, and for tuples a flag each."""
     return _capacity(body, schedule) * (2 * item_bytes(body.x.dtype) + (body.column is not None))
 
 
@@ -56,7 +56,7 @@ def source(kernel: Kernel, name: str, schedule: SortSchedule) -> str:
 
 
 def ordering(dtype: DType, descending: bool, order: Order) -> dict[str, object]:
-    """The context of templates/c/order.h.j2, for numbers of a type that is computed with."""
+    """The context of templates/c/order.h.j2, for values of a type that is computed with."""
     return {
         "value_type": value_type(dtype),
         "kind": dtype.kind,
@@ -68,7 +68,7 @@ def ordering(dtype: DType, descending: bool, order: Order) -> dict[str, object]:
 
 
 def item_bytes(dtype: DType) -> int:
-    """A key and an index: 32 bits each, or 64."""
+    """The bytes of a key and an index: 32 bits each, or 64 each."""
     return 16 if dtype.compute.bits == 64 else 8
 
 

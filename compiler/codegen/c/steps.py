@@ -1,7 +1,4 @@
-"""The steps of a program as templates/c/steps.j2 prints them: C texts by name. `kind` chooses the text.
-
-In: nothing; `program.py` makes them. Sizes and addresses are C expressions.
-"""
+"""The steps of a program as templates/c/steps.j2 prints them, by their `kind`; `program.py` builds them."""
 
 from __future__ import annotations
 
@@ -14,8 +11,9 @@ Text = str  # a C expression
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Memory of a region, made when its size is known. block: its number among the blocks of a run; scratch: bytes that
-    a thread needs of it, for each launch that does."""
+    """The allocation of a region once its size is known.
+
+    block: its number among the blocks of a run; scratch: the bytes of scratch that launches need for each thread."""
 
     block: int
     region: int
@@ -26,7 +24,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An output whose shape is now known: the caller makes it."""
+    """An output whose shape is now known, which the caller allocates."""
 
     block: int
     output: int
@@ -37,9 +35,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What follows when a symbol has a value: its number, the region whose sizes depend on it, and what is made.
+    """A symbol that has got its value, and what is allocated then.
 
-    lower: the least value that makes sense."""
+    symbol: its number; lower: the least value that makes sense; region: the number of the symbol's region."""
 
     symbol: int
     lower: int
@@ -54,8 +52,10 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A kernel on the host. extents: of its buffers in elements, then the bytes of its scratch, where accesses are
-    checked; faults: statuses, for each of the kernel's faults."""
+    """A kernel on the host.
+
+    extents: the elements of its buffers, then the bytes of its scratch, for checks of accesses; faults: the status of
+    each of the kernel's faults."""
 
     number: int
     kernel: str
@@ -72,7 +72,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A kernel on the device, whose indices have 32 bits. elements: the sizes of its buffers that are not known."""
+    """A kernel on the device, whose indices have 32 bits; elements: the sizes of its buffers that are not constant."""
 
     number: int
     kernel: int
@@ -85,7 +85,8 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A copy between the memories. resident: when it is left out, as the caller has it there already; "": never."""
+    """A copy between the memories; resident: the condition that the caller's buffer is on the device, so that there is
+    nothing to copy, or ""."""
 
     source: Text
     target: Text
@@ -125,7 +126,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """condition, count: addresses of a bool and of an i64. The symbol that is known is the number of the iteration."""
+    """condition, count: addresses of a bool and of an i64; known: the symbol of the number of the iteration."""
 
     condition: Text | None
     trips: Text | None
@@ -137,7 +138,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A call of a function that has other steps."""
+    """A call of a function with further steps."""
 
     name: str
     kind: ClassVar[str] = "part"
@@ -148,7 +149,7 @@ Steps: TypeAlias = "list[Step]"
 
 
 def in_parts(steps: Steps, most: int) -> tuple[Steps, dict[str, Steps]]:
-    """Steps of which no list is longer than `most`, and the lists that are parts of their own, by their names."""
+    """Cuts lists of more than `most` steps: the steps, with calls of parts, and the parts' steps by name."""
     parts: dict[str, Steps] = {}
 
     def inside(step: Step) -> Step:
@@ -171,7 +172,7 @@ def in_parts(steps: Steps, most: int) -> tuple[Steps, dict[str, Steps]]:
 
 
 def every(steps: Steps) -> Iterator[Step]:
-    """The steps, each before those inside of it."""
+    """All steps, each before those inside it."""
     pending = list(reversed(steps))
     while pending:
         step = pending.pop()

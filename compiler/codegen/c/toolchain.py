@@ -1,7 +1,7 @@
-"""The C compiler: finds one, and knows the command lines that make an object file and a library.
+"""The C compiler: finds one, and composes the commands that compile an object file and link a library.
 
-In: the environment and PATH. Out: a `Toolchain`, with an identity for cache keys. It must never run the compiler to
-find out about it, nor pass -ffast-math: NaN and infinity behave as ONNX says.
+In: the environment and PATH. Out: a `Toolchain`, with an identity for cache keys. It never runs the compiler to find
+out about it, nor passes -ffast-math: NaN and infinity behave as ONNX says.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ _CANDIDATES = ("gcc", "clang", "cc")
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A C compiler. command: how it is called. identity: changes when the compiler does; goes into keys of objects.
+    """A C compiler.
 
-    variables: environment variables that it needs. extra: flags of compiler and linker that come last.
+    command: its path, and first arguments; identity: part of the keys of objects, changes when the compiler does;
+    variables: environment variables that it needs; flags: for compiling and linking; extra: the same, but last.
     """
 
     name: str
@@ -44,11 +45,13 @@ class Toolchain:
     extra: tuple[str, ...] = ()
 
     def instrumented(self, checked: bool, sanitize: str) -> Toolchain:
-        """The same compiler, which makes code for tests. checked: that finds accesses out of bounds itself
-        (templates/c/bounds.h); sanitize: what -fsanitize= takes. Such code is not vectorised: compiling takes as long
-        as the tests otherwise. It computes the same numbers, as products and sums are fused all the same."""
-        sanitized = (f"-fsanitize={sanitize}", "-g", "-O1", "-fexpensive-optimizations")
-        extra = (*_CHECKED * checked, *sanitized * bool(sanitize))
+        """The same compiler with flags for tests.
+
+        checked: kernels check every access (templates/c/bounds.h); sanitize: the argument of -fsanitize=. Such code is
+        not vectorised, as compiling would take as long as the tests; it computes the same numbers, since products and
+        sums are fused nevertheless."""
+        sanitizer = (f"-fsanitize={sanitize}", "-g", "-O1", "-fexpensive-optimizations")
+        extra = (*_CHECKED * checked, *sanitizer * bool(sanitize))
         return replace(self, extra=extra)
 
     def compile_flags(self, target_flags: Sequence[str]) -> tuple[str, ...]:
@@ -66,8 +69,8 @@ class Toolchain:
         return [*self.command, *self.flags, *flags, *self.extra, *map(str, objects), *ends]
 
     def environ(self) -> dict[str, str]:
-        """The environment to run the commands in; messages in English, as some are recognised. Assembler and linker
-        are looked for on PATH, and are where the compiler is."""
+        """The environment of the commands: messages in English, as some are recognised; and the compiler's folder on
+        PATH, where it finds assembler and linker."""
         path = os.pathsep.join(filter(None, (os.environ.get("PATH"), os.path.dirname(self.command[0]))))
         return {**os.environ, **dict(self.variables), "LC_ALL": "C", "PATH": path}
 
@@ -75,14 +78,14 @@ class Toolchain:
 def find(cache: Path) -> Toolchain:
     """The C compiler to use: $INTAGLIO_CC, $CC, gcc, clang, cc, else zig from the package `ziglang`.
 
-    cache: a folder in which the compiler may keep things. Raises NotFound where there is no compiler.
+    cache: a folder where the compiler may keep files. Raises NotFound if there is no compiler.
     """
-    given = environment().cc
-    if given:
-        command = shlex.split(given)
+    setting = environment().cc
+    if setting:
+        command = shlex.split(setting)
         path = shutil.which(command[0]) if command else None
         if path is None:
-            raise NotFound(f"The C compiler '{given}' that INTAGLIO_CC or CC names does not exist.")
+            raise NotFound(f"The C compiler '{setting}' that INTAGLIO_CC or CC names does not exist.")
         return _toolchain((path, *command[1:]), cache)
     for name in _CANDIDATES:
         path = shutil.which(name)
@@ -109,7 +112,7 @@ def _zig() -> str | None:
 
 
 def _toolchain(command: tuple[str, ...], cache: Path) -> Toolchain:
-    """Identity is the file behind the name, its size and its time: a new version of the compiler changes them."""
+    """The toolchain of a command; its identity is the file's real path, size and time, which a new version changes."""
     real = os.path.realpath(command[0])
     stat = os.stat(real)
     identity = f"{real} {stat.st_size} {stat.st_mtime_ns} {' '.join(command[1:])}"

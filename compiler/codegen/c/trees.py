@@ -2,7 +2,7 @@
 
 In: a Kernel whose body is a Trees, its schedule. Out: C source; `Size`s in the kernel's own symbols.
 
-One task is a block of rows and the trees of one part: a result does not depend on how tasks are shared out.
+One task is a block of rows and the trees of one part, so a result does not depend on the split.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 In: a Kernel whose body is an Attention. Out: Triton source, and the number of programs in the kernel's sizes.
 
-A product is of 16-bit floats where both of its operands are casts of what is loaded as such, else of the computing
-type. A d that is wide or has no bound is taken in blocks, again for each block of keys; such a dv, by several programs.
+A product is of 16-bit floats if its operands are loaded in one such type, else of the computing type. A wide or
+unbounded d is summed in blocks, for each block of keys again; a wide or unbounded dv is split among programs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def tasks(body: Attention, schedule: AttentionSchedule) -> Size:
 
 
 def refusal(kernel: Kernel, schedule: AttentionSchedule) -> None:
-    """All attention can be computed."""
+    """None: every kernel can be printed."""
 
 
 def source(kernel: Kernel, name: str, sizes: AttentionSchedule) -> Source:
@@ -51,7 +51,7 @@ def source(kernel: Kernel, name: str, sizes: AttentionSchedule) -> Source:
     d_row, dv = axis(body.d, "d_row", sizes.d), axis(body.dv, "dv", sizes.dv)
 
     def loop(begin: Size, end: Size, whole: bool) -> dict[str, object]:
-        """A loop over blocks of keys; whole: all of their keys are included, for all queries."""
+        """A loop over blocks of keys; whole: all of these keys exist, and are included for all queries."""
         n, n_row = axis(body.n, "n", sizes.n, whole), axis(body.n, "n_row", sizes.n, whole)
         included = [n.mask] if n.mask else []
         if body.causal is not None and not whole:
@@ -65,13 +65,13 @@ def source(kernel: Kernel, name: str, sizes: AttentionSchedule) -> Source:
             "mask": None if body.mask is None else part(out, as_type(body.mask, acc), (m, n)),
         }
 
-    end, shared = extent(body.n), extent(body.n)  # keys of any query, and of all of them
+    end, shared = extent(body.n), extent(body.n)  # the ends of keys included for some query, and for all queries
     if body.causal is not None:
         last = dim_min(first + sizes.m, extent(body.m)) + body.causal
         end, shared = (dim_max(0, dim_min(extent(body.n), x)) for x in (last, first + body.causal + 1))
     shared = floor_div(shared, sizes.n) * sizes.n
     if known_eq(shared, end) is not True and sizes.kind in ("f32", "f64"):
-        shared = 0  # without tensor cores masks are cheap, and two loops too much for the registers
+        shared = 0  # without tensor cores masks are cheap, and two loops need too many registers
     loops = [(0, shared, True), (shared, end, False)]
     text = render(
         "triton/attention.py.j2",
@@ -95,7 +95,7 @@ def source(kernel: Kernel, name: str, sizes: AttentionSchedule) -> Source:
 
 
 def _programs(body: Attention, sizes: AttentionSchedule) -> list[tuple[str, Size]]:
-    """The coordinates of a program and how many of each there are, the last one fastest."""
+    """The names and extents of a program's coordinates, the last one fastest."""
     batch = [(f"o{i}", extent(s)) for i, s in enumerate(body.batch)]
     blocks = [(x, ceil_div(extent(s), n)) for x, s, n in (("block", body.m, sizes.m), ("columns", body.dv, sizes.dv))]
     return [*batch, *blocks]

@@ -1,8 +1,8 @@
-"""Triton sources to binaries, on any machine: for each GPU by name, with or without one there.
+"""Building binaries from Triton sources, for GPUs by name, with or without one in the machine.
 
-In: `DeviceKernel`s and `Gpu`s. Out: cubins (or hsacos) with what the driver has to know of them. They are kept in the
-object cache, by source, options, GPU and version of Triton. triton.compile runs in processes of its own
-(`worker.py`), several at once: it takes the interpreter's lock, and a crash in it ends only one of them.
+In: `DeviceKernel`s and `Gpu`s. Out: cubins (or hsacos), with the facts that the driver needs. They are in the object
+cache, by source, options, GPU and version of Triton. triton.compile runs in several worker processes (`worker.py`), as
+it holds the interpreter's lock; a crash in it ends only one of them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ _WORKER = Path(__file__).with_name("worker.py")
 
 @dataclass(frozen=True)
 class Binary:
-    """A kernel for one GPU. threads: of a program; shared: bytes of shared memory; registers: of a thread; spills: of
-    these, the bytes that went to memory; scratch: bytes of global memory that a program needs; wgmma: how many
-    instructions of that name it has, of Hopper's tensor cores."""
+    """A kernel for one GPU.
+
+    threads: of a program; shared: bytes of shared memory; registers: of a thread; spills: bytes of a thread's registers
+    that are spilled to memory; scratch: bytes of global memory that a program needs; wgmma: the number of instructions
+    of that name, which use Hopper's tensor cores."""
 
     code: bytes
     threads: int
@@ -48,7 +50,7 @@ class Binary:
 def build(
     kernels: Sequence[DeviceKernel], gpus: Sequence[Gpu], objects: Path, progress: Progress | None = None
 ) -> dict[tuple[str, str], Binary]:
-    """The binary of each kernel for each GPU, by the names of both. Raises Fail, with what Triton says."""
+    """The binary of each kernel for each GPU, by the names of both. Raises Fail with Triton's message."""
     jobs = {}
     for gpu in gpus:
         if gpu.backend == "interpreter":
@@ -65,9 +67,9 @@ def build(
         with Processes(objects) as running, running.needed:
 
             def work(share: Sequence[tuple[Path, DeviceKernel, Gpu]]) -> None:
-                _work(share, told, running)
+                _work(share, advance, running)
 
-            def told(amount: int) -> None:
+            def advance(amount: int) -> None:
                 nonlocal done
                 done += amount
                 if progress:
@@ -79,15 +81,15 @@ def build(
 
 
 def version() -> str:
-    """Of the package triton. Raises Fail where there is none."""
+    """The version of the package triton. Raises Fail if it is not installed."""
     try:
         return importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:
         raise Fail("GPU kernels are built by the package triton, which is not installed: pip install triton") from None
 
 
-def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], told: Callable[[int], None], running: Processes) -> None:
-    """Lets one process compile a share of the kernels, one after the other."""
+def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], advance: Callable[[int], None], running: Processes) -> None:
+    """Compiles a share of the kernels in one worker process; calls `advance` after each."""
     hidden = {"TRITON_INTERPRET", "TRITON_CACHE_DIR"}
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
     environ |= {"TRITON_CACHE_DIR": str(running.folder / "triton"), "TRITON_DEFAULT_FP_FUSION": "1"}
@@ -108,38 +110,38 @@ def _work(share: Sequence[tuple[Path, DeviceKernel, Gpu]], told: Callable[[int],
             answer = worker.stdout.readline()
             if not answer:
                 raise Fail(f"Triton's compiler ended on kernel {kernel.name} for {gpu.name}:\n{worker.stderr.read()}")
-            made: dict[str, Any] = json.loads(answer)
-            if "error" in made:
+            facts: dict[str, Any] = json.loads(answer)
+            if "error" in facts:
                 worker.stdin.close()
-                raise Fail(f"Triton cannot compile kernel {kernel.name} for {gpu.name}: {made['error']}")
-            if made["scratch"]:
+                raise Fail(f"Triton cannot compile kernel {kernel.name} for {gpu.name}: {facts['error']}")
+            if facts["scratch"]:
                 worker.stdin.close()
                 raise Fail(f"kernel {kernel.name} needs global scratch memory on {gpu.name}, which no launch gives it")
-            if made["shared"] > gpu.shared:
+            if facts["shared"] > gpu.shared:
                 worker.stdin.close()
                 raise Fail(
-                    f"kernel {kernel.name} needs {made['shared']} bytes of shared memory, and a program on {gpu.name}"
+                    f"kernel {kernel.name} needs {facts['shared']} bytes of shared memory, and a program on {gpu.name}"
                     f" has {gpu.shared}"
                 )
             for file in _files(path):
                 keep(running.folder / file.name, file)
-            told(1)
+            advance(1)
         worker.stdin.close()
 
 
 def _files(path: Path) -> tuple[Path, Path]:
-    """The binary, and what is known of it."""
+    """The files of a binary and of its facts."""
     return path.with_name(f"{path.name}.bin"), path.with_name(f"{path.name}.json")
 
 
 def _read(path: Path) -> Binary:
-    binary, known = _files(path)
-    return Binary(binary.read_bytes(), **json.loads(known.read_text()))
+    binary, facts = _files(path)
+    return Binary(binary.read_bytes(), **json.loads(facts.read_text()))
 
 
 @lru_cache
 def _worker() -> str:
-    """How kernels are compiled, as a digest."""
+    """A digest of the program that compiles kernels."""
     return hashlib.sha256(_WORKER.read_bytes()).hexdigest()
 
 

@@ -1,11 +1,10 @@
-"""kernel.ir.Conv -> the context of templates/triton/conv.py.j2: a product of matrices read where they are.
+"""kernel.ir.Conv -> the context of templates/triton/conv.py.j2: a matrix product whose operands are read in place.
 
-In: a Kernel whose body is a Conv, its weights group by group. Out: Triton source, and the number of
-programs in the kernel's sizes.
+In: a Kernel whose body is a Conv, its weights group by group. Out: Triton source, and the number of programs in the
+kernel's sizes.
 
-A block of K lies within one tap, so that a row of it has one position in the input; where a tap has so few channels
-that most of a block would be empty, it runs across taps. Depthwise convolutions multiply tiles of pixels by channels,
-tap by tap.
+A block of K lies within one tap, so that each of its rows has one position in the input; if the schedule is `flat`, as
+for few channels, it runs across taps. Depthwise convolutions multiply tiles of pixels by channels, tap by tap.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from .holes import Axis, epilogue, tile
 from .tiles import Source, printer
 
 _ROWS, _COLUMNS = frozenset((0,)), frozenset((1,))
-# What the template's names stand for, beside the body's symbols. _INSIDE is an axis of what varies with the position in
-# the input, as its mask says which positions there are.
+# Symbols for variables of the template, beside those of the body. _INSIDE is an axis of values that vary with the
+# position in the input, since its mask says which positions are inside.
 _PIXEL, _INSIDE, _GROUP, _CHANNEL, _WEIGHT, _COLUMN = (Symbol(f"conv{i}", 0) for i in range(6))
 
 
@@ -34,7 +33,7 @@ def tasks(body: Conv, schedule: ConvSchedule) -> Size:
 
 
 def refusal(kernel: Kernel, schedule: ConvSchedule) -> str | None:
-    """Why the kernel cannot be printed; None where it can."""
+    """Why the kernel cannot be printed; None if it can."""
     body = kernel.body
     assert isinstance(body, Conv)
     return None if body.packing.form in READ_ON_DEVICE else f"weights packed as {body.packing} in Triton"
@@ -58,7 +57,7 @@ def source(kernel: Kernel, name: str, schedule: ConvSchedule) -> Source:
     positions = _positions(body, tap)
     conditions = _conditions(out, body)
     outputs = {body.n: "image"} | {s: f"y{i}" for i, s in enumerate(body.out)}
-    along = _COLUMNS if flat else NONE  # axes of a tile of the input along which taps, and so positions, vary
+    along = _COLUMNS if flat else NONE  # axes of a tile of the input along which taps, hence positions, vary
     inside = frozenset((2 if dot or depthwise else 1,)) if conditions else NONE
     out.names |= {s: Value(text, _ROWS) for s, text in outputs.items()}
     out.names |= {s: Value(f"x{i}", _ROWS | along | inside) for i, s in enumerate(body.spatial)}
@@ -97,7 +96,7 @@ def source(kernel: Kernel, name: str, schedule: ConvSchedule) -> Source:
 
 
 def _positions(body: Conv, tap: Symbol) -> list[Size]:
-    """The position in the input, by axis."""
+    """The positions in the input, by axis, of the output's pixels at `tap`."""
     positions: list[Size] = []
     rest: Size = tap
     for i in reversed(range(len(body.taps))):
@@ -108,7 +107,7 @@ def _positions(body: Conv, tap: Symbol) -> list[Size]:
 
 
 def _conditions(out: Printer, body: Conv) -> list[str]:
-    """Texts that are true where a position is inside of the input, but for those that always are."""
+    """Texts that are true where a position is inside the input, without those that always are."""
     conditions = []
     for i, symbol in enumerate(body.spatial):
         size, pad = extent(symbol), body.pads[i]

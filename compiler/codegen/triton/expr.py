@@ -1,12 +1,12 @@
 """Sizes and scalar expressions -> Triton statements over tiles.
 
-In: a Kernel's sizes, buffers and expressions, and for each loop variable the block of positions that stands for it.
-Out: statements (`t0 = ...`), one for each operation, and the helper functions that they call. Indices are int32. Names
-come from counters, never from a model.
+In: a Kernel's sizes, buffers and expressions, and for each loop variable its block of positions. Out: statements
+(`t0 = ...`), one for each operation, and the helper functions that they call. Indices are int32. Names come from
+counters, never from a model.
 
 A tile has up to two axes. The value of an expression varies along some of them; along the others its shape is 1, or it
-is a scalar where it varies along none. Masks belong to axes: where a tile overhangs the end of a loop, nothing is
-read or written. Narrow floats of 8 bits or fewer are held as their bits (uint8), as most have no type in Triton.
+is a scalar if it varies along none. Masks belong to axes: where a tile overhangs the end of a loop, nothing is read or
+written. Floats of 8 bits or fewer are represented by their bits (uint8), as most have no type in Triton.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...scalar.dim import Dim, FloorDiv, Max, Min, Mod, Size, Symbol, lower_boun
 from ...scalar.dtype import BOOL, F32, DType
 from ...scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, walk
 
-LONG_SUM = 32  # terms: Triton descends as deep into an expression as it is long
+LONG_SUM = 32  # terms; Triton's recursion is as deep as a sum is long
 
 Axes = frozenset[int]
 NONE: Axes = frozenset()
@@ -89,9 +89,9 @@ class Printer:
     """Prints the expressions of one kernel as lines.
 
     names: of loop variables, sizes and bound symbols; masks: the text of the mask of each axis that overhangs; lanes:
-    the positions within the tile, by axis; local: what a value kept by an earlier stage is; acc: the accumulator of a
-    template; expands: every function that has an expansion is that, as expansions rely on the bounds of others.
-    Equal texts are computed once while the lines of a block last.
+    the positions within the tile, by axis; local: the value of an earlier stage's result; acc: the accumulator of a
+    template; expands: primitives are expanded wherever possible, as expansions rely on the error bounds of others.
+    Equal texts are computed once within a block of lines.
     """
 
     functions: Functions
@@ -113,7 +113,7 @@ class Printer:
         self.lines.append("    " * self._indent + text)
 
     def name(self, text: str, axes: Axes) -> Value:
-        """A name for the value of `text`: that of an earlier line where one has it."""
+        """A name for the value of `text`: that of an earlier equal line, else a new one."""
         if text not in self._known:
             self._temporaries += 1
             self._known[text] = Value(f"t{self._temporaries - 1}", axes)
@@ -121,13 +121,13 @@ class Printer:
         return self._known[text]
 
     def fresh(self) -> str:
-        """A name that is assigned by hand."""
+        """A new name, which the caller assigns."""
         self._temporaries += 1
         return f"t{self._temporaries - 1}"
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """Lines inside of a `for` or `if`: what they name is forgotten after it."""
+        """Lines inside a `for` or `if`, whose names are forgotten after it."""
         self.line(head)
         known, self._known = self._known, dict(self._known)
         self._indent += 1
@@ -137,14 +137,14 @@ class Printer:
 
     @contextmanager
     def apart(self) -> Iterator[list[str]]:
-        """Lines of their own, for a hole of a template: they use no name of others, nor others theirs."""
+        """Separate lines, for a hole of a template: they use no names of other lines, nor these theirs."""
         state = self.lines, self._known, self._indent
         self.lines, self._known, self._indent = [], {}, 0
         yield self.lines
         self.lines, self._known, self._indent = state
 
     def forget(self) -> None:
-        """Memory has changed: what was loaded is not to be used again."""
+        """Forgets loaded values, since memory has changed."""
         self._known = {text: value for text, value in self._known.items() if "tl.load" not in text}
 
     # -- sizes -------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Printer:
         return frozenset().union(*(self.names[s].axes for s in symbols(x))) if not isinstance(x, int) else NONE
 
     def size(self, x: Size) -> str:
-        """An int32 expression, in parentheses where it is more than one name or number."""
+        """An int32 expression, in parentheses unless it is one name or number."""
         if isinstance(x, int):
             return str(x) if x >= 0 else f"({x})"
         if len(x.terms) > LONG_SUM:
@@ -189,13 +189,13 @@ class Printer:
     # -- expressions -------------------------------------------------------------------------------------------------
 
     def bind(self, lets: Sequence[Let]) -> None:
-        """Computes the symbols that depend on data, for the tile at hand."""
+        """Computes the symbols that depend on data, for the current tile."""
         for let in lets:
             text, axes = self.value(let.value)
             self.names[let.symbol] = self.name(f"({text}).to(tl.int32)", axes)
 
     def value(self, root: Expr) -> Value:
-        """The value of an expression at the tile at hand."""
+        """The value of an expression at the current tile."""
         done: dict[Expr, Value] = {}
         for e in walk(root):
             done[e] = self._node(e, [done[c] for c in e.children])
@@ -237,19 +237,19 @@ class Printer:
             loaded = self.name(f"tl.load({pointer}, mask={mask}, other={_as_stored(other, e.dtype)})", axes)
         return self.name(f"{loaded.text} != 0", axes) if e.dtype == BOOL else loaded
 
-    def spread(self, index: str, axes: Axes, wanted: Axes) -> str:
-        """An index with the shape of all the wanted axes."""
-        zeros = [f"{self.lanes[a]} * 0" for a in sorted(wanted - axes)]
+    def spread(self, index: str, axes: Axes, target: Axes) -> str:
+        """An index that varies along `axes`, with the shape of all `target` axes."""
+        zeros = [f"{self.lanes[a]} * 0" for a in sorted(target - axes)]
         return f"({' + '.join([index, *zeros])})" if zeros else index
 
     def store(self, buffer: int, index: Size, value: Value, dtype: DType, lets: Sequence[Let] = ()) -> None:
-        """Writes a value to buffer[index] at the tile at hand. dtype: of the buffer."""
+        """Writes a value to buffer[index] at the current tile; dtype: of the buffer."""
         axes = self.axes_of(index) | value.axes
         text = self.spread(self.size(index), self.axes_of(index), axes)
         masks = " & ".join(self.masks[a] for a in sorted(axes) if a in self.masks)
-        masked = f", mask={masks}" if masks else ""
+        mask = f", mask={masks}" if masks else ""
         stored = f"{value.text}.to(tl.uint8)" if dtype == BOOL else value.text
-        self.line(f"tl.store({self.buffers[buffer]} + {text}, {stored}{masked})")
+        self.line(f"tl.store({self.buffers[buffer]} + {text}, {stored}{mask})")
         self.forget()
 
     def _call(self, e: Call, args: Sequence[Value]) -> Value:
@@ -269,7 +269,7 @@ class Printer:
         return self.name(spelling.format(*(a.text for a in args), bits=dtype.bits), axes)
 
     def cast(self, source: DType, target: DType, arg: Value, saturate: bool = True) -> Value:
-        """Floats to integers saturate; integers wrap around; 8-bit floats go through the bits of f32."""
+        """Converts a value: floats to integers saturate, integers wrap around, 8-bit floats go through f32's bits."""
         if source == target:
             return arg
         text, axes = arg
@@ -306,13 +306,13 @@ def literal(e: Const) -> str:
 
 
 def _as_stored(text: str, dtype: DType) -> str:
-    """What stands for masked elements of a buffer, which holds bools as bytes."""
-    found = re.fullmatch(r"tl\.full\(\(\), (\d), tl\.int1\)", text)
-    return found[1] if found else text
+    """The text of a constant as an element of a buffer, in which bools are bytes."""
+    match = re.fullmatch(r"tl\.full\(\(\), (\d), tl\.int1\)", text)
+    return match[1] if match else text
 
 
 def _low_bits(text: str, dtype: DType) -> str:
-    """The value in the low bits of a byte, for integers of less than 8."""
+    """The value of the low bits, for integers of less than 8 bits."""
     bits = int(dtype.name[1:])
     if bits >= 8:
         return text
@@ -321,7 +321,7 @@ def _low_bits(text: str, dtype: DType) -> str:
 
 
 def _saturated(text: str, source: DType, target: DType) -> str:
-    """Float to integer: the ends of the range where it is left, 0 for NaN."""
+    """Float to integer: the nearest end of the range for values outside it, 0 for NaN."""
     low, high = convert.integer_range(target)
     kind = value_type(target)
     above, below, zero = (literal(Const(x, source)) for x in (float(high + 1), float(low), 0.0))

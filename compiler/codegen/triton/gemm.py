@@ -1,6 +1,6 @@
-"""What matmul and convolution share in Triton: tiles of the result, summed over blocks of K, with holes for operands.
+"""The product that matmul and convolution share in Triton: tiles of the result, summed over blocks of K.
 
-In: a schedule, and texts of operands. Out: the context of templates/triton/gemm.py.j2. Never knows what an operand is.
+In: a schedule, and texts of operands. Out: Triton source, from templates/triton/gemm.py.j2.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def source(
 
 
 def precision(factor: DType, tf32: bool) -> str:
-    """What tl.dot may round f32 to; empty for other types."""
+    """The input precision of tl.dot: "tf32" or "ieee" for f32, "" for other types."""
     return "" if factor != F32 else "tf32" if tf32 else "ieee"
 
 
 def mask(out: Printer, positions: str, size: Size, length: int) -> str | None:
-    """The text of the mask of positions in tiles of that length; None where they never overhang."""
+    """The text of the mask of positions in tiles of that length; None if these never overhang."""
     return None if known_eq(size % length, 0) is True else f"({positions} < {out.size(size)})"

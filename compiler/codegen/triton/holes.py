@@ -1,7 +1,7 @@
 """Pieces of Triton for the holes of templates: tiles of operands, and epilogues.
 
-In: a kernel's printer, expressions, and what the template calls the positions along the axes of a tile. Out: lines, and
-the text of their value. Pieces are apart: none uses a name of another.
+In: a kernel's printer, expressions, and the template's names of positions along the axes of a tile. Out: lines, and the
+text of their value. No piece uses a name of another.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .expr import Printer, Value, literal
 
 
 class Axis(NamedTuple):
-    """An axis of a tile: its loop variable, and the names of its positions and of their mask, where it overhangs.
+    """An axis of a tile: its loop variable, the text of its positions, and that of their mask, if it may overhang.
 
-    Both have the shape [:, None] where the axis is the first one of a tile, and [None, :] where it is the second.
+    Both have the shape [:, None] if the axis is the first one of the tile, [None, :] if it is the second.
     """
 
     symbol: Symbol
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
 
 
 def tile(out: Printer, value: Expr, axes: tuple[Axis, ...], shape: tuple[int, int]) -> Piece:
-    """An expression over a tile of that shape, 0 where a mask is false."""
+    """An expression over a tile of that shape, which is 0 where a mask is false."""
     with out.apart() as lines:
         _place(out, axes)
         text, varies = out.value(value)
@@ -46,9 +46,9 @@ def tile(out: Printer, value: Expr, axes: tuple[Axis, ...], shape: tuple[int, in
 
 
 def part(out: Printer, value: Expr, axes: tuple[Axis | None, ...]) -> Piece:
-    """An expression over the positions of a tile, of any shape that broadcasts, and anything where a mask is false.
+    """An expression over the positions of a tile, of a shape that broadcasts; its value is any where a mask is false.
 
-    None stands for an axis along which it does not vary.
+    axes: None for an axis along which it does not vary.
     """
     with out.apart() as lines:
         _place(out, axes)
@@ -57,7 +57,7 @@ def part(out: Printer, value: Expr, axes: tuple[Axis | None, ...]) -> Piece:
 
 
 def epilogue(out: Printer, kernel: Kernel, stages: Sequence[Stage], axes: tuple[Axis, ...]) -> list[str]:
-    """Lines for the epilogue of a template, in which `acc` is the accumulated tile."""
+    """The lines of a template's epilogue, in which `acc` is the accumulated tile."""
     kept: dict[int, Value] = {}
 
     def local(e: Local) -> Value:
@@ -79,7 +79,7 @@ def epilogue(out: Printer, kernel: Kernel, stages: Sequence[Stage], axes: tuple[
 
 
 def _place(out: Printer, axes: Sequence[Axis | None]) -> None:
-    """Binds the loop variables to the positions."""
+    """Binds the loop variables to their positions, and sets the masks."""
     out.masks, out.lanes = {}, {}
     for number, axis in enumerate(axes):
         if axis is not None:
@@ -90,7 +90,7 @@ def _place(out: Printer, axes: Sequence[Axis | None]) -> None:
 
 
 def _zero_where_masked(e: Expr) -> bool:
-    """Whether an expression is 0 wherever its loads make no access. Casts from narrower floats have no other zero."""
+    """Whether an expression is 0 where its load is masked: whether it is a load, or a cast of one that keeps zeros."""
     if isinstance(e, Call) and e.prim == "cast" and e.args[0].dtype.bits > 8:
         e = e.args[0]
     return isinstance(e, Load) and (e.other is None or e.other == _zero(e))

@@ -1,8 +1,8 @@
-"""The Triton back end: what each kind of kernel body becomes.
+"""The Triton back end: prints kernels, by the kind of their body.
 
-In: kernels of a program, and their schedules. Out: Triton sources and the numbers of programs that the launches need.
-Each body kind has a module of its own (`Kind`); this table is the only place that lists them. What can be printed is
-asked before it is printed, of the kernel and its schedule.
+In: kernels of a program, and their schedules. Out: Triton sources, and the numbers of programs of launches. Each kind
+of body has a module (`Kind`); this table is the only place that lists them. `refusal` decides whether a kernel with its
+schedule can be printed, before it is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LARGEST = (1 << 31) - 1  # indices on the device have 32 bits
 
 
 class Kind(Protocol):
-    """What a module says that prints one kind of kernel for the device."""
+    """The interface of the modules that print one kind of kernel in Triton."""
 
     def refusal(self, kernel: Kernel, schedule: Any, /) -> str | None:
-        """Why this kernel, whose types and functions can be printed, cannot; None where it can."""
+        """Why the kernel cannot be printed, although its types and primitives can; None if it can."""
 
     def source(self, kernel: Kernel, name: str, schedule: Any, /) -> Source:
         """The source of the kernel, whose function is called `name`."""
@@ -49,7 +49,7 @@ WEIGHTS = Weights(packed=False, narrow=True)
 
 
 def refusal(kernel: Kernel, schedule: Schedule | None) -> str | None:
-    """Why there is no such kernel on the device; None where there is. schedule: None where the kind has none."""
+    """Why the kernel cannot run on the device; None if it can. schedule: None if the kind of body has none."""
     kind = _KINDS.get(type(kernel.body))
     if kind is None:
         return f"a {type(kernel.body).__name__} in Triton"
@@ -66,7 +66,7 @@ def refusal(kernel: Kernel, schedule: Schedule | None) -> str | None:
 
 
 def _functions(body: Body) -> Iterator[tuple[str, DType]]:
-    """The primitives that a kernel computes, but for conversions, with the type of their arguments."""
+    """The primitives of a body, except conversions, with the type of their arguments."""
     for e in expressions(body):
         if isinstance(e, Call) and e.prim not in ("cast", "cast_unsaturated", "bitcast"):
             yield e.prim, e.args[-1].dtype
@@ -76,10 +76,10 @@ def _functions(body: Body) -> Iterator[tuple[str, DType]]:
 
 
 def source(kernel: Kernel, name: str, schedule: Schedule | None) -> Source:
-    """A kernel that is not refused in Triton, as a function of that name."""
+    """The source of a kernel that is not refused, as a function of that name."""
     return _KINDS[type(kernel.body)].source(kernel, name, schedule)
 
 
 def tasks(kernel: Kernel, schedule: Schedule | None) -> Size:
-    """How many programs run it, in its formal sizes."""
+    """The number of programs that run the kernel, in its formal sizes."""
     return _KINDS[type(kernel.body)].tasks(kernel.body, schedule)

@@ -1,16 +1,16 @@
-"""LoopNest kernels -> Triton: one program is one point of the outer domain, or, where that is little work, a block of
-points along one of its axes; its stages run over tiles.
+"""LoopNest kernels -> Triton: a program is one point of the outer domain, whose stages run over tiles.
 
-In: a Kernel whose body is a LoopNest. Out: Triton source, and the number of programs in the kernel's sizes.
+In: a Kernel whose body is a LoopNest. Out: Triton source, and the number of programs in the kernel's sizes. If points
+are little work, as short reductions, a program is a block of them along one axis instead.
 
 How a stage becomes tiles of rows by columns:
     no reduction           columns are its last axis, rows the others
     reduction              columns are the last reduced axis, rows the others; then both are reduced
     axes and a reduction   columns are the axis, rows the reduced ones; then the rows are reduced
-    scan                   columns are the axis, in order, carrying on from tile to tile
-    scatter                one update after the other, where they may meet, along the last axis in tiles
-A row that a stage keeps for later ones is computed again by them: from registers where it fits a tile, as equal
-expressions of one tile are computed once, else from memory.
+    scan                   columns are the axis, in order, with a carry from tile to tile
+    scatter                updates in order; along the last axis in tiles, if these write different elements
+A row that a stage keeps for later ones is recomputed by each of them. If the row fits a tile its values are still in
+registers, as equal expressions of one tile are computed once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def tasks(body: LoopNest, schedule: NestSchedule) -> Size:
 
 
 def refusal(kernel: Kernel, schedule: NestSchedule) -> str | None:
-    """Why the kernel cannot be printed: what one stage keeps for others has to fit a tile, and its place in that."""
+    """Why the kernel cannot be printed, or None: what a stage keeps has to fit a tile, and to be read at its place."""
     body = kernel.body
     assert isinstance(body, LoopNest)
     body = _blocked(body, schedule)
@@ -55,7 +55,7 @@ def refusal(kernel: Kernel, schedule: NestSchedule) -> str | None:
             width = _shape(stage.reduce_axes, stage.axes[-1:], schedule, schedule.columns)[1]
             if len(stage.axes) > 1 or tile_length(extent(stage.axes[0]), 2 * width) > width:
                 return "a reduction that keeps more than one tile"
-        inlined = _inlined(body, stage)
+        inlined = _with_kept_rows(body, stage)
         for e in walk(inlined.value, *(let.value for let in inlined.lets)):
             kept = body.stages[e.slot] if isinstance(e, Local) else None
             if kept and kept.axes and e.index != kept.axes[-1]:  # type: ignore[attr-defined]
@@ -80,8 +80,9 @@ def source(kernel: Kernel, name: str, schedule: NestSchedule) -> Source:
 
 
 def _blocked(body: LoopNest, schedule: NestSchedule) -> LoopNest:
-    """Points whose stages are short reductions, as of windows, and what is made of them, in blocks along an axis: the
-    last one, or, where that is short, a longer one."""
+    """The nest with blocks of points along an axis, if its stages are short reductions, as of windows, and maps.
+
+    The axis is the last one that is not short, or the last one."""
     sizes = [upper_bound(prod(extent(s) for s in stage.reduce_axes)) for stage in body.stages]
     if not body.outer or max((x for x in sizes if x is not None), default=0) > schedule.short or None in sizes:
         return body
@@ -93,7 +94,7 @@ def _blocked(body: LoopNest, schedule: NestSchedule) -> LoopNest:
 
 
 class _Nest:
-    """State of printing one kernel. kept: what the results of stages are, by slot."""
+    """State of printing one kernel; kept: the results of stages, by slot."""
 
     def __init__(self, kernel: Kernel, body: LoopNest, schedule: NestSchedule) -> None:
         self.kernel = kernel
@@ -110,18 +111,18 @@ class _Nest:
     def lines(self) -> list[str]:
         written: set[int] = set()
         for slot, stage in enumerate(self.body.stages):
-            stage = _inlined(self.body, stage)
-            touched = {e.buffer for e in _loads(stage)} | ({stage.store.buffer} if stage.store else set())
-            if written & touched:
+            stage = _with_kept_rows(self.body, stage)
+            accessed = {e.buffer for e in _loads(stage)} | ({stage.store.buffer} if stage.store else set())
+            if written & accessed:
                 self.out.line("tl.debug_barrier()")
                 self.out.forget()
             if stage.store is None and stage.reduce is None and stage.axes:
-                continue  # its readers compute it
+                continue  # its readers recompute it
             if stage.reduce is not None:
                 self._reduce(slot, stage)
             elif stage.scan is not None:
                 self._scan(stage)
-            elif stage.store is not None and (stage.store.combine or _may_meet(stage)):
+            elif stage.store is not None and (stage.store.combine or _may_collide(stage)):
                 self._scatter(stage)
             else:
                 self._points(slot, stage)
@@ -141,20 +142,20 @@ class _Nest:
     # -- kinds of stages ---------------------------------------------------------------------------------------------
 
     def _shape(self, rows: Sequence[Symbol], columns: Sequence[Symbol], most: int | None = None) -> tuple[int, int]:
-        """Rows and columns of a tile, of `most` columns."""
+        """The rows and columns of a tile, with at most `most` columns."""
         height, width = _shape(rows, columns, self.schedule, most)
         self.widest = max(self.widest, width * height)
         return height, width
 
     @contextmanager
     def _tile(self, rows: Sequence[Symbol], columns: Sequence[Symbol], shape: tuple[int, int]) -> Iterator[None]:
-        """The loops over rows and columns, in tiles of that shape."""
+        """Loops over rows and columns, in tiles of that shape."""
         with tiles(self.out, 0, rows, shape[0]), tiles(self.out, 1, columns, shape[1]):
             yield
 
     def _points(self, slot: int, stage: Stage) -> None:
-        """A block that may overhang is printed twice: without masks where it does not, so that memory is accessed in
-        vectors, of whatever length the whole axis is."""
+        """Prints a block that may overhang twice: without masks for whole blocks, so that they access memory in vectors
+        whatever the length of the axis is, and with masks."""
         whole = _whole_block(stage, self.schedule)
         if whole is None:
             self._tile_of_points(slot, stage)
@@ -179,7 +180,7 @@ class _Nest:
 
     def _reduce(self, slot: int, stage: Stage) -> None:
         assert stage.reduce is not None
-        kind, dtype = _held(stage.reduce, stage.value.dtype)
+        kind, dtype = _accumulation(stage.reduce, stage.value.dtype)
         identity = _identity(kind, dtype)
         slow, over, columns = stage.axes[:-1], stage.reduce_axes, stage.axes[-1:]
         shape = self._shape(over, columns, self.schedule.columns) if columns else self._shape(over[:-1], over[-1:])
@@ -202,8 +203,8 @@ class _Nest:
                     text = f"tl.where({' & '.join(masks)}, {text}, {identity})"
                 elif value.axes != BOTH:
                     text = f"tl.broadcast_to({text}, {shape})"
-                self.out.line(f"{total} = {_combined(kind, dtype, total, text)}")
-            folded = Value(self._folded(kind, dtype, total, 0 if columns else None), COLUMNS if columns else NONE)
+                self.out.line(f"{total} = {_combine(kind, dtype, total, text)}")
+            folded = Value(self._reduced_tile(kind, dtype, total, 0 if columns else None), COLUMNS if columns else NONE)
             result = self.out.cast(dtype, stage.value.dtype, folded)
             if stage.store is None:
                 self.kept[slot] = result
@@ -212,18 +213,18 @@ class _Nest:
                 self.out.store(stage.store.buffer, stage.store.index, result, self._dtype(stage))
 
     def _loops(self, stack: ExitStack, axes: Sequence[Symbol]) -> None:
-        """Loops over single points."""
+        """Opens loops over single points."""
         for s in axes:
             variable = self.out.fresh()
             self.out.names[s] = Value(variable)
             stack.enter_context(self.out.block(f"for {variable} in range(0, {self.out.size(extent(s))}):"))
 
     def _converted(self, value: Value, stage: Stage) -> Value:
-        """A value of a stage as its buffer holds it."""
+        """The value of a stage, converted to the type of its buffer."""
         return self.out.cast(stage.value.dtype, self._dtype(stage), value)
 
-    def _folded(self, kind: str, dtype: DType, text: str, axis: int | None) -> str:
-        """The name of a tile with one axis reduced to a length of 1, or of the scalar that all of it is reduced to."""
+    def _reduced_tile(self, kind: str, dtype: DType, text: str, axis: int | None) -> str:
+        """The name of a tile with one axis reduced to length 1, or of the scalar that all of it is reduced to."""
         name = self.out.fresh()
         combine = self.out.functions.combine(kind, dtype)
         self.out.line(f"{name} = tl.reduce({text}, {axis}, {combine}{'' if axis is None else ', keep_dims=True'})")
@@ -231,7 +232,7 @@ class _Nest:
 
     def _scan(self, stage: Stage) -> None:
         assert stage.scan is not None and stage.store is not None
-        kind, dtype = _held(stage.scan, stage.value.dtype)
+        kind, dtype = _accumulation(stage.scan, stage.value.dtype)
         identity = _identity(kind, dtype)
         carried = self.out.fresh()
         last = stage.axes[-1:]
@@ -247,28 +248,28 @@ class _Nest:
                 tile = self.out.name(f"tl.broadcast_to({text}, {shape})", COLUMNS)
                 combine = self.out.functions.combine(kind, dtype)
                 running = self.out.name(f"tl.associative_scan({tile.text}, 1, {combine})", COLUMNS)
-                result = self.out.name(_combined(kind, dtype, carried, running.text), COLUMNS)
+                result = self.out.name(_combine(kind, dtype, carried, running.text), COLUMNS)
                 result = self._converted(self.out.cast(dtype, stage.value.dtype, result), stage)
                 self.out.store(stage.store.buffer, stage.store.index, result, self._dtype(stage))
-                whole = self._folded(kind, dtype, tile.text, 1)
-                self.out.line(f"{carried} = {_combined(kind, dtype, carried, whole)}")
+                whole = self._reduced_tile(kind, dtype, tile.text, 1)
+                self.out.line(f"{carried} = {_combine(kind, dtype, carried, whole)}")
 
     def _scatter(self, stage: Stage) -> None:
-        """Updates in order; those along the last axis at once where they are for different elements."""
+        """Updates in order; those along the last axis at once, if they write different elements."""
         assert stage.store is not None
         slow, last = stage.axes[:-1], stage.axes[-1:]
-        together = bool(last) and _apart(stage, last[0])
+        vectorised = bool(last) and _is_injective(stage, last[0])
         with ExitStack() as stack:
-            self._loops(stack, slow if together else stage.axes)
-            if together:
+            self._loops(stack, slow if vectorised else stage.axes)
+            if vectorised:
                 stack.enter_context(self._tile((), last, self._shape((), last)))
             self.out.bind(stage.lets)
             dtype = self._dtype(stage)
             value: Expr = stage.value
             if stage.store.combine is not None:
                 self.out.forget()
-                there = as_type(Load(stage.store.buffer, stage.store.index, dtype), value.dtype)
-                value = as_type(Call(stage.store.combine, (there, value), value.dtype), dtype)
+                old = as_type(Load(stage.store.buffer, stage.store.index, dtype), value.dtype)
+                value = as_type(Call(stage.store.combine, (old, value), value.dtype), dtype)
             self.out.store(stage.store.buffer, stage.store.index, self.out.value(value), dtype)
             self.out.line("tl.debug_barrier()")
 
@@ -276,13 +277,13 @@ class _Nest:
 def _shape(
     rows: Sequence[Symbol], columns: Sequence[Symbol], schedule: NestSchedule, most: int | None = None
 ) -> tuple[int, int]:
-    """Rows and columns of a tile, of `most` columns."""
+    """The rows and columns of a tile, with at most `most` columns."""
     width = tile_length(prod(extent(s) for s in columns), schedule.elements if most is None else most)
     return tile_length(prod(extent(s) for s in rows), max(schedule.elements // width, 1)), width
 
 
-def _inlined(body: LoopNest, stage: Stage) -> Stage:
-    """The stage with the rows that earlier ones keep computed in it."""
+def _with_kept_rows(body: LoopNest, stage: Stage) -> Stage:
+    """The stage, in which reads of rows that earlier stages keep are replaced by their expressions."""
     lets: list[Let] = []
 
     def rule(e: Expr) -> Expr | None:
@@ -291,17 +292,17 @@ def _inlined(body: LoopNest, stage: Stage) -> Stage:
         kept = body.stages[e.slot]
         if kept.reduce is not None or not kept.axes:
             return None
-        place = delinear(e.index, [extent(s) for s in kept.axes])
-        values: dict[Symbol, Size] = dict(zip(kept.axes, place))
+        index = delinear(e.index, [extent(s) for s in kept.axes])
+        values: dict[Symbol, Size] = dict(zip(kept.axes, index))
 
-        def placed(value: Expr) -> Expr:
+        def at_index(value: Expr) -> Expr:
             return rewrite(map_expr(value, lambda x: substitute(x, values)), rule)
 
         for let in kept.lets:
             symbol = Symbol(f"{let.symbol.name}s{len(lets)}", let.symbol.lower, let.symbol.extent)
-            lets.append(Let(symbol, placed(let.value)))
+            lets.append(Let(symbol, at_index(let.value)))
             values[let.symbol] = symbol
-        return placed(kept.value)
+        return at_index(kept.value)
 
     own = tuple(replace(let, value=rewrite(let.value, rule)) for let in stage.lets)
     value = rewrite(stage.value, rule)
@@ -309,7 +310,7 @@ def _inlined(body: LoopNest, stage: Stage) -> Stage:
 
 
 def _in_order(lets: Sequence[Let]) -> tuple[Let, ...]:
-    """Each after those that its value mentions."""
+    """Sorts lets so that each follows those that its value mentions."""
     ordered: list[Let] = []
     waiting = list(lets)
     while waiting:
@@ -322,8 +323,9 @@ def _in_order(lets: Sequence[Let]) -> tuple[Let, ...]:
 
 
 def _whole_block(stage: Stage, schedule: NestSchedule) -> Stage | None:
-    """Where the last axis is a block of a longer one, the stage at a whole block. None where blocks end at multiples of
-    a vector anyway, and where they are short."""
+    """The stage at a whole block, if its last axis is a block that may overhang; else None.
+
+    None also if blocks are short, or end at multiples of a vector anyway."""
     end = extent(stage.axes[-1]) if stage.axes else 1
     block = upper_bound(end)
     if stage.store is None or not isinstance(end, Min) or block is None or block < schedule.long:
@@ -332,22 +334,22 @@ def _whole_block(stage: Stage, schedule: NestSchedule) -> Stage | None:
         return None
     axis = stage.axes[-1]
     full = Symbol(axis.name, axis.lower, block)
-    made: Stage = map_sizes(stage, lambda x: substitute(x, {axis: full}))
-    return replace(made, axes=(*stage.axes[:-1], full))
+    whole: Stage = map_sizes(stage, lambda x: substitute(x, {axis: full}))
+    return replace(whole, axes=(*stage.axes[:-1], full))
 
 
 def _loads(stage: Stage) -> list[Load]:
     return [e for e in walk(stage.value, *(let.value for let in stage.lets)) if isinstance(e, Load)]
 
 
-def _may_meet(stage: Stage) -> bool:
-    """Whether several points may write to one element: its place depends on data."""
+def _may_collide(stage: Stage) -> bool:
+    """Whether several points may write to one element, since its index depends on data."""
     assert stage.store is not None
     return bool(symbols(stage.store.index) & {let.symbol for let in stage.lets})
 
 
-def _apart(stage: Stage, axis: Symbol) -> bool:
-    """Whether the points along `axis` write to different elements for sure."""
+def _is_injective(stage: Stage, axis: Symbol) -> bool:
+    """Whether the points along `axis` provably write to different elements."""
     assert stage.store is not None
     changing = {axis}
     for let in stage.lets:
@@ -363,12 +365,12 @@ def _indices(e: Expr) -> list[Size]:
     return [e.size] if isinstance(e, Index) else [e.index] if isinstance(e, (Load, Local)) else []
 
 
-def _held(kind: str, dtype: DType) -> tuple[str, DType]:
-    """What combines the values of a reduction or scan, and as what they are held: bools as integers, 0 and 1."""
+def _accumulation(kind: str, dtype: DType) -> tuple[str, DType]:
+    """The primitive and the type in which a reduction or scan is computed: bools are integers, 0 and 1."""
     return (_BITS[kind], I32) if dtype == BOOL else (kind, dtype)
 
 
-def _combined(kind: str, dtype: DType, a: str, b: str) -> str:
+def _combine(kind: str, dtype: DType, a: str, b: str) -> str:
     spelling = prims.TABLE[kind].triton_spelling(dtype)
     assert spelling is not None, f"{kind} does not combine {dtype}"
     return spelling.format(a, b)

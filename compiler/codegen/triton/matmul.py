@@ -1,7 +1,7 @@
 """kernel.ir.Matmul -> the context of templates/triton/matmul.py.j2.
 
-In: a Kernel whose body is a Matmul, which is not packed. Out: Triton source, and the number of programs in the
-kernel's sizes.
+In: a Kernel whose body is a Matmul without a packing. Out: Triton source, and the number of programs in the kernel's
+sizes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def tasks(body: Matmul, schedule: ProductSchedule) -> Size:
 
 
 def refusal(kernel: Kernel, schedule: ProductSchedule) -> str | None:
-    """Why the kernel cannot be printed; None where it can."""
+    """Why the kernel cannot be printed; None if it can."""
     body = kernel.body
     assert isinstance(body, Matmul)
     return "packed operands in Triton" if body.packing else None

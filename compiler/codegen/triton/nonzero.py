@@ -23,7 +23,7 @@ def tasks(body: Nonzero, schedule: NonzeroSchedule) -> Size:
 
 
 def refusal(kernel: Kernel, schedule: NonzeroSchedule) -> None:
-    """All can be printed."""
+    """None: every kernel can be printed."""
 
 
 def source(kernel: Kernel, name: str, schedule: NonzeroSchedule) -> Source:

@@ -1,7 +1,7 @@
-"""The device's part of a program: which kernels it has, and why others stay on the host.
+"""The device's part of a program: its kernels, and why others stay on the host.
 
-In: launches of a lowered program, which are told why they can't run there; then the program as it is scheduled. Out:
-`DeviceKernel`s. Names come from the text of the source, so equal kernels are one binary.
+In: launches of a lowered program; later the scheduled program. Out: the reasons why launches cannot run on the device;
+`DeviceKernel`s. Names are hashes of the source, so equal kernels share a binary.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from . import kernels
 from .tiles import Source
 
 _PLACEHOLDER = "intaglio_kernel"
-_LEAST = -(1 << 31)
+_INT32_MIN = -(1 << 31)
 
 
 @dataclass(frozen=True)
 class DeviceKernel:
-    """A kernel for the device. programs: how many run it, in the kernel's formal sizes."""
+    """A kernel for the device; programs: the number that run it, in the kernel's formal sizes."""
 
     name: str
     number: int
@@ -33,8 +33,9 @@ class DeviceKernel:
 
 
 class Device:
-    """The accelerator of one model (`lower.groups.Accelerator`). allow_tf32: products of f32 may round their operands
-    to 11 bits."""
+    """The accelerator of one model (`lower.groups.Accelerator`).
+
+    allow_tf32: products of f32 may round their operands to 11 bits."""
 
     weights = kernels.WEIGHTS
 
@@ -42,36 +43,36 @@ class Device:
         self.allow_tf32 = allow_tf32
 
     def arranged(self, launch: Launch) -> Launch:
-        """The launch as it runs on the device."""
+        """The launch with its schedule for the device, closed over formal sizes."""
         return arranged(launch, self.allow_tf32)
 
     def refusal(self, launch: Launch) -> str | None:
-        """Why a launch cannot run on the device; None where it can."""
+        """Why a launch cannot run on the device; None if it can."""
         launch = self.arranged(launch)
         kernel = launch.kernel
-        if _computes_with(kernel, {s for s, size in zip(kernel.sizes, launch.sizes) if _may_be_anything(size)}):
+        if _computes_with(kernel, {s for s, size in zip(kernel.sizes, launch.sizes) if _is_unbounded(size)}):
             return "computes with a number that may be anything: those of the device have 32 bits"
         return kernels.refusal(*launch.scheduled)
 
 
 def translate(program: Program) -> dict[Scheduled, DeviceKernel]:
-    """The kernels of a scheduled program that run on the device, each once, numbered as they are first launched."""
-    found: dict[Scheduled, DeviceKernel] = {}
+    """The distinct kernels of a scheduled program that run on the device, numbered in order of their first launch."""
+    translated: dict[Scheduled, DeviceKernel] = {}
     for launch in program.launches:
-        if launch.device and launch.scheduled not in found:
+        if launch.device and launch.scheduled not in translated:
             source = kernels.source(launch.kernel, _PLACEHOLDER, launch.schedule)
             name = "d" + hashlib.sha256(source.text.encode()).hexdigest()[:16]
-            named = replace(source, text=source.text.replace(_PLACEHOLDER, name))
+            source = replace(source, text=source.text.replace(_PLACEHOLDER, name))
             programs = kernels.tasks(launch.kernel, launch.schedule)
-            found[launch.scheduled] = DeviceKernel(name, len(found), named, programs)
-    return found
+            translated[launch.scheduled] = DeviceKernel(name, len(translated), source, programs)
+    return translated
 
 
-def _may_be_anything(size: Size) -> bool:
-    """Whether a size is an element of a tensor, or random bits."""
-    return isinstance(size, Symbol) and size.lower < _LEAST
+def _is_unbounded(size: Size) -> bool:
+    """Whether a size may not fit 32 bits: whether it is an element of a tensor, or random bits."""
+    return isinstance(size, Symbol) and size.lower < _INT32_MIN
 
 
 def _computes_with(kernel: Kernel, sizes: set[Symbol]) -> bool:
-    """Whether a kernel takes any of these sizes as a value, rather than as a place."""
+    """Whether a kernel uses any of these sizes as a value, rather than in the index of an access."""
     return bool(sizes) and any(isinstance(e, Index) and symbols(e.size) & sizes for e in expressions(kernel.body))

@@ -2,7 +2,7 @@
 
 In: a Kernel whose body is a Recurrent. Out: Triton source, and the number of programs in the kernel's sizes.
 
-A program has one direction of a block of sequences. What it hands from step to step lies in its outputs, in their type.
+A program computes one direction of a block of sequences. Its outputs, in their type, hold the states between steps.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def tasks(body: Recurrent, schedule: RecurrentSchedule) -> Size:
 
 
 def refusal(kernel: Kernel, schedule: RecurrentSchedule) -> str | None:
-    """Why the kernel cannot be printed: outputs are absent that hold what steps hand on, or are too narrow for it."""
+    """Why the kernel cannot be printed, or None: outputs that hold states are missing, or too narrow for them."""
     body = kernel.body
     assert isinstance(body, Recurrent)
-    kept = {"y": body.y} | ({"yc": body.yc} if body.kind == "lstm" else {"yh": body.yh} if body.kind == "gru" else {})
-    for output, number in kept.items():
+    states = {"y": body.y} | ({"yc": body.yc} if body.kind == "lstm" else {"yh": body.yh} if body.kind == "gru" else {})
+    for output, number in states.items():
         if number < 0:
             return f"{body.kind} without {output}, which holds a state between steps, in Triton"
     return f"{body.kind} of {body.dtype} in Triton" if body.dtype.bits < 16 else None
@@ -71,7 +71,7 @@ def source(kernel: Kernel, name: str, schedule: RecurrentSchedule) -> Source:
 
 
 def _activations(out: Printer, body: Recurrent) -> list[list[str]]:
-    """For each activation the functions that compute it: one, or one for each direction where those differ."""
+    """For each activation the functions that compute it: one, or one per direction if those differ."""
     x = (Var("x", body.dtype.compute),)
     same = body.activations[:1] if len(set(body.activations)) == 1 else body.activations
     return [

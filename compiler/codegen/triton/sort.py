@@ -2,7 +2,7 @@
 
 In: a Kernel whose body is a Sort. Out: Triton source, and the number of programs in the kernel's sizes.
 
-A program has a block of elements of one row. The work of a row grows with the square of its length.
+A program ranks a block of elements of one row. The work of a row grows with the square of its length.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def tasks(body: Sort, schedule: SortSchedule) -> Size:
 
 
 def refusal(kernel: Kernel, schedule: SortSchedule) -> str | None:
-    """Why the kernel cannot be printed; None where it can."""
+    """Why the kernel cannot be printed; None if it can."""
     body = kernel.body
     assert isinstance(body, Sort)
     return "a sort of tuples in Triton" if body.column is not None else None
@@ -63,6 +63,6 @@ def source(kernel: Kernel, name: str, schedule: SortSchedule) -> Source:
 
 
 def _programs(body: Sort, schedule: SortSchedule) -> list[tuple[str, Size]]:
-    """The coordinates of a program and how many of each there are, the last one fastest."""
+    """The names and extents of a program's coordinates, the last one fastest."""
     blocks = ceil_div(extent(body.i), schedule.rows)
     return [*((f"o{i}", extent(s)) for i, s in enumerate(body.outer)), ("block", blocks)]

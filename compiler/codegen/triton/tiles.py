@@ -1,7 +1,4 @@
-"""What the Triton templates share: sizes of tiles, and loops over them.
-
-In: extents. Out: powers of two, and lines. Never knows a graph or a model.
-"""
+"""Helpers of all printers of Triton: the source of a kernel, its parameters, and loops over tiles."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from .expr import Functions, Printer, Value, buffer_type
 
 @dataclass(frozen=True)
 class Source:
-    """One kernel's Triton source, and how it is built.
+    """One kernel's Triton source, and the options of its compilation.
 
-    arguments: types of the parameters, as in triton.compile's signatures; warps, stages: for triton.compile.
+    arguments: types of the parameters, as in triton.compile's signatures; warps, stages: options of triton.compile.
     """
 
     text: str
@@ -35,21 +32,21 @@ def printer(kernel: Kernel) -> Printer:
 
 
 def parameters(kernel: Kernel) -> str:
-    """The parameters of the kernel's function."""
+    """The names of the parameters of the kernel's function."""
     return ", ".join([*(f"b{i}" for i in range(len(kernel.params))), *(f"n{i}" for i in range(len(kernel.sizes)))])
 
 
 def arguments(kernel: Kernel) -> tuple[str, ...]:
-    """Their types."""
+    """The types of the parameters of the kernel's function."""
     return (*("*" + buffer_type(p.dtype) for p in kernel.params), *("i32" for _ in kernel.sizes))
 
 
 @contextmanager
 def tiles(out: Printer, axis: int, loops: Sequence[Symbol], most: int) -> Iterator[int]:
-    """Lines for all points of `loops`, the last one fastest, in tiles along an axis. Gives the length of a tile.
+    """Lines for all points of `loops`, the last one fastest, in tiles along an axis; yields the length of a tile.
 
-    Inside, the loop variables are bound to the positions of the tile, and its mask is set where it overhangs. There
-    is no loop where one tile is known to be enough.
+    Inside, the loop variables are bound to the positions of the tile, and its mask is set if it may overhang. There is
+    no loop if one tile is known to be enough.
     """
     total = prod(extent(s) for s in loops)
     length = tile_length(total, most)

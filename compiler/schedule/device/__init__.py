@@ -1,7 +1,7 @@
-"""How kernels are executed on an accelerator: as `compiler/schedule/` of the host.
+"""Scheduling for an accelerator, as `compiler/schedule/` for the host.
 
-Kernels are made for the sizes that are known: tiles are chosen by them, and accesses are known to be aligned. Hence no
-schedule has a dynamic part.
+Kernels are specialised for known sizes, which decide tiles and show that accesses are aligned. Hence no schedule has a
+dynamic part.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from . import attention, conv, loopnest, nonzero, product, recurrent, sort
 
 
 class Kind(Protocol):
-    """What a module says of the schedules of one kind of body."""
+    """The functions of a module about the schedules of one kind of body."""
 
     def default(self, kernel: Kernel, allow_tf32: bool, /) -> Schedule:
-        """By rules that need no measurement. allow_tf32: products of f32 may round their operands to 11 bits."""
+        """The schedule by fixed rules; allow_tf32: products of f32 may round their operands to 11 bits."""
 
 
 _KINDS: dict[type[Body], Kind] = {
@@ -35,7 +35,7 @@ _KINDS: dict[type[Body], Kind] = {
 
 
 def arranged(launch: Launch, allow_tf32: bool = False) -> Launch:
-    """The launch with what is chosen by default, closed. allow_tf32: products of f32 may round their operands."""
+    """The launch closed and with its default schedule; allow_tf32: products of f32 may round their operands."""
     body = launch.kernel.body
     if isinstance(body, LoopNest):
         launch = replace(launch, kernel=replace(launch.kernel, body=in_order(body, loopnest.ORDER)))
@@ -46,6 +46,6 @@ def arranged(launch: Launch, allow_tf32: bool = False) -> Launch:
 
 
 def default(kernel: Kernel, allow_tf32: bool = False) -> Schedule | None:
-    """By rules that need no measurement; None for a kind of kernel that no accelerator has."""
+    """The schedule by rules that need no measurement; None for a kind of kernel that no accelerator has."""
     kind = _KINDS.get(type(kernel.body))
     return kind.default(kernel, allow_tf32) if kind else None

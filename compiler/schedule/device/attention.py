@@ -8,13 +8,13 @@ from ...kernel.ir import Attention, Kernel, Schedule
 from ...scalar.dim import Symbol, extent, prod, upper_bound
 from ...scalar.dtype import F32, DType
 from ...scalar.expr import Call, Expr, Load, as_type
-from .tile import LEAST, PROGRAMS, tile_length
+from .tile import MIN_DOT, PROGRAMS, tile_length
 
-_WIDEST = 256  # columns of a tile
-_SPLIT = 64  # columns of q and k, or of v, at a time where they do not fit a tile
-_HOPPER = 64  # rows of its tensor cores' instructions, below which blocks are not made shorter
+_WIDEST = 256  # the most columns of a tile
+_SPLIT = 64  # columns of q and k, or of v, at a time if they do not fit a tile
+_HOPPER = 64  # rows of an instruction of Hopper's tensor cores, below which blocks are not shortened
 
-# By the type of products, then by the greater one of d and dv: queries, keys, warps, stages. As many as registers hold.
+# By the type of products and the greater one of d and dv: queries, keys, warps, stages. As many as registers hold.
 _BLOCKS = {
     "16 bits": {64: (128, 64, 4, 3), 128: (128, 64, 8, 2), 256: (64, 32, 4, 2)},
     "tf32": {64: (64, 32, 4, 2), 128: (64, 32, 4, 2), 256: (32, 16, 4, 2)},
@@ -25,8 +25,10 @@ _BLOCKS = {
 
 @dataclass(frozen=True, slots=True)
 class AttentionSchedule(Schedule):
-    """Queries and keys of a block, columns of q and k and of v at a time. kind: of products, a key of _BLOCKS; tf32:
-    whether products of f32 may round their operands to 11 bits."""
+    """How queries, keys and columns are cut into blocks.
+
+    kind: of products, a key of _BLOCKS; m, n: queries and keys of a block; d, dv: columns of q and k, and of v, at a
+    time; tf32: whether products of f32 may round their operands to 11 bits."""
 
     kind: str
     m: int
@@ -39,15 +41,15 @@ class AttentionSchedule(Schedule):
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> AttentionSchedule:
-    """By rules that need no measurement. The number of queries does not depend on allow_tf32."""
+    """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Attention)
     acc = body.acc
     operands = [*factors(acc, body.q, body.k), *factors(acc, body.v)]
     kind = "16 bits" if all(e.dtype.bits == 16 for e in operands) else "tf32" if allow_tf32 and acc == F32 else acc.name
-    d, dv = (_SPLIT if is_wide(s) else max(tile_length(extent(s), _WIDEST), LEAST) for s in (body.d, body.dv))
+    d, dv = (_SPLIT if is_wide(s) else max(tile_length(extent(s), _WIDEST), MIN_DOT) for s in (body.d, body.dv))
     m, n, warps, stages = next(block for width, block in _BLOCKS[kind].items() if width >= max(d, dv))
-    m, n = (max(tile_length(extent(s), most), LEAST) for s, most in ((body.m, m), (body.n, n)))
+    m, n = (max(tile_length(extent(s), most), MIN_DOT) for s, most in ((body.m, m), (body.n, n)))
     points, queries = upper_bound(prod(extent(s) for s in body.batch)), upper_bound(extent(body.m))
     while points is not None and queries is not None and m > _HOPPER and points * -(-queries // m) < PROGRAMS:
         m //= 2
@@ -55,7 +57,7 @@ def default(kernel: Kernel, allow_tf32: bool) -> AttentionSchedule:
 
 
 def factors(acc: DType, *values: Expr) -> list[Expr]:
-    """The values as factors of products: as they are loaded, where that is in one 16-bit type, else in that of sums."""
+    """The values as factors of products: in the 16-bit type from which all are loaded, else in that of sums."""
     loaded = [e.args[0] if isinstance(e, Call) and e.prim == "cast" else e for e in values]
     kinds = {e.dtype for e in loaded}
     if len(kinds) == 1 and all(isinstance(e, Load) and e.dtype.is_float and e.dtype.bits == 16 for e in loaded):
@@ -64,6 +66,6 @@ def factors(acc: DType, *values: Expr) -> list[Expr]:
 
 
 def is_wide(symbol: Symbol) -> bool:
-    """Whether an axis of columns does not fit a tile."""
+    """Whether an axis of columns may be longer than a tile."""
     bound = upper_bound(extent(symbol))
     return bound is None or bound > _WIDEST

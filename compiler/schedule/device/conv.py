@@ -1,4 +1,4 @@
-"""Schedules of kernel.ir.Conv on an accelerator: that of the product that it is, of pixels by channels."""
+"""Schedules of kernel.ir.Conv on an accelerator, as a product of pixels by channels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .. import conv as host
 from .product import ProductSchedule, blocks_of, factors
 from .tile import tile_length
 
-_UNKNOWN = 8192  # pixels
-_FEW_CHANNELS = 16  # below, blocks of K run across taps
+_UNKNOWN = 8192  # pixels assumed without a bound
+_FEW_CHANNELS = 16  # below which blocks of K run across taps
 _PIXELS, _DEPTHWISE_COLUMNS = 32, 64  # of a tile of a depthwise convolution
 
 
@@ -32,22 +32,22 @@ def packing(body: Conv) -> Packing:
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> ConvSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Conv)
     if is_depthwise(body):
         tile = tile_length(columns(body), _DEPTHWISE_COLUMNS)
         return ConvSchedule(ProductSchedule("outer", _PIXELS, tile, 1, 4, 2), False)
     in_c, taps = channels_of_group(body), prod(body.taps)
-    few = upper_bound(in_c)
-    across = few is not None and few < _FEW_CHANNELS and taps != 1
+    most = upper_bound(in_c)
+    across = most is not None and most < _FEW_CHANNELS and taps != 1
     factor = factors(body.x, Load(body.w, 0, kernel.params[body.w].dtype), body.acc)[0].dtype
     sizes = pixels(body), columns(body), in_c * (taps if across else 1), body.groups
     blocks = blocks_of(*sizes, body.acc, factor, body.epilogue, _UNKNOWN)
     return ConvSchedule(replace(blocks, tf32=allow_tf32), across and blocks.form == "dot")
 
 
-# -- the product that a convolution is -------------------------------------------------------------------------------
+# -- a convolution as a product --------------------------------------------------------------------------------------
 
 
 def is_depthwise(body: Conv) -> bool:
@@ -55,7 +55,7 @@ def is_depthwise(body: Conv) -> bool:
 
 
 def groups(body: Conv) -> int:
-    """How many products there are; a depthwise convolution is one of another form."""
+    """The number of products; a depthwise convolution is one product of form "outer"."""
     return 1 if is_depthwise(body) else body.groups
 
 
@@ -68,5 +68,5 @@ def columns(body: Conv) -> Size:
 
 
 def channels_of_group(body: Conv) -> Size:
-    """Input channels."""
+    """The input channels of a group."""
     return 1 if is_depthwise(body) else floor_div(extent(body.channel), body.groups)

@@ -1,5 +1,5 @@
-"""Schedules of kernel.ir.LoopNest on an accelerator. Its loops are in the order of the host's; a block of inner points
-is a tile."""
+"""Schedules of kernel.ir.LoopNest on an accelerator: loops are ordered as on the host, a block of inner points is a
+tile."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ORDER = LoopNestSchedule(scanned=0)  # a program for each column of a scan
 class NestSchedule(Schedule):
     """How stages become tiles.
 
-    elements: of a tile, at most; columns: of a tile of a reduction that keeps them apart; short: elements of a
-    reduction that are too few for a program, and points that are too few for a block; scanned: elements of a tile of a
-    scan; long: elements of a block whose accesses without masks are worth a second text; vector: that one access takes
-    at most.
+    elements: the most of a tile; columns: of a tile of a reduction that keeps columns apart; short: reductions up to
+    this long do not get a program each, and outer axes shorter than this are not cut into blocks; scanned: the most
+    elements of a tile of a scan; long: elements of a block from which a second variant without masks is worth its code;
+    vector: the most elements of one access.
     """
 
     elements: int = 2048
@@ -30,5 +30,5 @@ class NestSchedule(Schedule):
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> NestSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     return NestSchedule()

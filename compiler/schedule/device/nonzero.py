@@ -19,7 +19,7 @@ class NonzeroSchedule(Schedule):
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> NonzeroSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Nonzero)
     return NonzeroSchedule(tile_length(extent(body.i), _ROWS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Recurrent, Schedule
-from .tile import LEAST, tile_length
+from .tile import MIN_DOT, tile_length
 
 _ROWS = 16
 _COLUMNS, _DEPTH = 64, 32
@@ -14,7 +14,7 @@ _WARPS = 8
 
 @dataclass(frozen=True, slots=True)
 class RecurrentSchedule(Schedule):
-    """rows: sequences of a program; columns, depth: units of a block that is computed, and that it is computed from;
+    """rows: sequences of a program; columns: hidden units computed at a time; depth: hidden units summed at a time;
     tf32: whether products of f32 may round their operands to 11 bits."""
 
     rows: int
@@ -25,8 +25,8 @@ class RecurrentSchedule(Schedule):
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> RecurrentSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Recurrent)
-    columns, depth = (max(tile_length(body.hidden, most), LEAST) for most in (_COLUMNS, _DEPTH))
+    columns, depth = (max(tile_length(body.hidden, most), MIN_DOT) for most in (_COLUMNS, _DEPTH))
     return RecurrentSchedule(tile_length(body.batch, _ROWS), columns, depth, _WARPS, allow_tf32)

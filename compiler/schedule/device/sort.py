@@ -13,14 +13,14 @@ _ROWS, _COLUMNS = 32, 128
 
 @dataclass(frozen=True, slots=True)
 class SortSchedule(Schedule):
-    """rows: elements of a block; columns: how many they are compared with at a time."""
+    """rows: elements of a block; columns: the elements that they are compared with at a time."""
 
     rows: int
     columns: int
 
 
 def default(kernel: Kernel, allow_tf32: bool) -> SortSchedule:
-    """By rules that need no measurement."""
+    """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Sort)
     return SortSchedule(tile_length(extent(body.i), _ROWS), tile_length(extent(body.i), _COLUMNS))

@@ -8,7 +8,7 @@ from unit.schedule.bodies import N, launch_of, tensor
 from intaglio.compiler.scalar.dim import Size
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, DType
 from intaglio.compiler.schedule.device.attention import AttentionSchedule, default
-from intaglio.compiler.schedule.device.tile import LEAST, PROGRAMS
+from intaglio.compiler.schedule.device.tile import MIN_DOT, PROGRAMS
 
 
 def scheduled(
@@ -44,7 +44,7 @@ def test_few_queries_are_cut_into_more_blocks() -> None:
 
 def test_blocks_are_no_longer_than_the_rows() -> None:
     made = scheduled(m=5)
-    assert (made.m, made.n) == (LEAST, LEAST)
+    assert (made.m, made.n) == (MIN_DOT, MIN_DOT)
     assert scheduled(m=N).m == 128
 
 

@@ -10,7 +10,7 @@ from intaglio.compiler.kernel.ir import Matmul
 from intaglio.compiler.scalar.dim import Size
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, DType
 from intaglio.compiler.schedule.device.product import ProductSchedule, default, factors, has_dot
-from intaglio.compiler.schedule.device.tile import LEAST, PROGRAMS
+from intaglio.compiler.schedule.device.tile import MIN_DOT, PROGRAMS
 
 
 def scheduled(
@@ -30,7 +30,7 @@ def product(m: Size, n: int, k: int, dtype: DType, acc: DType, batch: tuple[int,
 def test_matrix_units_where_there_are_any(dtype: DType, acc: DType, form: str) -> None:
     made = scheduled(512, 512, 512, dtype, acc)
     assert made.form == form
-    assert made.depth == 1 if form == "outer" else made.depth >= LEAST
+    assert made.depth == 1 if form == "outer" else made.depth >= MIN_DOT
 
 
 def test_one_row_reads_the_matrix() -> None:
