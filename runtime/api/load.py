@@ -5,9 +5,11 @@ It must never import the compiler, but for the one lazy import in `_compiler`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +78,34 @@ def write_optimized(model: str | bytes, options: SessionOptions) -> None:
     external = options.config("session.optimized_model_external_initializers_file_name")
     least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     write(model, settings, path, external, int(least))
+
+
+_loading = threading.local()  # `active`: whether this thread is inside of `in_turn`
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """Defers the handlers of signals while one that has interrupted the loading of a model loads a model itself.
+
+    Without this a timer's handler that compiles is interrupted by the timer, compiles, is interrupted, and so on. The
+    caller stores what it loads before it leaves, so that the deferred handlers find it."""
+    nested = getattr(_loading, "active", False)
+    received: list[int] = []
+    handlers: dict[int, Any] = {}
+    if nested and threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+        for number in handlers:
+            signal.signal(number, lambda number, _: received.append(number))
+    _loading.active = True
+    try:
+        yield
+    finally:
+        _loading.active = nested
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(received):
+            signal.raise_signal(number)
 
 
 def _check_cancelled(model: str | bytes, options: SessionOptions) -> None:

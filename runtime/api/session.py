@@ -31,7 +31,7 @@ from ..values.devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, 
 from ..values.value import OrtValue, OrtValueVector
 from . import configuration, providers
 from .binding import IOBinding, SessionIOBinding
-from .load import AS_IT_IS, Interface, load, write_optimized
+from .load import AS_IT_IS, Interface, in_turn, load, write_optimized
 from .metadata import ModelMetadata, NodeArg, OrtEpAssignedSubgraph
 from .options import RunOptions, SessionOptions
 
@@ -56,7 +56,8 @@ class Session:
         options = self._sess_options
         self._profiler = Profiler(options.profile_file_prefix) if options.enable_profiling else None
         start = self._profiler.now() if self._profiler else 0
-        self._main: Executable | None = self._executable()
+        with in_turn():
+            self._main: Executable | None = self._executable()
         if affinities := options.affinities():
             program.pin(affinities)
         self._variants: dict[Interface, Executable] = {}
@@ -125,7 +126,8 @@ class Session:
                 if self._compiled_ahead:
                     name = (*interface.fed, *interface.loose)[0]
                     raise InvalidArgument(f"Invalid input name: {name} (it is a constant of the compiled model)")
-                found = self._variants[interface] = self._executable(interface)
+                with in_turn():
+                    found = self._variants[interface] = self._executable(interface)
             return found
 
     def _loosened(self, interface: Interface, arrays: Sequence[Tensor], reason: feeds.Disagreement) -> Any:

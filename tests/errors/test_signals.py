@@ -147,3 +147,28 @@ def test_interrupted_while_running() -> None:
             while time.monotonic() < end:
                 session.run(None, feed)
         assert np.array_equal(session.run(None, feed)[0], expected)
+
+
+TIMER = """
+import signal, sys, time, numpy
+from intaglio import InferenceSession
+session, x = InferenceSession(sys.argv[1]), numpy.ones((2, 64), numpy.float32)
+plain, counts = session.run(None, {"input": x})[0], [0, 0]
+def handler(*_):
+    counts[0] += 1
+    session.run([sys.argv[2]], {"input": x})
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+end = time.monotonic() + 1
+while time.monotonic() < end or counts[0] < 50:
+    counts[1] += not numpy.array_equal(session.run(None, {"input": x})[0], plain)
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(counts[1])
+"""
+
+
+def test_a_timer_whose_handler_compiles(folders: Path) -> None:
+    """Each time it is due it asks for an intermediate value, for which the model is compiled again: once."""
+    command = [sys.executable, "-c", TIMER, str(MLP), "relu"]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
