@@ -34,7 +34,6 @@ NODES = 256  # of a kernel
 PLACES = 8  # indices at which a kernel may read a value that it computes
 VIEWED_PLACES = 64  # indices at which a kernel may read a view
 COLUMNS = 256  # of a product: for each block of them its prologue is evaluated again
-FEW_ROWS = 8  # up to which that is accepted, since reading the other operand costs more
 
 
 @dataclass(frozen=True)
@@ -322,14 +321,12 @@ class Fuser:
     def _evaluates_again(self, node: Node, inside: Iterable[Node]) -> str | None:
         """Why an anchor's kernel would evaluate the nodes of its operand too often, or None."""
         expensive = any(TABLE[n.attrs["prim"]].flops >= EXPENSIVE for n in inside if n.op.name == "map")
-        *rows, columns = node.outputs[0].shape
+        columns = node.outputs[0].shape[-1]
         if node.op.name == "conv":
             *taps, channels, _ = node.inputs[1].shape
             if channels == 1 or (expensive and prod(taps) != 1):
                 return "it would be computed again for every tap"
             columns = columns // node.attrs["groups"]
-        elif not expensive and known_le(prod(rows), FEW_ROWS):
-            return None
         return None if known_le(columns, COLUMNS) else f"it would be computed again for every {COLUMNS} columns"
 
     def _better_elsewhere(self, inside: Collection[Node]) -> str | None:

@@ -137,7 +137,7 @@ def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
     if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
     if _needs_patch(body):
-        return DenseSchedule(tile, True, _PATCH_PIXELS, _PATCH_PANELS)
+        return DenseSchedule(tile, True, _patch_pixels(body, tile, target), _PATCH_PANELS)
     return DenseSchedule(tile, False, max(tile.mr, min(_BLOCK_PIXELS, _TABLE_POINTERS // math.prod(body.taps))), 1)
 
 
@@ -146,6 +146,12 @@ def _needs_patch(body: Conv) -> bool:
         return True
     in_c = floor_div(extent(body.channel), body.groups)
     return isinstance(in_c, int) and in_c <= _FEW_CHANNELS and body.taps[-1] > 1 and body.dilations[-1] == 1
+
+
+def _patch_pixels(body: Conv, tile: Tile, target: Target) -> int:
+    """The most output pixels of a block; its patch stays in the second-level cache."""
+    cached = tiles.rows_in_cache(floor_div(extent(body.channel), body.groups), body.acc, target)
+    return max(tile.mr, min(_PATCH_PIXELS, cached // math.prod(body.strides)))
 
 
 def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:

@@ -20,9 +20,10 @@ from .tile import Tile
 
 _BLOCK_ROWS = 96  # before balancing; each block reads its panels from the second-level cache again
 _BLOCK_ROWS_OF_PACKING = 384  # if B is packed at run time, which each block repeats
-_BLOCK_ROWS_OF_COPY = 48  # if A is evaluated into scratch: [block_rows][K] should stay in the second-level cache
+_TILES_OF_COPY = 2  # in the rows of a block, if A is evaluated into scratch: there are then many tasks
 _BLOCK_ROWS_OF_BOTH = 192  # if both
 _PANELS_PER_COPY = 4  # of a task, which repay the evaluation of A
+_FEW_BLOCKS = 4  # of rows, up to which panels are tasks as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,11 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
         tile = tile.at_most(rows)
     if matmul_rows(body) is not None:
         return MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
-    block_rows = _BLOCK_ROWS_OF_COPY if panels_in_place(body) else _BLOCK_ROWS_OF_BOTH
-    few = isinstance(rows, int) and rows <= tile.mr  # evaluating these costs little beside reading a panel
+    if not panels_in_place(body):
+        return MatmulSchedule(tile, _BLOCK_ROWS_OF_BOTH, _PANELS_PER_COPY)
+    cached = tiles.rows_in_cache(body.k.extent, body.acc, target)
+    block_rows = max(tile.mr, min(_TILES_OF_COPY * tile.mr, cached))
+    few = isinstance(rows, int) and rows <= _FEW_BLOCKS * block_rows
     return MatmulSchedule(tile, block_rows, 1 if few else _PANELS_PER_COPY)
 
 

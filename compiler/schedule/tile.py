@@ -89,6 +89,11 @@ def tiles(acc: DType, target: Target) -> Iterator[Tile]:
     return (tile_of(vectors * lanes, acc, target) for vectors in reversed(_widths(target)))
 
 
+def rows_in_cache(depth: Size | None, acc: DType, target: Target) -> int:
+    """The number of rows of `depth` elements that fill half of the second-level cache; of one, if it is symbolic."""
+    return target.l2.bytes // 2 // (acc.itemsize * (depth if isinstance(depth, int) else 1))
+
+
 def refusal(tile: Tile, acc: DType, target: Target) -> str | None:
     """Why a tile is illegal, or None: its sums, one row of B and an element of A have to stay in registers."""
     if tile.lanes != target.lanes(acc.itemsize):

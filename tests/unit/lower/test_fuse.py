@@ -8,7 +8,7 @@ from functools import reduce
 import pytest
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make, reachable
-from intaglio.compiler.lower.fuse import COLUMNS, CONCAT_INLINE, FEW_ROWS, NODES, PLACES, Group, distinct_outputs, run
+from intaglio.compiler.lower.fuse import COLUMNS, CONCAT_INLINE, NODES, PLACES, Group, distinct_outputs, run
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32, I64
 
@@ -70,11 +70,6 @@ def test_what_is_made_for_a_product_is_its_prologue() -> None:
     ]  # views: where it is read
     (group,) = run(graph((x * x.exp()).matmul(w) + 1.0))
     assert [n.attrs.get("prim", n.op.name) for n in group.nodes] == ["add", "matmul", "mul", "exp"]
-
-
-def test_the_prologue_of_few_rows() -> None:
-    """Cheap arithmetic, for any number of columns."""
-    assert fused((tensor(FEW_ROWS, 16) * 2.0).matmul(tensor(16, N, name="w"))) == [["mul", "matmul"]]
 
 
 def test_the_prologue_of_a_convolution() -> None:

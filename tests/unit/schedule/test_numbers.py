@@ -50,7 +50,7 @@ ALLOWED: dict[str, dict[int, str]] = {
     "lower/bodies.py": {4: "corners of a box"},
     "lower/fuse.py": {
         4: "operations, and pieces, that are cheaper computed again than kept", 8: "places, 64 of views, and 256 nodes "
-        "bound the text of a kernel; rows for which an operand may be computed again, as any other needs a kernel",
+        "bound the text of a kernel",
         64: "see 8", 256: "see 8; columns for which an operand is computed once",
     },
     "c/attention.c.j2": {16: UNROLL},
