@@ -164,9 +164,14 @@ static void sleep_until(bed *self, const change *c, uint64_t *drowsy)
 }
 
 /* To be called after a change (of order SEQ_CST) that the owner of the bed may sleep for. */
+static inline int sleeps(bed *b)
+{
+    return __atomic_load_n(&b->asleep, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&b->asleep, 0, __ATOMIC_ACQ_REL);
+}
+
 static inline void ring(bed *b)
 {
-    if (__atomic_load_n(&b->asleep, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&b->asleep, 0, __ATOMIC_ACQ_REL)) wake(&b->asleep);
+    if (sleeps(b)) wake(&b->asleep);
 }
 
 /* ---- Teams and workers --------------------------------------------------------------------------------------- */
@@ -194,7 +199,13 @@ typedef struct worker {
     pthread_t thread;
     int32_t number;      /* of all that were hired */
     int32_t pinned;      /* the pool's `pins` that it follows */
+    int32_t placed;      /* whether the user says on which CPUs it runs */
     struct worker *next; /* in the idle list, or in the team it is lent to */
+    int32_t moving;      /* a thread changes the fields below */
+    int32_t kept_off;    /* whether it may not use all its CPUs */
+#ifdef __linux__
+    cpu_set_t cpus;      /* all of them, if it is kept off some */
+#endif
 } worker;
 
 /* The progress of one thread's share of one step: the number of the step (so that it needs no reset), and that of claimed
@@ -293,6 +304,47 @@ static void tell(team *t, int64_t done)
     ring(&t->bed);
 }
 
+/* Lets a worker use all its CPUs again. */
+static void free_cpus(worker *w)
+{
+#ifdef __linux__
+    if (!__atomic_load_n(&w->kept_off, __ATOMIC_RELAXED) || __atomic_exchange_n(&w->moving, 1, __ATOMIC_ACQUIRE)) return;
+    if (w->kept_off && !__atomic_load_n(&w->placed, __ATOMIC_RELAXED)) pthread_setaffinity_np(w->thread, sizeof w->cpus, &w->cpus);
+    __atomic_store_n(&w->kept_off, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&w->moving, 0, __ATOMIC_RELEASE);
+#else
+    (void)w;
+#endif
+}
+
+/* Keeps a worker off this CPU until it runs, unless the user places it: where its caller runs it is only in the way. Linux
+   wakes a thread there if it takes all other CPUs for busy, as it does the halted ones of a virtual machine
+   (available_idle_cpu). */
+static void keep_off(worker *w)
+{
+#ifdef __linux__
+    int32_t here = this_cpu();
+    if (here < 0 || w->placed || __atomic_exchange_n(&w->moving, 1, __ATOMIC_ACQUIRE)) return;
+    if (w->kept_off || !pthread_getaffinity_np(w->thread, sizeof w->cpus, &w->cpus)) {
+        cpu_set_t others = w->cpus;
+        CPU_CLR(here, &others);
+        if (CPU_COUNT(&others) && !pthread_setaffinity_np(w->thread, sizeof others, &others))
+            __atomic_store_n(&w->kept_off, 1, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&w->moving, 0, __ATOMIC_RELEASE);
+#else
+    (void)w;
+#endif
+}
+
+/* Polls, then sleeps, until the change came. */
+static void wait_for(worker *w, const change *c, int64_t spin_ns, bed *const *others, int32_t count, uint64_t *drowsy)
+{
+    if (poll(&w->bed, c, spin_ns, others, count)) return;
+    sleep_until(&w->bed, c, drowsy);
+    free_cpus(w);
+}
+
 /* Helps run `run` as thread `id`, until it is over. */
 static void serve(worker *w, team *t, int32_t id, uint64_t run)
 {
@@ -302,7 +354,7 @@ static void serve(worker *w, team *t, int32_t id, uint64_t run)
         uint64_t open = load(&s->open);
         if (STEP(open) < step) {
             change c = {&s->open, open, &t->run, run};
-            if (!poll(&w->bed, &c, RUN_SPIN_NS, &t->caller, 1)) sleep_until(&w->bed, &c, &t->drowsy);
+            wait_for(w, &c, RUN_SPIN_NS, &t->caller, 1, &t->drowsy);
             if (load(&t->run) != run) return;
         } else if (STEP(open) > step) {
             step = STEP(open) - (INTAGLIO_JOBS - 1); /* the earliest that may still be open */
@@ -315,6 +367,7 @@ static void serve(worker *w, team *t, int32_t id, uint64_t run)
                was not over when it was opened. It may be over at any time; only a claim proves that it is not. */
             if (load(&t->run) != run) return;
             note_cpu(&w->bed);
+            free_cpus(w);
             tell(t, take(t, id, step, CHUNKS(open), id, threads));
             for (int32_t i = 1, owner = id; i < threads; i++) {
                 owner = owner + 1 < threads ? owner + 1 : 0;
@@ -330,7 +383,7 @@ static void *work(void *self)
     worker *w = self;
     for (uint64_t mail = 0;;) {
         change c = {&w->mail, mail, &w->mail, mail};
-        if (!poll(&w->bed, &c, w->pool->spin_ns, NULL, 0)) sleep_until(&w->bed, &c, NULL);
+        wait_for(w, &c, w->pool->spin_ns, NULL, 0, NULL);
         mail = load(&w->mail);
         if (mail == STOP) return NULL;
         serve(w, w->pool->table[MAIL_TEAM(mail)], MAIL_SEAT(mail), MAIL_RUN(mail));
@@ -344,7 +397,10 @@ static void wake_workers(team *t)
     uint64_t now = (uint64_t)intaglio_nanoseconds(), later = 0;
     for (uint64_t i = 0; i + 1 < t->threads; i++)
         if (load(&t->beds[i]->rest) > now) later = 1;
-        else ring(t->beds[i]);
+        else if (sleeps(t->beds[i])) {
+            keep_off((worker *)t->beds[i]); /* whose first field it is */
+            wake(&t->beds[i]->asleep);
+        }
     if (later) store(&t->drowsy, 1);
 }
 
@@ -390,8 +446,9 @@ static void run(team *t, const intaglio_job *jobs, int32_t count)
 static void pin(const pool *p, worker *w)
 {
     w->pinned = p->pins;
+    __atomic_store_n(&w->placed, w->number < p->sets, __ATOMIC_RELAXED);
 #ifdef __linux__
-    if (w->number >= p->sets) return;
+    if (!w->placed) return;
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
     memcpy(&cpus, p->set + w->number * SET, sizeof cpus < SET ? sizeof cpus : SET);
