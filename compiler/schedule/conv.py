@@ -65,7 +65,8 @@ class DepthwiseSchedule(Schedule):
 
     block_rows: the most output rows of a task, before blocks are balanced; vectors_per_task: vectors of channels that
     it computes one after the other; pixels, few_pixels: of a register tile, and of that for the end of a row; unrolled:
-    whether the loop over the taps of a row is unrolled."""
+    whether the loop over the taps of a row is unrolled; far_bytes: of an image from which on its rows are prefetched,
+    since those of one vector are far apart."""
 
     lanes: int
     block_rows: Size
@@ -73,6 +74,7 @@ class DepthwiseSchedule(Schedule):
     pixels: int
     few_pixels: int
     unrolled: bool
+    far_bytes: int
 
 
 ConvSchedule = DenseSchedule | WinogradSchedule | DepthwiseSchedule
@@ -132,7 +134,8 @@ def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
     if form == "taps":
         lanes = target.lanes(body.acc.itemsize)
         unrolled = body.taps[-1] <= _UNROLLED_TAPS
-        return DepthwiseSchedule(lanes, _BLOCK_ROWS, _VECTORS_PER_TASK, _PIXELS, _FEW_PIXELS, unrolled)
+        far_bytes = target.l2.bytes // 2
+        return DepthwiseSchedule(lanes, _BLOCK_ROWS, _VECTORS_PER_TASK, _PIXELS, _FEW_PIXELS, unrolled, far_bytes)
     tile = tiles.tile_of(nr, body.acc, target)
     if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)

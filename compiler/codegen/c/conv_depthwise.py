@@ -59,6 +59,7 @@ def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
         pixels=schedule.pixels,
         few_pixels=schedule.few_pixels,
         unroll_taps=schedule.unrolled,
+        far_bytes=schedule.far_bytes,
         taps=spread(body.taps, 1),
         strides=spread(body.strides, 1),
         dilations=spread(body.dilations, 1),
