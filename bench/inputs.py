@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from intaglio.compiler.cli.inputs import random_inputs
+from intaglio.compiler.inputs import random_inputs
 from intaglio.runtime.dtypes import type_name
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..runtime.store import cache
+from ..runtime.errors import Fail
+from ..runtime.store import cache, tuning
 from .codegen.c import toolchain
 from .codegen.c.build import build, part
 from .codegen.c.program import Sources, generate
@@ -37,6 +38,8 @@ from .passes import PASSES, at_level
 from .plan import memory, place
 from .schedule import schedule
 from .target import Gpu, Target, ensure_buildable, targets
+from .tune.choose import Chooser
+from .tune.choose import place as place_of
 
 T = TypeVar("T")
 Progress = Callable[..., None]  # (stage) at the start of each stage, (stage, done, total) within long ones
@@ -60,6 +63,7 @@ class Compilation:
     graph: Graph | None = None
     conditions: list[Condition] = field(default_factory=list)  # demands of the imported model
     program: Program | None = None
+    chooser: Chooser | None = None  # of measured schedules, if there are any
     device: Device | None = None  # if there are gpus
     arenas: tuple[memory.Arena, memory.Arena] | None = None
     sources: Sources | None = None
@@ -92,8 +96,8 @@ def silent(stage: str, done: int = 0, total: int = 0) -> None:
     """Shows no progress."""
 
 
-def lower_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
-    """Compiles a model up to the C sources. Raises runtime.errors for invalid models and unsupported features."""
+def lowered_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
+    """Compiles a model up to its program, without schedules. Raises as `lower_model`."""
     unit = Compilation(options, *targets(options.target), progress)
     unit.model = unit.stage("load", _load, model, options)
     unit.graph = unit.stage("import", import_model, unit.model, options.dims)
@@ -104,12 +108,32 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit.program = unit.stage("lower", lower.lower, unit.graph, unit.conditions, unit.device)
     if unit.device:
         unit.program = unit.stage("place", place.place, unit.program)
-    approximate = options.level >= 99
-    unit.program = unit.stage("schedule", schedule, unit.program, unit.target, approximate, unit.device)
+    return unit
+
+
+def lower_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
+    """Compiles a model up to the C sources. Raises runtime.errors for invalid models and unsupported features."""
+    unit = lowered_model(model, options, progress)
+    assert unit.program
+    unit.chooser = _chooser(options, unit.target)
+    arguments = unit.program, unit.target, options.approximate, unit.device, unit.chooser
+    unit.program = unit.stage("schedule", schedule, *arguments)
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
     unit.device_kernels = translate(unit.program)
     unit.sources = unit.stage("print", generate, unit.program, unit.arenas, unit.device_kernels)
     return unit
+
+
+def _chooser(options: Options, target: Target) -> Chooser | None:
+    """Of schedules that were measured; None if there are none, or no C compiler that they could be for."""
+    records = tuning.read(Path(path) for path, _ in options.tuning)
+    if not records:
+        return None
+    try:
+        compiler = toolchain.find(cache.root() / "objects")
+    except Fail:
+        return None
+    return Chooser(records, place_of(target, compiler.version))
 
 
 def _load(model: str | bytes, options: Options) -> Model:
@@ -141,7 +165,8 @@ def compile_model(model: str | bytes, options: Options, directory: Path, progres
 
     unit.stage("build", build, sources, directory / "model.so", compiler, unit.target, objects, report)
     unit.device_code = unit.stage("gpu", _device_code, unit, objects) if unit.device else None
-    parts = unit.model, unit.program, unit.sources, unit.target, directory, unit.device_code
+    told = unit.chooser.told if unit.chooser else {}
+    parts = unit.model, unit.program, unit.sources, unit.target, directory, unit.device_code, told
     unit.stage("package", write_artifact, *parts)
     return unit
 

@@ -15,7 +15,7 @@ from ..runtime import cpus, variables
 
 @dataclass(frozen=True)
 class Options:
-    """How to compile. Fields up to `given` change the code; they are plain data, since the cache key has them as JSON.
+    """How to compile. Fields up to `tuning` change the code; they are plain data, since the cache key has them as JSON.
 
     level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
     round differently: Winograd). target: names of target.py, separated by commas. allow_tf32: on a GPU, products of f32
@@ -27,6 +27,7 @@ class Options:
     checked: kernels check every access to memory (templates/c/bounds.h). sanitize: "", or an argument of the C
     compiler's -fsanitize=.
     given: (name, digest) of tensors and files that replace the model's; `data` has them, by the same names.
+    tuning: the files of measured schedules to use, with a digest of each (runtime/store/tuning.py).
     verify, dump: see the environment variables, which are the defaults.
     """
 
@@ -41,9 +42,15 @@ class Options:
     checked: bool = False
     sanitize: str = ""
     given: tuple[tuple[str, str], ...] = ()
+    tuning: tuple[tuple[str, str], ...] = ()
     verify: bool = field(default_factory=lambda: environment().verify)
     dump: Path | None = field(default_factory=lambda: environment().dump)
     data: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether algorithms that round differently are allowed."""
+        return self.level >= 99
 
     @property
     def dims(self) -> dict[str, int]:

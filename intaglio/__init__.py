@@ -56,6 +56,8 @@ _LAZY = {
     "OrtMemoryInfoDeviceType": ".runtime.enums",
     "OrtSparseFormat": ".runtime.enums",
     "SparseTensor": ".runtime.values.sparse",
+    "TuningReport": ".tuning",
+    "tune": ".tuning",
     "create_and_register_allocator": ".runtime.api.process",
     "create_and_register_allocator_v2": ".runtime.api.process",
     "disable_telemetry_events": ".runtime.api.process",

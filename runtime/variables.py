@@ -53,6 +53,11 @@ TARGET = Variable(
     "INTAGLIO_TARGET",
     "what to compile for: `native`, `znver4`, `x86-64-v3+l2=1M`, `cuda:sm_90`, … (`compiler/target.py`); `native`",
 )
+TUNING = Variable(
+    "INTAGLIO_TUNING",
+    "files of measured schedules, with `:` between, the first of which is written; "
+    "`$XDG_DATA_HOME/intaglio/tuning.jsonl` and others (`runtime/store/tuning.py`)",
+)
 LIBCUDA = Variable("INTAGLIO_LIBCUDA", "the CUDA driver's library; `libcuda.so.1`")
 CC = Variable("INTAGLIO_CC", "the C compiler; `$CC`, gcc, clang, cc, `ziglang`")
 SANITIZE = Variable("INTAGLIO_SANITIZE", "`address`: kernels are built for gcc's AddressSanitizer; none")
@@ -65,6 +70,8 @@ VERIFY = Integer(
 )
 # Other programs', with their meaning.
 XDG_CACHE_HOME = Variable("XDG_CACHE_HOME", "the folder of all programs' caches; `~/.cache`")
+XDG_DATA_HOME = Variable("XDG_DATA_HOME", "the folder of a user's data; `~/.local/share`")
+XDG_DATA_DIRS = Variable("XDG_DATA_DIRS", "folders of data that all users share; `/usr/local/share:/usr/share`")
 ANY_CC = Variable("CC", "the C compiler, where `INTAGLIO_CC` names none")
 TRITON_INTERPRET = Variable("TRITON_INTERPRET", "1 makes Triton's interpreter the GPU; 0")
 ORT_THREADS = Variable("ORT_INTRA_OP_NUM_THREADS", "threads of a run, where `INTAGLIO_NUM_THREADS` says none")

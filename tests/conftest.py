@@ -1,4 +1,5 @@
-"""All tests share one cache folder of their own, which is removed in the end; test workers inherit it.
+"""All tests share one cache folder of their own, with a database of measured schedules, which is removed in the end;
+test workers inherit it.
 
 triton is imported here for its interpreter, which it has to be told before; no test but those of the interpreter sees
 the variable, as it makes a GPU appear.
@@ -28,4 +29,5 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     folder = tempfile.mkdtemp(prefix="intaglio-tests-")
     os.environ["INTAGLIO_CACHE_DIR"] = folder
+    os.environ["INTAGLIO_TUNING"] = os.path.join(folder, "tuning.jsonl")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

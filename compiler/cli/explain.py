@@ -7,6 +7,7 @@ Out: `Step`s, and their text.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,11 +17,12 @@ import numpy as np
 
 from ...runtime.api.options import SessionOptions
 from ...runtime.device import gpu
-from ...runtime.run import feeds
 from ...runtime.run.executable import Executable
+from ...runtime.run.profiler import Timed
 from ...runtime.store.artifact import Artifact
 from ..scalar.dim import Symbol, evaluate, parse
-from .tables import number, table
+from ..tables import number, table
+from ..tune.choose import RULES
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Step:
 
     kind: of the kernel's body. nodes: the ONNX nodes in it. bytes: each buffer once. reasons: why values that it reads
     are computed by other kernels. on: "device", or "host: why", "" in models for a CPU alone. seconds: measured, None
-    if the model was not run; for steps on a device, the time to start them.
+    if the model was not run; for steps on a device, the time to start them. schedule: where it is from.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Step:
     reasons: tuple[str, ...]
     on: str = ""
     seconds: float | None = None
+    schedule: str = ""
 
     def roofline(self, machine: Machine) -> float:
         """The minimum seconds for arithmetic and memory (Williams, Waterman, Patterson, "Roofline", 2009)."""
@@ -74,6 +77,7 @@ def steps(notes: Mapping[str, Any], dims: Mapping[str, int], seconds: Sequence[f
                 tuple(note["reasons"]),
                 note.get("on", ""),
                 None if seconds is None else seconds[position],
+                _schedule(note),
             )
         )
     return result
@@ -95,17 +99,21 @@ def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
 def measure(loaded: Artifact, inputs: Mapping[str, Any], repeat: int) -> list[float]:
     """The seconds of each step: medians of `repeat` runs, with the default number of threads."""
     device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
-    model = Executable(loaded, SessionOptions().threads(), 0, device)
-    fitted = feeds.fit(feeds.convert(inputs, model.inputs), model.inputs)
-    arrays = [fitted[each.name] for each in model.inputs]
-    plan = model.plan(arrays)
-    marks = np.zeros((repeat + 1, loaded.manifest["steps"] + 1), np.int64)  # the starts of the steps, and the end
-    for row in marks:
-        model.program.run(plan, arrays, profile=row.ctypes.data)
-    # A step that a branch skipped has no mark, and takes no time: it starts when the next one does.
-    starts = np.minimum.accumulate(np.where(marks == 0, marks[:, -1:], marks)[:, ::-1], axis=1)[:, ::-1]
-    medians = np.median(np.diff(starts[1:]), axis=0)  # the first run, a warm-up, is left out
-    return [float(nanoseconds) / 1e9 for nanoseconds in medians]
+    model = Timed(Executable(loaded, SessionOptions().threads(), 0, device), inputs)
+    runs = [model.run() for _ in range(repeat + 1)]
+    return [float(seconds) for seconds in np.median(runs[1:], axis=0)]  # the first run is a warm-up
+
+
+def schedules_text(notes: Mapping[str, Any]) -> str:
+    """How many steps have schedules from where, a line each; nothing if all are by the rules."""
+    counts = Counter(note.get("schedule", RULES) for note in notes["steps"])
+    return "".join(f"\n  {count} steps: {source}" for source, count in counts.items()) if set(counts) != {RULES} else ""
+
+
+def _schedule(note: Mapping[str, Any]) -> str:
+    """Where the schedule of a step is from, and its fields if it was measured."""
+    fields = ", ".join(f"{name} {value}" for name, value in note.get("measured", {}).items() if name != "type")
+    return f"{note.get('schedule', RULES)}{f' ({fields})' if fields else ''}"
 
 
 @lru_cache
@@ -159,6 +167,8 @@ def text(found: Sequence[Step], limits: Machine, reasons: bool = True, copies: S
     for step in found:
         if step.on.startswith("host: "):
             lines.append(f"\nstep {step.number} stays on the host: {step.on[6:]}")
+    for choice in sorted({step.schedule for step in found} - {RULES}):
+        lines.append(f"\nschedule {choice}: step {', '.join(str(s.number) for s in found if s.schedule == choice)}")
     for copy in copies:
         lines.append(f"copied to the {copy['to']}: {copy['bytes']} bytes, for {', '.join(copy['nodes'])}")
     if reasons and any(step.reasons for step in found):

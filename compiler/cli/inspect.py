@@ -20,7 +20,7 @@ from ..kernel.ir import Copy
 from ..kernel.program import every_step
 from ..options import Options
 from ..scalar.dim import Size
-from .tables import megabytes, table
+from ..tables import megabytes, table
 
 Description = dict[str, Any]
 

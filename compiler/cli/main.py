@@ -1,4 +1,4 @@
-"""The command line: `intaglio compile | run | inspect | explain | cache | doctor`.
+"""The command line: `intaglio compile | run | inspect | explain | tune | cache | doctor`.
 
 In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
 Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments.
@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,18 +32,21 @@ from ...runtime.api.metadata import NodeArg
 from ...runtime.api.options import TARGET, SessionOptions
 from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
-from ...runtime.store import artifact, cache
+from ...runtime.store import artifact, cache, tuning
 from .. import driver
 from ..frontend.load import load_model
+from ..inputs import Feeds, random_inputs, read_inputs, sizes
 from ..options import Options
 from ..package import writer as package
 from ..progress import Progress
+from ..tables import megabytes, number, table
 from ..target import NAMES as TARGETS
 from ..target import targets
-from . import doctor, emit, explain
+from ..tune import tuner
+from ..tune.report import Live
+from ..tune.session import random_feeds
+from . import doctor, emit, explain, tune
 from . import inspect as inspect_model
-from .inputs import Feeds, random_inputs, read_inputs, sizes
-from .tables import megabytes, number, table
 
 
 class Parser(argparse.ArgumentParser):
@@ -167,6 +171,60 @@ def explain_command(arguments: argparse.Namespace) -> int:
     return _print(explain.text(steps, limits, copies=notes["copies"]))
 
 
+def tune_command(arguments: argparse.Namespace) -> int:
+    """Measures schedules of a model's kernels on this machine; compilations use what is faster than the rules."""
+    database = arguments.database or tuning.files(arguments.model or b"")[0]
+    if arguments.model is None:
+        return _database(arguments, database)
+    sizes_to_tune = tune.combinations(arguments.dim)
+    types = load_model(arguments.model).graph.inputs.values()
+    _check_dims([(name, 0) for name, _ in arguments.dim], [type.shape or () for type in types])
+    options = Options(**_options(arguments).compiler_settings(arguments.model))
+    live, reports = Live(), []
+    for sizes_now in sizes_to_tune:
+        reports.append(
+            tuner.tune(
+                arguments.model,
+                options,
+                partial(random_feeds, sizes_now, arguments.seed),
+                arguments.time / len(sizes_to_tune),
+                arguments.trials,
+                arguments.threads,
+                database,
+                arguments.resume,
+                live,
+            )
+        )
+        live.end()
+        if not arguments.json:
+            if sizes_now:
+                print(", ".join(f"{name} = {size}" for name, size in sizes_now.items()))
+            print(reports[-1])
+        if reports[-1].interrupted:
+            break
+    if arguments.json:
+        _print_json([report.as_json() for report in reports])
+    return 130 if reports[-1].interrupted else 0
+
+
+def _database(arguments: argparse.Namespace, path: Path) -> int:
+    """What `tune` does without a model: --show, --export, --import, --prune."""
+    files = list(dict.fromkeys([path, *tuning.files()]))
+    if arguments.export:
+        count = tune.export(files, arguments.export)
+        return _print_json({"exported": count}) if arguments.json else _print(f"{count} records to {arguments.export}")
+    if arguments.import_:
+        count = sum(tuning.merge(path, other) for other in arguments.import_)
+        return _print_json({"imported": count}) if arguments.json else _print(f"{count} new records in {path}")
+    if arguments.prune:
+        count = tuning.prune(path)
+        return _print_json({"pruned": count}) if arguments.json else _print(f"{count} lines removed from {path}")
+    if not arguments.show:
+        raise InvalidArgument("tune what? Give a model, or one of --show, --export, --import, --prune")
+    found = tune.show(files)
+    return _print_json(found) if arguments.json else _print(tune.show_text(found))
+
+
 def cache_list(arguments: argparse.Namespace) -> int:
     """Lists the compiled models that are kept, the one used last first."""
     entries = cache.entries()
@@ -189,7 +247,10 @@ def cache_list(arguments: argparse.Namespace) -> int:
 
 def cache_explain(arguments: argparse.Namespace) -> int:
     """Says whether a model is in the cache, and if not, what differs from what is."""
-    text = cache.explain(arguments.model, _settings(arguments))
+    settings = _settings(arguments)
+    text = cache.explain(arguments.model, settings)
+    if text.startswith("hit") and "damaged" not in text:
+        text += explain.schedules_text(artifact.load_directory(cache.find(arguments.model, settings)).notes())
     return _print_json({"hit": text.startswith("hit"), "text": text}) if arguments.json else _print(text)
 
 
@@ -257,7 +318,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
         _check_dims(arguments.dim, [type.shape or () for type in types])
     for name, size in arguments.dim:
         options.add_free_dimension_override_by_name(name, size)
-    return options.compiler_settings()
+    return options.compiler_settings(arguments.model)
 
 
 def _check_dims(dims: Sequence[tuple[str, int]], shapes: Iterable[Iterable[object]]) -> None:
@@ -388,6 +449,25 @@ def _parser() -> Parser:
     explain_parser = add(commands, "explain", explain_command, model, inputs, dim, target)
     explain_parser.add_argument("--no-run", action="store_true", help="do not measure")
     explain_parser.add_argument("--repeat", type=_positive, default=10, metavar="N", help="run so often to measure")
+
+    tune_parser = add(commands, "tune", tune_command, target)
+    tune_parser.add_argument("model", nargs="?", help="an ONNX file")
+    tune_parser.add_argument(
+        "--dim", action="append", default=[], type=tune.dim, metavar="NAME=SIZES",
+        help="sizes of a symbolic dimension: 1,8 or 16..512, the powers of two between them",
+    )  # fmt: skip
+    tune_parser.add_argument("--time", type=tune.duration, default=300.0, help="for all sizes, such as 5m (default)")
+    tune_parser.add_argument("--trials", type=_positive, metavar="N", help="at most, for each kernel")
+    tune_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
+    tune_parser.add_argument("--database", type=Path, metavar="FILE", help="to add measurements to (INTAGLIO_TUNING)")
+    tune_parser.add_argument("--resume", action="store_true", help="do not measure again what was measured before")
+    tune_parser.add_argument("--seed", type=int, default=0, help="of random inputs")
+    tune_parser.add_argument("--show", action="store_true", help="show what was measured")
+    tune_parser.add_argument("--export", type=Path, metavar="FILE", help="write all records in use to a file")
+    tune_parser.add_argument(
+        "--import", dest="import_", type=Path, nargs="+", metavar="FILE", help="add the records of files"
+    )
+    tune_parser.add_argument("--prune", action="store_true", help="remove records that later ones replace")
 
     cache_commands = commands.add_parser("cache", help="The compiled models that are kept.").add_subparsers(
         required=True, metavar="action"

@@ -25,10 +25,11 @@ from ..graph.conditions import Condition, Requirement
 from ..graph.interp import constant_array
 from ..graph.ir import Graph, Value
 from ..kernel import cost
-from ..kernel.ir import Bind, Branch, Copy, Launch, Loop
+from ..kernel.ir import Bind, Branch, Copy, Launch, Loop, Scheduled
 from ..kernel.program import Program, every_step
 from ..scalar.dim import LONG, Dim, Size, Symbol
 from ..target import Gpu, Target
+from ..tune.choose import RULES, Choice
 from .writer import Writer
 
 # Operators whose kernels in onnxruntime raise InvalidArgument for a wrong size; those of others raise Fail.
@@ -55,6 +56,7 @@ def write_artifact(
     target: Target,
     directory: Path,
     device: DeviceCode | None = None,
+    told: Mapping[Scheduled, Choice] | None = None,
 ) -> None:
     """Writes weights, notes, manifest and the device's code into `directory`."""
     with Writer(directory) as writer:
@@ -64,7 +66,7 @@ def write_artifact(
         entries = manifest(model, program)
         if device is not None:
             entries["device"] = _device(device, program, directory)
-        writer.finish(entries, notes(model, program, sources, device is not None), target, VERSION)
+        writer.finish(entries, notes(model, program, sources, device is not None, told or {}), target, VERSION)
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
@@ -201,9 +203,12 @@ def _conflicts(model: Model, graph: Graph) -> list[str]:
     return conflicts
 
 
-def notes(model: Model, program: Program, sources: Sources, device: bool = False) -> dict[str, Any]:
+def notes(
+    model: Model, program: Program, sources: Sources, device: bool, told: Mapping[Scheduled, Choice]
+) -> dict[str, Any]:
     """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs and bytes (in the model's symbols), shapes of
-    inputs and outputs, and why fusion stopped there; of the model the nodes and their outputs."""
+    inputs and outputs, why fusion stopped there, and where the schedule is from (`told`); of the model the nodes and
+    their outputs."""
     steps = []
     # Copies of constants to outputs come last, and have no provenance.
     for launch, kernel, group in zip_longest(program.launches, sources.steps, program.provenance):
@@ -219,6 +224,7 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
                 "inputs": [_shape(v) for v in group.reads] if group else [],
                 "outputs": [_shape(group.root)] if group else [],
                 "parameter_bytes": sum(_bytes(v) for v in group.reads) if group else 0,
+                **_choice(told.get(launch.scheduled)),
                 "reasons": list(dict.fromkeys(group.reasons)) if group else [],
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
@@ -234,6 +240,13 @@ def notes(model: Model, program: Program, sources: Sources, device: bool = False
         if isinstance(step, Copy)
     ]
     return {"steps": steps, "nodes": nodes, "values": values(model), "copies": copies}
+
+
+def _choice(choice: Choice | None) -> dict[str, Any]:
+    """Where a schedule is from, and its fields if it was measured."""
+    if choice is None:
+        return {"schedule": RULES}
+    return {"schedule": choice.source, **({"measured": choice.measured} if choice.measured else {})}
 
 
 def _bytes(value: Value) -> int:

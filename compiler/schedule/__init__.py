@@ -57,7 +57,19 @@ _KINDS: dict[type[Body], Kind] = {
 }
 
 
-Choose = Callable[[Body, Target, bool], Schedule | None]
+# The schedules of each kind of body, where data from elsewhere are decoded.
+SCHEDULES: dict[type[Body], tuple[type[Schedule], ...]] = {
+    Attention: (attention.AttentionSchedule,),
+    Conv: (DenseSchedule, WinogradSchedule, DepthwiseSchedule),
+    LoopNest: (LoopNestSchedule,),
+    Matmul: (MatmulSchedule,),
+    Nms: (nms.NmsSchedule,),
+    Recurrent: (recurrent.RecurrentSchedule,),
+    Sort: (sort.SortSchedule,),
+    Trees: (trees.TreesSchedule,),
+}
+
+Choose = Callable[[Launch, Target, bool], Schedule | None]  # of a lowered launch
 
 
 def schedule(
@@ -71,14 +83,14 @@ def schedule(
 
     approximate: allows algorithms that round differently, and spread an infinity to neighbours (Winograd).
     choose: replaces `default`."""
+    choose = choose or (lambda launch, target, approximate: default(launch.kernel.body, target, approximate))
     packer = Packer(program)
 
     def of(launch: Launch) -> Launch:
         if launch.device:
             assert accelerator is not None
             return packer.place(accelerator.arranged(launch))
-        how = (choose or default)(launch.kernel.body, target, approximate)
-        return packer.place(close(executed(launch, how)))
+        return packer.place(close(executed(launch, choose(launch, target, approximate))))
 
     program.steps = share(map_launches(program.steps, of))
     program.scheduled = True
@@ -103,6 +115,16 @@ def default(body: Body, target: Target, approximate: bool = True) -> Schedule | 
     """The schedule by rules that need no measurement; None for a kind of body that has nothing to choose."""
     kind = _KINDS.get(type(body))
     return kind.default(body, target, approximate) if kind else None
+
+
+def legal(body: Body, how: Schedule, target: Target, approximate: bool = True) -> str | None:
+    """Why a schedule, of any kind, cannot compute the body; None if it can."""
+    kind = _KINDS.get(type(body))
+    if kind is None or not isinstance(how, SCHEDULES[type(body)]):
+        return f"{type(how).__name__} is no schedule of {type(body).__name__}"
+    if isinstance(how, WinogradSchedule) and not approximate:
+        return "Winograd's algorithm rounds differently"
+    return kind.legal(body, how, target)
 
 
 def space(body: Body, target: Target) -> Iterator[Schedule]:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from .. import errors
 from ..errors import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, ModelLoadCanceled, NoSuchFile
-from ..store import artifact, cache
+from ..store import artifact, cache, fingerprint
+from ..store.sealed import recall, remember
 from . import providers
 from .options import SessionOptions
 
@@ -53,7 +54,9 @@ def load(
     if artifact.is_artifact(model):
         return artifact.load(model, cache.notes())
     _check_format(model, options.config("session.load_model_format"))
-    settings = options.compiler_settings()
+    if seconds := options.search_seconds():
+        _search(model, options, seconds)
+    settings = options.compiler_settings(model)
     if on_gpu is not None:
         settings |= providers.gpu_settings(on_gpu, settings.get("target", ""))
     if interface.outputs:
@@ -66,6 +69,20 @@ def load(
     return cache.load(model, settings, lambda directory: _compile(model, options, settings, directory))
 
 
+def _search(model: str | bytes, options: SessionOptions, seconds: float) -> None:
+    """Measures schedules, unless that was done for this model and options: there is a note of it then."""
+    plain = {name: value for name, value in options.compiler_settings(model).items() if name != "tuning"}
+    folder = cache.notes()
+    identity = fingerprint.of(model, plain | {"threads": options.threads()}, folder or Path(os.devnull))
+    note = folder and folder / f"tuned-{identity.key}.json"
+    if note and recall(note):
+        return
+    imported = _imported_compiler()
+    imported.tune(model, imported.options(**plain, data=options.given), seconds, options.threads())
+    if note:
+        remember(note, {"seconds": seconds})
+
+
 def write_optimized(model: str | bytes, options: SessionOptions) -> None:
     """The file that `optimized_model_filepath` asks for. Raises InvalidArgument where it cannot be written."""
     path, format = options.optimized_model_filepath, options.config("session.save_model_format")
@@ -73,11 +90,11 @@ def write_optimized(model: str | bytes, options: SessionOptions) -> None:
         raise errors.NotImplemented("optimized_model_filepath: files of the format .ort are read, and not written")
     if artifact.is_artifact(model):
         raise InvalidArgument("optimized_model_filepath: a compiled model is no ONNX model any more")
-    _, write, make_options, _ = _imported_compiler()
-    settings = make_options(**options.compiler_settings(), data=options.given)
+    imported = _imported_compiler()
+    settings = imported.options(**options.compiler_settings(), data=options.given)
     external = options.config("session.optimized_model_external_initializers_file_name")
     least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    write(model, settings, path, external, int(least))
+    imported.write_optimized(model, settings, path, external, int(least))
 
 
 _loading = threading.local()  # `active`: whether this thread is inside of `in_turn`
@@ -144,20 +161,30 @@ def _check_format(model: str | bytes, wanted: str) -> None:
         raise InvalidProtobuf(where or "Failed to load model because protobuf parsing failed.")
 
 
-def _compiler() -> Any:
-    """What compiles, what writes optimised models, and what they take: the one way from the runtime to the compiler,
-    only where there is something to compile or to write."""
+class _Compiler(NamedTuple):
+    """What the runtime uses of the compiler."""
+
+    compile_model: Any
+    write_optimized: Any
+    tune: Any
+    options: Any
+    progress: Any
+
+
+def _compiler() -> _Compiler:
+    """The one way from the runtime to the compiler, only where there is something to compile or to write."""
     from ...compiler.driver import compile_model, write_optimized
     from ...compiler.options import Options
     from ...compiler.progress import Progress
+    from ...compiler.tune.session import for_session
 
-    return compile_model, write_optimized, Options, Progress
+    return _Compiler(compile_model, write_optimized, for_session, Options, Progress)
 
 
-def _imported_compiler() -> Any:
+def _imported_compiler() -> _Compiler:
     """The same, imported by another thread: a signal interrupts the wait for it, and leaves no half of an import, which
     would be there for good; and its handler may need the compiler as well."""
-    made: list[Any] = []
+    made: list[_Compiler | BaseException] = []
 
     def work() -> None:
         try:
@@ -168,21 +195,22 @@ def _imported_compiler() -> Any:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join()
-    if isinstance(made[0], BaseException):
-        raise made[0]
-    return made[0]
+    (found,) = made
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def _compile(model: str | bytes, options: SessionOptions, settings: dict[str, Any], directory: Path) -> None:
-    compile_model, _, make_options, make_progress = _imported_compiler()
-    with make_progress() as show:
+    imported = _imported_compiler()
+    with imported.progress() as show:
 
         def progress(stage: str, *amounts: int) -> None:
             _check_cancelled(model, options)
             show(stage, *amounts)
 
         try:
-            compile_model(model, make_options(**settings, data=options.given), directory, progress)
+            imported.compile_model(model, imported.options(**settings, data=options.given), directory, progress)
         except (Fail, InvalidArgument, InvalidGraph) as error:
             where = f"Load model from {model} failed:" if isinstance(model, str) else ""
             after_loading = ("External data", "Exception during initialization")

@@ -17,6 +17,7 @@ from .. import cpus, variables
 from ..enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, OrtExecutionProviderDevicePolicy
 from ..errors import Fail, InvalidArgument
 from ..provider_names import CPU, KNOWN
+from ..store import tuning
 from ..values.value import OrtValue
 from .providers import get_available_providers
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # Session entries of our own.
 CHECK_DATA = "session.intaglio.check_data"  # "0": indices out of range are clamped, and no error
+TUNING = "intaglio.tuning"  # "use" measured schedules, "off", or "search:60s": look for some first, once for each model
 TARGET = "session.intaglio.target"  # what to compile for, in the place of the variable INTAGLIO_TARGET
 
 
@@ -223,10 +225,11 @@ class SessionOptions(_Checked):
         object.__setattr__(other, "_cancelled", self._cancelled)
         return other
 
-    def compiler_settings(self) -> dict[str, Any]:
+    def compiler_settings(self, model: str | bytes = b"") -> dict[str, Any]:
         """What of these options changes the compiled code, as keyword arguments of `compiler.options.Options`.
 
-        Only what differs from the defaults, so that equal settings have equal cache keys.
+        model: its path, beside which measured schedules may be. Only what differs from the defaults, so that equal
+        settings have equal cache keys.
         """
         settings: dict[str, Any] = {}
         if self.graph_optimization_level != GraphOptimizationLevel.ORT_ENABLE_ALL:
@@ -248,7 +251,22 @@ class SessionOptions(_Checked):
             settings["external_data_folder"] = folder
         if self._initializers or self._files:
             settings["given"] = (*_digests(self._initializers), *_digests(self._files))
+        measured = tuning.state(tuning.files(model)) if self.config(TUNING, "use") != "off" else ()
+        if measured:
+            settings["tuning"] = measured
         return settings
+
+    def search_seconds(self) -> float:
+        """How long to look for faster schedules before the model is loaded; 0 for not at all. Raises InvalidArgument
+        for an entry that says neither that, "use" nor "off"."""
+        text = self.config(TUNING, "use")
+        if text in ("use", "off"):
+            return 0.0
+        kind, _, time = text.partition(":")
+        number, unit = time[:-1], {"s": 1, "m": 60, "h": 3600}.get(time[-1:])
+        if kind != "search" or not unit or not number.isdecimal() or int(number) == 0:
+            raise InvalidArgument(f'{TUNING} is "use", "off", or a time as in "search:60s", not {text!r}')
+        return float(int(number) * unit)
 
     @property
     def given(self) -> dict[str, Any]:

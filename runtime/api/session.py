@@ -29,7 +29,7 @@ from ..run.results import results_of
 from ..store import artifact
 from ..values.devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices, gpu_memory
 from ..values.value import OrtValue, OrtValueVector
-from . import configuration, providers
+from . import configuration, providers, tuning_results
 from .binding import IOBinding, SessionIOBinding
 from .load import AS_IT_IS, Interface, in_turn, load, write_optimized
 from .metadata import ModelMetadata, NodeArg, OrtEpAssignedSubgraph
@@ -435,14 +435,15 @@ class Session:
             raise RuntimeError("No options were provided")
 
     def get_tuning_results(self) -> list[dict[str, Any]]:
-        """None: kernels are chosen when a model is compiled."""
-        return []
+        """The measured schedules that the model uses, in onnxruntime's form; see runtime/api/tuning_results.py."""
+        return tuning_results.of(self._artifact, self._model_path)
 
     def set_tuning_results(self, results: list[dict[str, Any]], *, error_on_invalid: bool = False) -> None:
-        """Accepted; with `error_on_invalid`, raises RuntimeError for any result, as none can be used."""
-        if results and error_on_invalid:
-            reason = f"{results[0].get('ep', '')} does not support TunableOp."
-            raise RuntimeError(f"Error in execution: Invalid TuningResults (index=0). {reason}")
+        """Adds what another session's `get_tuning_results` has told to the database, and compiles the model with it.
+
+        What is of another provider or CPU is ignored; with `error_on_invalid`, raises RuntimeError for it."""
+        if tuning_results.add(results, error_on_invalid) and not self._compiled_ahead:
+            self._load()
 
     # ---- Profiling ------------------------------------------------------------------------------------------------
 

@@ -373,6 +373,12 @@ def clear(folder: Path | None = None) -> int:
     return freed
 
 
+def find(model: str | bytes, settings: dict[str, Any], folder: Path | None = None) -> Path:
+    """Where the entry of a model is, or would be."""
+    folder = folder or root()
+    return _entry_path(folder, fingerprint.of(model, settings, folder / "notes").key)
+
+
 def explain(model: str | bytes, settings: dict[str, Any], folder: Path | None = None) -> str:
     """Says whether a model is in the cache, and on a miss which part of the key differs from the nearest entry."""
     folder = folder or root()

@@ -17,7 +17,7 @@ import pytest
 from intaglio.compiler.graph.interp import constant_array, evaluate, random_feeds
 from intaglio.compiler.graph.ir import Array, Graph
 from intaglio.compiler.kernel import interp
-from intaglio.compiler.kernel.ir import Body, LoopNest, Schedule
+from intaglio.compiler.kernel.ir import Launch, LoopNest, Schedule
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.passes import PASSES
@@ -55,8 +55,9 @@ def run_program(program: Program, feeds: Sequence[Array]) -> list[Array]:
     return [o.reshape(s) for o, s in zip(outputs, shapes)]
 
 
-def some_schedule(rng: random.Random, body: Body, cpu: Target, approximate: bool) -> Schedule | None:
+def some_schedule(rng: random.Random, launch: Launch, cpu: Target, approximate: bool) -> Schedule | None:
     """Loops in blocks of any length; the default of other kernels."""
+    body = launch.kernel.body
     if not isinstance(body, LoopNest):
         return default(body, cpu, approximate)
     made = LoopNestSchedule(**{f.name: rng.choice((1, 2, 3, 7, 64)) for f in fields(LoopNestSchedule)})

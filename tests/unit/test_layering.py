@@ -144,7 +144,7 @@ def test_the_runtime_stands_alone() -> None:
     ]
     assert wrong == []
     lazy = {layer(each.module) for each in imports(LAZY[0]) if each.function == LAZY[1]}
-    assert lazy == {"driver", "options", "progress"}
+    assert lazy == {"driver", "options", "progress", "tune"}
 
 
 def test_layers() -> None:

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "runtime/device/memory.py": "unit/runtime/device/test_cuda.py",
     # A program in C needs artifacts, and is run by sessions.
     "runtime/api/load.py": "unit/runtime/api/test_session.py",
+    "runtime/api/tuning_results.py": "unit/tune/test_tuner.py",
     "runtime/run/program.py": "unit/runtime/api/test_session.py",
 }
 

@@ -1,7 +1,7 @@
 """The C compiler: finds one, and composes the commands that compile an object file and link a library.
 
-In: the environment and PATH. Out: a `Toolchain`, with an identity for cache keys. It never runs the compiler to find
-out about it, nor passes -ffast-math: NaN and infinity behave as ONNX says.
+In: the environment and PATH. Out: a `Toolchain`, with an identity for cache keys, for which the compiler does not run.
+It never passes -ffast-math: NaN and infinity behave as ONNX says.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import importlib.util
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from ....runtime.errors import NotFound
@@ -43,6 +45,11 @@ class Toolchain:
     variables: tuple[tuple[str, str], ...] = ()
     flags: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """What the compiler calls itself, the same on all machines; it runs for that, once in a process."""
+        return _version(self.command)
 
     def instrumented(self, checked: bool, sanitize: str) -> Toolchain:
         """The same compiler with flags for tests.
@@ -109,6 +116,12 @@ def _zig() -> str | None:
         if path.exists():
             return str(path)
     return None
+
+
+@lru_cache
+def _version(command: tuple[str, ...]) -> str:
+    done = subprocess.run([*command, "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return done.stdout.decode("utf-8", "replace").partition("\n")[0].strip()
 
 
 def _toolchain(command: tuple[str, ...], cache: Path) -> Toolchain:

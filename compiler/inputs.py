@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...runtime.dtypes import numpy_dtype
-from ...runtime.errors import InvalidArgument
-from ..frontend.load import tensor_from_bytes
+from ..runtime.dtypes import numpy_dtype
+from ..runtime.errors import InvalidArgument
+from .frontend.load import tensor_from_bytes
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]

@@ -1,0 +1,141 @@
+"""What a tuning run tells: a report, its text, and a table on a terminal that changes while it works.
+
+In: reports. Out: text.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..tables import number, table
+
+SHOWN = 10  # kernels in the live table
+REDRAW = 0.2  # seconds
+
+
+@dataclass
+class KernelReport:
+    """What became of one kernel. share: of the model's time before. gain: alone; in_model: of its steps in the model.
+    schedule: the fields of the best that differ from the default's."""
+
+    kind: str
+    nodes: str
+    steps: int
+    share: float
+    trials: int = 0
+    seconds: float = 0.0
+    gain: float = 1.0
+    in_model: float | None = None
+    schedule: dict[str, Any] = field(default_factory=dict)
+    refused: int = 0
+
+
+@dataclass
+class TuningReport:
+    """What a tuning run has found. before, after: seconds of the whole model, medians of turns; gain: the median of the
+    ratios of neighbouring turns. interrupted: whether the user ended it. left_out: kernels that cannot be tuned."""
+
+    model: str
+    cpu: str
+    threads: int
+    database: str
+    kernels: list[KernelReport] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    before: float = 0.0
+    after: float = 0.0
+    gain: float = 1.0
+    records: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return text(self)
+
+
+class Live:
+    """The table of a run on a terminal; nothing elsewhere. Called as the tuner's `progress`."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._lines, self._last, self._start = 0, 0.0, time.monotonic()
+
+    def __call__(self, report: TuningReport, kernel: KernelReport | None, part: float) -> None:
+        now = time.monotonic()
+        if not self._terminal or now - self._last < REDRAW:
+            return
+        self._last = now
+        done = int(part * 30)
+        elapsed = now - self._start
+        left = elapsed / part - elapsed if part > 0.02 else 0.0
+        bar = f"[{'#' * done}{'.' * (30 - done)}] {part:4.0%}, {left:.0f} s left, {report.records} trials"
+        now_at = f"  {kernel.kind} {kernel.nodes[:40]}" if kernel else ""
+        self._write([*kernels_text(report.kernels[:SHOWN]).splitlines(), bar + now_at])
+
+    def end(self) -> None:
+        """Removes the table."""
+        self._write([])
+
+    def _write(self, lines: Sequence[str]) -> None:
+        if not self._terminal:
+            return
+        back = f"\x1b[{self._lines}A" if self._lines else ""
+        sys.stderr.write(f"{back}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
+        sys.stderr.flush()
+        self._lines = len(lines)
+
+
+def kernels_text(kernels: Sequence[KernelReport]) -> str:
+    """A row for each kernel."""
+    rows = [
+        [
+            k.kind,
+            k.nodes if len(k.nodes) <= 36 else k.nodes[:33] + "...",
+            str(k.steps),
+            f"{k.share:.1%}",
+            str(k.trials),
+            number(k.seconds * 1e6) if k.seconds else "",
+            f"{k.gain:.2f}" if k.trials else "",
+            "" if k.in_model is None else f"{k.in_model:.2f}",
+            f"{max(0.0, k.share * (1 - 1 / k.gain)):.1%}",
+        ]
+        for k in kernels
+    ]
+    return table(
+        ["kernel", "ONNX nodes", "steps", "share", "trials", "µs", "gain", "in the model", "won"], rows, left=2
+    )
+
+
+def text(report: TuningReport) -> str:
+    """The report for people."""
+    lines = [kernels_text(report.kernels), ""]
+    for kernel in report.kernels:
+        if kernel.schedule:
+            changes = ", ".join(
+                f"{name} = {_short(value)}" for name, value in kernel.schedule.items() if name != "type"
+            )
+            lines.append(f"  {kernel.nodes[:60]}: {changes}")
+    lines += [f"  {count} steps are left out: {reason}" for reason, count in report.left_out.items()]
+    if any(kernel.refused for kernel in report.kernels):
+        lines.append(f"  {sum(kernel.refused for kernel in report.kernels)} candidates were refused: wrong results")
+    if report.interrupted:
+        lines.append("interrupted: what was measured is kept, and used from now on")
+    elif report.before:
+        lines.append(
+            f"the whole model: {number(report.before * 1e3)} -> {number(report.after * 1e3)} ms, "
+            f"{report.gain:.3f} times as fast, on {report.threads} threads of {report.cpu}"
+        )
+    lines.append(f"{report.records} measurements in {report.seconds:.0f} s, added to {report.database}")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and "rows" in value:
+        return f"{max(value['rows'])}x{value['vectors'] * value['lanes']}"
+    return str(value)

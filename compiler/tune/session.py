@@ -1,0 +1,35 @@
+"""What a session does first whose options ask to search for schedules.
+
+In: a model, with random inputs. Out: records in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ...runtime import log
+from ...runtime.api.metadata import NodeArg
+from ...runtime.errors import InvalidArgument
+from ..inputs import Feeds, random_inputs
+from ..options import Options
+from . import tuner
+from .report import Live
+
+
+def random_feeds(dims: Mapping[str, int], seed: int, manifest: Mapping[str, Any]) -> Feeds:
+    """Random inputs of a compiled model; a symbolic dimension that `dims` does not bind is 1."""
+    specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
+    return random_inputs(specs, dims, manifest["modelmeta"]["custom_metadata_map"], seed)
+
+
+def for_session(model: str | bytes, options: Options, seconds: float, threads: int) -> None:
+    """What a session does first if its options ask to search. A model whose inputs cannot be made up is not tuned."""
+    live = Live()
+    try:
+        tuner.tune(model, options, partial(random_feeds, {}, 0), seconds, threads=threads, progress=live)
+    except InvalidArgument as error:
+        log.log(log.WARNING, f"The model is not tuned: {error.text}", log.WARNING)
+    finally:
+        live.end()

@@ -1,0 +1,228 @@
+"""Tuning a model: finds its kernels, measures schedules of those that take the most time, and checks the gain.
+
+In: a model, sizes of its dimensions, a limit of time. Out: records in the database, and a `TuningReport`. A kernel may
+gain alone and lose in the model, where caches hold other things: the model is compiled with what was found and runs in
+turns with that of the rules; what is slower there gets a record that refuses it. Whenever it is interrupted, what was
+measured is in the database already.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...runtime import cpus
+from ...runtime.run.executable import Executable
+from ...runtime.run.profiler import Timed
+from ...runtime.store import artifact, cache, tuning
+from ...runtime.store.tuning import Record
+from .. import driver
+from ..codegen.c import toolchain
+from ..options import Options
+from .choose import Place, place, wins
+from .encoding import encoded
+from .kernels import Problem, problems
+from .report import KernelReport, TuningReport
+from .search import search
+from .trial import Bench
+
+WHOLE = 0.15  # of the time, for runs of the whole model
+TURNS = 15  # of whole models
+BLOCK = 0.01  # seconds of a turn
+SLOWER = 0.98  # gain of a kernel in the model below which its schedule is refused
+SLOWER_WHOLE = 0.99  # gain of the model below which all schedules are refused
+CHECKS = 3  # times that refused schedules are replaced by the next best ones
+LEAST_SHARE = 0.002  # of the model's time, from which on a kernel is tuned
+
+Feeds = Mapping[str, Any]
+T = TypeVar("T")
+
+
+# Called with the report after each record, the kernel at work, and the part of the time that is over.
+Progress = Callable[[TuningReport, "KernelReport | None", float], None]
+
+
+def tune(
+    model: str | bytes,
+    options: Options,
+    feeds: Callable[[dict[str, Any]], Feeds],
+    seconds: float = 300.0,
+    trials: int | None = None,
+    threads: int | None = None,
+    database: Path | None = None,
+    resume: bool = False,
+    progress: Progress = lambda report, kernel, part: None,
+) -> TuningReport:
+    """Tunes a model for the sizes of `feeds`, a function of the manifest. trials: the most for each kernel.
+
+    options: of the compilation. resume: what was measured before is not measured again. Ctrl-C ends it, and the report
+    tells so. Raises as a compilation does, and OSError where the database cannot be written."""
+    files = tuning.files(model)
+    paths = [database or files[0], *(each for each in files if each != database)]
+    with tempfile.TemporaryDirectory(prefix="intaglio-tune-") as folder:
+        run = _Run(model, replace(options, tuning=()), paths, seconds, Path(folder), progress)
+        run.prepare(feeds, threads)
+        try:
+            run.search(trials, resume)
+            run.check()
+        except KeyboardInterrupt:
+            run.report.interrupted = True
+        run.tell(None)
+        return run.report
+
+
+class _Run:
+    """A tuning run. paths: the files of the database, the first of which is written; folder: for artifacts."""
+
+    def __init__(
+        self, model: str | bytes, options: Options, paths: list[Path], seconds: float, folder: Path, progress: Progress
+    ) -> None:
+        self.model, self.options, self.paths, self.folder, self.progress = model, options, paths, folder, progress
+        self.seconds, self.start = seconds, time.monotonic()
+
+    def prepare(self, feeds: Callable[[dict[str, Any]], Feeds], threads: int | None) -> None:
+        """Compiles the model by the rules, and finds its kernels with their shares of its time."""
+        rules = self.compiled("rules", ())
+        self.feeds = feeds(rules.manifest)
+        self.before = Timed(Executable(rules, threads or cpus.usable(), 0), self.feeds)
+        unit = driver.lowered_model(self.model, self.options)
+        assert unit.program is not None
+        self.program = unit.program
+        self.here = place(unit.target, toolchain.find(cache.root() / "objects").version)
+        found, left_out = problems(unit.program, self.before.dims, unit.target, self.options.approximate)
+        spent = np.median([self.before.run() for _ in range(TURNS)], axis=0)
+        shares = [(problem, float(sum(spent[n] for n in problem.steps) / spent.sum())) for problem in found]
+        self.work = {
+            problem: KernelReport(problem.kind, problem.nodes, len(problem.steps), share)
+            for problem, share in sorted(shares, key=lambda each: -each[1])
+            if share >= LEAST_SHARE
+        }
+        name = self.model if isinstance(self.model, str) else ""
+        self.report = TuningReport(name, self.here.cpu, self.before.plan.threads, str(self.paths[0]))
+        self.report.kernels = [*self.work.values()]
+        for reason in left_out.values():
+            self.report.left_out[reason] = self.report.left_out.get(reason, 0) + 1
+
+    def tell(self, kernel: KernelReport | None) -> None:
+        self.report.seconds = time.monotonic() - self.start
+        self.progress(self.report, kernel, min(1.0, self.report.seconds / self.seconds))
+
+    def search(self, trials: int | None, resume: bool) -> None:
+        """Measures candidates of each kernel, for a part of the time that is its share of the model's."""
+        waiting = sum(kernel.share for kernel in self.work.values())
+        for problem, kernel in self.work.items():
+            left = self.seconds * (1 - WHOLE) - (time.monotonic() - self.start)
+            bench = Bench(problem, self.program, self.before.plan.threads)
+            known = [r for r in self.records(problem) if resume and r.threads == bench.threads]
+            report = self._keeper(problem, kernel)
+            search(bench, self.here, left * kernel.share / waiting, trials, known, report)
+            waiting -= kernel.share
+            self.tell(kernel)
+
+    def _keeper(self, problem: Problem, kernel: KernelReport) -> Callable[[Record], None]:
+        by_rules = encoded(problem.default)
+
+        def keep(record: Record) -> None:
+            tuning.append(self.paths[0], [record])
+            self.report.records += 1
+            kernel.trials += 1
+            kernel.refused += bool(record.refused)
+            kernel.seconds = record.default_seconds or kernel.seconds
+            if wins(record) and record.gain > kernel.gain:
+                kernel.gain = record.gain
+                kernel.schedule = {n: value for n, value in record.schedule.items() if by_rules.get(n) != value}
+            self.tell(kernel)
+
+        return keep
+
+    def check(self) -> None:
+        """Measures the whole model, with the schedules of the database and with those of the rules in turns, and
+        refuses those that are slower in it."""
+        for number in range(CHECKS):
+            tuned = self.compiled(f"tuned{number}", tuning.state(self.paths))
+            used = {problem: record for problem in self.work if (record := self.used(tuned, problem))}
+            after = Timed(Executable(tuned, self.before.plan.threads, 0), self.feeds)
+            if not used:  # the same code
+                self.report.before = statistics.median(_warm(self.before)() for _ in range(TURNS))
+                self.report.after, self.report.gain = self.report.before, 1.0
+                return
+            slower = self.slower(after, used)
+            if not slower:
+                if self.whole(after) >= SLOWER_WHOLE:
+                    return
+                slower = used  # no kernel is slower, and the model is: nobody knows why
+            for problem, record in slower.items():
+                self.refuse(problem, [record])
+            self.tell(None)
+        for problem in used:  # there is nothing that is sure to be no slower
+            self.refuse(problem, [record for record in self.records(problem) if wins(record)])
+        self.report.after, self.report.gain = self.report.before, 1.0
+
+    def refuse(self, problem: Problem, records: list[Record]) -> None:
+        """Marks records in the database as not to be used."""
+        kernel = self.work[problem]
+        kernel.gain, kernel.in_model, kernel.schedule = 1.0, None, {}
+        now = time.time()
+        tuning.append(self.paths[0], [replace(r, refused="slower in a model", time=now) for r in records])
+
+    def slower(self, after: Timed, used: dict[Problem, Record]) -> dict[Problem, Record]:
+        """Those of the records in use that are slower in the model than the rules' schedules."""
+        old, new = (np.array(side) for side in zip(*(in_turns(self.before.run, after.run, n) for n in range(TURNS))))
+        for problem in used:
+            ratios = old[:, problem.steps].sum(axis=1) / np.maximum(new[:, problem.steps].sum(axis=1), 1e-12)
+            self.work[problem].in_model = float(np.median(ratios))
+        return {p: record for p, record in used.items() if (self.work[p].in_model or 1.0) < SLOWER}
+
+    def whole(self, after: Timed) -> float:
+        """Measures the whole model; returns the gain."""
+        times = [in_turns(_warm(self.before), _warm(after), n) for n in range(TURNS)]
+        self.report.before, self.report.after = (statistics.median(side) for side in zip(*times))
+        self.report.gain = statistics.median(old / new for old, new in times)
+        return self.report.gain
+
+    def compiled(self, name: str, state: tuple[tuple[str, str], ...]) -> artifact.Artifact:
+        """The model, compiled with measured schedules."""
+        folder = self.folder / name
+        folder.mkdir()
+        driver.compile_model(self.model, replace(self.options, tuning=state), folder)
+        return artifact.load_directory(folder)
+
+    def records(self, problem: Problem) -> list[Record]:
+        """What the database has of a kernel, measured here."""
+        key = problem.digest, problem.sizes, self.here
+        found = tuning.read(self.paths)
+        return [r for r in found if (r.kernel, r.sizes, Place(r.cpu, r.target, r.toolchain)) == key]
+
+    def used(self, tuned: artifact.Artifact, problem: Problem) -> Record | None:
+        """The record by which a kernel of a compiled model has its schedule, if any."""
+        how = tuned.notes()["steps"][problem.steps[0]].get("measured")
+        return next((r for r in self.records(problem) if r.schedule == how), None)
+
+
+def in_turns(first: Callable[[], T], second: Callable[[], T], turn: int) -> tuple[T, T]:
+    """The results of both, which run one after the other, every other turn in the other order."""
+    if turn % 2:
+        other = second()
+        return first(), other
+    return first(), second()
+
+
+def _warm(timed: Timed) -> Callable[[], float]:
+    """The seconds of a run: the mean of some, after one that brings its weights into the caches."""
+
+    def run() -> float:
+        timed.whole()
+        start, runs = time.perf_counter(), 0
+        while runs == 0 or time.perf_counter() - start < BLOCK:
+            timed.whole()
+            runs += 1
+        return (time.perf_counter() - start) / runs
+
+    return run
