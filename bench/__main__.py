@@ -20,6 +20,7 @@ COMMANDS = {
     "real": "models of published packages: first and later sessions, and runs, against onnxruntime",
     "threads": "one session, eight threads: runs per second, and memory, against onnxruntime",
     "contend": "runs beside processes that keep the CPUs busy, with one thread and with two",
+    "tune": "what autotuning gains on whole models, and kernel by kernel",
     "report": "all tables, as Markdown, to bench/results",
 }
 

@@ -15,7 +15,6 @@ import os
 import signal
 import statistics
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -93,7 +92,7 @@ def compile_command(arguments: argparse.Namespace) -> int:
         arguments.output = Path(arguments.model).with_suffix(".intaglio")
     settings = _settings(arguments)
     start = time.perf_counter()
-    with _workspace() as directory, Progress() as progress:
+    with cache.workspace() as directory, Progress() as progress:
         unit = driver.compile_model(arguments.model, Options(**settings), directory, progress)
         if arguments.emit:
             emit.write_c(unit, directory, arguments.emit)
@@ -328,19 +327,6 @@ def _check_dims(dims: Sequence[tuple[str, int]], shapes: Iterable[Iterable[objec
         if name not in known:
             has = ", ".join(sorted(known)) or "none"
             raise InvalidArgument(f"the model has no symbolic dimension '{name}' (it has {has})")
-
-
-@contextlib.contextmanager
-def _workspace() -> Iterator[Path]:
-    """An empty folder for an artifact, in the cache's folder, or in a temporary one if that cannot be written."""
-    parent = cache.root() / "tmp"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="compile-", dir=parent)
-    except OSError:
-        folder = tempfile.TemporaryDirectory(prefix="intaglio-")
-    with folder as name:
-        yield Path(name)
 
 
 def _feeds(specs: Sequence[NodeArg], metadata: dict[str, str], arguments: argparse.Namespace) -> Feeds:

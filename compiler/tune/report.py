@@ -33,6 +33,11 @@ class KernelReport:
     schedule: dict[str, Any] = field(default_factory=dict)
     refused: int = 0
 
+    @property
+    def changes(self) -> str:
+        """The fields of the schedule, as text."""
+        return ", ".join(f"{name} = {_short(value)}" for name, value in self.schedule.items() if name != "type")
+
 
 @dataclass
 class TuningReport:
@@ -117,10 +122,7 @@ def text(report: TuningReport) -> str:
     lines = [kernels_text(report.kernels), ""]
     for kernel in report.kernels:
         if kernel.schedule:
-            changes = ", ".join(
-                f"{name} = {_short(value)}" for name, value in kernel.schedule.items() if name != "type"
-            )
-            lines.append(f"  {kernel.nodes[:60]}: {changes}")
+            lines.append(f"  {kernel.nodes[:60]}: {kernel.changes}")
     lines += [f"  {count} steps are left out: {reason}" for reason, count in report.left_out.items()]
     if any(kernel.refused for kernel in report.kernels):
         lines.append(f"  {sum(kernel.refused for kernel in report.kernels)} candidates were refused: wrong results")

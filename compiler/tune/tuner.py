@@ -8,8 +8,8 @@ measured is in the database already.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...runtime import cpus
+from ...runtime.errors import InvalidArgument
 from ...runtime.run.executable import Executable
 from ...runtime.run.profiler import Timed
 from ...runtime.store import artifact, cache, tuning
@@ -26,6 +27,7 @@ from ...runtime.store.tuning import Record
 from .. import driver
 from ..codegen.c import toolchain
 from ..options import Options
+from ..target import targets
 from .choose import Place, place, wins
 from .encoding import encoded
 from .kernels import Problem, problems
@@ -64,10 +66,12 @@ def tune(
 
     options: of the compilation. resume: what was measured before is not measured again. Ctrl-C ends it, and the report
     tells so. Raises as a compilation does, and OSError where the database cannot be written."""
+    if targets(options.target)[1]:
+        raise InvalidArgument(f"only kernels of a CPU can be tuned, and the target is {options.target}")
     files = tuning.files(model)
     paths = [database or files[0], *(each for each in files if each != database)]
-    with tempfile.TemporaryDirectory(prefix="intaglio-tune-") as folder:
-        run = _Run(model, replace(options, tuning=()), paths, seconds, Path(folder), progress)
+    with contextlib.ExitStack() as folders:
+        run = _Run(model, replace(options, tuning=()), paths, seconds, folders, progress)
         run.prepare(feeds, threads)
         try:
             run.search(trials, resume)
@@ -79,17 +83,24 @@ def tune(
 
 
 class _Run:
-    """A tuning run. paths: the files of the database, the first of which is written; folder: for artifacts."""
+    """A tuning run. paths: the files of the database, the first of which is written; folders: of artifacts, until it
+    ends."""
 
     def __init__(
-        self, model: str | bytes, options: Options, paths: list[Path], seconds: float, folder: Path, progress: Progress
+        self,
+        model: str | bytes,
+        options: Options,
+        paths: list[Path],
+        seconds: float,
+        folders: contextlib.ExitStack,
+        progress: Progress,
     ) -> None:
-        self.model, self.options, self.paths, self.folder, self.progress = model, options, paths, folder, progress
+        self.model, self.options, self.paths, self.folders, self.progress = model, options, paths, folders, progress
         self.seconds, self.start = seconds, time.monotonic()
 
     def prepare(self, feeds: Callable[[dict[str, Any]], Feeds], threads: int | None) -> None:
         """Compiles the model by the rules, and finds its kernels with their shares of its time."""
-        rules = self.compiled("rules", ())
+        rules = self.compiled(())
         self.feeds = feeds(rules.manifest)
         self.before = Timed(Executable(rules, threads or cpus.usable(), 0), self.feeds)
         unit = driver.lowered_model(self.model, self.options)
@@ -145,8 +156,8 @@ class _Run:
     def check(self) -> None:
         """Measures the whole model, with the schedules of the database and with those of the rules in turns, and
         refuses those that are slower in it."""
-        for number in range(CHECKS):
-            tuned = self.compiled(f"tuned{number}", tuning.state(self.paths))
+        for _ in range(CHECKS):
+            tuned = self.compiled(tuning.state(self.paths))
             used = {problem: record for problem in self.work if (record := self.used(tuned, problem))}
             after = Timed(Executable(tuned, self.before.plan.threads, 0), self.feeds)
             if not used:  # the same code
@@ -187,10 +198,9 @@ class _Run:
         self.report.gain = statistics.median(old / new for old, new in times)
         return self.report.gain
 
-    def compiled(self, name: str, state: tuple[tuple[str, str], ...]) -> artifact.Artifact:
+    def compiled(self, state: tuple[tuple[str, str], ...]) -> artifact.Artifact:
         """The model, compiled with measured schedules."""
-        folder = self.folder / name
-        folder.mkdir()
+        folder = self.folders.enter_context(cache.workspace())
         driver.compile_model(self.model, replace(self.options, tuning=state), folder)
         return artifact.load_directory(folder)
 

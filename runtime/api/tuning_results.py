@@ -16,6 +16,8 @@ from ..store import tuning
 from ..store.artifact import Artifact
 from ..store.tuning import Record
 
+VERSION = "INTAGLIO_TUNING_VERSION"
+
 
 def of(artifact: Artifact, path: str | None) -> list[dict[str, Any]]:
     """The records of the schedules that a compiled model uses; empty where it uses none."""
@@ -30,7 +32,7 @@ def of(artifact: Artifact, path: str | None) -> list[dict[str, Any]]:
 
 
 def _validators() -> dict[str, str]:
-    return {"INTAGLIO_TUNING_VERSION": str(tuning.VERSION), "CPU": cpus.model_name()}
+    return {VERSION: str(tuning.VERSION), "CPU": cpus.model_name()}
 
 
 def add(results: list[dict[str, Any]], error_on_invalid: bool) -> bool:
@@ -48,12 +50,12 @@ def add(results: list[dict[str, Any]], error_on_invalid: bool) -> bool:
 
 def _records(result: dict[str, Any]) -> tuple[str, list[Record]]:
     """Why a result cannot be used, "" if it can, and its records."""
-    if result.get("ep") != CPU:
+    validators = result.get("validators", {})
+    if result.get("ep") != CPU or VERSION not in validators:  # onnxruntime's own
         return f"{result.get('ep', '')} does not support TunableOp.", []
     for name, value in _validators().items():
-        given = result.get("validators", {}).get(name)
-        if given != value:
-            return f"{name} is {given}, and here {value}.", []
+        if validators.get(name) != value:
+            return f"{name} is {validators.get(name)}, and here {value}.", []
     lines = [line for kernel in result.get("results", {}).values() for line in kernel.values()]
     parsed = [tuning.parsed(str(line).encode()) for line in lines]
     wrong = next((each for each in parsed if isinstance(each, str)), "")

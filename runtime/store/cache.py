@@ -116,6 +116,22 @@ def objects(directory: Path) -> Path:
     return directory.parent.parent / "objects"
 
 
+@contextlib.contextmanager
+def workspace() -> Iterator[Path]:
+    """An empty folder for an artifact that the cache does not keep, in the cache's folder, so that object files are
+    shared; in a temporary one where that cannot be written."""
+    import tempfile
+
+    parent = root() / "tmp"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(prefix="compile-", dir=parent)
+    except OSError:
+        made = tempfile.TemporaryDirectory(prefix="intaglio-")
+    with made as name:
+        yield Path(name)
+
+
 def notes(folder: Path | None = None) -> Path | None:
     """Where is remembered what was found out of files; None where there is no cache."""
     folder = folder or _named_root()

@@ -283,7 +283,10 @@ ACCEPTED = {
     "create_and_register_allocator, OrtArenaCfg": "sessions use the memory of the process",
     "enable_telemetry_events, disable_telemetry_events": "nothing is ever sent",
     "disable_fallback, enable_fallback": "there is no provider that could fail during a run",
-    "set_tuning_results, set_ep_dynamic_options, release_captured_graph": "matters of other providers",
+    "set_ep_dynamic_options, release_captured_graph": "matters of other providers",
+    "get_tuning_results, set_tuning_results": (
+        "measured schedules of the CPU ([Autotuning](tuning.md)), which stay in the database of the machine"
+    ),
     "options of CUDAExecutionProvider, but device_id, use_tf32, enable_cuda_graph and user_compute_stream": (
         "they are about onnxruntime's memory and kernels"
     ),

@@ -286,7 +286,9 @@ def test_tuning_results_go_to_another_machine(
 
 @pytest.mark.parametrize(("change", "text"), [
     ({"ep": "CUDAExecutionProvider"}, "CUDAExecutionProvider does not support TunableOp."),
-    ({"validators": {}}, "INTAGLIO_TUNING_VERSION is None, and here 1."),
+    ({"validators": {}}, "CPUExecutionProvider does not support TunableOp."),
+    ({"validators": {"INTAGLIO_TUNING_VERSION": "0"}}, "INTAGLIO_TUNING_VERSION is 0, and here 1."),
+    ({"validators": {"INTAGLIO_TUNING_VERSION": "1"}}, "CPU is None, and here"),
     ({"results": {"k": {"0": "{}"}}}, "A record is no record."),
 ])  # fmt: skip
 def test_foreign_results_are_refused(database: Path, model: Path, change: dict[str, Any], text: str) -> None:
@@ -296,6 +298,11 @@ def test_foreign_results_are_refused(database: Path, model: Path, change: dict[s
     with pytest.raises(RuntimeError, match=text):
         session.set_tuning_results([result | change], error_on_invalid=True)
     session.set_tuning_results([result | change])
+
+
+def test_gpus_are_not_tuned(database: Path, model: Path) -> None:
+    with pytest.raises(InvalidArgument, match="only kernels of a CPU can be tuned"):
+        tuner.tune(str(model), Options(target="native,gpu:interpreter"), feeds)
 
 
 def test_from_python(database: Path, model: Path) -> None:
