@@ -21,6 +21,7 @@ COMMANDS = {
     "threads": "one session, eight threads: runs per second, and memory, against onnxruntime",
     "contend": "runs beside processes that keep the CPUs busy, with one thread and with two",
     "tune": "what autotuning gains on whole models, and kernel by kernel",
+    "search": "the search of autotuning against random trials",
     "report": "all tables, as Markdown, to bench/results",
 }
 

@@ -1,8 +1,8 @@
 """`python -m bench tune [models]`: what autotuning gains, on whole models and kernel by kernel.
 
 In: models of the zoo, a time for each. Each is tuned into a database of its own; then the model by the rules and the
-tuned one run in turns, in new sessions, and their outputs are compared. Out: tables, with --write to bench/results; exit
-code 1 where outputs differ, or a model is slower than 0.99.
+tuned one run in turns, in new sessions, and their outputs are compared. Out: tables, with --write to bench/results;
+exit code 1 where outputs differ, or a model is slower than 0.99.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main(argv: list[str]) -> int:
         [
             f"# {datetime.date.today()}, autotuning, {describe()}",
             "",
-            f"{options.threads} threads, for {options.target}, {options.seconds:.0f} s for each model; {mean:.3f} times "
-            "as fast in the geometric mean, in turns in new sessions.",
+            f"{options.threads} threads, for {options.target}, {options.seconds:.0f} s for each model; in turns, in "
+            f"new sessions, {mean:.3f} times as fast in the geometric mean.",
             "",
             table(["", "rules ms", "tuned ms", "gain", "measurements", "s"], [row for _, row in sorted(rows)]),
             *details,

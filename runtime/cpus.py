@@ -57,6 +57,11 @@ def model() -> tuple[int, int]:
     return (int(family), int(number)) if family.isdigit() and number.isdigit() else (0, 0)
 
 
+def identity() -> str:
+    """What tells CPUs apart whose names are alike, as those of virtual machines are: name, family, model number."""
+    return " ".join((model_name(), *map(str, model())))
+
+
 def model_name() -> str:
     """What the CPU is called."""
     return _described().get("model name") or platform.processor() or architecture()

@@ -45,7 +45,7 @@ def test_block(language: str, text: str, folder: Path) -> None:
 
 
 def documents() -> dict[str, str]:
-    names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md")
+    names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/tuning.md")
     return {name: (ROOT / name).read_text() for name in names}
 
 

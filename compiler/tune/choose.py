@@ -23,12 +23,13 @@ from ..target import Target
 from .encoding import decoded, digest
 
 LEAST_GAIN = 1.02  # of a median: less is no gain
+LEAST_SECONDS = 2e-7  # about what the clock and the start of a step cost
 RULES = "rules"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where records are measured and used: the processor's name, the target in full, and the C compiler."""
+    """Where records are measured and used: the processor (cpus.identity), the target in full, and the C compiler."""
 
     cpu: str
     target: str
@@ -39,7 +40,7 @@ class Place:
 def place(target: Target, toolchain: str) -> Place:
     """This machine, and what is compiled for."""
     caches = " ".join(f"{level}={c.bytes}/{c.ways}" for level, c in (("l1", target.l1), ("l2", target.l2)))
-    return Place(cpus.model_name(), f"{target.architecture} {' '.join(target.features)} {caches}", toolchain)
+    return Place(cpus.identity(), f"{target.architecture} {' '.join(target.features)} {caches}", toolchain)
 
 
 def code(launch: Launch, how: Schedule) -> str:
@@ -111,7 +112,8 @@ class Chooser:
 
 def wins(record: Record) -> bool:
     """Whether the schedule beats that of the rules by more than the noise, and may be used."""
-    return not record.refused and record.gain >= LEAST_GAIN and record.gain_low > 1
+    saved = record.default_seconds - record.seconds
+    return not record.refused and record.gain >= LEAST_GAIN and record.gain_low > 1 and saved >= LEAST_SECONDS
 
 
 def _fits(measured: tuple[int, ...], sizes: Iterable[object]) -> bool:

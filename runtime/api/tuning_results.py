@@ -32,7 +32,7 @@ def of(artifact: Artifact, path: str | None) -> list[dict[str, Any]]:
 
 
 def _validators() -> dict[str, str]:
-    return {VERSION: str(tuning.VERSION), "CPU": cpus.model_name()}
+    return {VERSION: str(tuning.VERSION), "CPU": cpus.identity()}
 
 
 def add(results: list[dict[str, Any]], error_on_invalid: bool) -> bool:

@@ -37,7 +37,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "compiler" / "tune" / "records"
 class Record:
     """One measurement of a kernel with a schedule, beside the same kernel with the schedule that rules choose.
 
-    kernel: a digest of the kernel without a schedule. sizes: the values of its formal sizes. cpu: the processor's name;
+    kernel: a digest of the kernel without a schedule. sizes: the values of its formal sizes. cpu: cpus.identity();
     target: what was compiled for, in full; threads: of the runs; toolchain: the C compiler. code: the name of the
     kernel's C source, a hash of it: other templates print another one. kind: of its body. schedule: the fields of it.
     seconds, default_seconds: medians of turns; gain: the median of the ratios default/this of neighbouring turns,

@@ -67,6 +67,7 @@ def test_without_records_there_are_rules() -> None:
      "rules: measured schedules are none of this version"),
     ({"refused": "result 0 differs"}, "rules: the fastest of 2 that were measured"),
     ({"gain": 1.01}, "rules: the fastest of 2 that were measured"),
+    ({"seconds": 1.4999e-3}, "rules: the fastest of 2 that were measured"),
     ({"gain_low": 0.99}, "rules: the fastest of 2 that were measured"),
     ({"kernel": "another"}, "rules"),
     ({"sizes": (1, 2, 3, 4)}, "rules"),
