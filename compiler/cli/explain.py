@@ -6,11 +6,9 @@ Out: `Step`s, and their text.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,17 +18,11 @@ from ...runtime.device import gpu
 from ...runtime.run.executable import Executable
 from ...runtime.run.profiler import Timed
 from ...runtime.store.artifact import Artifact
+from ..roofline import Machine
 from ..scalar.dim import Symbol, evaluate, parse
 from ..tables import number, table
 from ..tune.choose import RULES
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The peak of all CPUs of this process together: FLOPs and bytes per second."""
-
-    flops: float
-    bytes: float
+from ..tune.report import described
 
 
 @dataclass(frozen=True)
@@ -112,26 +104,8 @@ def schedules_text(notes: Mapping[str, Any]) -> str:
 
 def _schedule(note: Mapping[str, Any]) -> str:
     """Where the schedule of a step is from, and its fields if it was measured."""
-    fields = ", ".join(f"{name} {value}" for name, value in note.get("measured", {}).items() if name != "type")
+    fields = described(note.get("measured", {}))
     return f"{note.get('schedule', RULES)}{f' ({fields})' if fields else ''}"
-
-
-@lru_cache
-def machine() -> Machine:
-    """Measures this machine in about a tenth of a second: a large matrix product and a large copy, both by numpy."""
-    a = np.ones((1024, 1024), np.float32)
-    flops = 2 * 1024**3 / _fastest(lambda: a @ a)
-    source, target = np.ones(1 << 24, np.float32), np.empty(1 << 24, np.float32)
-    return Machine(flops, 2 * source.nbytes / _fastest(lambda: np.copyto(target, source)))
-
-
-def _fastest(work: Any, repeats: int = 15) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def text(found: Sequence[Step], limits: Machine, reasons: bool = True, copies: Sequence[Mapping[str, Any]] = ()) -> str:

@@ -38,6 +38,7 @@ from ..inputs import Feeds, random_inputs, read_inputs, sizes
 from ..options import Options
 from ..package import writer as package
 from ..progress import Progress
+from ..roofline import machine
 from ..tables import megabytes, number, table
 from ..target import NAMES as TARGETS
 from ..target import targets
@@ -163,7 +164,7 @@ def explain_command(arguments: argparse.Namespace) -> int:
     specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
     feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
     seconds = None if arguments.no_run else explain.measure(loaded, feeds, arguments.repeat)
-    notes, limits = loaded.notes(), explain.machine()
+    notes, limits = loaded.notes(), machine()
     steps = explain.steps(notes, sizes(specs, feeds), seconds)
     if arguments.json:
         return _print_json(explain.as_json(steps, limits) | {"copies": notes["copies"]})
@@ -199,6 +200,8 @@ def tune_command(arguments: argparse.Namespace) -> int:
             if sizes_now:
                 print(", ".join(f"{name} = {size}" for name, size in sizes_now.items()))
             print(reports[-1])
+        if arguments.html:
+            arguments.html.write_text("\n".join(report.html() for report in reports))
         if reports[-1].interrupted:
             break
     if arguments.json:
@@ -447,6 +450,7 @@ def _parser() -> Parser:
     tune_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
     tune_parser.add_argument("--database", type=Path, metavar="FILE", help="to add measurements to (INTAGLIO_TUNING)")
     tune_parser.add_argument("--resume", action="store_true", help="do not measure again what was measured before")
+    tune_parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page, with plots")
     tune_parser.add_argument("--seed", type=int, default=0, help="of random inputs")
     tune_parser.add_argument("--show", action="store_true", help="show what was measured")
     tune_parser.add_argument("--export", type=Path, metavar="FILE", help="write all records in use to a file")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..tables import number, table
+from . import page
 
 SHOWN = 10  # kernels in the live table
 REDRAW = 0.2  # seconds
@@ -20,7 +21,8 @@ REDRAW = 0.2  # seconds
 @dataclass
 class KernelReport:
     """What became of one kernel. share: of the model's time before. gain: alone; in_model: of its steps in the model.
-    schedule: the fields of the best that differ from the default's."""
+    schedule: the fields of the best that differ from the default's. flops, bytes: of a step; best: the best gain after
+    each trial."""
 
     kind: str
     nodes: str
@@ -32,11 +34,14 @@ class KernelReport:
     in_model: float | None = None
     schedule: dict[str, Any] = field(default_factory=dict)
     refused: int = 0
+    flops: int = 0
+    bytes: int = 0
+    best: list[float] = field(default_factory=list)
 
     @property
     def changes(self) -> str:
         """The fields of the schedule, as text."""
-        return ", ".join(f"{name} = {_short(value)}" for name, value in self.schedule.items() if name != "type")
+        return described(self.schedule)
 
 
 @dataclass
@@ -56,12 +61,21 @@ class TuningReport:
     records: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    peak_flops: float = 0.0
+    peak_bytes: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
         return text(self)
+
+    def html(self) -> str:
+        """One page, with a plot of the search and a roofline before and after."""
+        return page.html(self)
+
+    def _repr_html_(self) -> str:
+        return page.html(self)
 
 
 class Live:
@@ -137,7 +151,17 @@ def text(report: TuningReport) -> str:
     return "\n".join(lines)
 
 
+def described(schedule: Mapping[str, Any]) -> str:
+    """Fields of a schedule as text."""
+    return ", ".join(f"{name} = {_short(value)}" for name, value in schedule.items() if name != "type")
+
+
 def _short(value: Any) -> str:
-    if isinstance(value, Mapping) and "rows" in value:
+    """A register tile by its largest size, other fields as they are."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return " ".join(map(_short, value))
+    if isinstance(value, Mapping) and "vectors" in value:
         return f"{max(value['rows'])}x{value['vectors'] * value['lanes']}"
+    if isinstance(value, Mapping):
+        return "x".join(str(part).replace(" ", "") for part in value.values())
     return str(value)

@@ -26,7 +26,10 @@ from ...runtime.store import artifact, cache, tuning
 from ...runtime.store.tuning import Record
 from .. import driver
 from ..codegen.c import toolchain
+from ..kernel import cost
 from ..options import Options
+from ..roofline import machine
+from ..scalar.dim import evaluate
 from ..target import targets
 from .choose import Place, place, wins
 from .encoding import encoded
@@ -111,15 +114,23 @@ class _Run:
         spent = np.median([self.before.run() for _ in range(TURNS)], axis=0)
         shares = [(problem, float(sum(spent[n] for n in problem.steps) / spent.sum())) for problem in found]
         self.work = {
-            problem: KernelReport(problem.kind, problem.nodes, len(problem.steps), share)
+            problem: self.reported(problem, share)
             for problem, share in sorted(shares, key=lambda each: -each[1])
             if share >= LEAST_SHARE
         }
         name = self.model if isinstance(self.model, str) else ""
         self.report = TuningReport(name, self.here.cpu, self.before.plan.threads, str(self.paths[0]))
         self.report.kernels = [*self.work.values()]
+        limits = machine()
+        self.report.peak_flops, self.report.peak_bytes = limits.flops, limits.bytes
         for reason in left_out.values():
             self.report.left_out[reason] = self.report.left_out.get(reason, 0) + 1
+
+    def reported(self, problem: Problem, share: float) -> KernelReport:
+        """The report of a kernel before it is tuned."""
+        costs = cost.of_launch(problem.launch)
+        flops, moved = (evaluate(each, problem.values) for each in (costs.flops, costs.bytes))
+        return KernelReport(problem.kind, problem.nodes, len(problem.steps), share, flops=flops, bytes=moved)
 
     def tell(self, kernel: KernelReport | None) -> None:
         self.report.seconds = time.monotonic() - self.start
@@ -146,6 +157,7 @@ class _Run:
             kernel.trials += 1
             kernel.refused += bool(record.refused)
             kernel.seconds = record.default_seconds or kernel.seconds
+            kernel.best.append(max(record.gain if wins(record) else 1.0, *kernel.best[-1:], 1.0))
             if wins(record) and record.gain > kernel.gain:
                 kernel.gain = record.gain
                 kernel.schedule = {n: value for n, value in record.schedule.items() if by_rules.get(n) != value}
