@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("compiler/graph", "compiler/kernel", "compiler/passes", "compiler/scalar", "compiler/schedule", "runtime")
+FOLDERS = (
+    "compiler/graph", "compiler/kernel", "compiler/passes", "compiler/scalar", "compiler/schedule", "compiler/tune",
+    "runtime",
+)  # fmt: skip
 # Modules, or folders of them, whose tests lie elsewhere, and why.
 ELSEWHERE = {
     # One table of cases for all operations, primitives and stages.
@@ -29,6 +32,11 @@ ELSEWHERE = {
     "compiler/schedule/device/nonzero.py": "unit/codegen/triton/test_nonzero.py",
     "compiler/schedule/device/recurrent.py": "unit/codegen/triton/test_recurrent.py",
     "compiler/schedule/device/sort.py": "unit/codegen/triton/test_sort.py",
+    # A search needs kernels and trials, a run a page and sessions.
+    "compiler/tune/kernels.py": "unit/tune/test_search.py",
+    "compiler/tune/trial.py": "unit/tune/test_search.py",
+    "compiler/tune/page.py": "unit/tune/test_report.py",
+    "compiler/tune/session.py": "unit/tune/test_tuner.py",
     # The interface of onnxruntime is tested beside onnxruntime.
     "runtime/api/binding.py": "parity/test_bindings.py",
     "runtime/api/configuration.py": "parity/test_environment.py",
