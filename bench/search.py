@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import random
-import tempfile
 import time
-from pathlib import Path
 
 from intaglio.compiler import driver
 from intaglio.compiler.kernel.ir import Schedule
@@ -103,9 +101,9 @@ def best(records: list[Record]) -> Record | None:
 
 def in_turns(bench: Bench, first: Record | None, second: Record | None) -> float:
     """How many times as fast the second is as the first; the rules' schedule stands for none."""
-    with tempfile.TemporaryDirectory(prefix="intaglio-bench-") as folder:
+    with cache.workspace() as folder:
         trials = []
         for record in (first, second):
             how = (decoded(record.schedule) if record else None) or bench.problem.default
-            trials.append(bench.load(bench.build(how, Path(folder))))
+            trials.append(bench.load(bench.build(how, folder)))
         return compare(*trials).gain

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import Fail
+from ...runtime.store import cache
 from ...runtime.store.tuning import Record
 from ..codegen.c import kernels
 from ..kernel.ir import Schedule
@@ -124,8 +124,8 @@ def search(
     candidates, records = Candidates(problem), list[Record]()
     if not candidates.left:
         return records
-    with tempfile.TemporaryDirectory(prefix="intaglio-tune-") as folder:
-        default = bench.load(bench.build(problem.default, Path(folder)))
+    with cache.workspace() as folder:
+        default = bench.load(bench.build(problem.default, folder))
         wanted = default.results()
         best = 1.0
         while time.monotonic() < end and (trials is None or len(records) < trials):
@@ -134,7 +134,7 @@ def search(
             if not batch:
                 break
             seen = {how: earlier.get(json.dumps(encoded(how), sort_keys=True)) for how in batch}
-            made = _built(bench, [how for how, record in seen.items() if record is None], Path(folder))
+            made = _built(bench, [how for how, record in seen.items() if record is None], folder)
             for how, record in seen.items():
                 if record is None:
                     record = _measured(bench, here, default, how, made[how], wanted)

@@ -28,7 +28,9 @@ def for_session(model: str | bytes, options: Options, seconds: float, threads: i
     """What a session does first if its options ask to search. A model whose inputs cannot be made up is not tuned."""
     live = Live()
     try:
-        tuner.tune(model, options, partial(random_feeds, {}, 0), seconds, threads=threads, progress=live)
+        report = tuner.tune(model, options, partial(random_feeds, {}, 0), seconds, threads=threads, progress=live)
+        if report.interrupted:
+            raise KeyboardInterrupt
     except InvalidArgument as error:
         log.log(log.WARNING, f"The model is not tuned: {error.text}", log.WARNING)
     finally:

@@ -111,7 +111,8 @@ class Bench:
         return _Operands(program, inputs, outputs)
 
     def build(self, how: Schedule, folder: Path) -> Path:
-        """Writes the artifact of a trial into a new folder inside of `folder`. Raises Fail where it does not compile.
+        """Writes the artifact of a trial into a new folder in a workspace of the cache. Raises Fail where it does not
+        compile.
 
         Needs no data: another machine with the same target may do it."""
         operands = self._operands()
@@ -124,9 +125,8 @@ class Bench:
         target = self.problem.target
         schedule(program, target, self.problem.approximate, choose=choose)
         sources = generate(program, memory.arenas(program))
-        folder.mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix="trial-", dir=folder))
-        objects = cache.root() / "objects"
+        objects = cache.objects(folder)
         build(sources.files, directory / artifact.LIBRARY, toolchain.find(objects), target, objects)
         with Writer(directory) as writer:
             for weight in program.weights:

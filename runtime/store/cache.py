@@ -122,14 +122,16 @@ def workspace() -> Iterator[Path]:
     shared; in a temporary one where that cannot be written."""
     import tempfile
 
-    parent = root() / "tmp"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        made = tempfile.TemporaryDirectory(prefix="compile-", dir=parent)
-    except OSError:
-        made = tempfile.TemporaryDirectory(prefix="intaglio-")
-    with made as name:
-        yield Path(name)
+    with contextlib.ExitStack() as stack:
+        parent = root() / "tmp"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            made = tempfile.TemporaryDirectory(prefix="compile-", dir=parent)
+        except OSError:
+            parent = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="intaglio-")), "tmp")
+            parent.mkdir()
+            made = tempfile.TemporaryDirectory(dir=parent)
+        yield Path(stack.enter_context(made))
 
 
 def notes(folder: Path | None = None) -> Path | None:

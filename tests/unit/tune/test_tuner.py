@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 from unit.tune.subjects import here, kernels, perceptron
+from unit.tune.subjects import model as made_of
 
 import intaglio
 from intaglio.compiler.cli.main import main
@@ -78,7 +80,7 @@ def run(model: Path, **entries: str) -> Any:
 def test_a_run_measures_and_tells(database: Path, model: Path) -> None:
     told: list[int] = []
     report = tuner.tune(
-        str(model), Options(), feeds, seconds=20, trials=3, progress=lambda r, kernel, part: told.append(r.records)
+        str(model), Options(), feeds, seconds=300, trials=3, progress=lambda r, kernel, part: told.append(r.records)
     )
     records = tuning.read([database])
     assert report.records == len([r for r in records if "in a model" not in r.refused]) >= 6
@@ -158,7 +160,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, gains: Callable[[int], float]) -> l
 def test_what_is_slower_in_the_model_is_refused(database: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     winner(database)
     planted(monkeypatch, lambda count: 0.9)
-    report = tuner.tune(str(model), Options(), feeds, seconds=5, trials=1)
+    report = tuner.tune(str(model), Options(), feeds, seconds=300, trials=1)
     assert any(r.refused == "slower in a model" for r in tuning.read([database]))
     assert report.gain == 1.0 and not any(source.startswith("measured") for source in sources(run(model)))
 
@@ -166,7 +168,7 @@ def test_what_is_slower_in_the_model_is_refused(database: Path, model: Path, mon
 def test_what_is_faster_in_the_model_stays(database: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     winner(database)
     planted(monkeypatch, lambda count: 1.2)
-    report = tuner.tune(str(model), Options(), feeds, seconds=5, trials=1)
+    report = tuner.tune(str(model), Options(), feeds, seconds=300, trials=1)
     assert report.gain == pytest.approx(1.2) and report.kernels[0].in_model == pytest.approx(1.2)
     assert sources(run(model))[0].startswith("measured")
 
@@ -188,12 +190,12 @@ def wait_for_records(database: Path, count: int, process: subprocess.Popen[str])
 
 def test_killed_twice_it_goes_on(database: Path, model: Path) -> None:
     for count in (2, 5):
-        process = started(model, "--resume", "--time", "60s")
+        process = started(model, "--resume", "--time", "5m")
         wait_for_records(database, count, process)
         process.kill()
         process.wait()
     before = tuning.read([database])
-    done = started(model, "--resume", "--time", "60s", "--trials", "8", "--json")
+    done = started(model, "--resume", "--time", "5m", "--trials", "8", "--json")
     (report,) = json.loads(done.communicate(timeout=120)[0])
     assert done.returncode == 0
     assert {r.key for r in before} <= {r.key for r in tuning.read([database])}
@@ -201,7 +203,7 @@ def test_killed_twice_it_goes_on(database: Path, model: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_was_measured(database: Path, model: Path) -> None:
-    process = started(model, "--time", "60s")
+    process = started(model, "--time", "5m")
     wait_for_records(database, 2, process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -211,7 +213,7 @@ def test_ctrl_c_keeps_what_was_measured(database: Path, model: Path) -> None:
 
 
 def test_two_at_once(database: Path, model: Path) -> None:
-    both = [started(model, "--trials", "4", "--time", "60s") for _ in range(2)]
+    both = [started(model, "--trials", "4", "--time", "5m") for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
     assert all(isinstance(tuning.parsed(line), Record) for line in tuning.lines(database))
 
@@ -245,20 +247,31 @@ def test_commands_on_the_database(database: Path, tmp_path: Path, capsys: pytest
 
 
 def test_sizes(database: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", str(model), "--dim", "n=4,8..16", "--trials", "1", "--time", "6s", "--json"]) == 0
+    assert main(["tune", str(model), "--dim", "n=4,8..16", "--trials", "1", "--time", "5m", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 3
     assert len({r.sizes for r in tuning.read([database]) if r.kind == "Matmul"}) == 3
     assert main(["tune", str(model), "--dim", "m=4"]) == 1
     assert "no symbolic dimension 'm'" in capsys.readouterr().err
 
 
-def test_a_session_searches_once(database: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(model, intaglio_tuning="search:2s")
+def test_a_session_searches_once(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "softmax.onnx"  # with few candidates
+    path.write_bytes(made_of([helper.make_node("Softmax", ["x"], ["y"])], {"x": ["n", 500]}, {}))
+    run(path, intaglio_tuning="search:60s")
     records = tuning.read([database])
     assert records
     monkeypatch.setattr("intaglio.compiler.tune.session.tuner.tune", None)  # the next one starts warm
-    run(model, intaglio_tuning="search:2s")
+    run(path, intaglio_tuning="search:60s")
     assert tuning.read([database]) == records
+
+
+def test_ctrl_c_ends_a_session_that_searches(database: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> TuningReport:
+        return TuningReport("", "", 1, "", interrupted=True)
+
+    monkeypatch.setattr("intaglio.compiler.tune.session.tuner.tune", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, intaglio_tuning="search:2s")
 
 
 @pytest.mark.parametrize("entry", ["", "on", "search", "search:", "search:0s", "search:5", "search:-5s", "search:5d"])
@@ -306,7 +319,7 @@ def test_gpus_are_not_tuned(database: Path, model: Path) -> None:
 
 
 def test_from_python(database: Path, model: Path) -> None:
-    report = intaglio.tune(model, {"n": 8}, 5, trials=1)
+    report = intaglio.tune(model, {"n": 8}, 300, trials=1)
     assert isinstance(report, TuningReport) and report.records >= 3
     assert intaglio.TuningReport is TuningReport
 

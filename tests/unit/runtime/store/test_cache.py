@@ -317,6 +317,23 @@ def test_a_root_that_cannot_be_used(
     assert compiler() == 1
 
 
+@pytest.mark.parametrize("name", [*UNUSABLE, "good"])
+def test_a_workspace_shares_object_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the cache where that can be written; else they are in a temporary folder, which goes with it."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "at" / "all")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path / UNUSABLE.get(name, name)))
+    with cache.workspace() as folder:
+        assert list(folder.iterdir()) == []
+        objects = cache.objects(folder)
+        assert tmp_path / ("good" if name == "good" else "temporary") in objects.parents
+        objects.mkdir()
+    assert not folder.exists() and list((tmp_path / "temporary").iterdir()) == []
+
+
 @pytest.mark.usefixtures("no_temporary")
 @pytest.mark.parametrize("given", [os.devnull, ""])
 def test_no_folder_at_all(
