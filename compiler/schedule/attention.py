@@ -14,6 +14,8 @@ from .tile import most_rows, too_many
 
 # The most keys in a block. Their exponentials, and q and the result of a panel at d = 64, fit a cache of 32 KiB.
 _KEYS = 64
+_TYPICAL_KEYS = 256  # of causal attention, where their number is not known
+_LOADS = 2  # of vectors in a cycle: of all CPUs with AVX2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,22 @@ def default(body: Attention, target: Target, approximate: bool = True) -> Attent
     """The schedule by rules that need no measurement."""
     vectors = 3 if target.registers >= 32 else 2  # wider panels would leave fewer tasks
     rows = most_rows(vectors, target)
+    if body.causal is not None:
+        vectors = min(range(1, vectors + 1), key=lambda v: _causal_cost(v, rows, body, target))
     lanes = target.lanes(body.acc.itemsize)
     return AttentionSchedule(rows, vectors, lanes, _KEYS // rows * rows, max(lanes // 8, 1))
+
+
+def _causal_cost(vectors: int, rows: int, body: Attention, target: Target) -> float:
+    """The relative time for a query where later keys are skipped.
+
+    A panel computes the keys of its last query for all: on average those of half of its queries are in vain. Each
+    multiplication takes a unit's time, or that of loading its operands."""
+    keys, panel = body.n.extent, vectors * target.lanes(body.acc.itemsize)
+    computed = (keys if isinstance(keys, int) else _TYPICAL_KEYS) + panel  # twice their number
+    loads = (rows + vectors) / (rows * vectors)
+    units = max(1, target.fma_bytes // target.vector_bytes)
+    return computed * max(1 / units, loads / _LOADS)
 
 
 def legal(body: Attention, schedule: AttentionSchedule, target: Target) -> str | None:

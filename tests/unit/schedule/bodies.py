@@ -61,9 +61,9 @@ def convolution(
     return body
 
 
-def softmax(dtype: DType = F32) -> Attention:
-    q, k, v = (tensor(4, N, 32, name=name, dtype=dtype) for name in "qkv")
-    body = launch_of(q.emit("attention", [q, k, v], scale=1.0, causal=None, zero_rows=False)[0]).kernel.body
+def softmax(dtype: DType = F32, keys: Size = N, causal: int | None = None) -> Attention:
+    q, k, v = (tensor(4, keys, 32, name=name, dtype=dtype) for name in "qkv")
+    body = launch_of(q.emit("attention", [q, k, v], scale=1.0, causal=causal, zero_rows=False)[0]).kernel.body
     assert isinstance(body, Attention)
     return body
 

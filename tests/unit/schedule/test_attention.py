@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from unit.schedule.bodies import softmax
+from unit.schedule.bodies import N, softmax
 
 from intaglio.compiler.scalar.dtype import F32, F64, DType
 from intaglio.compiler.schedule.attention import AttentionSchedule, default, legal, space
@@ -21,6 +21,16 @@ def test_defaults() -> None:
     assert default(softmax(), V4) == AttentionSchedule(rows=8, vectors=3, lanes=16, keys=64, few=2)
     assert default(softmax(F64), V4) == AttentionSchedule(rows=8, vectors=3, lanes=8, keys=64, few=1)
     assert default(softmax(), V4).panel == 48
+
+
+@pytest.mark.parametrize(("cpu", "keys", "vectors"), [
+    ("znver4", N, 1), ("znver4", 4096, 1),  # with one unit for multiply-adds, loads are fast enough for any panel
+    ("x86-64-v4", 64, 1), ("x86-64-v4", N, 2), ("x86-64-v4", 4096, 2), ("x86-64-v3", N, 2),
+])  # fmt: skip
+def test_causal_panels_are_narrow(cpu: str, keys: Any, vectors: int) -> None:
+    """A panel computes for all its queries what the last one needs."""
+    made = default(softmax(keys=keys, causal=0), target(cpu))
+    assert made == replace(default(softmax(keys=keys), target(cpu)), vectors=vectors)
 
 
 @pytest.mark.parametrize(("change", "text"), [
