@@ -44,7 +44,7 @@ NARROW = 3e-2
 
 @dataclass(frozen=True)
 class _Operands:
-    """The standalone program of a problem, not scheduled, and which buffers it reads and writes."""
+    """The standalone program of a problem, not scheduled, and the values that it reads and writes."""
 
     program: Program
     inputs: Sequence[Value]

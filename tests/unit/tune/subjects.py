@@ -17,8 +17,8 @@ from intaglio.compiler.tune.kernels import Problem, problems
 
 
 def model(nodes: list[onnx.NodeProto], inputs: dict[str, list[Any]], constants: dict[str, Any]) -> bytes:
-    """Inputs are of i64 or i32 where their names begin with i or l, else of f32; the output is y."""
-    integers = {"i": TensorProto.INT64, "l": TensorProto.INT32}
+    """Inputs are of i64 where their names begin with i or j, of i32 with l, else of f32; the output is y."""
+    integers = {"i": TensorProto.INT64, "j": TensorProto.INT64, "l": TensorProto.INT32}
     types = {name: integers.get(name[0], TensorProto.FLOAT) for name in inputs}
     graph = helper.make_graph(
         nodes,

@@ -170,6 +170,13 @@ def test_kernels_of_all_kinds_have_trials(name: str) -> None:
     assert any(Candidates(problem).count for problem in found)
 
 
+def test_a_kernel_whose_demands_random_data_violate_is_not_measured() -> None:
+    nodes = [helper.make_node("Div", ["i", "j"], ["q"]), helper.make_node("Cast", ["q"], ["y"], to=1)]
+    made = model(nodes, {"i": ["n", 5], "j": ["n", 5]}, {})
+    program, found, _ = kernels(made, {"n": 3})
+    assert [search(Bench(problem, program, 2), here(), seconds=60) for problem in found] == [[]] * len(found)
+
+
 def test_what_cannot_be_tuned_is_told() -> None:
     nodes = [helper.make_node("NonZero", ["x"], ["p"]), helper.make_node("Cast", ["p"], ["f"], to=1),
              helper.make_node("Exp", ["f"], ["y"])]  # fmt: skip

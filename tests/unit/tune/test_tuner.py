@@ -265,6 +265,15 @@ def test_a_session_searches_once(database: Path, tmp_path: Path, monkeypatch: py
     assert tuning.read([database]) == records
 
 
+def test_a_session_runs_where_nothing_can_be_written(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("INTAGLIO_TUNING", str(tmp_path / "file" / "tuning.jsonl"))
+    assert run(model, intaglio_tuning="search:60s").run(None, {"x": X})[0].shape == (8, 64)
+    assert "The model is not tuned: " in caplog.text
+
+
 def test_ctrl_c_ends_a_session_that_searches(database: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any, **options: Any) -> TuningReport:
         return TuningReport("", "", 1, "", interrupted=True)
