@@ -36,7 +36,7 @@ def environment(tree: Path, folder: Path) -> dict[str, str]:
     for part in [*(tree / "intaglio").iterdir(), *(tree / part for part in ("compiler", "runtime", "templates"))]:
         (package / part.name).symlink_to(part)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("INTAGLIO_", "TRITON_"))}
-    return kept | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "INTAGLIO_TUNING": os.devnull}
 
 
 def _git(*arguments: str) -> None:

@@ -1,5 +1,5 @@
-"""All tests share one cache folder of their own, with a database of measured schedules, which is removed in the end;
-test workers inherit it.
+"""All tests share one cache folder of their own, which is removed in the end; test workers inherit it. The database of
+measured schedules, which is part of the cache's keys, is where none can be: tests that write one name their own.
 
 triton is imported here for its interpreter, which it has to be told before; no test but those of the interpreter sees
 the variable, as it makes a GPU appear.
@@ -29,5 +29,5 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     folder = tempfile.mkdtemp(prefix="intaglio-tests-")
     os.environ["INTAGLIO_CACHE_DIR"] = folder
-    os.environ["INTAGLIO_TUNING"] = os.path.join(folder, "tuning.jsonl")
+    os.environ["INTAGLIO_TUNING"] = os.path.join(__file__, "tuning.jsonl")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

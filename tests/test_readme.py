@@ -41,7 +41,8 @@ def test_block(language: str, text: str, folder: Path) -> None:
         if IN_CI.fullmatch(line):
             assert f"step {line}\n" in (ROOT / ".ci" / "run").read_text(), f".ci/run does not call: {line}"
         else:
-            subprocess.run(["bash", "-c", line], cwd=folder, check=True, env=environment(), stdout=subprocess.DEVNULL)
+            variables = environment() | {"INTAGLIO_TUNING": str(folder / "tuning.jsonl")}
+            subprocess.run(["bash", "-c", line], cwd=folder, check=True, env=variables, stdout=subprocess.DEVNULL)
 
 
 def documents() -> dict[str, str]:
