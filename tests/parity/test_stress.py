@@ -73,16 +73,20 @@ def hammer(session: Any, runs: int, expected: list[np.ndarray[Any, Any]]) -> lis
 
 @pytest.mark.slow
 def test_threads(model: str) -> None:
-    """All outputs right; the second half of the runs needs no more memory."""
+    """All outputs right; more runs need no more memory: what leaks grows each time, what else the process does not."""
     theirs, ours = onnxruntime.InferenceSession(model), intaglio.InferenceSession(model)
     expected = [theirs.run(None, {"x": x})[0] for x in inputs()]
-    wrong = hammer(ours, RUNS // 2, expected)
-    gc.collect()
-    before = resident()
-    more = hammer(ours, RUNS // 2, expected)
-    gc.collect()
-    assert wrong + more == []
-    assert resident() - before < 4 << 20
+    assert hammer(ours, RUNS // 2, expected) == []
+    grown = []
+    for _ in range(3):
+        gc.collect()
+        before = resident()
+        assert hammer(ours, RUNS // 2, expected) == []
+        gc.collect()
+        grown.append(resident() - before)
+        if grown[-1] < 4 << 20:
+            break
+    assert min(grown) < 4 << 20
 
 
 def test_background(model: str, capfd: pytest.CaptureFixture[str]) -> None:

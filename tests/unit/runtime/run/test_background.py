@@ -76,8 +76,8 @@ def test_what_a_callback_raises_is_reported_and_ends_nothing(capsys: pytest.Capt
 
 def test_a_process_ends_after_what_was_submitted() -> None:
     program = (
-        "import time; from intaglio.runtime.run.background import submit\n"
-        "for i in range(3): submit(lambda: (time.sleep(0.1), ([], ''))[1], lambda *_: print('done'), None)"
+        "import os, time; from intaglio.runtime.run.background import submit\n"
+        "for i in range(3): submit(lambda: (time.sleep(0.1), ([], ''))[1], lambda *_: os.write(1, b'done\\n'), None)"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert found.stdout.split() == ["done"] * 3, found.stderr
