@@ -85,7 +85,7 @@ def test_a_run_measures_and_tells(database: Path, model: Path) -> None:
     records = tuning.read([database])
     assert report.records == len([r for r in records if "in a model" not in r.refused]) >= 6
     assert told == sorted(told) and told[-1] >= 6
-    assert [k.trials for k in report.kernels][:2] == [3, 3]
+    assert sorted(k.trials for k in report.kernels)[-2:] == [3, 3]
     assert report.before > 0 and report.after > 0 and not report.interrupted
     assert "the whole model" in str(report) and str(database) in str(report)
     assert json.loads(json.dumps(report.as_json()))["kernels"][0]["kind"] == "Matmul"
@@ -169,7 +169,8 @@ def test_what_is_faster_in_the_model_stays(database: Path, model: Path, monkeypa
     winner(database)
     planted(monkeypatch, lambda count: 1.2)
     report = tuner.tune(str(model), Options(), feeds, seconds=300, trials=1)
-    assert report.gain == pytest.approx(1.2) and report.kernels[0].in_model == pytest.approx(1.2)
+    (first,) = (kernel for kernel in report.kernels if kernel.nodes.startswith("first"))  # the products take as long
+    assert report.gain == pytest.approx(1.2) and first.in_model == pytest.approx(1.2)
     assert sources(run(model))[0].startswith("measured")
 
 
