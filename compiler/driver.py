@@ -38,8 +38,7 @@ from .passes import PASSES, at_level
 from .plan import memory, place
 from .schedule import schedule
 from .target import Gpu, Target, ensure_buildable, targets
-from .tune.choose import Chooser
-from .tune.choose import place as place_of
+from .tune.choose import Chooser, here
 
 T = TypeVar("T")
 Progress = Callable[..., None]  # (stage) at the start of each stage, (stage, done, total) within long ones
@@ -130,10 +129,9 @@ def _chooser(options: Options, target: Target) -> Chooser | None:
     if not records:
         return None
     try:
-        compiler = toolchain.find(cache.root() / "objects")
+        return Chooser(records, here(target))
     except Fail:
         return None
-    return Chooser(records, place_of(target, compiler.version))
 
 
 def _load(model: str | bytes, options: Options) -> Model:

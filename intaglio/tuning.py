@@ -35,8 +35,7 @@ def tune(
     """
     path = model if isinstance(model, bytes) else os.fspath(model)
     options = sess_options or SessionOptions()
-    live = Live()
-    try:
+    with Live() as live:
         return tuner.tune(
             path,
             Options(**options.compiler_settings(path), data=options.given),
@@ -48,5 +47,3 @@ def tune(
             resume,
             live,
         )
-    finally:
-        live.end()

@@ -173,45 +173,34 @@ def explain_command(arguments: argparse.Namespace) -> int:
 
 def tune_command(arguments: argparse.Namespace) -> int:
     """Measures schedules of a model's kernels on this machine; compilations use what is faster than the rules."""
-    database = arguments.database or tuning.files(arguments.model or b"")[0]
     if arguments.model is None:
-        return _database(arguments, database)
+        return _database(arguments)
     sizes_to_tune = tune.combinations(arguments.dim)
-    types = load_model(arguments.model).graph.inputs.values()
-    _check_dims([(name, 0) for name, _ in arguments.dim], [type.shape or () for type in types])
+    _check_model_dims(arguments.model, [name for name, _ in arguments.dim])
     options = Options(**_options(arguments).compiler_settings(arguments.model))
-    live, reports = Live(), []
+    reports = []
     for sizes_now in sizes_to_tune:
-        reports.append(
-            tuner.tune(
-                arguments.model,
-                options,
-                partial(random_feeds, sizes_now, arguments.seed),
-                arguments.time / len(sizes_to_tune),
-                arguments.trials,
-                arguments.threads,
-                database,
-                arguments.resume,
-                live,
-            )
-        )
-        live.end()
+        feeds, seconds = partial(random_feeds, sizes_now, arguments.seed), arguments.time / len(sizes_to_tune)
+        limits = seconds, arguments.trials, arguments.threads
+        with Live() as live:
+            report = tuner.tune(arguments.model, options, feeds, *limits, arguments.database, arguments.resume, live)
+        reports.append(report)
         if not arguments.json:
             if sizes_now:
                 print(", ".join(f"{name} = {size}" for name, size in sizes_now.items()))
-            print(reports[-1])
+            print(report)
         if arguments.html:
             arguments.html.write_text("\n".join(report.html() for report in reports))
-        if reports[-1].interrupted:
+        if report.interrupted:
             break
     if arguments.json:
         _print_json([report.as_json() for report in reports])
-    return 130 if reports[-1].interrupted else 0
+    return 130 if report.interrupted else 0
 
 
-def _database(arguments: argparse.Namespace, path: Path) -> int:
+def _database(arguments: argparse.Namespace) -> int:
     """What `tune` does without a model: --show, --export, --import, --prune."""
-    files = list(dict.fromkeys([path, *tuning.files()]))
+    path, *_ = files = tuning.files(database=arguments.database)
     if arguments.export:
         count = tune.export(files, arguments.export)
         return _print_json({"exported": count}) if arguments.json else _print(f"{count} records to {arguments.export}")
@@ -251,8 +240,9 @@ def cache_explain(arguments: argparse.Namespace) -> int:
     """Says whether a model is in the cache, and if not, what differs from what is."""
     settings = _settings(arguments)
     text = cache.explain(arguments.model, settings)
-    if text.startswith("hit") and "damaged" not in text:
-        text += explain.schedules_text(artifact.load_directory(cache.find(arguments.model, settings)).notes())
+    found = cache.find(arguments.model, settings)
+    if found is not None:
+        text += explain.schedules_text(found.notes())
     return _print_json({"hit": text.startswith("hit"), "text": text}) if arguments.json else _print(text)
 
 
@@ -315,18 +305,22 @@ def _options(arguments: argparse.Namespace) -> SessionOptions:
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The compiler settings of a session with the dimensions of --dim fixed, so that both share cache entries."""
     options = _options(arguments)
-    if arguments.dim:
-        types = load_model(arguments.model).graph.inputs.values()
-        _check_dims(arguments.dim, [type.shape or () for type in types])
+    _check_model_dims(arguments.model, [name for name, _ in arguments.dim])
     for name, size in arguments.dim:
         options.add_free_dimension_override_by_name(name, size)
     return options.compiler_settings(arguments.model)
 
 
-def _check_dims(dims: Sequence[tuple[str, int]], shapes: Iterable[Iterable[object]]) -> None:
+def _check_model_dims(model: str, names: Sequence[str]) -> None:
+    """Raises InvalidArgument for a name that no input of the model has; without names nothing is read."""
+    if names:
+        _check_dims(names, [type.shape or () for type in load_model(model).graph.inputs.values()])
+
+
+def _check_dims(names: Sequence[str], shapes: Iterable[Iterable[object]]) -> None:
     """Raises InvalidArgument for a name that is in no shape."""
     known = {dim for shape in shapes for dim in shape if isinstance(dim, str)}
-    for name, _ in dims:
+    for name in names:
         if name not in known:
             has = ", ".join(sorted(known)) or "none"
             raise InvalidArgument(f"the model has no symbolic dimension '{name}' (it has {has})")
@@ -334,7 +328,7 @@ def _check_dims(dims: Sequence[tuple[str, int]], shapes: Iterable[Iterable[objec
 
 def _feeds(specs: Sequence[NodeArg], metadata: dict[str, str], arguments: argparse.Namespace) -> Feeds:
     """The inputs from files; inputs without a file are random."""
-    _check_dims(arguments.dim, [spec.shape for spec in specs])
+    _check_dims([name for name, _ in arguments.dim], [spec.shape for spec in specs])
     feeds = read_inputs(arguments.input, specs)
     missing = [spec for spec in specs if spec.name not in feeds]
     dims = dict(arguments.dim) | sizes(specs, feeds)  # random inputs have the sizes of the others

@@ -1,6 +1,7 @@
-"""Templates. In: the name of a file in templates/, and its holes. Out: the text of a source file.
+"""Templates. In: the name of a file in templates/, and its holes. Out: the text of a source file, or of a page.
 
-Undefined holes are errors. Holes are filled with printed code; strings of a model never reach a template.
+Undefined holes are errors. Holes of sources are filled with printed code, which no string of a model gets into; pages
+show such strings, escaped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("intaglio.templates", "."),
         undefined=StrictUndefined,
+        autoescape=lambda name: name is not None and name.startswith("html/"),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

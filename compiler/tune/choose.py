@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from ...runtime import cpus
+from ...runtime.store import cache
 from ...runtime.store.tuning import Record
-from ..codegen.c import kernels
+from ..codegen.c import kernels, toolchain
 from ..kernel.ir import Launch, Schedule, Scheduled
 from ..schedule import default, executed, legal
 from ..schedule.close import close
@@ -36,11 +37,16 @@ class Place:
     toolchain: str
 
 
-@cache
+@lru_cache
 def place(target: Target, toolchain: str) -> Place:
     """This machine, and what is compiled for."""
     caches = " ".join(f"{level}={c.bytes}/{c.ways}" for level, c in (("l1", target.l1), ("l2", target.l2)))
     return Place(cpus.identity(), f"{target.architecture} {' '.join(target.features)} {caches}", toolchain)
+
+
+def here(target: Target) -> Place:
+    """This machine with its C compiler. Raises NotFound where there is none."""
+    return place(target, toolchain.find(cache.root() / "objects").version)
 
 
 def code(launch: Launch, how: Schedule) -> str:

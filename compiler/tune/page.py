@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from ..codegen.render import render
 
 if TYPE_CHECKING:
     from .report import KernelReport, TuningReport
@@ -44,25 +43,16 @@ def html(report: TuningReport) -> str:
     """The page, or part of one."""
     search = _search(report.kernels)
     roof, points = _roofline(report)
-    return (
-        _environment()
-        .get_template("html/tuning.html.j2")
-        .render(
-            report=report,
-            search=search,
-            roof=roof,
-            points=points,
-            width=WIDTH,
-            height=HEIGHT,
-            most=_most(report.kernels),
-        )
+    return render(
+        "html/tuning.html.j2",
+        report=report,
+        search=search,
+        roof=roof,
+        points=points,
+        width=WIDTH,
+        height=HEIGHT,
+        most=_most(report.kernels),
     )
-
-
-@lru_cache
-def _environment() -> Environment:
-    loader = PackageLoader("intaglio.templates", ".")
-    return Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def _most(kernels: Sequence[KernelReport]) -> float:

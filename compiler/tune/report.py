@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import TracebackType
 from typing import Any
 
 from ..tables import number, table
@@ -79,11 +80,19 @@ class TuningReport:
 
 
 class Live:
-    """The table of a run on a terminal; nothing elsewhere. Called as the tuner's `progress`."""
+    """The table of a run on a terminal, removed in the end; nothing elsewhere. Called as the tuner's `progress`."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._lines, self._last, self._start = 0, 0.0, time.monotonic()
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._write([])
 
     def __call__(self, report: TuningReport, kernel: KernelReport | None, part: float) -> None:
         now = time.monotonic()
@@ -96,10 +105,6 @@ class Live:
         bar = f"[{'#' * done}{'.' * (30 - done)}] {part:4.0%}, {left:.0f} s left, {report.records} trials"
         now_at = f"  {kernel.kind} {kernel.nodes[:40]}" if kernel else ""
         self._write([*kernels_text(report.kernels[:SHOWN]).splitlines(), bar + now_at])
-
-    def end(self) -> None:
-        """Removes the table."""
-        self._write([])
 
     def _write(self, lines: Sequence[str]) -> None:
         if not self._terminal:

@@ -9,14 +9,13 @@ that are clearly slower. What wins has to do so in most of many turns, and its r
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...runtime.errors import Fail, InvalidArgument
 from ...runtime.store import cache
@@ -27,13 +26,15 @@ from ..options import environment
 from ..schedule import executed, legal, space
 from ..schedule.close import close
 from .choose import Place, code, wins
-from .encoding import encoded
+from .encoding import decoded, encoded
 from .kernels import Problem
 from .trial import Bench, Trial, difference
 
 FEW, MANY = 5, 25  # turns: to give up a candidate, to believe one
 HOPELESS = 0.93  # the gain of the first turns below which a candidate is given up
 LONGEST = 0.5  # seconds of turns for one candidate, once it had FEW
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,22 @@ class Timing:
         return statistics.quantiles(self.ratios, n=4)[0]
 
 
+def in_turns(first: Callable[[], T], second: Callable[[], T], turn: int) -> tuple[T, T]:
+    """The results of both, which run one after the other, every other turn in the other order."""
+    if turn % 2:
+        other = second()
+        return first(), other
+    return first(), second()
+
+
 def compare(default: Trial, candidate: Trial) -> Timing:
     """Runs both in turns."""
-    ours: list[float] = []
     theirs: list[float] = []
+    ours: list[float] = []
     end = 0.0
     while len(ours) < MANY:
-        pair = (default, theirs), (candidate, ours)
-        for trial, times in pair if len(ours) % 2 else pair[::-1]:
-            times.append(trial.run())
+        for times, seconds in zip((theirs, ours), in_turns(default.run, candidate.run, len(ours))):
+            times.append(seconds)
         if len(ours) == FEW:
             if statistics.median(d / c for d, c in zip(theirs, ours)) < HOPELESS:
                 break
@@ -119,7 +127,7 @@ def search(
 ) -> list[Record]:
     """Measures candidates until none is left, `seconds` have passed, or `trials` are done. Calls `report` at once for
     each new record. known: of earlier runs, which are not measured again. proposals: chooses the next candidates."""
-    earlier = {json.dumps(r.schedule, sort_keys=True): r for r in known}
+    earlier = {decoded(record.schedule): record for record in known}
     problem, end = bench.problem, time.monotonic() + seconds
     candidates, records = Candidates(problem), list[Record]()
     if not candidates.left:
@@ -136,7 +144,7 @@ def search(
             batch = proposals(candidates, jobs if trials is None else min(jobs, trials - len(records)))
             if not batch:
                 break
-            seen = {how: earlier.get(json.dumps(encoded(how), sort_keys=True)) for how in batch}
+            seen = {how: earlier.get(how) for how in batch}
             made = _built(bench, [how for how, record in seen.items() if record is None], folder)
             for how, record in seen.items():
                 if record is None:

@@ -27,14 +27,13 @@ def random_feeds(dims: Mapping[str, int], seed: int, manifest: Mapping[str, Any]
 def for_session(model: str | bytes, options: Options, seconds: float, threads: int) -> None:
     """What a session does first if its options ask to search. A model whose inputs cannot be made up is not tuned, and
     none is where the database cannot be written."""
-    live = Live()
+    feeds = partial(random_feeds, {}, 0)
     try:
-        report = tuner.tune(model, options, partial(random_feeds, {}, 0), seconds, threads=threads, progress=live)
+        with Live() as live:
+            report = tuner.tune(model, options, feeds, seconds, threads=threads, progress=live)
         if report.interrupted:
             raise KeyboardInterrupt
     except InvalidArgument as error:
         log.log(log.WARNING, f"The model is not tuned: {error.text}")
     except OSError as error:  # of the database
         log.log(log.WARNING, f"The model is not tuned: {error.filename}: {error.strerror}")
-    finally:
-        live.end()

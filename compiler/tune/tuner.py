@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -25,17 +26,16 @@ from ...runtime.run.profiler import Timed
 from ...runtime.store import artifact, cache, tuning
 from ...runtime.store.tuning import Record
 from .. import driver
-from ..codegen.c import toolchain
 from ..kernel import cost
 from ..options import Options
 from ..roofline import machine
 from ..scalar.dim import evaluate
 from ..target import targets
-from .choose import Place, place, wins
+from .choose import Place, here, wins
 from .encoding import encoded
 from .kernels import Problem, problems
 from .report import KernelReport, TuningReport
-from .search import search
+from .search import in_turns, search
 from .trial import Bench
 
 WHOLE = 0.15  # of the time, for runs of the whole model
@@ -47,8 +47,6 @@ CHECKS = 3  # times that refused schedules are replaced by the next best ones
 LEAST_SHARE = 0.002  # of the model's time, from which on a kernel is tuned
 
 Feeds = Mapping[str, Any]
-T = TypeVar("T")
-
 
 # Called with the report after each record, the kernel at work, and the part of the time that is over.
 Progress = Callable[[TuningReport, "KernelReport | None", float], None]
@@ -71,8 +69,7 @@ def tune(
     tells so. Raises as a compilation does, and OSError where the database cannot be written."""
     if targets(options.target)[1]:
         raise InvalidArgument(f"only kernels of a CPU can be tuned, and the target is {options.target}")
-    files = tuning.files(model)
-    paths = [database or files[0], *(each for each in files if each != database)]
+    paths = tuning.files(model, database)
     with contextlib.ExitStack() as folders:
         run = _Run(model, replace(options, tuning=()), paths, seconds, folders, progress)
         run.prepare(feeds, threads)
@@ -109,7 +106,7 @@ class _Run:
         unit = driver.lowered_model(self.model, self.options)
         assert unit.program is not None
         self.program = unit.program
-        self.here = place(unit.target, toolchain.find(cache.root() / "objects").version)
+        self.here = here(unit.target)
         found, left_out = problems(unit.program, self.before.dims, unit.target, self.options.approximate)
         spent = np.median([self.before.run() for _ in range(TURNS)], axis=0)
         shares = [(problem, float(sum(spent[n] for n in problem.steps) / spent.sum())) for problem in found]
@@ -123,8 +120,7 @@ class _Run:
         self.report.kernels = [*self.work.values()]
         limits = machine()
         self.report.peak_flops, self.report.peak_bytes = limits.flops, limits.bytes
-        for reason in left_out.values():
-            self.report.left_out[reason] = self.report.left_out.get(reason, 0) + 1
+        self.report.left_out = dict(Counter(left_out.values()))
 
     def reported(self, problem: Problem, share: float) -> KernelReport:
         """The report of a kernel before it is tuned."""
@@ -139,10 +135,11 @@ class _Run:
     def search(self, trials: int | None, resume: bool) -> None:
         """Measures candidates of each kernel, for a part of the time that is its share of the model's."""
         waiting = sum(kernel.share for kernel in self.work.values())
+        earlier = self.records() if resume else {}
         for problem, kernel in self.work.items():
             left = self.seconds * (1 - WHOLE) - (time.monotonic() - self.start)
             bench = Bench(problem, self.program, self.before.plan.threads)
-            known = [r for r in self.records(problem) if resume and r.threads == bench.threads]
+            known = [r for r in earlier.get(problem, ()) if r.threads == bench.threads]
             report = self._keeper(problem, kernel)
             search(bench, self.here, left * kernel.share / waiting, trials, known, report)
             waiting -= kernel.share
@@ -157,10 +154,10 @@ class _Run:
             kernel.trials += 1
             kernel.refused += bool(record.refused)
             kernel.seconds = record.default_seconds or kernel.seconds
-            kernel.best.append(max(record.gain if wins(record) else 1.0, *kernel.best[-1:], 1.0))
             if wins(record) and record.gain > kernel.gain:
                 kernel.gain = record.gain
                 kernel.schedule = {n: value for n, value in record.schedule.items() if by_rules.get(n) != value}
+            kernel.best.append(kernel.gain)
             self.tell(kernel)
 
         return keep
@@ -170,7 +167,7 @@ class _Run:
         refuses those that are slower in it."""
         for _ in range(CHECKS):
             tuned = self.compiled(tuning.state(self.paths))
-            used = {problem: record for problem in self.work if (record := self.used(tuned, problem))}
+            used = self.used(tuned)
             after = Timed(Executable(tuned, self.before.plan.threads, 0), self.feeds)
             if not used:  # the same code
                 self.report.before = statistics.median(_warm(self.before)() for _ in range(TURNS))
@@ -184,8 +181,9 @@ class _Run:
             for problem, record in slower.items():
                 self.refuse(problem, [record])
             self.tell(None)
+        found = self.records()
         for problem in used:  # there is nothing that is sure to be no slower
-            self.refuse(problem, [record for record in self.records(problem) if wins(record)])
+            self.refuse(problem, [record for record in found[problem] if wins(record)])
         self.report.after, self.report.gain = self.report.before, 1.0
 
     def refuse(self, problem: Problem, records: list[Record]) -> None:
@@ -216,24 +214,25 @@ class _Run:
         driver.compile_model(self.model, replace(self.options, tuning=state), folder)
         return artifact.load_directory(folder)
 
-    def records(self, problem: Problem) -> list[Record]:
-        """What the database has of a kernel, measured here."""
-        key = problem.digest, problem.sizes, self.here
-        found = tuning.read(self.paths)
-        return [r for r in found if (r.kernel, r.sizes, Place(r.cpu, r.target, r.toolchain)) == key]
+    def records(self) -> dict[Problem, list[Record]]:
+        """What the database has of the kernels, measured here."""
+        problems_of = {(problem.digest, problem.sizes): problem for problem in self.work}
+        found: dict[Problem, list[Record]] = {}
+        for record in tuning.read(self.paths):
+            problem = problems_of.get((record.kernel, record.sizes))
+            if problem is not None and Place(record.cpu, record.target, record.toolchain) == self.here:
+                found.setdefault(problem, []).append(record)
+        return found
 
-    def used(self, tuned: artifact.Artifact, problem: Problem) -> Record | None:
-        """The record by which a kernel of a compiled model has its schedule, if any."""
-        how = tuned.notes()["steps"][problem.steps[0]].get("measured")
-        return next((r for r in self.records(problem) if r.schedule == how), None)
-
-
-def in_turns(first: Callable[[], T], second: Callable[[], T], turn: int) -> tuple[T, T]:
-    """The results of both, which run one after the other, every other turn in the other order."""
-    if turn % 2:
-        other = second()
-        return first(), other
-    return first(), second()
+    def used(self, tuned: artifact.Artifact) -> dict[Problem, Record]:
+        """The records by which kernels of a compiled model have their schedules."""
+        steps = tuned.notes()["steps"]
+        return {
+            problem: record
+            for problem, records in self.records().items()
+            for record in records
+            if record.schedule == steps[problem.steps[0]].get("measured")
+        }
 
 
 def _warm(timed: Timed) -> Callable[[], float]:

@@ -73,8 +73,10 @@ def _search(model: str | bytes, options: SessionOptions, seconds: float) -> None
     """Measures schedules, unless that was done for this model and options: there is a note of it then."""
     plain = {name: value for name, value in options.compiler_settings(model).items() if name != "tuning"}
     folder = cache.notes()
-    identity = fingerprint.of(model, plain | {"threads": options.threads()}, folder or Path(os.devnull))
-    note = folder and folder / f"tuned-{identity.key}.json"
+    note = None
+    if folder:
+        identity = fingerprint.of(model, plain | {"threads": options.threads()}, folder)
+        note = folder / f"tuned-{identity.key}.json"
     if note and recall(note):
         return
     imported = _imported_compiler()

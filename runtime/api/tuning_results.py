@@ -7,7 +7,6 @@ used.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from .. import cpus
@@ -22,10 +21,10 @@ VERSION = "INTAGLIO_TUNING_VERSION"
 def of(artifact: Artifact, path: str | None) -> list[dict[str, Any]]:
     """The records of the schedules that a compiled model uses; empty where it uses none."""
     steps = artifact.notes()["steps"]
-    used = {(step["kernel"], json.dumps(step["measured"], sort_keys=True)) for step in steps if "measured" in step}
+    used = [(step["kernel"], step["measured"]) for step in steps if "measured" in step]
     results: dict[str, dict[str, str]] = {}
     for record in tuning.read(tuning.files(path or b"")) if used else ():
-        if (record.code, json.dumps(record.schedule, sort_keys=True)) in used:
+        if (record.code, record.schedule) in used:
             kernel = results.setdefault(record.kernel, {})
             kernel[str(len(kernel))] = tuning.line(record).decode().strip()
     return [{"ep": CPU, "results": results, "validators": _validators()}] if results else []

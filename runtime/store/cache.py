@@ -391,10 +391,14 @@ def clear(folder: Path | None = None) -> int:
     return freed
 
 
-def find(model: str | bytes, settings: dict[str, Any], folder: Path | None = None) -> Path:
-    """Where the entry of a model is, or would be."""
-    folder = folder or root()
-    return _entry_path(folder, fingerprint.of(model, settings, folder / "notes").key)
+def find(model: str | bytes, settings: dict[str, Any]) -> Artifact | None:
+    """The entry of a model, left as it is; None where there is none, or it is damaged."""
+    folder = root()
+    entry = _entry_path(folder, fingerprint.of(model, settings, folder / "notes").key)
+    try:
+        return load_directory(entry, folder / "notes")
+    except (Corrupt, OSError):
+        return None
 
 
 def explain(model: str | bytes, settings: dict[str, Any], folder: Path | None = None) -> str:

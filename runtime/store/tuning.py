@@ -5,8 +5,7 @@ only appended to, under a lock; what a killed process or a full disk has left of
 and ignored by readers. Files are merged by concatenation.
 
 Which files are in use: those of INTAGLIO_TUNING, else $XDG_DATA_HOME/intaglio/tuning.jsonl (~/.local/share), the same
-below each of $XDG_DATA_DIRS, and those that come with Intaglio; and for a model that has one, `<model>.tuning.jsonl`.
-Only the first is ever written.
+below each of $XDG_DATA_DIRS; and for a model that has one, `<model>.tuning.jsonl`. Only the first is ever written.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ except ImportError:  # not a Unix: two tuners should not share a file
 
 VERSION = 1
 NAME = "tuning.jsonl"
-SHIPPED = Path(__file__).resolve().parents[2] / "compiler" / "tune" / "records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +98,8 @@ def parsed(text: bytes) -> Record | str:
 # ---- Files -----------------------------------------------------------------------------------------------------------
 
 
-def files(model: str | bytes = b"") -> list[Path]:
-    """The files in use, whether they exist or not; the first one is the user's own, which is written."""
+def files(model: str | bytes = b"", database: Path | None = None) -> list[Path]:
+    """The files in use, whether they exist or not; the first one, `database` or else the user's own, is written."""
     given = variables.TUNING.text()
     if given:
         found = [Path(name) for name in given.split(os.pathsep) if name]
@@ -109,9 +107,9 @@ def files(model: str | bytes = b"") -> list[Path]:
         home = variables.XDG_DATA_HOME.text() or os.path.join(os.path.expanduser("~"), ".local", "share")
         others = (variables.XDG_DATA_DIRS.text() or "/usr/local/share:/usr/share").split(os.pathsep)
         found = [Path(folder, "intaglio", NAME) for folder in (home, *others) if os.path.isabs(folder)]
-        found += sorted(SHIPPED.glob("*.jsonl"))
     beside = [Path(f"{model}.{NAME}")] if isinstance(model, str) and model else []
-    return found[:1] + beside + found[1:]
+    first = [] if database is None else [database]
+    return list(dict.fromkeys(first + found[:1] + beside + found[1:]))
 
 
 def state(paths: Sequence[Path]) -> tuple[tuple[str, str], ...]:

@@ -163,7 +163,8 @@ static void sleep_until(bed *self, const change *c, uint64_t *drowsy)
     }
 }
 
-/* To be called after a change (of order SEQ_CST) that the owner of the bed may sleep for. */
+/* To be called after a change (of order SEQ_CST) that the owner of the bed may sleep for: whether it sleeps; the caller
+   has to wake it then. */
 static inline int sleeps(bed *b)
 {
     return __atomic_load_n(&b->asleep, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&b->asleep, 0, __ATOMIC_ACQ_REL);

@@ -83,10 +83,9 @@ def test_a_terminal_shows_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(module.sys, "stderr", terminal)
     monkeypatch.setattr(module, "REDRAW", 0.0)
-    live = Live()
-    live(report(kernel()), kernel(), 0.5)
-    live(report(kernel()), None, 1.0)
-    live.end()
+    with Live() as live:
+        live(report(kernel()), kernel(), 0.5)
+        live(report(kernel()), None, 1.0)
     assert "first, Relu" in terminal.getvalue() and "50%" in terminal.getvalue() and "100%" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[J")
 
@@ -94,7 +93,6 @@ def test_a_terminal_shows_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_elsewhere_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = io.StringIO()
     monkeypatch.setattr(module.sys, "stderr", plain)
-    live = Live()
-    live(report(kernel()), kernel(), 0.5)
-    live.end()
+    with Live() as live:
+        live(report(kernel()), kernel(), 0.5)
     assert plain.getvalue() == ""
