@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..runtime.errors import Fail
+from ..runtime.errors import NotFound
 from ..runtime.store import cache, tuning
 from .codegen.c import toolchain
 from .codegen.c.build import build, part
@@ -130,7 +130,7 @@ def _chooser(options: Options, target: Target) -> Chooser | None:
         return None
     try:
         return Chooser(records, here(target))
-    except Fail:
+    except NotFound:
         return None
 
 

@@ -20,6 +20,7 @@ from unit.tune.subjects import here, kernels, perceptron
 from unit.tune.subjects import model as made_of
 
 import intaglio
+from intaglio.compiler import driver
 from intaglio.compiler.cli.main import main
 from intaglio.compiler.codegen.c import toolchain
 from intaglio.compiler.options import Options
@@ -30,7 +31,7 @@ from intaglio.compiler.tune.choose import code, place
 from intaglio.compiler.tune.encoding import encoded
 from intaglio.compiler.tune.kernels import Problem
 from intaglio.compiler.tune.report import TuningReport
-from intaglio.runtime.errors import InvalidArgument
+from intaglio.runtime.errors import InvalidArgument, NotFound
 from intaglio.runtime.store import cache, tuning
 from intaglio.runtime.store.tuning import Record
 
@@ -109,6 +110,17 @@ def test_sessions_use_what_was_measured(database: Path, model: Path) -> None:
     assert sources(used) == ["measured, 1.50 times as fast as by rules", "rules", "rules"]
     assert used._artifact.notes()["steps"][0]["measured"] == record.schedule
     assert sources(run(model, intaglio_tuning="off")) == ["rules"] * 3
+
+
+def test_a_model_is_lowered_without_a_c_compiler(database: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    winner(database)
+
+    def none(folder: Path) -> None:
+        raise NotFound("no C compiler")
+
+    monkeypatch.setattr(toolchain, "find", none)
+    unit = driver.lower_model(str(model), Options(tuning=tuning.state([database])))
+    assert unit.sources and unit.chooser is None
 
 
 def test_beside_a_model(database: Path, model: Path, tmp_path: Path) -> None:
