@@ -65,14 +65,15 @@ class Target:
     @property
     def required(self) -> list[str]:
         """The features that the code requires of the CPU, by their names in runtime/cpus.py."""
-        return sorted(_LINUX.get(feature, feature) for feature in self.features if feature not in _EXPLICIT)
+        return sorted(_LINUX.get(feature, feature) for feature in self.features if feature not in _UNUSED)
 
 
 # The psABI's micro-architecture levels as features in gcc's and clang's spelling; each level includes those before it.
 _V2 = ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "cx16", "sahf")
 _V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-_EXPLICIT = ("avxvnni", "amx-tile", "amx-int8", "amx-bf16")  # no compiler uses them by itself, and older ones lack them
+_UNUSED = ("amx-tile", "amx-int8", "amx-bf16")  # by kernels, and by compilers
+_EXPLICIT = ("avxvnni", *_UNUSED)  # no compiler uses them by itself, and older ones lack them
 _EXTRAS = ("avx512vnni", "avx512bf16", *_EXPLICIT)  # beyond the levels
 # Linux's names of features, where they differ.
 _LINUX = {

@@ -56,7 +56,7 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
 
 
 def _run_conv(body: Conv, buffers: Sequence[Array], env: Env) -> None:
-    """The graph's operation, on an input padded with zeros as far as the output reaches."""
+    """The graph's operation, on an input that is padded as far as the output reaches."""
     *out, out_c = _lengths((*body.out, body.c), env)
     pads = [_number(pad, env) for pad in body.pads]
     x = _over((body.n, *body.spatial, body.channel), body.x, env, buffers, body.acc)
@@ -66,7 +66,8 @@ def _run_conv(body: Conv, buffers: Sequence[Array], env: Env) -> None:
     for axis, length in enumerate(x.shape[1:-1]):
         reach = (max(out[axis], 1) - 1) * body.strides[axis] + (body.taps[axis] - 1) * body.dilations[axis] + 1
         around.append((pads[axis], max(reach - pads[axis] - length, 0)))
-    x = np.pad(x, [*around, (0, 0)])
+    fill = 0 if body.fill is None else evaluate(body.fill, env, buffers)
+    x = np.pad(x, [*around, (0, 0)], constant_values=fill)
     inside = (slice(None), *map(slice, out))
     total = convolved(x, w, body.strides, body.dilations, body.groups)[inside]
     run_stages(body.epilogue, buffers, env | _grid((body.n, *body.out, body.c), env), total)

@@ -84,7 +84,8 @@ class LoopNest:
 class Matmul:
     """acc[batch, m, n] = sum over k of a * b, accumulated in `acc`; then the epilogue at each (batch, m, n).
 
-    a, b: expressions at (batch, m, k) and (batch, k, n); usually a plain affine Load, which templates read in place.
+    a, b: expressions at (batch, m, k) and (batch, k, n); usually a plain affine Load, which templates read in place. On
+    the host they are of the types that operands.multiplied tells.
     packing: how the weights in b's buffer are packed, or None; with a packing, b's Load names only the buffer.
     epilogue: stages without inner axes, in terms of the symbols batch, m, n and Acc().
     """
@@ -105,7 +106,8 @@ class Conv:
     """Channels-last convolution: acc[n, *out, c] = sum over taps, i of x[n, *in, g*IC + i] * w[taps, i, c].
 
     x: expression at (n, *spatial, channel), where `spatial` are symbols for the input position and `channel` for the
-    input channel (all groups); usually a plain Load. Positions outside [0, extent) count as zero.
+    input channel (all groups); usually a plain Load, and of the type that operands.multiplied tells. Positions outside
+    [0, extent) count as `fill`, an expression of x's type without symbols, or zero.
     in = out * strides + tap * dilations - pads. groups divides both channel counts; groups == channels with one output
     channel each is depthwise. w: number of the buffer parameter of the weights, packed as `packing` says.
     epilogue: stages without inner axes, in terms of n, out, c (all groups) and Acc().
@@ -126,6 +128,7 @@ class Conv:
     acc: DType
     epilogue: tuple[Stage, ...]
     packing: Packing
+    fill: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

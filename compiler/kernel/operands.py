@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..scalar.dim import Size, extent, floor_div, linear_in
-from ..scalar.dtype import DType
+from ..scalar.dtype import I8, I32, U8, DType
 from ..scalar.expr import Expr, Load, walk
 from .ir import Body, Conv, Matmul
 from .packing import Packing
@@ -36,6 +36,12 @@ class PackedOperand:
     packing: Packing
 
 
+def multiplied(a: DType, b: DType, acc: DType) -> tuple[DType, DType]:
+    """The types in which the host multiplies operands of types a and b: those of the accumulator, or bytes by signed
+    bytes, whose sums are i32."""
+    return (a, b) if a in (U8, I8) and b == I8 and acc == I32 else (acc, acc)
+
+
 def packed_operand(body: Body) -> PackedOperand | None:
     """The weights of a product that have a packing (the plain one included), or None."""
     if isinstance(body, Conv):
@@ -54,19 +60,19 @@ def plain_load(value: Expr, dtype: DType) -> Load | None:
 
 def matmul_rows(body: Matmul) -> Size | None:
     """The index of A's element (m, k = 0), if A is a plain load with unit stride in k, whose rows are read in place."""
-    load = plain_load(body.a, body.acc)
+    load = plain_load(body.a, body.a.dtype)
     parts = load and linear_in(load.index, body.k)
     return parts[1] if parts and parts[0] == 1 else None
 
 
 def panels_in_place(body: Matmul) -> bool:
-    """Whether B's panels are read in place: whether they are packed, and of the accumulator's type."""
-    return body.packing is not None and plain_load(body.b, body.acc) is not None
+    """Whether B's panels are read in place: whether they are packed as they are."""
+    return body.packing is not None and plain_load(body.b, body.b.dtype) is not None
 
 
 def conv_input(body: Conv) -> PlainInput | None:
-    """The input, if it is a plain affine load of the accumulator's type with unit stride in channels, else None."""
-    load = plain_load(body.x, body.acc)
+    """The input, if it is a plain affine load with unit stride in channels, else None."""
+    load = plain_load(body.x, body.x.dtype)
     if load is None:
         return None
     strides: list[Size] = []

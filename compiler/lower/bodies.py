@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..graph.index import broadcast_index, count, delinear, linear
+from ..graph.index import bounds_mask, broadcast_index, count, delinear, linear
 from ..graph.ir import Node, Value
 from ..kernel.ir import Attention, Body, Conv, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage, Store, Trees
+from ..kernel.operands import multiplied
 from ..kernel.packing import PLAIN, Packing
 from ..kernel.program import Weight
 from ..scalar.dim import Size, Symbol, dim_max, dim_min, linear_in, number, prod
 from ..scalar.dtype import I64
-from ..scalar.expr import Call, Const, Expr, Load, walk
+from ..scalar.expr import Call, Const, Expr, Load, as_type, walk
 from ..scalar.prims import TABLE
 from .elements import Elements, stored
 from .fuse import Index, gather_index, merge_axes, operand_base, path_to_root, root_index
@@ -110,35 +111,52 @@ def matmul(elements: Elements, node: Node) -> Matmul:
         lead = (*batch, m)
         a_expr = at(a, batch, m, k)
     packing: Packing | None = None
+    a_type, b_type = multiplied(a.dtype, b.dtype, acc)
     widened = acc.is_integer and a.dtype.is_integer and b.dtype.is_integer
     if elements.weights.packed and shared and b.node in elements.static and (acc == a.dtype == b.dtype or widened):
         packing = PLAIN
-        b_expr: Expr = Load(elements.param(elements.bufs.constant(Weight(b.cast(acc), packing))), 0, acc)
+        b_expr: Expr = Load(elements.param(elements.bufs.constant(Weight(b.cast(b_type), packing))), 0, b_type)
     else:
         b_expr = elements.at(b, (*(0,) * (b.rank - 2), k, n)) if shared else at(b, batch, k, n)
+    if not elements.weights.narrow:
+        a_expr, b_expr = as_type(a_expr, a_type), as_type(b_expr, b_type)
     epilogue = epilogue_of(elements, out, (*lead, n))
     return Matmul(batch, m, n, k, a_expr, b_expr, acc, epilogue, packing)
 
 
 def conv(elements: Elements, node: Node) -> Conv:
-    x, w = node.inputs
+    x, w, *filled = node.inputs
     out = node.outputs[0]
     attrs = node.attrs
     *taps, ic, oc = map(number, w.shape)
     groups, acc = attrs["groups"], attrs["acc"].compute
-    if w.dtype != acc and not elements.weights.narrow:
-        w = w.cast(acc)
-    n = Symbol("n", 0, x.shape[0])
-    spatial = tuple(Symbol(f"x{i}", 0, d) for i, d in enumerate(x.shape[1:-1]))
+    x_type, w_type = multiplied(x.dtype, w.dtype, acc)
+    if w.dtype != w_type and not elements.weights.narrow:
+        w = w.cast(w_type)
+    n, pads, sizes = Symbol("n", 0, x.shape[0]), attrs["pads_low"], x.shape[1:-1]
+    fill = elements.at(filled[0], ()) if filled else None
+    is_padded = fill is not None and elements.weights.narrow  # kernels of the device have zeros outside of their input
+    if is_padded:
+        sizes = tuple(low + d + high for low, d, high in zip(pads, sizes, attrs["pads_high"]))
+    spatial = tuple(Symbol(f"x{i}", 0, d) for i, d in enumerate(sizes))
     channel = Symbol("ic", 0, ic * groups)
     position = tuple(Symbol(f"y{i}", 0, d) for i, d in enumerate(out.shape[1:-1]))
     c = Symbol("c", 0, oc)
-    x_expr = elements.at(x, (n, *spatial, channel))
+    if is_padded:
+        assert fill is not None
+        inside = bounds_mask(spatial, pads, x.shape[1:-1])
+        x_expr = elements.at(x, (n, *(s - low for s, low in zip(spatial, pads)), channel), inside)
+        x_expr = x_expr if inside is None else Call("select", (inside, x_expr, fill), x_expr.dtype)
+        fill, pads = None, (0,) * len(pads)
+    else:
+        x_expr = elements.at(x, (n, *spatial, channel))
+    if not elements.weights.narrow:
+        x_expr = as_type(x_expr, x_type)
     w_param = elements.param(elements.bufs.constant(Weight(w, PLAIN)))
     epilogue = epilogue_of(elements, out, (n, *position, c))
     return Conv(
-        n, spatial, channel, position, c, tuple(taps), attrs["strides"], attrs["dilations"], attrs["pads_low"],
-        groups, x_expr, w_param, acc, epilogue, PLAIN,
+        n, spatial, channel, position, c, tuple(taps), attrs["strides"], attrs["dilations"], pads, groups, x_expr,
+        w_param, acc, epilogue, PLAIN, fill,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ order makes them effective:
   trust             first, and only on demand;
   simplify, cse     early, so that the others see each expression once and in one form, and again after passes that
                     leave work for them;
+  quantized         before scales and weights are folded, which are then numbers without a structure;
   fold              before the passes that look for constants or masks;
   layout            then, as it needs permutes composed;
   affine            then, as it needs channels in the last axis;
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..graph.ir import Graph, Node, Value, make, rewrite, subgraphs
-from . import affine, attention, cse, fold, layout, legalize, simplify, trust
+from . import affine, attention, cse, fold, layout, legalize, quantized, simplify, trust
 
 Pass = Callable[[Graph], Graph]
 
@@ -42,6 +43,7 @@ def _recursive(run: Pass) -> Pass:
 _LEVELS: list[tuple[str, int, Pass]] = [
     ("trust", 0, trust.run),
     ("simplify", 1, simplify.run),
+    ("quantized", 2, quantized.run),
     ("fold", 1, fold.run),
     ("simplify-folded", 1, simplify.run),
     ("cse", 1, cse.run),

@@ -15,13 +15,16 @@ def run(graph: Graph) -> Graph:
     def rule(node: Node) -> list[Value] | None:
         if node.op.name != "conv":
             return None
-        x, w = node.inputs
+        x, w, *fill = node.inputs
         attrs = node.attrs
         if _is_pointwise(node):
             return [x.matmul(w.reshape(*w.shape[-2:]), acc=node.outputs[0].dtype)]
         fixed = all(isinstance(d, int) for d in (*w.shape, *attrs["strides"]))
         if _is_supported(x.dtype, w.dtype, attrs["acc"]) and is_static(w) and fixed and len(w.shape) <= 5:
             return None
+        if fill:  # the difference is padded with zeros, and what it lacks is added
+            whole = _windows(x.cast(I32) - fill[0].cast(I32), w, node)
+            return [whole + fill[0].cast(I32) * w.cast(I32).sum(tuple(range(w.rank - 1)))]
         return [_windows(x, w, node)]
 
     return rewrite(graph, rule)

@@ -106,8 +106,9 @@ def executed(launch: Launch, how: Schedule | None) -> Launch:
     elif isinstance(kernel.body, Conv):
         assert isinstance(how, (DenseSchedule, WinogradSchedule, DepthwiseSchedule))
         launch = packed(launch, conv.packing(kernel.body, how))
-    elif isinstance(how, MatmulSchedule) and packed_operand(kernel.body) is not None:
-        launch = packed(launch, matmul.packing(how))
+    elif isinstance(kernel.body, Matmul) and packed_operand(kernel.body) is not None:
+        assert isinstance(how, MatmulSchedule)
+        launch = packed(launch, matmul.packing(kernel.body, how))
     return replace(launch, schedule=how)
 
 

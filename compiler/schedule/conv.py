@@ -84,7 +84,15 @@ def packing(body: Conv, schedule: ConvSchedule) -> Packing:
     """How the weights are packed."""
     if isinstance(schedule, DepthwiseSchedule):
         return Packing("taps")
-    return Packing("winograd" if isinstance(schedule, WinogradSchedule) else "panels", schedule.tile.nr, body.groups)
+    if isinstance(schedule, WinogradSchedule):
+        return Packing("winograd", schedule.tile.nr)
+    return schedule.tile.panels(body.x.dtype, body.groups, runs(body, schedule))
+
+
+def runs(body: Conv, schedule: DenseSchedule) -> int:
+    """The runs of taps whose input is contiguous: in a patch, a row of taps is one if they touch each other."""
+    taps = body.taps[:-1] if schedule.patch and body.dilations[-1] == 1 else body.taps
+    return math.prod(taps)
 
 
 def channels(body: Conv) -> tuple[int, int]:
@@ -97,8 +105,8 @@ def channels(body: Conv) -> tuple[int, int]:
 
 
 def is_depthwise(body: Conv) -> bool:
-    """Whether each channel is a group with one output channel."""
-    return channels(body) == (1, body.groups)
+    """Whether each channel is a group with one output channel, and taps outside of the input can be skipped."""
+    return channels(body) == (1, body.groups) and body.fill is None
 
 
 def _winograd_applies(body: Conv, target: Target) -> bool:
@@ -124,7 +132,7 @@ def default(body: Conv, target: Target, approximate: bool = True) -> ConvSchedul
     if body.packing.form != "plain":
         return _of(body, body.packing.form, body.packing.nr, target)
     _, out_c = channels(body)
-    nr = tiles.choose_nr(out_c // body.groups, body.acc, target)
+    nr = tiles.choose_nr(out_c // body.groups, body.x.dtype, target)
     transformed = approximate and _winograd_applies(body, target) and _repays_transforming(body)
     return _of(body, "taps" if is_depthwise(body) else "winograd" if transformed else "panels", nr, target)
 
@@ -136,7 +144,7 @@ def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
         unrolled = body.taps[-1] <= _UNROLLED_TAPS
         far_bytes = target.l2.bytes // 2
         return DepthwiseSchedule(lanes, _BLOCK_ROWS, _VECTORS_PER_TASK, _PIXELS, _FEW_PIXELS, unrolled, far_bytes)
-    tile = tiles.tile_of(nr, body.acc, target)
+    tile = tiles.tile_of(nr, body.x.dtype, target)
     if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
     if _needs_patch(body):
@@ -153,7 +161,7 @@ def _needs_patch(body: Conv) -> bool:
 
 def _patch_pixels(body: Conv, tile: Tile, target: Target) -> int:
     """The most output pixels of a block; its patch stays in the second-level cache."""
-    cached = tiles.rows_in_cache(floor_div(extent(body.channel), body.groups), body.acc, target)
+    cached = tiles.rows_in_cache(floor_div(extent(body.channel), body.groups), body.x.dtype, target)
     return max(tile.mr, min(_PATCH_PIXELS, cached // math.prod(body.strides)))
 
 
@@ -173,7 +181,7 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     block = schedule.block_pixels if isinstance(schedule, DenseSchedule) else schedule.block_tiles
     if not known_le(1, dim_min(block, schedule.panels_per_task)):
         return "a task has at least a pixel and a panel"
-    return tiles.refusal(schedule.tile, body.acc, target)
+    return tiles.refusal(schedule.tile, body.x.dtype, target)
 
 
 def _weight_conflict(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
@@ -187,8 +195,8 @@ def _weight_conflict(body: Conv, schedule: ConvSchedule, target: Target) -> str 
         return "the convolution is not depthwise"
     if needed.form != current.form:
         return f"the weights are packed for {current.form}"
-    if needed.nr != current.nr:
-        return f"the weights are packed in panels of {current.nr} channels, not of {needed.nr}"
+    if needed != current:
+        return f"the weights are packed as {current}, not as {needed}"
     return None
 
 
@@ -199,7 +207,7 @@ def space(body: Conv, target: Target, approximate: bool = True) -> Iterator[Conv
     if body.packing.form == "plain":
         forms: tuple[Form, ...] = ("winograd", "panels") if approximate else ("panels",)
         for form in forms:
-            for tile in tiles.tiles(body.acc, target):
+            for tile in tiles.tiles(body.x.dtype, target):
                 candidates += _around(_of(body, form, tile.nr, target))
     return (each for each in dict.fromkeys(candidates) if legal(body, each, target) is None)
 

@@ -36,9 +36,9 @@ class MatmulSchedule(Schedule):
     panels_per_task: Size
 
 
-def packing(schedule: MatmulSchedule) -> Packing:
+def packing(body: Matmul, schedule: MatmulSchedule) -> Packing:
     """How a constant B is packed."""
-    return Packing("panels", schedule.tile.nr)
+    return schedule.tile.panels(body.a.dtype)
 
 
 def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSchedule:
@@ -46,15 +46,15 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
     rows, columns = body.m.extent, body.n.extent
     assert rows is not None and columns is not None
     decided = _packed(body)
-    nr = decided.nr if decided else tiles.choose_nr(columns, body.acc, target)
-    tile = tiles.tile_of(nr, body.acc, target)
+    nr = decided.nr if decided else tiles.choose_nr(columns, body.a.dtype, target)
+    tile = tiles.tile_of(nr, body.a.dtype, target)
     if isinstance(rows, int):
         tile = tile.at_most(rows)
     if matmul_rows(body) is not None:
         return MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
     if not panels_in_place(body):
         return MatmulSchedule(tile, _BLOCK_ROWS_OF_BOTH, _PANELS_PER_COPY)
-    cached = tiles.rows_in_cache(body.k.extent, body.acc, target)
+    cached = tiles.rows_in_cache(body.k.extent, body.a.dtype, target)
     block_rows = max(tile.mr, min(_TILES_OF_COPY * tile.mr, cached))
     few = isinstance(rows, int) and rows <= _FEW_BLOCKS * block_rows
     return MatmulSchedule(tile, block_rows, 1 if few else _PANELS_PER_COPY)
@@ -68,11 +68,11 @@ def _packed(body: Matmul) -> Packing | None:
 def legal(body: Matmul, schedule: MatmulSchedule, target: Target) -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     decided = _packed(body)
-    if decided and decided.nr != schedule.tile.nr:
-        return f"B is packed in panels of {decided.nr} columns, not of {schedule.tile.nr}"
+    if decided and decided != packing(body, schedule):
+        return f"B is packed as {decided}, not as {packing(body, schedule)}"
     if not known_le(1, dim_min(schedule.block_rows, schedule.panels_per_task)):
         return "a task has at least a row and a panel"
-    return tiles.refusal(schedule.tile, body.acc, target)
+    return tiles.refusal(schedule.tile, body.a.dtype, target)
 
 
 def space(body: Matmul, target: Target) -> Iterator[MatmulSchedule]:
@@ -80,7 +80,7 @@ def space(body: Matmul, target: Target) -> Iterator[MatmulSchedule]:
     first = default(body, target)
     yield first
     rows = body.m.extent
-    for tile in tiles.tiles(body.acc, target):
+    for tile in tiles.tiles(body.a.dtype, target):
         for block_rows in (first.block_rows, first.block_rows // 2, first.block_rows * 2):
             for panels in (1, 2, 4):
                 other = MatmulSchedule(tile.at_most(rows) if isinstance(rows, int) else tile, block_rows, panels)

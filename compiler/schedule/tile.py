@@ -1,7 +1,7 @@
 """Register tiles of products: MR rows by NR columns of the result, which stay in registers while K streams by.
 
-In: element type, number of columns, `Target`. Out: tiles. For each k, NR / lanes vectors of B are loaded, and MR
-elements of A are broadcast.
+In: the type of the elements that are multiplied, number of columns, `Target`. Out: tiles. For each k, or for KR of them
+that a unit takes together, NR / lanes vectors of B are loaded, and MR elements of A are broadcast.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ..kernel.packing import Packing
 from ..scalar.dim import Size
-from ..scalar.dtype import DType
+from ..scalar.dtype import I8, DType
 from ..target import Target
 
 _WIDEST = 4  # vectors in a row of a tile
@@ -21,12 +22,52 @@ _COST_OF_LOAD = 0.25  # of a load that overlaps multiplications, in multiplicati
 
 
 @dataclass(frozen=True, slots=True)
+class Unit:
+    """How a CPU multiplies and adds.
+
+    kr: elements of K that it takes together, products of which go to one sum; vectors: registers for a vector of B;
+    elements: registers for an element of A, and for constants; biased: whether signed elements of A are made unsigned
+    by adding 128, so that the panels of B have to begin with sums."""
+
+    kr: int = 1
+    vectors: int = 1
+    elements: int = 1
+    biased: bool = False
+
+
+# By the names of the micro-kernels in templates/c/micro/. Those for bytes are exact: no product saturates.
+UNITS = {
+    "fma": Unit(),
+    "avx512vnni": Unit(4, elements=2, biased=True),
+    "avxvnni": Unit(4, elements=2, biased=True),
+    "madd": Unit(4, vectors=2, elements=4),
+    "bytes": Unit(4, vectors=4, elements=4),
+}
+
+
+def unit_of(element: DType, target: Target) -> str:
+    """The name of the best unit for products of such elements."""
+    if element.bits != 8:
+        return "fma"
+    features = target.features
+    if target.vector_bytes >= 32 and "avx512vnni" in features:
+        return "avx512vnni"
+    if target.vector_bytes == 32 and "avxvnni" in features:
+        return "avxvnni"
+    return "madd" if {32: "avx2", 64: "avx512bw"}.get(target.vector_bytes) in features else "bytes"
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
-    """A register tile: `rows` lists the row counts with a micro-kernel, ascending; a vector has `lanes` elements."""
+    """A register tile.
+
+    rows: the row counts with a micro-kernel, ascending; vectors: of a row; lanes: sums of a vector; unit: the name of
+    what multiplies."""
 
     rows: tuple[int, ...]
     vectors: int
     lanes: int
+    unit: str = "fma"
 
     @property
     def mr(self) -> int:
@@ -36,76 +77,98 @@ class Tile:
     def nr(self) -> int:
         return self.vectors * self.lanes
 
+    @property
+    def kr(self) -> int:
+        return UNITS[self.unit].kr
+
+    @property
+    def biased(self) -> bool:
+        return UNITS[self.unit].biased
+
+    def panels(self, element: DType, groups: int = 1, runs: int = 1) -> Packing:
+        """The packing of the weights that elements of that type are multiplied by."""
+        sums = self.biased and element == I8
+        return Packing("panels", self.nr, groups, self.kr, runs if self.kr > 1 else 1, sums)
+
     def at_most(self, rows: int) -> Tile:
         """The same tile without the row counts that a matrix of `rows` rows never needs."""
         enough = next((i for i, r in enumerate(self.rows) if r >= rows), len(self.rows) - 1)
         return replace(self, rows=self.rows[: enough + 1])
 
 
-def most_rows(vectors: int, target: Target) -> int:
+def most_rows(vectors: int, target: Target, unit: str = "fma") -> int:
     """The most rows of a tile whose sums fit the registers beside one row of B and an element of A.
 
     Wide tiles have at most as many rows as a set of the first-level cache has ways: rows of A are often a multiple of
     4 KiB apart, and then share a set."""
-    fitting = (target.registers - 1 - vectors) // vectors
+    fitting = (target.registers - UNITS[unit].elements) // vectors - UNITS[unit].vectors
     return min(fitting, target.l1.ways if vectors > 2 else _MOST_ROWS)
 
 
-def _widths(target: Target) -> list[int]:
-    """The widths, in vectors, of tiles with enough sums to hide the latency of multiply-adds; ascending."""
+def _widths(target: Target, unit: str) -> list[int]:
+    """The widths, in vectors, of tiles with enough sums to hide the latency of multiply-adds; ascending. At least one:
+    where none has, the narrowest."""
     widths = range(1, _WIDEST + 1)
-    return [v for v in widths if v * most_rows(v, target) >= target.sums]
+    return [v for v in widths if v * most_rows(v, target, unit) >= target.sums] or [1]
 
 
-def _cost_of_column(vectors: int, target: Target) -> float:
+def _cost_of_column(vectors: int, target: Target, unit: str) -> float:
     """The relative time per column: that of multiplications or loads, whichever are more, and a part of all loads."""
-    rows = most_rows(vectors, target)
+    rows = most_rows(vectors, target, unit)
     loads = (rows + vectors) / (rows * vectors)  # for each multiplication
     return max(1.0, loads) + _COST_OF_LOAD * loads
 
 
-def choose_nr(columns: Size, acc: DType, target: Target) -> int:
+def _lanes(element: DType, target: Target) -> int:
+    """Sums of a vector: those of bytes have 32 bits."""
+    return target.lanes(max(4, element.itemsize))
+
+
+def choose_nr(columns: Size, element: DType, target: Target) -> int:
     """The panel width with the least estimated time for `columns` columns; per column, if their number is symbolic."""
-    lanes, widths = target.lanes(acc.itemsize), _widths(target)
+    lanes, unit = _lanes(element, target), unit_of(element, target)
+    widths = _widths(target, unit)
 
     def cost(vectors: int) -> float:
         computed = -(-columns // (vectors * lanes)) * vectors if isinstance(columns, int) else 1
-        return computed * _cost_of_column(vectors, target)
+        return computed * _cost_of_column(vectors, target, unit)
 
     return min(reversed(widths), key=cost) * lanes
 
 
-def tile_of(nr: int, acc: DType, target: Target) -> Tile:
+def tile_of(nr: int, element: DType, target: Target) -> Tile:
     """The tile of panel width `nr`, which is a multiple of the target's vector length."""
-    lanes = target.lanes(acc.itemsize)
-    most = most_rows(nr // lanes, target)
+    lanes, unit = _lanes(element, target), unit_of(element, target)
+    most = max(1, most_rows(nr // lanes, target, unit))
     rows = sorted({1, *range(most, 0, -math.ceil(most / _ROW_COUNTS))})
-    return Tile(tuple(rows), nr // lanes, lanes)
+    return Tile(tuple(rows), nr // lanes, lanes, unit)
 
 
-def tiles(acc: DType, target: Target) -> Iterator[Tile]:
+def tiles(element: DType, target: Target) -> Iterator[Tile]:
     """All tiles that fit the registers, the widest first."""
-    lanes = target.lanes(acc.itemsize)
-    return (tile_of(vectors * lanes, acc, target) for vectors in reversed(_widths(target)))
+    lanes, widths = _lanes(element, target), _widths(target, unit_of(element, target))
+    return (tile_of(vectors * lanes, element, target) for vectors in reversed(widths))
 
 
-def rows_in_cache(depth: Size | None, acc: DType, target: Target) -> int:
+def rows_in_cache(depth: Size | None, element: DType, target: Target) -> int:
     """The number of rows of `depth` elements that fill half of the second-level cache; of one, if it is symbolic."""
-    return target.l2.bytes // 2 // (acc.itemsize * (depth if isinstance(depth, int) else 1))
+    return target.l2.bytes // 2 // (element.itemsize * (depth if isinstance(depth, int) else 1))
 
 
-def refusal(tile: Tile, acc: DType, target: Target) -> str | None:
+def refusal(tile: Tile, element: DType, target: Target) -> str | None:
     """Why a tile is illegal, or None: its sums, one row of B and an element of A have to stay in registers."""
-    if tile.lanes != target.lanes(acc.itemsize):
-        return f"a vector has {target.lanes(acc.itemsize)} elements of {acc}, not {tile.lanes}"
+    if tile.lanes != _lanes(element, target):
+        return f"a vector has {_lanes(element, target)} sums of products of {element}, not {tile.lanes}"
+    if tile.unit != unit_of(element, target):
+        return f"products of {element} are computed by {unit_of(element, target)}, not by {tile.unit}"
     if not tile.rows or list(tile.rows) != sorted(set(tile.rows)) or tile.rows[0] < 1 or tile.vectors < 1:
         return f"row counts {tile.rows} by {tile.vectors} vectors are no tile"
-    return too_many(tile.mr, tile.vectors, target)
+    return too_many(tile.mr, tile.vectors, target, tile.unit)
 
 
-def too_many(rows: int, vectors: int, target: Target) -> str | None:
+def too_many(rows: int, vectors: int, target: Target, unit: str = "fma") -> str | None:
     """Why a tile of `rows` by `vectors` sums does not fit the registers beside a row of operands and one element.
 
-    A single row needs only one register for its operands, since each is used at once."""
-    needed = rows * vectors + (vectors if rows > 1 else 1) + 1
+    A single row needs registers for one vector of operands, since each is used at once."""
+    needed = rows * vectors + UNITS[unit].vectors * (vectors if rows > 1 else 1) + UNITS[unit].elements
     return f"needs {needed} registers of {target.registers}" if needed > target.registers else None

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from ...kernel.ir import Conv, Kernel
 from ...kernel.operands import PlainInput
 from ...scalar.dim import Size, ceil_div, dim_max, extent, floor_div, known_eq, prod
-from ...schedule.conv import DenseSchedule
+from ...scalar.expr import Const
+from ...schedule.conv import DenseSchedule, runs
 from ..render import render
-from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
+from .conv_input import X_NAMES, Y_NAMES, plain_input, spread, symbol_names
 from .expr import ctype
 from .gemm import element_type
 from .holes import Holes
@@ -37,12 +38,9 @@ def tasks(body: Conv, schedule: DenseSchedule) -> Size:
 
 def scratch_bytes(body: Conv, schedule: DenseSchedule) -> Size:
     """Bytes of scratch a thread needs: the table of pointers, then the patch, or zeros and the starts of pixels."""
-    cut, size, in_c = _blocking(body, schedule), body.acc.itemsize, floor_div(extent(body.channel), body.groups)
+    cut, size, in_c = _blocking(body, schedule), body.x.dtype.itemsize, floor_div(extent(body.channel), body.groups)
     pitch = ceil_div(cut.block_pixels, schedule.tile.mr) * schedule.tile.mr
-    runs = prod(body.taps)
-    if schedule.patch and body.dilations[-1] == 1:  # a row of taps is one run
-        runs = prod(body.taps[:-1])
-    table = _cache_lines(runs * pitch * 8)
+    table = _cache_lines(runs(body, schedule) * pitch * 8)
     if not schedule.patch:
         return table + _cache_lines(in_c * size) + pitch * 20
     (td, th, tw), (dd, dh, dw) = spread(body.taps, 1), spread(body.dilations, 1)
@@ -57,11 +55,13 @@ def source(kernel: Kernel, name: str, schedule: DenseSchedule) -> str:
     body = kernel.body
     assert isinstance(body, Conv)
     cut, plain, holes = _blocking(body, schedule), plain_input(body), Holes(kernel, symbol_names(body))
-    x_statements, x_value = holes.value(input_as_acc(body))
+    x_statements, x_value = holes.value(body.x)
+    fill_statements, fill_value = holes.value(Const(0, body.x.dtype) if body.fill is None else body.fill)
+    depth = prod(body.taps) * floor_div(extent(body.channel), body.groups)
     return render(
         "c/conv.c.j2",
         **holes.frame(name),
-        elem=element_type(body.acc),
+        elem=element_type(body.x.dtype),
         acc_type=ctype(body.acc),
         tile=schedule.tile,
         taps=spread(body.taps, 1),
@@ -78,7 +78,10 @@ def source(kernel: Kernel, name: str, schedule: DenseSchedule) -> str:
         block_pixels=holes.size(cut.block_pixels),
         block_h=holes.size(cut.block_h),
         panels_per_task=holes.size(schedule.panels_per_task),
+        panel_rows=holes.size(body.packing.rows(depth)),
         patch=schedule.patch,
+        fill_statements=fill_statements,
+        fill_value=fill_value,
         x=X_NAMES,
         y=Y_NAMES,
         x_statements=x_statements,

@@ -14,7 +14,7 @@ from ...kernel.ir import Conv, Kernel
 from ...scalar.dim import Size, ceil_div, dim_max, extent, prod
 from ...schedule.conv import DepthwiseSchedule
 from ..render import render
-from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
+from .conv_input import X_NAMES, Y_NAMES, plain_input, spread, symbol_names
 from .expr import ctype
 from .gemm import element_type
 from .holes import Holes
@@ -49,7 +49,7 @@ def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
     body = kernel.body
     assert isinstance(body, Conv)
     cut, plain, holes = _blocking(body, schedule), plain_input(body), Holes(kernel, symbol_names(body))
-    x_statements, x_value = holes.value(input_as_acc(body))
+    x_statements, x_value = holes.value(body.x)
     return render(
         "c/depthwise.c.j2",
         **holes.frame(name),

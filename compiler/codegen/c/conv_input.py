@@ -12,7 +12,6 @@ from typing import TypeVar
 from ...kernel.ir import Conv
 from ...kernel.operands import PlainInput, conv_input
 from ...scalar.dim import Symbol
-from ...scalar.expr import Expr, as_type
 
 T = TypeVar("T")
 X_NAMES, Y_NAMES = ("xd", "xh", "xw"), ("yd", "yh", "yw")  # C names of the positions in the input and the output
@@ -28,11 +27,6 @@ def symbol_names(body: Conv) -> dict[Symbol, str]:
     rank = len(body.taps)
     names = {body.n: "n", body.channel: "channel", body.c: "c"}
     return names | dict(zip(body.spatial, X_NAMES[3 - rank :])) | dict(zip(body.out, Y_NAMES[3 - rank :]))
-
-
-def input_as_acc(body: Conv) -> Expr:
-    """The input's element in the accumulator's type."""
-    return as_type(body.x, body.acc)
 
 
 def plain_input(body: Conv) -> PlainInput | None:

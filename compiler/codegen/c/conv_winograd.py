@@ -13,7 +13,7 @@ from ...kernel.ir import Conv, Kernel
 from ...scalar.dim import Size, ceil_div, dim_max, extent
 from ...schedule.conv import WinogradSchedule
 from ..render import render
-from .conv_input import X_NAMES, Y_NAMES, input_as_acc, plain_input, spread, symbol_names
+from .conv_input import X_NAMES, Y_NAMES, plain_input, spread, symbol_names
 from .expr import ctype
 from .gemm import element_type
 from .holes import Holes
@@ -44,7 +44,7 @@ def source(kernel: Kernel, name: str, schedule: WinogradSchedule) -> str:
     body = kernel.body
     assert isinstance(body, Conv)
     cut, plain, holes = _blocking(body, schedule), plain_input(body), Holes(kernel, symbol_names(body))
-    x_statements, x_value = holes.value(input_as_acc(body))
+    x_statements, x_value = holes.value(body.x)
     return render(
         "c/winograd.c.j2",
         **holes.frame(name),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ...scalar.dtype import DType
+from ...scalar.dtype import I8, DType
 
 
-def element_type(acc: DType) -> str:
-    """C type of panels and accumulators: integers are unsigned, so that overflow wraps."""
-    if acc.is_float:
-        return {32: "float", 64: "double"}[acc.bits]
-    return f"uint{acc.bits}_t"
+def element_type(dtype: DType) -> str:
+    """C type of operands and accumulators: integers are unsigned, so that overflow wraps, but for bytes, which do not
+    accumulate."""
+    if dtype.is_float:
+        return {32: "float", 64: "double"}[dtype.bits]
+    return "int8_t" if dtype == I8 else f"uint{dtype.bits}_t"
 
 
 def transpose_steps(lanes: int) -> list[dict[str, int | str]]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from ...kernel.ir import Kernel, Matmul
 from ...kernel.operands import matmul_rows, panels_in_place, plain_load
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
-from ...scalar.expr import Expr, Load, as_type, rewrite, walk
-from ...schedule.matmul import MatmulSchedule
+from ...scalar.expr import Expr, Load, rewrite, walk
+from ...schedule.matmul import MatmulSchedule, packing
 from ..render import render
 from .expr import ctype
 from .gemm import element_type, transpose_steps
@@ -39,10 +39,10 @@ def tasks(body: Matmul, schedule: MatmulSchedule) -> Size:
 
 def scratch_bytes(body: Matmul, schedule: MatmulSchedule) -> Size:
     """Bytes of scratch a thread needs: a block of A, then a panel of B, each if it is copied."""
-    depth, size = extent(body.k), body.acc.itemsize
-    block_rows = _blocking(body, schedule).block_rows
-    a = 0 if matmul_rows(body) is not None else ceil_div(block_rows * depth * size, 64) * 64
-    b = 0 if panels_in_place(body) else depth * schedule.tile.nr * size
+    depth, block_rows = extent(body.k), _blocking(body, schedule).block_rows
+    a = 0 if matmul_rows(body) is not None else ceil_div(block_rows * depth * body.a.dtype.itemsize, 64) * 64
+    rows = packing(body, schedule).rows(depth)
+    b = 0 if panels_in_place(body) else rows * schedule.tile.nr * body.b.dtype.itemsize
     return a + b
 
 
@@ -53,17 +53,18 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
     cut = _blocking(body, schedule)
     names = {body.m: "m", body.n: "n", body.k: "k", _PANEL: "panel", _COLUMN: "column"}
     holes = Holes(kernel, names | {s: f"batch{i}" for i, s in enumerate(body.batch)})
-    a_statements, a_value = holes.value(as_type(body.a, body.acc))
-    b_statements, b_value = holes.value(as_type(_b_in_panel(body, tile.nr) if body.packing else body.b, body.acc))
+    a_statements, a_value = holes.value(body.a)
+    b_statements, b_value = holes.value(_b_in_panel(body, tile.nr) if body.packing else body.b)
     return render(
         "c/matmul.c.j2",
         **holes.frame(name),
-        elem=element_type(body.acc),
+        elem=element_type(body.a.dtype),
         acc_type=ctype(body.acc),
         tile=tile,
         M=holes.size(extent(body.m)),
         N=holes.size(extent(body.n)),
         K=holes.size(extent(body.k)),
+        panel_rows=holes.size(packing(body, schedule).rows(extent(body.k))),
         row_blocks=holes.size(cut.row_blocks),
         block_rows=holes.size(cut.block_rows),
         panels_per_task=holes.size(schedule.panels_per_task),
@@ -101,7 +102,7 @@ def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
     if not panels_in_place(body):
         return None
     assert isinstance(body.b, Load)
-    return {"buffer": holes.buffer(body.b.buffer), "start": f"{holes.size(body.b.index)} + panel * K * NR"}
+    return {"buffer": holes.buffer(body.b.buffer), "start": f"{holes.size(body.b.index)} + panel * panel_rows * NR"}
 
 
 def _b_in_panel(body: Matmul, nr: int) -> Expr:
@@ -117,7 +118,8 @@ def _b_in_panel(body: Matmul, nr: int) -> Expr:
 
 
 def _b_lines(body: Matmul, along: Symbol, across: Symbol) -> tuple[Load, Size, Size] | None:
-    """B as lines with unit stride in `along`: its load, the index at (0, 0), the distance of lines; else None."""
+    """B as lines with unit stride in `along`: its load, the index at (0, 0), the distance of lines; else None. Of bytes
+    there are none, as those of several k lie side by side in panels."""
     load = None if body.packing else plain_load(body.b, body.acc)
     line = load and linear_in(load.index, along)
     lines = linear_in(line[1], across) if line and line[0] == 1 else None

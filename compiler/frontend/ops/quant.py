@@ -1,7 +1,6 @@
 """ONNX quantisation operators.
 
-In: values and attributes of a node. Out: values. Integer products are accumulated in i32; zero points are subtracted
-afterwards by means of row and column sums, so that the product itself is one of narrow integers.
+In: values and attributes of a node. Out: values. Integer products are those of `graph/quantized.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +10,13 @@ from collections.abc import Sequence
 from ...errors import Unsupported
 from ...graph.conditions import brief
 from ...graph.ir import Value
+from ...graph.quantized import convolution
+from ...graph.quantized import product as quantized_product
+from ...graph.tensor import broadcast_shapes
 from ...scalar.dim import ceil_div
-from ...scalar.dtype import BY_ONNX, F32, I16, I32, U8, DType
+from ...scalar.dtype import BY_ONNX, F32, I32, U8, DType
 from ..registry import onnx_op
-from ..values import demanded, fold
+from ..values import demanded
 from .conv import biased, channels_first, channels_last, taps_of, windows
 from .math import cast_to
 
@@ -113,29 +115,14 @@ def dynamically_quantized(x: Value, axes: Sequence[int] | None = None) -> tuple[
     return quantized(x, scale, zero, U8), scale, zero
 
 
-def _is_zero(zero: Value | None) -> bool:
-    data = None if zero is None else fold(zero)
-    return zero is None or (data is not None and not data.any())
-
-
 def integer_product(a: Value, b: Value, a_zero: Value | None, b_zero: Value | None) -> Value:
     """(a - a_zero) @ (b - b_zero) in i32; zero points are scalars, or one per row of a and per column of b."""
     x = a.unsqueeze(0) if a.rank == 1 else a
     y = b.unsqueeze(1) if b.rank == 1 else b
-    out = product = x.matmul(y, acc=I32)
-    rows = columns = None
-    if not _is_zero(a_zero):
-        assert a_zero is not None
-        zero = a_zero.cast(I32)
-        rows = zero.unsqueeze(-1) if zero.rank == 1 and zero.shape != (1,) else zero
-        out = out - rows * y.cast(I32).sum(-2, keepdims=True)
-    if not _is_zero(b_zero):
-        assert b_zero is not None
-        columns = b_zero.cast(I32)
-        out = out - x.cast(I32).sum(-1, keepdims=True) * columns
-    if rows is not None and columns is not None:
-        out = out + rows * columns * out.const_size(x.shape[-1])
-    out = out.ensure_shape(*product.shape, text="zero points are as many as rows, or columns")
+    rows = a_zero.unsqueeze(-1) if a_zero is not None and a_zero.rank == 1 and a_zero.shape != (1,) else a_zero
+    out = quantized_product(x, y, rows, b_zero)
+    shape = (*broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], y.shape[-1])
+    out = out.ensure_shape(*shape, text="zero points are as many as rows, or columns")
     if a.rank == 1:
         out = out.squeeze(-2)
     return out.squeeze(-1) if b.rank == 1 else out
@@ -169,18 +156,14 @@ def integer_conv(
 ) -> Value:  # fmt: skip
     """The convolution of x - x_zero with w - w_zero in i32, padded with x_zero; w_zero may be one per channel."""
     at = windows(x.shape[2:], taps_of(w, kernel_shape), strides, dilations, pads, auto_pad)
-    if not _is_zero(x_zero):
-        assert x_zero is not None
-        x = x.cast(I16) - x_zero.cast(I16).reshape()
-    if not _is_zero(w_zero):
-        assert w_zero is not None
-        per_channel = w_zero.rank == 1 and w_zero.shape != (1,)
-        w = w.cast(I16) - w_zero.cast(I16).reshape(*([-1] + [1] * (w.rank - 1) if per_channel else []))
-    weights = w.permute(*range(2, w.rank), 1, 0)
-    y = x.emit(
-        "conv", [channels_last(x), weights], strides=at.strides, dilations=at.dilations, pads_low=at.low,
-        pads_high=at.high, groups=group, acc=I32,
-    )[0]  # fmt: skip
+    x_zero = None if x_zero is None else x_zero.reshape()
+    if w_zero is not None:
+        one = w_zero.rank == 0 or w_zero.shape == (1,)
+        w_zero = w_zero.reshape() if one else w_zero.ensure_shape(w.shape[0], text="a zero point for each filter")
+    y = convolution(
+        channels_last(x), w.permute(*range(2, w.rank), 1, 0), x_zero, w_zero, group, strides=at.strides,
+        dilations=at.dilations, pads_low=at.low, pads_high=at.high,
+    )  # fmt: skip
     return channels_first(y)
 
 

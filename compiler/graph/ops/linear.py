@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ...scalar.dim import mod, prod
-from ...scalar.dtype import DType
+from ...scalar.dtype import I8, DType
 from ..conditions import Condition, at_most, broadcasts, equal, equals
 from ..ir import Array, Node, Signature, Trait, Value, dtype_of
 from ..tensor import broadcast_shapes
@@ -48,13 +48,16 @@ register("matmul", _infer_matmul, _evaluate_matmul, "acc", demands=_demand_matmu
 
 
 def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
-    """conv(x[N, *S, C], w[*K, C / groups, OC]; strides, dilations, pads_low, pads_high, groups, [acc]).
+    """conv(x[N, *S, C], w[*K, C / groups, OC], [fill]; strides, dilations, pads_low, pads_high, groups, [acc]).
 
     Channels last, to [N, *O, OC]: out[n, *o, c] = sum over taps t and channels i of
-    x[n, *(o * stride + t * dilation - pad_low), g * IC + i] * w[*t, i, c], with zeros outside of x and g the
-    group of output channel c. acc: accumulating and result dtype, that of x unless given."""
-    check_count("conv", inputs, 2)
-    x, w = inputs
+    x[n, *(o * stride + t * dilation - pad_low), g * IC + i] * w[*t, i, c], with zeros, or the scalar `fill` if they
+    are bytes, outside of x, and g the group of output channel c. acc: accumulating and result dtype, that of x unless
+    given."""
+    check_count("conv", inputs, 2, 3)
+    x, w, *fill = inputs
+    right = all(f.shape == () and f.dtype == x.dtype and x.dtype.bits == 8 and w.dtype == I8 for f in fill)
+    check(right, "conv of {} with weights {}, filled with {}", x, w, fill)
     rank, groups, acc = x.rank - 2, attrs["groups"], attrs.get("acc", x.dtype)
     check(rank >= 0 and w.rank == x.rank, "conv of {} with weights {}", x, w)
     lengths = {len(attrs[k]) for k in ("strides", "dilations", "pads_low", "pads_high")}
@@ -70,7 +73,7 @@ def _infer_conv(inputs: Sequence[Value], attrs: Attrs) -> list[Signature]:
 
 
 def _demand_conv(node: Node) -> Iterator[Condition]:
-    (x, w), (out,), groups = node.inputs, node.outputs, node.attrs["groups"]
+    (x, w), (out,), groups = node.inputs[:2], node.outputs, node.attrs["groups"]
     wrong = "Input channels C is not equal to kernel channels * group. C: {} kernel channels: {} group: {}"
     yield from equal(x.shape[-1], w.shape[-2] * groups, wrong, x.shape[-1], w.shape[-2], groups)
     yield from equal(mod(w.shape[-1], groups), 0, "{} output channels in {} groups", w.shape[-1], groups)
@@ -79,12 +82,12 @@ def _demand_conv(node: Node) -> Iterator[Condition]:
 
 
 def _evaluate_conv(arrays: Sequence[Array], attrs: Attrs) -> list[Array]:
-    x, w = arrays
+    x, w, *fill = arrays
     groups, strides, dilations = attrs["groups"], attrs["strides"], attrs["dilations"]
     acc = attrs.get("acc", dtype_of(x))
     compute = acc.compute.to_numpy()
     pads = [(0, 0), *zip(attrs["pads_low"], attrs["pads_high"]), (0, 0)]
-    padded = np.pad(x.astype(compute), pads)
+    padded = np.pad(x.astype(compute), pads, constant_values=fill[0].astype(compute) if fill else 0)
     return [convolved(padded, w.astype(compute), strides, dilations, groups).astype(acc.to_numpy())]
 
 

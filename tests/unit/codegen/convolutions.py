@@ -11,10 +11,11 @@ import numpy as np
 from unit.codegen import exact
 
 from intaglio.compiler.kernel.ir import Conv, Kernel, Param, Stage, Store
+from intaglio.compiler.kernel.operands import multiplied
 from intaglio.compiler.kernel.packing import PLAIN, Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import F32, DType
-from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
+from intaglio.compiler.scalar.expr import Acc, Call, Const, Load, as_type
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +38,7 @@ class Case:
     x_type: DType | None = None  # of the input, and below of the weights; by default `dtype`
     w_type: DType | None = None
     winograd: bool = False
+    fill: int | None = None  # outside of the input
     symbolic: bool = True
 
     @property
@@ -123,15 +125,16 @@ def kernel(case: Case, packing: Packing) -> tuple[Kernel, list[int]]:
     spatial = tuple(Symbol(f"x{i}", 0, s) for i, s in enumerate(in_shape))
     position = tuple(Symbol(f"y{i}", 0, s) for i, s in enumerate(out_shape))
     acc, x_type = case.dtype, case.x_type or case.dtype
-    x: Expr = Load(0, _linear((n, *spatial, channel), (batch, *in_shape, channels)), x_type)
+    factor = multiplied(x_type, case.w_type or acc, acc)[0]
+    x = as_type(Load(0, _linear((n, *spatial, channel), (batch, *in_shape, channels)), x_type), factor)
     if case.scaled:
-        x = (x if x_type == acc else Call("cast", (x,), acc)) * Load(2, channel, acc)
+        x = x * as_type(Load(2, channel, acc), factor)
     at = _linear((n, *position, c), (batch, *out_shape, out_channels))
     result = Call("max", (Acc(acc) + Load(3, c, acc) + Load(4, at, acc), Const(0, acc)), acc)
     pads = tuple(low for low, _ in case.pads)
     body = Conv(
         n, spatial, channel, position, c, case.taps, case.strides, case.dilations, pads, case.groups,
-        x, 1, acc, (Stage(result, Store(5, at)),), packing,
+        x, 1, acc, (Stage(result, Store(5, at)),), packing, None if case.fill is None else Const(case.fill, factor),
     )  # fmt: skip
     types = (x_type, case.w_type or acc, acc, acc, acc, acc)
     params = tuple(Param(d, 1, i == 5) for i, d in enumerate(types))
@@ -140,7 +143,9 @@ def kernel(case: Case, packing: Packing) -> tuple[Kernel, list[int]]:
 
 def random(shape: tuple[int, ...], dtype: DType) -> Array:
     rng = np.random.default_rng(shape)
-    numbers = rng.integers(-100, 100, shape) if dtype.is_integer else rng.standard_normal(shape)
+    numbers = (
+        rng.integers(-100 if dtype.kind == "i" else 0, 100, shape) if dtype.is_integer else rng.standard_normal(shape)
+    )
     return numbers.astype(dtype.to_numpy())
 
 

@@ -26,6 +26,29 @@ def test_panels(shape: tuple[int, ...], nr: int, groups: int) -> None:
         assert value == (plain[k, g, column] if column < columns else 0)
 
 
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 3, 5, 40), (12, 7)], ids=str)
+def test_panels_of_bytes(shape: tuple[int, ...], groups: int, sums: bool) -> None:
+    """Four elements of a column side by side, those of the next run after zeros, all below the sums of columns."""
+    *outer, columns = (*shape[:-1], shape[-1] - shape[-1] % groups)
+    w = RNG.integers(-128, 128, (*outer, columns), np.int8)
+    runs, depth, columns = (1 if len(outer) == 1 else outer[0]), int(np.prod(outer)), columns // groups
+    packing = Packing("panels", 16, groups, 4, runs, sums)
+    packed, run = packing.pack(w), depth // runs
+    assert packed.size == packing.elements(w.shape) and packed.flags.c_contiguous and packed.dtype == np.int8
+    np.testing.assert_array_equal(packing.unpack(packed.reshape(-1), w.shape), w)
+    height = -(-run // 4)
+    packed = packed.reshape(groups, -(-columns // 16), sums + runs * height, 16, 4)
+    plain = w.reshape(runs, run, groups, columns).astype(np.int64)
+    for (g, panel, row, lane, part), value in np.ndenumerate(packed[:, :, int(sums) :]):
+        r, k, column = row // height, row % height * 4 + part, panel * 16 + lane
+        assert value == (plain[r, k, g, column] if k < run and column < columns else 0)
+    if sums:
+        heads = np.ascontiguousarray(packed[:, :, 0]).view(np.int32).reshape(groups, -1)[:, :columns]
+        np.testing.assert_array_equal(heads, -128 * plain.sum((0, 1)))
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_whole(shape: tuple[int, ...], groups: int) -> None:

@@ -91,7 +91,7 @@ def test_what_is_depthwise() -> None:
     (DEPTHWISE, {"block_rows": 0}, "all numbers are at least 1"),
     (DEPTHWISE, {"few_pixels": 8}, "all numbers are at least 1"),
     (convolution(packing=Packing("panels", 64)), {"tile": Tile((1,), 2, 16)},
-     "the weights are packed in panels of 64 channels, not of 32"),
+     "the weights are packed as panels of 64, not as panels of 32"),
 ], ids=lambda x: "" if isinstance(x, Conv) else str(x))  # fmt: skip
 def test_refusals_of_numbers(body: Conv, change: dict[str, Any], text: str) -> None:
     made: Any = default(body, V4)

@@ -51,14 +51,14 @@ def test_defaults(name: str, wanted: MatmulSchedule) -> None:
 
 
 def test_weights_are_packed_as_the_tile_is_wide() -> None:
-    assert packing(default(BODIES["plain"], V4)) == Packing("panels", 64)
+    assert packing(BODIES["plain"], default(BODIES["plain"], V4)) == Packing("panels", 64)
 
 
 GOOD = MatmulSchedule(WIDE, 96, 1)
 
 
 @pytest.mark.parametrize(("change", "text"), [
-    ({"tile": Tile((1, 2), 2, 16)}, "B is packed in panels of 64 columns, not of 32"),
+    ({"tile": Tile((1, 2), 2, 16)}, "B is packed as panels of 64, not as panels of 32"),
     ({"block_rows": 0}, "a task has at least a row and a panel"),
     ({"panels_per_task": 0}, "a task has at least a row and a panel"),
     ({"block_rows": N}, "a task has at least a row and a panel"),  # it may be 0

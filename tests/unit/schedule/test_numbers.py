@@ -23,6 +23,8 @@ LINE = "bytes of a cache line, to which memory is aligned"
 BINDING = "how tight operators bind in C"
 READABLE = "length from which on text is cut, for readers and compilers"
 TILE_OF_WINOGRAD = "F(2x2, 3x3) is about tiles of 4x4"
+LANES = "sums of a vector, by which an instruction has its name"
+PRODUCTS = "products of bytes that make one sum"
 UNROLL = "more than any tile that is unrolled has"
 ALLOWED: dict[str, dict[int, str]] = {
     "codegen/c/build.py": {12: "lines of a message", 40: DIGEST},
@@ -58,7 +60,12 @@ ALLOWED: dict[str, dict[int, str]] = {
     "c/depthwise.c.j2": {64: LINE, 128: UNROLL},
     "c/loopnest.c.j2": {4: "columns of indentation", 8: "columns of indentation"},
     "c/micro/fma.h.j2": {32: UNROLL},
-    "c/matmul.c.j2": {63: LINE, 64: LINE},
+    "c/micro/bytes.h.j2": {4: PRODUCTS, 8: TYPES, 24: TYPES},
+    "c/micro/madd.h.j2": {8: TYPES, 16: LANES},
+    "c/micro/avx512vnni.h.j2": {8: LANES, 16: LANES},
+    "c/micro/avxvnni.h.j2": {11: "version of a compiler", 12: "version of a compiler"},
+    "c/micro/dot.h.j2": {4: PRODUCTS, 8: TYPES, 32: UNROLL},
+    "c/matmul.c.j2": {63: LINE, 64: LINE, 128: "what makes signed bytes unsigned"},
     "c/order.h.j2": {4: TYPES, 8: TYPES, 256: "values of a byte"},
     "c/program.c.j2": {4: "numbers before the sizes of outputs", 63: LINE, 64: LINE},
     "c/steps.j2": {63: LINE, 64: LINE},

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from unit.schedule.bodies import N
 
-from intaglio.compiler.scalar.dtype import F32, F64
+from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.scalar.dtype import F32, F64, I8, U8
 from intaglio.compiler.schedule.tile import Tile, choose_nr, refusal, tile_of, tiles, too_many
 from intaglio.compiler.target import Target, target
 
@@ -19,6 +20,21 @@ def test_panel_width_wastes_few_columns() -> None:
     assert choose_nr(N, F32, V4) == 64
     assert choose_nr(64, F64, V4) == 32
     assert choose_nr(64, F32, V3) == 16
+
+
+@pytest.mark.parametrize(("name", "unit"), [
+    ("x86-64-v2", "bytes"), ("x86-64-v3", "madd"), ("alderlake", "avxvnni"), ("skylake-avx512", "madd"),
+    ("znver4", "avx512vnni"), ("znver4+vector_bytes=32", "avx512vnni"), ("znver4+vector_bytes=16", "bytes"),
+    ("generic", "bytes"), ("aarch64", "bytes"),
+])  # fmt: skip
+def test_bytes_are_multiplied_by_the_best_unit(name: str, unit: str) -> None:
+    cpu = target(name)
+    for element in (U8, I8):
+        made = list(tiles(element, cpu))
+        assert made and {tile.unit for tile in made} == {unit} and not any(refusal(t, element, cpu) for t in made)
+        assert {tile.kr for tile in made} == {4} and {tile.lanes for tile in made} == {cpu.vector_bytes // 4}
+        sums = unit.endswith("vnni") and element == I8
+        assert made[0].panels(element, 2, 3) == Packing("panels", made[0].nr, 2, 4, 3, sums)
 
 
 @pytest.mark.parametrize("cpu", [V3, V4])
@@ -42,7 +58,8 @@ GOOD = Tile((1, 2, 6), 4, 16)
 
 
 @pytest.mark.parametrize(("tile", "text"), [
-    (replace(GOOD, lanes=8), "a vector has 16 elements of f32, not 8"),
+    (replace(GOOD, lanes=8), "a vector has 16 sums of products of f32, not 8"),
+    (replace(GOOD, unit="madd"), "products of f32 are computed by fma, not by madd"),
     (replace(GOOD, rows=()), "row counts () by 4 vectors are no tile"),
     (replace(GOOD, rows=(2, 1)), "row counts (2, 1) by 4 vectors are no tile"),
     (replace(GOOD, rows=(1, 1)), "row counts (1, 1) by 4 vectors are no tile"),

@@ -26,7 +26,8 @@ from intaglio.compiler.codegen.c.build import TEMPLATES
 from intaglio.compiler.kernel.ir import Kernel
 from intaglio.compiler.scalar.dim import evaluate
 from intaglio.compiler.schedule import Schedule, default
-from intaglio.compiler.target import target
+from intaglio.compiler.target import Target, target
+from intaglio.runtime import cpus
 
 _FLAGS = [
     "-std=c11", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
@@ -43,6 +44,13 @@ def _compilers() -> dict[str, list[str]]:
 
 
 COMPILERS = _compilers()
+
+
+def _flags(cpu: Target) -> tuple[str, ...]:
+    """Of the compiler; units that this machine lacks are emulated, and longer vectors are several."""
+    if not cpus.features() >= set(cpu.required):
+        return (*target("native").flags, "-DINTAGLIO_EMULATE", "-Wno-psabi")
+    return cpu.flags
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def compile_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Co
                 pytest.skip(f"there is no {compiler} here")
             stem = folder / f"kernel{len(libraries)}"
             stem.with_suffix(".c").write_text(key[0])
-            command = [*COMPILERS[compiler], *_FLAGS, *cpu.flags, optimise, f"{stem}.c", "-o", f"{stem}.so", "-lm"]
+            command = [*COMPILERS[compiler], *_FLAGS, *_flags(cpu), optimise, f"{stem}.c", "-o", f"{stem}.so", "-lm"]
             subprocess.run([*command, *os.environ.get("CFLAGS", "").split()], check=True)
             libraries[key] = ctypes.CDLL(f"{stem}.so")
         function = libraries[key].kernel

@@ -280,7 +280,7 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name: str, compiled: Compile) -> None:
     case = CONVOLUTIONS[name].filled()
-    packing = convolution_tests.packing_of(case, target())
+    packing = convolution_tests.how(case, target())[0]
     x, w, *others = convolutions.arrays_of(case)
     kernel, sizes = convolutions.kernel(case, packing)
     one, taps = np.zeros_like(x), np.zeros_like(w)

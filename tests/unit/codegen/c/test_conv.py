@@ -8,26 +8,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit.codegen.c.test_matmul import BYTES
 from unit.codegen.convolutions import SHAPES, Array, Case, kernel, problem
 
 from intaglio.compiler.codegen.c import conv
 from intaglio.compiler.kernel.ir import Conv
-from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.kernel.packing import PLAIN, Packing
 from intaglio.compiler.scalar.dim import Symbol
-from intaglio.compiler.scalar.dtype import F16, F32, F64, I32, DType
-from intaglio.compiler.schedule.conv import WinogradSchedule, default
+from intaglio.compiler.scalar.dtype import F16, F32, F64, I8, I32, U8, DType
+from intaglio.compiler.schedule.conv import ConvSchedule, WinogradSchedule, default, packing
 from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import Target, target
 
 Compile = Callable[..., Any]
 
 
-def packing_of(case: Case, cpu: Target) -> Packing:
-    """How lowering packs the weights, but that the case says whether they are transformed."""
-    if case.depthwise:
-        return Packing("taps")
-    nr = choose_nr(case.out_c, (case.x_type or case.dtype).compute, cpu)
-    return Packing("winograd" if case.winograd else "panels", nr, case.groups)
+def how(case: Case, cpu: Target) -> tuple[Packing, ConvSchedule]:
+    """The packing of the weights and the schedule, by default, but that the case says whether weights are transformed.
+    They are chosen while sizes are known."""
+    weights = Packing("winograd", choose_nr(case.out_c, case.dtype, cpu)) if case.winograd else PLAIN
+    body = kernel(replace(case, symbolic=False), weights)[0].body
+    assert isinstance(body, Conv)
+    made = default(body, cpu, approximate=False)
+    return packing(body, made), made
 
 
 def _run(
@@ -35,9 +38,9 @@ def _run(
 ) -> list[Array]:
     """The results for each number of runs, after a comparison with what it means."""
     case = case.filled()
-    packing = packing_of(case, target(cpu))
-    made = problem(case, packing)
-    compiled = compile_kernel(conv, made.kernel, cpu, compiler)
+    weights, schedule = how(case, target(cpu))
+    made = problem(case, weights)
+    compiled = compile_kernel(conv, made.kernel, cpu, compiler, schedule=schedule)
     results = []
     for split in splits:
         buffers = made.fresh()
@@ -80,6 +83,22 @@ def test_other_compilers(name: str, compile_kernel: Compile) -> None:
 @pytest.mark.parametrize("name", ["3x3", "depthwise tail", "first layer"])
 def test_every_dtype(name: str, dtype: DType, x_type: DType, compile_kernel: Compile) -> None:
     _run(replace(SHAPES[name], dtype=dtype, x_type=x_type), compile_kernel)
+
+
+def _of_bytes(name: str, x_type: DType) -> Case:
+    """With other numbers than zeros outside of the input."""
+    return replace(SHAPES[name], x_type=x_type, w_type=I8, dtype=I32, fill=7 if x_type == U8 else -5)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_bytes(name: str, compile_kernel: Compile) -> None:
+    _run(_of_bytes(name, I8), compile_kernel, cpu="x86-64-v3+avxvnni")
+
+
+@pytest.mark.parametrize(("name", "x_type", "scaled"), [("3x3", I8, False), ("first layer", U8, True)])
+@pytest.mark.parametrize("cpu", BYTES)
+def test_bytes_by_every_unit(cpu: str, name: str, x_type: DType, scaled: bool, compile_kernel: Compile) -> None:
+    _run(replace(_of_bytes(name, x_type), scaled=scaled), compile_kernel, cpu=cpu)
 
 
 @pytest.mark.parametrize("name", ["many pixels", "grouped", "first layer", "depthwise", "3d"])

@@ -12,15 +12,19 @@ from unit.codegen import exact
 
 from intaglio.compiler.codegen.c import matmul
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
+from intaglio.compiler.kernel.operands import multiplied
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
-from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
-from intaglio.compiler.schedule.tile import choose_nr
+from intaglio.compiler.scalar.expr import Acc, Call, Const, Load, as_type
+from intaglio.compiler.schedule.tile import choose_nr, tile_of
 from intaglio.compiler.target import target
 
 Array = np.ndarray[Any, Any]
 Compile = Callable[..., Any]
+
+# One CPU for each unit that multiplies bytes, at both lengths of vectors.
+BYTES = ["native", "x86-64-v4", "x86-64-v4+avx512vnni", "x86-64-v3+avxvnni", "x86-64-v3", "x86-64-v2", "generic"]
 
 
 @dataclass(frozen=True)
@@ -45,22 +49,19 @@ class Case:
     symbolic: bool = True
 
 
-def _cast(value: Expr, dtype: DType) -> Expr:
-    return value if value.dtype == dtype else Call("cast", (value,), dtype)
-
-
 def _kernel(case: Case, packing: Packing | None) -> Kernel:
     extents = [Symbol(name) for name in ("B", "M", "N", "K")]
     shape: Sequence[Size] = extents if case.symbolic else (case.batch, case.m, case.n, case.k)
     batch, rows, columns, depth = shape
     b, m, n, k = (Symbol(name, 0, extent) for name, extent in zip("bmnk", shape))
     a_type, b_type, acc = case.a_type or case.acc, case.b_type or case.acc, case.acc
+    types = multiplied(a_type, b_type, acc)
     at_a = (b * depth + k) * rows + m if case.a == "columns" else (b * rows + m) * depth + k
-    value_a = _cast(Load(0, at_a, a_type), acc)
+    value_a = as_type(Load(0, at_a, a_type), types[0])
     if case.a == "scaled":
-        value_a = value_a * Load(2, k, acc)
+        value_a = value_a * as_type(Load(2, k, acc), types[0])
     at_b = {"packed": 0, "rows": (b * depth + k) * columns + n, "columns": (b * columns + n) * depth + k}[case.b]
-    value_b = _cast(Load(1, at_b, b_type), acc)
+    value_b = as_type(Load(1, at_b, b_type), types[1])
     at_c = (b * rows + m) * columns + n
     result = Call("max", (Acc(acc) + Load(3, n, acc) + Load(4, at_c, acc), Const(0, acc)), acc)
     body = Matmul((b,), m, n, k, value_a, value_b, acc, (Stage(result, Store(5, at_c)),), packing)
@@ -84,7 +85,9 @@ def _random(shape: tuple[int, ...], dtype: DType) -> Array:
 
 
 def _packing(case: Case) -> Packing | None:
-    return Packing("panels", choose_nr(case.n, case.acc, target(case.target))) if case.b == "packed" else None
+    cpu, a_type = target(case.target), case.a_type or case.acc
+    element = multiplied(a_type, case.b_type or case.acc, case.acc)[0]
+    return tile_of(choose_nr(case.n, element, cpu), element, cpu).panels(element) if case.b == "packed" else None
 
 
 def _arrays(case: Case, packing: Packing | None) -> tuple[list[Array], list[int]]:
@@ -144,8 +147,8 @@ def test_other_compilers(a: str, b: str, compile_kernel: Compile) -> None:
         (F64, F64, F64),
         (I32, I32, I32),
         (I64, I64, I64),
-        (U8, I8, I32),
-        (I8, I8, I32),
+        (U8, U8, I32),
+        (I8, U8, I32),
         (F16, F16, F32),
         (BF16, F32, F32),
     ],
@@ -153,6 +156,38 @@ def test_other_compilers(a: str, b: str, compile_kernel: Compile) -> None:
 @pytest.mark.parametrize("b", ["packed", "rows"])
 def test_every_dtype(a_type: DType, b_type: DType, acc: DType, b: str, compile_kernel: Compile) -> None:
     _run(Case(19, 37, 23, a_type=a_type, b_type=b_type, acc=acc, b=b), compile_kernel)
+
+
+@pytest.mark.parametrize("cpu", BYTES)
+@pytest.mark.parametrize(("a", "b"), [("rows", "packed"), ("scaled", "columns")])
+@pytest.mark.parametrize("a_type", [U8, I8])
+def test_bytes(cpu: str, a: str, b: str, a_type: DType, compile_kernel: Compile) -> None:
+    """By every unit; K ends within four elements, and exactly there."""
+    for m, n, k in ((1, 70, 1), (5, 16, 4), (13, 33, 23), (40, 130, 258)):
+        _run(Case(m, n, k, 2, a=a, b=b, a_type=a_type, b_type=I8, acc=I32, target=cpu), compile_kernel)
+
+
+@pytest.mark.parametrize("a_type", [U8, I8])
+@pytest.mark.parametrize("b", ["packed", "rows"])
+def test_bytes_by_other_compilers(b: str, a_type: DType, compile_kernel: Compile) -> None:
+    for cpu in ("native", "x86-64-v3", "generic"):
+        case = Case(13, 33, 23, b=b, a_type=a_type, b_type=I8, acc=I32, target=cpu, compiler="zig")
+        _run(case, compile_kernel)
+
+
+@pytest.mark.parametrize("cpu", BYTES)
+def test_bytes_of_extreme_values(cpu: str, compile_kernel: Compile) -> None:
+    """No pair of products saturates."""
+    for a_type, a in ((U8, 255), (I8, -128), (I8, 127)):
+        for b in (-128, 127):
+            case = Case(6, 32, 400, a_type=a_type, b_type=I8, acc=I32, target=cpu)
+            packing = _packing(case)
+            assert packing
+            kernel, (arrays, sizes) = _kernel(case, packing), _arrays(case, packing)
+            arrays[0][:], arrays[1] = a, packing.pack(np.full((400, 32), b, np.int8))
+            meant = exact.meant(kernel, arrays, sizes)[5]
+            compile_kernel(matmul, kernel, cpu)(arrays, sizes)
+            np.testing.assert_array_equal(arrays[5], meant)
 
 
 @pytest.mark.parametrize("shape", [(1, 10, 4), (16, 16, 16), (7, 100, 300)])

@@ -64,7 +64,7 @@ def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
 def test_conv(name: str, case: convolutions.Case, compile_kernel: Compile) -> None:
     cpu = target(name)
     case = case.filled()
-    packing = convs.packing_of(case, cpu)
+    packing = convs.how(case, cpu)[0]
     made = convolutions.problem(case, packing)
     for each in some(schedule.space(made.kernel.body, cpu)):
         buffers = made.fresh()
