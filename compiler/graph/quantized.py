@@ -38,7 +38,8 @@ def product(a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | Non
 
 
 def convolution(x: Value, w: Value, x_zero: Value | None, w_zero: Value | None, groups: int, **attrs: Any) -> Value:
-    """The convolution of x[N, *S, C] - x_zero with w[*K, C / groups, OC] - w_zero, in i32; padded with x_zero.
+    """The convolution of x[N, *S, C] - x_zero with w[*K, C / groups, OC] - w_zero, padded with x_zero, in i32; a
+    depthwise one is in f32 if that has all its sums.
 
     x_zero: scalar; w_zero: scalar or [OC]; attrs: strides, dilations, pads_low, pads_high."""
     *taps, in_c, out_c = w.shape
@@ -46,7 +47,7 @@ def convolution(x: Value, w: Value, x_zero: Value | None, w_zero: Value | None, 
     if in_c == 1 and out_c == groups and _fits(prod(taps)):  # sums that f32 has exactly, as no unit has sums of bytes
         w_zero = _nonzero(w_zero)
         real = [_minus(x.cast(F32), x_zero), _minus(w.cast(F32), w_zero)]
-        return x.emit("conv", real, acc=F32, **attrs)[0].cast(I32)
+        return x.emit("conv", real, acc=F32, **attrs)[0]
     if not is_static(w):
         w_zero = _nonzero(w_zero)
         return x.emit("conv", [_minus(x.cast(I32), x_zero), _minus(w.cast(I32), w_zero)], acc=I32, **attrs)[0]

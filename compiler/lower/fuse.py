@@ -21,6 +21,7 @@ from ..graph.index import broadcast_index, count, input_index, inverse_index
 from ..graph.ir import Graph, Node, Trait, Value, make, static_nodes
 from ..graph.tensor import broadcast_shapes
 from ..scalar.dim import Size, Symbol, known_le, linear_in, prod, symbols
+from ..scalar.dtype import I8, U8
 from ..scalar.prims import TABLE
 
 Index = tuple[Size, ...]
@@ -192,6 +193,10 @@ class Fuser:
         self.materialized.update(v for v in node.outputs if v in self.demands or v in self.materialized)
         for position, operand in enumerate(node.inputs):
             base = operand_base(node, position, operand)
+            if position == 0 and node.op.name in PROLOGUE:
+                source = self.bytes_below(base)
+                if source is not None and self._evaluates_again(node, [], of_bytes=True) is None:
+                    self.need(source)  # where bytes are made, they are stored as such: a quarter of what is read here
             refusal = self._no_prologue(node, position, base)
             if refusal is None:
                 group.operand = tuple(group.symbol("a", d) for d in base.shape)
@@ -315,16 +320,30 @@ class Fuser:
             operand, reader = operand.node.inputs[0], operand.node
         if self.consumers[operand] != [reader] or operand in self.materialized:
             return f"{value} has other readers"
-        inside = self.cone(value)
-        return self._evaluates_again(node, inside) or self._better_elsewhere(inside)
+        inside, source = self.cone(value), self.bytes_below(value)
+        of_bytes = source is not None and source in self.materialized
+        return self._evaluates_again(node, inside, of_bytes) or self._better_elsewhere(inside)
 
-    def _evaluates_again(self, node: Node, inside: Iterable[Node]) -> str | None:
-        """Why an anchor's kernel would evaluate the nodes of its operand too often, or None."""
+    def bytes_below(self, value: Value) -> Value | None:
+        """The bytes of which a wider value is cheap arithmetic, with numbers that are the same everywhere; or None."""
+        while value.op == "map" and value.dtype.itemsize > 1 and len(self.consumers[value]) == 1:
+            varying = [v for v in value.node.inputs if v.node not in self.static and count(v.shape) != 1]
+            cheap = TABLE[value.node.attrs["prim"]].flops < EXPENSIVE and value.node.attrs["prim"] != "require"
+            if len(varying) != 1 or varying[0].shape != value.shape or not cheap:
+                return None
+            (value,) = varying
+            if value.dtype in (U8, I8):
+                return value
+        return None
+
+    def _evaluates_again(self, node: Node, inside: Iterable[Node], of_bytes: bool) -> str | None:
+        """Why an anchor's kernel would evaluate the nodes of its operand too often, or None. of_bytes: whether they are
+        cheap arithmetic on bytes."""
         expensive = any(TABLE[n.attrs["prim"]].flops >= EXPENSIVE for n in inside if n.op.name == "map")
         columns = node.outputs[0].shape[-1]
         if node.op.name == "conv":
             *taps, channels, _ = node.inputs[1].shape
-            if channels == 1 or (expensive and prod(taps) != 1):
+            if (channels == 1 and not of_bytes) or (expensive and prod(taps) != 1):
                 return "it would be computed again for every tap"
             columns = columns // node.attrs["groups"]
         return None if known_le(columns, COLUMNS) else f"it would be computed again for every {COLUMNS} columns"

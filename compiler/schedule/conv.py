@@ -147,13 +147,18 @@ def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
     tile = tiles.tile_of(nr, body.x.dtype, target)
     if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
-    if _needs_patch(body):
+    if _needs_patch(body, tile):
         return DenseSchedule(tile, True, _patch_pixels(body, tile, target), _PATCH_PANELS)
     return DenseSchedule(tile, False, max(tile.mr, min(_BLOCK_PIXELS, _TABLE_POINTERS // math.prod(body.taps))), 1)
 
 
-def _needs_patch(body: Conv) -> bool:
-    if conv_input(body) is None:
+def in_place(body: Conv, tile: Tile) -> bool:
+    """Whether the input can be read in place."""
+    return conv_input(body) is not None and tile.element(body.x.dtype) == body.x.dtype
+
+
+def _needs_patch(body: Conv, tile: Tile) -> bool:
+    if not in_place(body, tile):
         return True
     in_c = floor_div(extent(body.channel), body.groups)
     return isinstance(in_c, int) and in_c <= _FEW_CHANNELS and body.taps[-1] > 1 and body.dilations[-1] == 1
@@ -161,7 +166,7 @@ def _needs_patch(body: Conv) -> bool:
 
 def _patch_pixels(body: Conv, tile: Tile, target: Target) -> int:
     """The most output pixels of a block; its patch stays in the second-level cache."""
-    cached = tiles.rows_in_cache(floor_div(extent(body.channel), body.groups), body.x.dtype, target)
+    cached = tiles.rows_in_cache(floor_div(extent(body.channel), body.groups), tile.element(body.x.dtype), target)
     return max(tile.mr, min(_PATCH_PIXELS, cached // math.prod(body.strides)))
 
 
@@ -176,7 +181,7 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
             return f"{schedule.pixels} sums need more than {target.registers} registers"
         enough = known_le(1, least) and schedule.few_pixels <= schedule.pixels
         return None if enough else "all numbers are at least 1"
-    if isinstance(schedule, DenseSchedule) and not schedule.patch and conv_input(body) is None:
+    if isinstance(schedule, DenseSchedule) and not schedule.patch and not in_place(body, schedule.tile):
         return "an input that is computed needs a patch"
     block = schedule.block_pixels if isinstance(schedule, DenseSchedule) else schedule.block_tiles
     if not known_le(1, dim_min(block, schedule.panels_per_task)):

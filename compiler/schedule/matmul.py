@@ -41,6 +41,12 @@ def packing(body: Matmul, schedule: MatmulSchedule) -> Packing:
     return schedule.tile.panels(body.a.dtype)
 
 
+def rows_in_place(body: Matmul, schedule: MatmulSchedule) -> Size | None:
+    """Where rows of A are read in place: the index of the first element of row m. None if A is copied into scratch."""
+    is_as_read = schedule.tile.element(body.a.dtype) == body.a.dtype
+    return matmul_rows(body) if is_as_read else None
+
+
 def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSchedule:
     """The schedule by rules that need no measurement."""
     rows, columns = body.m.extent, body.n.extent
@@ -50,11 +56,12 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
     tile = tiles.tile_of(nr, body.a.dtype, target)
     if isinstance(rows, int):
         tile = tile.at_most(rows)
-    if matmul_rows(body) is not None:
-        return MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
+    in_place = MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
+    if rows_in_place(body, in_place) is not None:
+        return in_place
     if not panels_in_place(body):
         return MatmulSchedule(tile, _BLOCK_ROWS_OF_BOTH, _PANELS_PER_COPY)
-    cached = tiles.rows_in_cache(body.k.extent, body.a.dtype, target)
+    cached = tiles.rows_in_cache(body.k.extent, tile.element(body.a.dtype), target)
     block_rows = max(tile.mr, min(_TILES_OF_COPY * tile.mr, cached))
     few = isinstance(rows, int) and rows <= _FEW_BLOCKS * block_rows
     return MatmulSchedule(tile, block_rows, 1 if few else _PANELS_PER_COPY)

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 
 from ..kernel.packing import Packing
 from ..scalar.dim import Size
-from ..scalar.dtype import I8, DType
+from ..scalar.dtype import I8, I16, DType
 from ..target import Target
 
 _WIDEST = 4  # vectors in a row of a tile
 _MOST_ROWS = 12  # of a tile: loads of B are then few beside multiplications
 _ROW_COUNTS = 6  # the approximate number of row counts with a micro-kernel; others use that of the next larger one
+_SUM = 4  # bytes of the smallest sums
+_STORED = 16  # bytes of the smallest vectors by which results are stored
 _COST_OF_LOAD = 0.25  # of a load that overlaps multiplications, in multiplications; measured
 
 
@@ -27,12 +29,14 @@ class Unit:
 
     kr: elements of K that it takes together, products of which go to one sum; vectors: registers for a vector of B;
     elements: registers for an element of A, and for constants; biased: whether signed elements of A are made unsigned
-    by adding 128, so that the panels of B have to begin with sums."""
+    by adding 128, so that the panels of B have to begin with sums; widened: whether bytes of A are widened to 16 bits
+    before, in memory."""
 
     kr: int = 1
     vectors: int = 1
     elements: int = 1
     biased: bool = False
+    widened: bool = False
 
 
 # By the names of the micro-kernels in templates/c/micro/. Those for bytes are exact: no product saturates.
@@ -40,7 +44,7 @@ UNITS = {
     "fma": Unit(),
     "avx512vnni": Unit(4, elements=2, biased=True),
     "avxvnni": Unit(4, elements=2, biased=True),
-    "madd": Unit(4, vectors=2, elements=4),
+    "madd": Unit(2, widened=True),
     "bytes": Unit(4, vectors=4, elements=4),
 }
 
@@ -85,6 +89,10 @@ class Tile:
     def biased(self) -> bool:
         return UNITS[self.unit].biased
 
+    def element(self, element: DType) -> DType:
+        """The type that elements of A have when they are multiplied."""
+        return I16 if UNITS[self.unit].widened else element
+
     def panels(self, element: DType, groups: int = 1, runs: int = 1) -> Packing:
         """The packing of the weights that elements of that type are multiplied by."""
         sums = self.biased and element == I8
@@ -107,9 +115,10 @@ def most_rows(vectors: int, target: Target, unit: str = "fma") -> int:
 
 def _widths(target: Target, unit: str) -> list[int]:
     """The widths, in vectors, of tiles with enough sums to hide the latency of multiply-adds; ascending. At least one:
-    where none has, the narrowest."""
-    widths = range(1, _WIDEST + 1)
-    return [v for v in widths if v * most_rows(v, target, unit) >= target.sums] or [1]
+    where none has, the narrowest. Sums of bytes become bytes, which are stored by vectors of their own."""
+    widths = [v for v in range(1, _WIDEST + 1) if v * most_rows(v, target, unit) >= target.sums] or [1]
+    lanes = target.lanes(_SUM)
+    return widths if UNITS[unit].kr == 1 else [v for v in widths if v * lanes % _STORED == 0] or widths
 
 
 def _cost_of_column(vectors: int, target: Target, unit: str) -> float:
@@ -121,7 +130,7 @@ def _cost_of_column(vectors: int, target: Target, unit: str) -> float:
 
 def _lanes(element: DType, target: Target) -> int:
     """Sums of a vector: those of bytes have 32 bits."""
-    return target.lanes(max(4, element.itemsize))
+    return target.lanes(max(_SUM, element.itemsize))
 
 
 def choose_nr(columns: Size, element: DType, target: Target) -> int:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from ...kernel.ir import Conv, Kernel
 from ...kernel.operands import PlainInput
 from ...scalar.dim import Size, ceil_div, dim_max, extent, floor_div, known_eq, prod
+from ...scalar.dtype import DType
 from ...scalar.expr import Const
-from ...schedule.conv import DenseSchedule, runs
+from ...schedule.conv import DenseSchedule, in_place, runs
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, plain_input, spread, symbol_names
 from .expr import ctype
@@ -38,7 +39,8 @@ def tasks(body: Conv, schedule: DenseSchedule) -> Size:
 
 def scratch_bytes(body: Conv, schedule: DenseSchedule) -> Size:
     """Bytes of scratch a thread needs: the table of pointers, then the patch, or zeros and the starts of pixels."""
-    cut, size, in_c = _blocking(body, schedule), body.x.dtype.itemsize, floor_div(extent(body.channel), body.groups)
+    cut, size = _blocking(body, schedule), _element(body, schedule).itemsize
+    in_c = floor_div(extent(body.channel), body.groups)
     pitch = ceil_div(cut.block_pixels, schedule.tile.mr) * schedule.tile.mr
     table = _cache_lines(runs(body, schedule) * pitch * 8)
     if not schedule.patch:
@@ -61,7 +63,7 @@ def source(kernel: Kernel, name: str, schedule: DenseSchedule) -> str:
     return render(
         "c/conv.c.j2",
         **holes.frame(name),
-        elem=element_type(body.x.dtype),
+        elem=element_type(_element(body, schedule)),
         acc_type=ctype(body.acc),
         tile=schedule.tile,
         taps=spread(body.taps, 1),
@@ -86,13 +88,17 @@ def source(kernel: Kernel, name: str, schedule: DenseSchedule) -> str:
         y=Y_NAMES,
         x_statements=x_statements,
         x_value=x_value,
-        x_row=_x_row(body, plain, holes),
+        x_row=_x_row(body, plain, holes) if in_place(body, schedule.tile) else None,
         x_start=holes.size(plain.start) if plain else "",
         x_strides=[holes.size(s) for s in plain.strides] if plain else [],
         x_buffer=holes.buffer(plain.buffer) if plain else "",
         w_buffer=holes.buffer(body.w),
         epilogue=holes.epilogue(body.epilogue, "acc"),
     )
+
+
+def _element(body: Conv, schedule: DenseSchedule) -> DType:
+    return schedule.tile.element(body.x.dtype)
 
 
 def _cache_lines(size: Size) -> Size:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from ...scalar.dtype import I8, DType
+from ...scalar.dtype import I8, I16, DType
 
 
 def element_type(dtype: DType) -> str:
-    """C type of operands and accumulators: integers are unsigned, so that overflow wraps, but for bytes, which do not
-    accumulate."""
+    """C type of operands and accumulators: integers are unsigned, so that overflow wraps, but for narrow operands."""
     if dtype.is_float:
         return {32: "float", 64: "double"}[dtype.bits]
-    return "int8_t" if dtype == I8 else f"uint{dtype.bits}_t"
+    return f"int{dtype.bits}_t" if dtype in (I8, I16) else f"uint{dtype.bits}_t"
 
 
 def transpose_steps(lanes: int) -> list[dict[str, int | str]]:

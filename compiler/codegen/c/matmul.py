@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Matmul
-from ...kernel.operands import matmul_rows, panels_in_place, plain_load
+from ...kernel.operands import panels_in_place, plain_load
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
 from ...scalar.expr import Expr, Load, rewrite, walk
-from ...schedule.matmul import MatmulSchedule, packing
+from ...schedule.matmul import MatmulSchedule, packing, rows_in_place
 from ..render import render
 from .expr import ctype
 from .gemm import element_type, transpose_steps
@@ -40,7 +40,8 @@ def tasks(body: Matmul, schedule: MatmulSchedule) -> Size:
 def scratch_bytes(body: Matmul, schedule: MatmulSchedule) -> Size:
     """Bytes of scratch a thread needs: a block of A, then a panel of B, each if it is copied."""
     depth, block_rows = extent(body.k), _blocking(body, schedule).block_rows
-    a = 0 if matmul_rows(body) is not None else ceil_div(block_rows * depth * body.a.dtype.itemsize, 64) * 64
+    size = schedule.tile.element(body.a.dtype).itemsize
+    a = 0 if rows_in_place(body, schedule) is not None else ceil_div(block_rows * depth * size, 64) * 64
     rows = packing(body, schedule).rows(depth)
     b = 0 if panels_in_place(body) else rows * schedule.tile.nr * body.b.dtype.itemsize
     return a + b
@@ -58,7 +59,7 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
     return render(
         "c/matmul.c.j2",
         **holes.frame(name),
-        elem=element_type(body.a.dtype),
+        elem=element_type(tile.element(body.a.dtype)),
         acc_type=ctype(body.acc),
         tile=tile,
         M=holes.size(extent(body.m)),
@@ -69,7 +70,7 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
         block_rows=holes.size(cut.block_rows),
         panels_per_task=holes.size(schedule.panels_per_task),
         batch=[(holes.names[s], holes.size(extent(s))) for s in reversed(body.batch)],
-        a_row=_a_row(body, holes),
+        a_row=_a_row(body, schedule, holes),
         a_statements=a_statements,
         a_value=a_value,
         b_panel=_b_panel(body, holes),
@@ -89,8 +90,8 @@ def _blocking(body: Matmul, schedule: MatmulSchedule) -> _Blocking:
     return _Blocking(row_blocks, block_rows, ceil_div(extent(body.n), tile.nr))
 
 
-def _a_row(body: Matmul, holes: Holes) -> dict[str, str] | None:
-    start = matmul_rows(body)
+def _a_row(body: Matmul, schedule: MatmulSchedule, holes: Holes) -> dict[str, str] | None:
+    start = rows_in_place(body, schedule)
     if start is None:
         return None
     assert isinstance(body.a, Load)

@@ -164,7 +164,7 @@ def integer_conv(
         channels_last(x), w.permute(*range(2, w.rank), 1, 0), x_zero, w_zero, group, strides=at.strides,
         dilations=at.dilations, pads_low=at.low, pads_high=at.high,
     )  # fmt: skip
-    return channels_first(y)
+    return channels_first(y).cast(I32)
 
 
 @onnx_op("ConvInteger", since=10)

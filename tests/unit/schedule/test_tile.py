@@ -8,7 +8,7 @@ import pytest
 from unit.schedule.bodies import N
 
 from intaglio.compiler.kernel.packing import Packing
-from intaglio.compiler.scalar.dtype import F32, F64, I8, U8
+from intaglio.compiler.scalar.dtype import F32, F64, I8, I16, U8
 from intaglio.compiler.schedule.tile import Tile, choose_nr, refusal, tile_of, tiles, too_many
 from intaglio.compiler.target import Target, target
 
@@ -32,9 +32,11 @@ def test_bytes_are_multiplied_by_the_best_unit(name: str, unit: str) -> None:
     for element in (U8, I8):
         made = list(tiles(element, cpu))
         assert made and {tile.unit for tile in made} == {unit} and not any(refusal(t, element, cpu) for t in made)
-        assert {tile.kr for tile in made} == {4} and {tile.lanes for tile in made} == {cpu.vector_bytes // 4}
+        kr = 2 if unit == "madd" else 4
+        assert {tile.kr for tile in made} == {kr} and {tile.lanes for tile in made} == {cpu.vector_bytes // 4}
+        assert {tile.element(element) for tile in made} == {I16 if unit == "madd" else element}
         sums = unit.endswith("vnni") and element == I8
-        assert made[0].panels(element, 2, 3) == Packing("panels", made[0].nr, 2, 4, 3, sums)
+        assert made[0].panels(element, 2, 3) == Packing("panels", made[0].nr, 2, kr, 3, sums)
 
 
 @pytest.mark.parametrize("cpu", [V3, V4])
