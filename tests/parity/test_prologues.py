@@ -94,7 +94,8 @@ CASES = [
 
 
 def model(prologue: Prologue, product: Product) -> bytes:
-    """x -> a -> y. For a convolution x is made by one that others read, so that channels are last where it is read."""
+    """x -> a -> y. For a convolution x is made by one that others read, so that channels are last where it is read. Its
+    sums are exact, as x is narrow: engines would else round some of it differently."""
     nodes, constants = [*prologue.nodes, product.node], {**prologue.constants, **product.constants}
     declared = {"x": prologue.dtype}, {"y": np.float32}
     axes = product.constants["w"].ndim - 2 if product.node.op_type == "Conv" else 0
@@ -106,7 +107,7 @@ def model(prologue: Prologue, product: Product) -> bytes:
             node("Identity", "f", "other"),
         ]  # fmt: skip
         constants |= {name: a.reshape(-1, *[1] * axes) for name, a in prologue.constants.items() if a.size == CHANNELS}
-        constants["first"] = np.abs(numbers(CHANNELS, CHANNELS, *[1] * axes)) * 0.3
+        constants["first"] = np.abs(np.round(numbers(CHANNELS, CHANNELS, *[1] * axes) * 5)) / 16
         declared = {"given": np.float32}, {"y": np.float32, "other": np.float32}
     inputs, outputs = (
         [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
@@ -144,7 +145,7 @@ def test_on_a_gpu(prologue: Prologue, product: Product, monkeypatch: pytest.Monk
 def _compare(session: intaglio.InferenceSession, made: bytes, product: Product) -> None:
     given = session.get_inputs()[0]
     dtype = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}[given.type]
-    x = np.random.default_rng(1).uniform(-9, 9, product.shape)
+    x = np.round(np.random.default_rng(1).uniform(-9, 9, product.shape) * 8) / 8
     feeds = {given.name: (x * 10 + 128 if dtype == np.uint8 else x).astype(dtype)}
     theirs = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"]).run(None, feeds)
     for ours, expected in zip(session.run(None, feeds), theirs, strict=True):
