@@ -18,6 +18,7 @@ COMMANDS = {
     "startup": "import, compile and session time, overhead of run(), against their budgets",
     "scaling": "the time of the compiler against the number of nodes, against its budgets",
     "real": "models of published packages: first and later sessions, and runs, against onnxruntime",
+    "quantized": "models quantised by onnxruntime's tools, against onnxruntime and the same models in f32",
     "threads": "one session, eight threads: runs per second, and memory, against onnxruntime",
     "contend": "runs beside processes that keep the CPUs busy, with one thread and with two",
     "tune": "what autotuning gains on whole models, and kernel by kernel",
