@@ -17,6 +17,7 @@ from intaglio.compiler.options import Options
 from intaglio.compiler.tune.choose import place, wins
 from intaglio.compiler.tune.encoding import decoded
 from intaglio.compiler.tune.kernels import problems
+from intaglio.compiler.tune.machines import Folder, Local
 from intaglio.compiler.tune.search import Candidates, compare, search
 from intaglio.compiler.tune.trial import Bench
 from intaglio.runtime.run.executable import Executable
@@ -49,12 +50,12 @@ def main(argv: list[str]) -> int:
             candidates.left = [how for how in candidates.left if how not in taken]
             return taken
 
-        here = place(bench.problem.target, "")
+        machines = Local(place(bench.problem.target, ""))
         space = Candidates(bench.problem).count
         start = time.monotonic()
-        by_chance = best(search(bench, here, 600, options.trials, proposals=at_random))
+        by_chance = best(search(bench, machines, 600, options.trials, proposals=at_random))
         seconds = time.monotonic() - start
-        found = search(bench, here, seconds)
+        found = search(bench, machines, seconds)
         climbed = best(found)
         ratio = in_turns(bench, by_chance, climbed)
         gains = [f"{each.gain:.2f}" if each else "1.00" for each in (by_chance, climbed)]
@@ -101,9 +102,10 @@ def best(records: list[Record]) -> Record | None:
 
 def in_turns(bench: Bench, first: Record | None, second: Record | None) -> float:
     """How many times as fast the second is as the first; the rules' schedule stands for none."""
-    with cache.workspace() as folder:
-        trials = []
-        for record in (first, second):
-            how = (decoded(record.schedule) if record else None) or bench.problem.default
-            trials.append(bench.load(bench.build(how, folder)))
-        return compare(*trials).gain
+    trials = []
+    for record in (first, second):
+        how = (decoded(record.schedule) if record else None) or bench.problem.default
+        folder = Folder()
+        bench.build(how, folder.path)
+        trials.append(bench.load(folder.path))
+    return compare(*trials).gain

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .compiler.options import Options
 from .compiler.tune import tuner
@@ -25,13 +27,15 @@ def tune(
     database: str | os.PathLike[str] | None = None,
     resume: bool = False,
     seed: int = 0,
+    scheduler: Any = None,
 ) -> TuningReport:
-    """Measures schedules of a model's kernels on this machine; sessions and compilations use what is faster.
+    """Measures schedules of a model's kernels; sessions and compilations on this CPU use what is faster.
 
     dims: the sizes of symbolic dimensions, 1 for others. seconds: about how long. sess_options: those of the sessions
     that are to profit. trials: the most for each kernel. database: the file to add measurements to. resume: what it has
-    is not measured again. Ctrl-C ends it, and keeps what was measured. Raises as InferenceSession does for models that
-    cannot be compiled, and OSError where the database cannot be written.
+    is not measured again. scheduler: the address of a Dask cluster, or its `distributed.Client`, to measure there
+    instead of on this machine. Ctrl-C ends it, and keeps what was measured. Raises as InferenceSession does for models
+    that cannot be compiled, OSError where the database cannot be written, and Fail for a cluster that cannot measure.
     """
     path = model if isinstance(model, bytes) else os.fspath(model)
     options = sess_options or SessionOptions()
@@ -39,11 +43,12 @@ def tune(
         return tuner.tune(
             path,
             Options(**options.compiler_settings(path), data=options.given),
-            lambda manifest: random_feeds(dims or {}, seed, manifest),
+            partial(random_feeds, dims or {}, seed),
             seconds,
             trials,
             threads or options.threads(),
             None if database is None else Path(database),
             resume,
             live,
+            scheduler,
         )

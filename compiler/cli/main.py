@@ -172,7 +172,7 @@ def explain_command(arguments: argparse.Namespace) -> int:
 
 
 def tune_command(arguments: argparse.Namespace) -> int:
-    """Measures schedules of a model's kernels on this machine; compilations use what is faster than the rules."""
+    """Measures schedules of a model's kernels, here or on a cluster; compilations use what is faster than the rules."""
     if arguments.model is None:
         return _database(arguments)
     sizes_to_tune = tune.combinations(arguments.dim)
@@ -183,7 +183,8 @@ def tune_command(arguments: argparse.Namespace) -> int:
         feeds, seconds = partial(random_feeds, sizes_now, arguments.seed), arguments.time / len(sizes_to_tune)
         limits = seconds, arguments.trials, arguments.threads
         with Live() as live:
-            report = tuner.tune(arguments.model, options, feeds, *limits, arguments.database, arguments.resume, live)
+            rest = arguments.database, arguments.resume, live, arguments.scheduler
+            report = tuner.tune(arguments.model, options, feeds, *limits, *rest)
         reports.append(report)
         if not arguments.json:
             if sizes_now:
@@ -443,6 +444,9 @@ def _parser() -> Parser:
     tune_parser.add_argument("--trials", type=_positive, metavar="N", help="at most, for each kernel")
     tune_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
     tune_parser.add_argument("--database", type=Path, metavar="FILE", help="to add measurements to (INTAGLIO_TUNING)")
+    tune_parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster to measure on, such as tcp://host:8786"
+    )
     tune_parser.add_argument("--resume", action="store_true", help="do not measure again what was measured before")
     tune_parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page, with plots")
     tune_parser.add_argument("--seed", type=int, default=0, help="of random inputs")

@@ -66,8 +66,15 @@ class Op:
     demands: Callable[[Node], Iterable[Condition]] = lambda _: ()
     traits: Trait = Trait.NONE
 
+    def __reduce__(self) -> tuple[Callable[[str], Op], tuple[str]]:
+        return _named, (self.name,)
+
 
 OPS: dict[str, Op] = {}
+
+
+def _named(name: str) -> Op:
+    return OPS[name]
 
 
 class Value(Tensor):

@@ -48,7 +48,8 @@ class KernelReport:
 @dataclass
 class TuningReport:
     """What a tuning run has found. before, after: seconds of the whole model, medians of turns; gain: the median of the
-    ratios of neighbouring turns. interrupted: whether the user ended it. left_out: kernels that cannot be tuned."""
+    ratios of neighbouring turns. interrupted: whether the user ended it. left_out: kernels that cannot be tuned; lost:
+    candidates that could not be measured; how many, by the reason."""
 
     model: str
     cpu: str
@@ -56,6 +57,7 @@ class TuningReport:
     database: str
     kernels: list[KernelReport] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     before: float = 0.0
     after: float = 0.0
     gain: float = 1.0
@@ -143,6 +145,7 @@ def text(report: TuningReport) -> str:
         if kernel.schedule:
             lines.append(f"  {kernel.nodes[:60]}: {kernel.changes}")
     lines += [f"  {count} steps are left out: {reason}" for reason, count in report.left_out.items()]
+    lines += [f"  {count} candidates are left out: {reason}" for reason, count in report.lost.items()]
     if any(kernel.refused for kernel in report.kernels):
         lines.append(f"  {sum(kernel.refused for kernel in report.kernels)} candidates were refused: wrong results")
     if report.interrupted:

@@ -1,6 +1,6 @@
 """The search for a kernel's schedule.
 
-In: a `Bench`, its candidates, a limit of seconds. Out: records, one for each candidate that was measured.
+In: a `Bench`, its candidates, machines, a limit of seconds. Out: records, one for each candidate that was measured.
 
 From the schedule that rules choose it climbs: candidates that differ from the best one so far in one field come first,
 in the order in which the space has them. A candidate runs in turns with the default, and is given up after a few turns
@@ -12,22 +12,20 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ...runtime.errors import Fail, InvalidArgument
-from ...runtime.store import cache
 from ...runtime.store.tuning import Record
 from ..codegen.c import kernels
 from ..kernel.ir import Schedule
-from ..options import environment
 from ..schedule import executed, legal, space
 from ..schedule.close import close
 from .choose import Place, code, wins
 from .encoding import decoded, encoded
 from .kernels import Problem
+from .machines import Lost, Machines
 from .trial import Bench, Trial, difference
 
 FEW, MANY = 5, 25  # turns: to give up a candidate, to believe one
@@ -54,6 +52,14 @@ class Timing:
     def gain_low(self) -> float:
         """The lower quartile."""
         return statistics.quantiles(self.ratios, n=4)[0]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What became of a candidate. refused: why it must not be used, "" if it may."""
+
+    refused: str
+    timing: Timing = Timing(0.0, 0.0, (0.0, 0.0))
 
 
 def in_turns(first: Callable[[], T], second: Callable[[], T], turn: int) -> tuple[T, T]:
@@ -118,76 +124,75 @@ class Candidates:
 
 def search(
     bench: Bench,
-    here: Place,
+    machines: Machines,
     seconds: float,
     trials: int | None = None,
     known: Sequence[Record] = (),
-    report: Callable[[Record], None] = lambda record: None,
+    report: Callable[[Record | Lost], None] = lambda record: None,
     proposals: Callable[[Candidates, int], list[Schedule]] = Candidates.take,
 ) -> list[Record]:
     """Measures candidates until none is left, `seconds` have passed, or `trials` are done. Calls `report` at once for
     each new record. known: of earlier runs, which are not measured again. proposals: chooses the next candidates."""
     earlier = {decoded(record.schedule): record for record in known}
-    problem, end = bench.problem, time.monotonic() + seconds
-    candidates, records = Candidates(problem), list[Record]()
-    if not candidates.left:
-        return records
-    with cache.workspace() as folder:
-        default = bench.load(bench.build(problem.default, folder))
-        try:
-            wanted = default.results()
-        except InvalidArgument:  # random data violate what the kernel demands of them, such as divisors that are not 0
-            return records
-        best = 1.0
-        while time.monotonic() < end and (trials is None or len(records) < trials):
-            jobs = max(1, environment().jobs)
-            batch = proposals(candidates, jobs if trials is None else min(jobs, trials - len(records)))
-            if not batch:
-                break
-            seen = {how: earlier.get(how) for how in batch}
-            made = _built(bench, [how for how, record in seen.items() if record is None], folder)
-            for how, record in seen.items():
-                if record is None:
-                    record = _measured(bench, here, default, how, made[how], wanted)
-                    report(record)
-                records.append(record)
-                if wins(record) and record.gain > best:
-                    best, candidates.best = record.gain, how
+    end = time.monotonic() + seconds
+    candidates, records = Candidates(bench.problem), list[Record]()
+    shared, best = machines.share(bench), 1.0
+    while time.monotonic() < end and (trials is None or len(records) < trials):
+        batch = proposals(candidates, machines.jobs if trials is None else min(machines.jobs, trials - len(records)))
+        if not batch:
+            break
+        new = [how for how in batch if how not in earlier]
+        made = machines.build(build, [(shared, how) for how in new])
+        outcomes = machines.measure(measure, [(shared, each) for each in made])
+        for how in batch:
+            record = earlier.get(how)
+            if record is None:
+                outcome = next(outcomes)
+                if outcome is None:
+                    return records
+                if isinstance(outcome, Lost):
+                    report(outcome)
+                    continue
+                record = _record(bench, machines.place, how, outcome)
+                report(record)
+            records.append(record)
+            if wins(record) and record.gain > best:
+                best, candidates.best = record.gain, how
     return records
 
 
-def _built(bench: Bench, batch: Sequence[Schedule], folder: Path) -> dict[Schedule, Path | str]:
-    """The candidates with their artifacts, built at the same time, before any of them is measured: with all CPUs in use
-    a build would disturb the measurement of another candidate. Or with the message of the C compiler."""
-
-    def one(how: Schedule) -> Path | str:
-        try:
-            return bench.build(how, folder)
-        except Fail as error:
-            return error.text
-
-    with ThreadPoolExecutor(max(1, len(batch))) as pool:
-        return dict(zip(batch, pool.map(one, batch)))
+def build(folder: Path, bench: Bench, how: Schedule) -> str | None:
+    """Builds a candidate into the folder; returns the message of the C compiler where that refuses it."""
+    try:
+        bench.build(how, folder)
+    except Fail as error:
+        return f"does not compile: {error.text}"
+    return None
 
 
-def _measured(
-    bench: Bench, here: Place, default: Trial, how: Schedule, made: Path | str, wanted: Sequence[Any]
-) -> Record:
-    """The record of a candidate."""
-    problem = bench.problem
+def measure(bench: Bench, made: Path | str) -> Measurement | None:
+    """Checks and times a candidate that was built, or tells why it was not. None where random data violate what the
+    kernel demands of them, such as divisors that are not 0."""
     if isinstance(made, str):
-        refused, timing = f"does not compile: {made}", Timing(0.0, 0.0, (0.0, 0.0))
-    else:
-        candidate = bench.load(made)
-        refused = difference(candidate.results(), wanted) or ""
-        timing = Timing(0.0, 0.0, (0.0, 0.0)) if refused else compare(default, candidate)
+        return Measurement(made)
+    try:
+        default, wanted = bench.reference
+    except InvalidArgument:
+        return None
+    candidate = bench.load(made)
+    refused = difference(candidate.results(), wanted)
+    return Measurement(refused) if refused else Measurement("", compare(default, candidate))
+
+
+def _record(bench: Bench, place: Place, how: Schedule, measurement: Measurement) -> Record:
+    problem, timing = bench.problem, measurement.timing
     return Record(
         kernel=problem.digest,
         sizes=problem.sizes,
-        cpu=here.cpu,
-        target=here.target,
+        cpu=place.cpu,
+        target=place.target,
         threads=bench.threads,
-        toolchain=here.toolchain,
+        toolchain=place.toolchain,
         code=code(problem.launch, how),
         kind=problem.kind,
         schedule=encoded(how),
@@ -196,7 +201,7 @@ def _measured(
         gain=timing.gain,
         gain_low=timing.gain_low,
         turns=len(timing.ratios),
-        refused=refused,
+        refused=measurement.refused,
         nodes=problem.nodes[:200],
         time=time.time(),
     )

@@ -1,13 +1,13 @@
 """Trials: one kernel with one schedule, built as a program of its own, and run on random data.
 
 In: a `Problem`, a schedule. Out: a `Trial`, which tells the seconds of a run, and what it computes. Before the kernel
-the program sweeps the second-level caches of its threads, since in a model its operands rarely are there.
+the program sweeps the second-level caches of its threads, since in a model its operands rarely are there. A `Bench` is
+plain data, of which other processes may build and run trials.
 """
 
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,6 +50,11 @@ class _Operands:
     inputs: Sequence[Value]
     outputs: Sequence[Value]
 
+    def copy(self) -> Program:
+        """The program, to be scheduled."""
+        parts = {name: [*getattr(self.program, name)] for name in ("buffers", "steps", "weights")}
+        return replace(self.program, **parts)  # type: ignore[arg-type]
+
 
 class Bench:
     """What the trials of one problem share: their data, and what the default schedule computes of it.
@@ -57,66 +62,45 @@ class Bench:
     source: the program that the problem is from; threads: of each run; seed: of the data."""
 
     def __init__(self, problem: Problem, source: Program, threads: int, seed: int = 0) -> None:
-        self.problem, self.source, self.threads = problem, source, threads
-        self._random = np.random.default_rng(seed)
+        self.problem, self.threads, self.seed = problem, threads, seed
+        self._operands = _operands(problem, source, threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it was made with: each process makes the data itself."""
+        return {name: self.__dict__[name] for name in ("problem", "threads", "seed", "_operands")}
+
+    @cached_property
+    def reference(self) -> tuple[Trial, list[Array]]:
+        """The trial of the default schedule, and its results. Raises InvalidArgument where random data violate what the
+        kernel demands of them, such as divisors that are not 0."""
+        with cache.workspace() as folder:
+            self.build(self.problem.default, folder)
+            trial = self.load(folder)
+        return trial, trial.results()
 
     @cached_property
     def arrays(self) -> list[Array]:
         """The inputs of the standalone program, the swept memory first."""
         body = self.problem.launch.kernel.body
         lengths = self.problem.launch.buffers[body.lengths] if isinstance(body, Recurrent) and body.lengths >= 0 else -1
-        sweep, *others = self._operands().inputs
+        sweep, *others = self._operands.inputs
+        random = np.random.default_rng(self.seed)
         made = [_aligned((_elements(sweep, self.problem),), np.float32)]
         made[0][:] = 1
         for value in others:
             count = _elements(value, self.problem)
             array = _aligned((count,), numpy_dtype(value.dtype.ort))
-            array[:] = self._data(value.dtype, count)
+            array[:] = _data(value.dtype, count, random)
             if value.name == str(lengths) and isinstance(body, Recurrent):
                 array[:] = evaluate(body.time, self.problem.values)
             made.append(array)
         return made
 
-    def _data(self, dtype: DType, count: int) -> Array:
-        """Floats are normal; integers are 0, since they may be indices."""
-        if dtype.is_float:
-            return self._random.standard_normal(count, np.float32).astype(numpy_dtype(dtype.ort))
-        if dtype.kind == "b":
-            return self._random.integers(0, 2, count).astype(bool)
-        return np.zeros(count, numpy_dtype(dtype.ort))
+    def build(self, how: Schedule, folder: Path) -> None:
+        """Writes the artifact of a trial into a workspace of the cache. Raises Fail where it does not compile.
 
-    def _operands(self) -> _Operands:
-        """A sweep over memory, then the launch, over buffers that are inputs and outputs."""
-        launch, target = self.problem.launch, self.problem.target
-        sweep = input_value("sweep", (2 * self.threads * target.l2.bytes // F32.itemsize,), F32)
-        program = lower(Graph([sweep], [sweep + 1.0], ["swept"]))
-        inputs, outputs, numbers = [sweep], list(program.graph.outputs), dict[int, int]()
-        for param, original in zip(launch.kernel.params, launch.buffers):
-            if original in numbers:
-                continue
-            numbers[original] = len(program.buffers)
-            old = self.source.buffers[original]
-            if old.kind == "weight":
-                made = replace(old, number=len(program.weights))
-                program.weights.append(self.source.weights[old.number])
-            else:
-                side = outputs if param.written else inputs
-                kind = "output" if param.written else "input"
-                made = Buffer(kind, len(side), old.dtype, old.size, name=old.name)
-                side.append(input_value(str(original), (old.size,), old.dtype))
-            program.buffers.append(made)
-        moved = replace(launch, buffers=tuple(numbers[b] for b in launch.buffers))
-        program.checks, program.steps = self.source.checks, [*program.steps, moved]
-        program.graph = Graph(inputs, outputs, [str(i) for i in range(len(outputs))])
-        return _Operands(program, inputs, outputs)
-
-    def build(self, how: Schedule, folder: Path) -> Path:
-        """Writes the artifact of a trial into a new folder in a workspace of the cache. Raises Fail where it does not
-        compile.
-
-        Needs no data: another machine with the same target may do it."""
-        operands = self._operands()
-        program = operands.program
+        Needs no data: another machine with the same C compiler may do it."""
+        program = self._operands.copy()
         mine = program.steps[-1]
 
         def choose(launch: Launch, target: Any, approximate: bool) -> Schedule | None:
@@ -125,29 +109,27 @@ class Bench:
         target = self.problem.target
         schedule(program, target, self.problem.approximate, choose=choose)
         sources = generate(program, memory.arenas(program))
-        directory = Path(tempfile.mkdtemp(prefix="trial-", dir=folder))
         objects = cache.objects(folder)
-        build(sources.files, directory / artifact.LIBRARY, toolchain.find(objects), target, objects)
-        with Writer(directory) as writer:
+        build(sources.files, folder / artifact.LIBRARY, toolchain.find(objects), target, objects)
+        with Writer(folder) as writer:
             for weight in program.weights:
                 writer.add(weight.laid_out(constant_array(weight.value)))
-            writer.finish(self._manifest(operands), {}, target, VERSION)
-        return directory
+            writer.finish(self._manifest(program), {}, target, VERSION)
 
-    def _manifest(self, operands: _Operands) -> dict[str, Any]:
+    def _manifest(self, program: Program) -> dict[str, Any]:
         """What the runtime needs to know."""
         arguments = [
             [{"name": v.name, "type": v.dtype.ort, "shape": [None]} for v in side]
-            for side in (operands.inputs, operands.outputs)
+            for side in (self._operands.inputs, self._operands.outputs)
         ]
         return {
             "inputs": arguments[0],
             "outputs": arguments[1],
-            "symbols": [{"name": s.name, "random": True} for s in operands.program.symbols()],
+            "symbols": [{"name": s.name, "random": True} for s in program.symbols()],
             "asserts": [],
-            "errors": [{"type": "InvalidArgument", "text": "a demand on data"} for _ in operands.program.checks],
+            "errors": [{"type": "InvalidArgument", "text": "a demand on data"} for _ in program.checks],
             "modelmeta": {},
-            "steps": len(operands.program.launches),
+            "steps": len(program.launches),
         }
 
     def load(self, directory: Path) -> Trial:
@@ -155,6 +137,41 @@ class Bench:
         loaded = artifact.load_directory(directory)
         values = {symbol.name: value for symbol, value in self.problem.values.items()}
         return Trial(runtime.Program(loaded, self.threads), loaded.manifest, values, self.arrays)
+
+
+def _operands(problem: Problem, source: Program, threads: int) -> _Operands:
+    """A sweep over memory, then the launch, over buffers that are inputs and outputs."""
+    launch, target = problem.launch, problem.target
+    sweep = input_value("sweep", (2 * threads * target.l2.bytes // F32.itemsize,), F32)
+    program = lower(Graph([sweep], [sweep + 1.0], ["swept"]))
+    inputs, outputs, numbers = [sweep], list(program.graph.outputs), dict[int, int]()
+    for param, original in zip(launch.kernel.params, launch.buffers):
+        if original in numbers:
+            continue
+        numbers[original] = len(program.buffers)
+        old = source.buffers[original]
+        if old.kind == "weight":
+            made = replace(old, number=len(program.weights))
+            program.weights.append(source.weights[old.number])
+        else:
+            side = outputs if param.written else inputs
+            kind = "output" if param.written else "input"
+            made = Buffer(kind, len(side), old.dtype, old.size, name=old.name)
+            side.append(input_value(str(original), (old.size,), old.dtype))
+        program.buffers.append(made)
+    moved = replace(launch, buffers=tuple(numbers[b] for b in launch.buffers))
+    program.checks, program.steps = source.checks, [*program.steps, moved]
+    program.graph = Graph(inputs, outputs, [str(i) for i in range(len(outputs))])
+    return _Operands(program, inputs, outputs)
+
+
+def _data(dtype: DType, count: int, random: np.random.Generator) -> Array:
+    """Floats are normal; integers are 0, since they may be indices."""
+    if dtype.is_float:
+        return random.standard_normal(count, np.float32).astype(numpy_dtype(dtype.ort))
+    if dtype.kind == "b":
+        return random.integers(0, 2, count).astype(bool)
+    return np.zeros(count, numpy_dtype(dtype.ort))
 
 
 class Trial:

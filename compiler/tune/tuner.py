@@ -12,41 +12,37 @@ import contextlib
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...runtime import cpus
-from ...runtime.errors import InvalidArgument
-from ...runtime.run.executable import Executable
-from ...runtime.run.profiler import Timed
-from ...runtime.store import artifact, cache, tuning
+from ...runtime.errors import Fail, InvalidArgument
+from ...runtime.store import tuning
 from ...runtime.store.tuning import Record
 from .. import driver
 from ..kernel import cost
 from ..options import Options
-from ..roofline import machine
 from ..scalar.dim import evaluate
 from ..target import targets
+from . import workload
 from .choose import Place, here, wins
+from .cluster import connected
 from .encoding import encoded
 from .kernels import Problem, problems
+from .machines import Local, Lost, Machines
 from .report import KernelReport, TuningReport
-from .search import in_turns, search
+from .search import search
 from .trial import Bench
+from .workload import Feeds, Workload
 
 WHOLE = 0.15  # of the time, for runs of the whole model
-TURNS = 15  # of whole models
-BLOCK = 0.01  # seconds of a turn
 SLOWER = 0.98  # gain of a kernel in the model below which its schedule is refused
 SLOWER_WHOLE = 0.99  # gain of the model below which all schedules are refused
 CHECKS = 3  # times that refused schedules are replaced by the next best ones
 LEAST_SHARE = 0.002  # of the model's time, from which on a kernel is tuned
-
-Feeds = Mapping[str, Any]
 
 # Called with the report after each record, the kernel at work, and the part of the time that is over.
 Progress = Callable[[TuningReport, "KernelReport | None", float], None]
@@ -62,17 +58,24 @@ def tune(
     database: Path | None = None,
     resume: bool = False,
     progress: Progress = lambda report, kernel, part: None,
+    scheduler: Any = None,
 ) -> TuningReport:
     """Tunes a model for the sizes of `feeds`, a function of the manifest. trials: the most for each kernel.
 
-    options: of the compilation. resume: what was measured before is not measured again. Ctrl-C ends it, and the report
-    tells so. Raises as a compilation does, and OSError where the database cannot be written."""
-    if targets(options.target)[1]:
+    options: of the compilation. resume: what was measured before is not measured again. scheduler: a Dask cluster's
+    address or `distributed.Client`, to measure there instead of here. Ctrl-C ends it, and the report tells so. Raises
+    as a compilation does, OSError where the database cannot be written, and Fail for a cluster that cannot measure."""
+    target, gpus = targets(options.target)
+    if gpus:
         raise InvalidArgument(f"only kernels of a CPU can be tuned, and the target is {options.target}")
-    paths = tuning.files(model, database)
-    with contextlib.ExitStack() as folders:
-        run = _Run(model, replace(options, tuning=()), paths, seconds, folders, progress)
-        run.prepare(feeds, threads)
+    with contextlib.ExitStack() as stack:
+        machines: Machines
+        if scheduler is not None:
+            machines = stack.enter_context(connected(scheduler, options.target, threads))
+        else:
+            machines = Local(here(target), threads) if threads else Local(here(target))
+        subject = Workload(model, replace(options, tuning=()), feeds, machines.threads)
+        run = _Run(subject, machines, tuning.files(model, database), seconds, progress)
         try:
             run.search(trials, resume)
             run.check()
@@ -83,43 +86,33 @@ def tune(
 
 
 class _Run:
-    """A tuning run. paths: the files of the database, the first of which is written; folders: of artifacts, until it
-    ends."""
+    """A tuning run. Made, it has compiled and profiled the model by the rules, and found its kernels.
+
+    paths: the files of the database, the first of which is written."""
 
     def __init__(
-        self,
-        model: str | bytes,
-        options: Options,
-        paths: list[Path],
-        seconds: float,
-        folders: contextlib.ExitStack,
-        progress: Progress,
+        self, subject: Workload, machines: Machines, paths: list[Path], seconds: float, progress: Progress
     ) -> None:
-        self.model, self.options, self.paths, self.folders, self.progress = model, options, paths, folders, progress
-        self.seconds, self.start = seconds, time.monotonic()
-
-    def prepare(self, feeds: Callable[[dict[str, Any]], Feeds], threads: int | None) -> None:
-        """Compiles the model by the rules, and finds its kernels with their shares of its time."""
-        rules = self.compiled(())
-        self.feeds = feeds(rules.manifest)
-        self.before = Timed(Executable(rules, threads or cpus.usable(), 0), self.feeds)
-        unit = driver.lowered_model(self.model, self.options)
+        self.machines, self.paths, self.seconds, self.progress = machines, paths, seconds, progress
+        self.start = time.monotonic()
+        self.workload = machines.share(subject)
+        self.rules = self.compiled(())
+        self.profile: workload.Profile = self.measured(workload.profile, self.rules)
+        unit = driver.lowered_model(subject.model, subject.options)
         assert unit.program is not None
         self.program = unit.program
-        self.here = here(unit.target)
-        found, left_out = problems(unit.program, self.before.dims, unit.target, self.options.approximate)
-        spent = np.median([self.before.run() for _ in range(TURNS)], axis=0)
+        found, left_out = problems(unit.program, self.profile.dims, unit.target, subject.options.approximate)
+        spent = self.profile.steps
         shares = [(problem, float(sum(spent[n] for n in problem.steps) / spent.sum())) for problem in found]
         self.work = {
             problem: self.reported(problem, share)
             for problem, share in sorted(shares, key=lambda each: -each[1])
             if share >= LEAST_SHARE
         }
-        name = self.model if isinstance(self.model, str) else ""
-        self.report = TuningReport(name, self.here.cpu, self.before.plan.threads, str(self.paths[0]))
+        name = subject.model if isinstance(subject.model, str) else ""
+        self.report = TuningReport(name, machines.place.cpu, self.profile.threads, str(self.paths[0]))
         self.report.kernels = [*self.work.values()]
-        limits = machine()
-        self.report.peak_flops, self.report.peak_bytes = limits.flops, limits.bytes
+        self.report.peak_flops, self.report.peak_bytes = self.profile.limits.flops, self.profile.limits.bytes
         self.report.left_out = dict(Counter(left_out.values()))
 
     def reported(self, problem: Problem, share: float) -> KernelReport:
@@ -135,20 +128,23 @@ class _Run:
     def search(self, trials: int | None, resume: bool) -> None:
         """Measures candidates of each kernel, for a part of the time that is its share of the model's."""
         waiting = sum(kernel.share for kernel in self.work.values())
-        earlier = self.records() if resume else {}
+        earlier = self.of_kernels() if resume else {}
         for problem, kernel in self.work.items():
             left = self.seconds * (1 - WHOLE) - (time.monotonic() - self.start)
-            bench = Bench(problem, self.program, self.before.plan.threads)
+            bench = Bench(problem, self.program, self.profile.threads)
             known = [r for r in earlier.get(problem, ()) if r.threads == bench.threads]
             report = self._keeper(problem, kernel)
-            search(bench, self.here, left * kernel.share / waiting, trials, known, report)
+            search(bench, self.machines, left * kernel.share / waiting, trials, known, report)
             waiting -= kernel.share
             self.tell(kernel)
 
-    def _keeper(self, problem: Problem, kernel: KernelReport) -> Callable[[Record], None]:
+    def _keeper(self, problem: Problem, kernel: KernelReport) -> Callable[[Record | Lost], None]:
         by_rules = encoded(problem.default)
 
-        def keep(record: Record) -> None:
+        def keep(record: Record | Lost) -> None:
+            if isinstance(record, Lost):
+                self.report.lost[record.reason] = self.report.lost.get(record.reason, 0) + 1
+                return
             tuning.append(self.paths[0], [record])
             self.report.records += 1
             kernel.trials += 1
@@ -166,84 +162,78 @@ class _Run:
         """Measures the whole model, with the schedules of the database and with those of the rules in turns, and
         refuses those that are slower in it."""
         for _ in range(CHECKS):
-            tuned = self.compiled(tuning.state(self.paths))
-            used = self.used(tuned)
-            after = Timed(Executable(tuned, self.before.plan.threads, 0), self.feeds)
+            tuned = self.compiled(self.records())
+            steps: workload.Steps = self.measured(workload.compare_steps, self.rules, tuned)
+            used = self.used(steps)
             if not used:  # the same code
-                self.report.before = statistics.median(_warm(self.before)() for _ in range(TURNS))
-                self.report.after, self.report.gain = self.report.before, 1.0
+                self.report.before, _, _ = self.whole(self.rules)
+                self.report.after = self.report.before
                 return
-            slower = self.slower(after, used)
+            slower = self.slower(steps, used)
             if not slower:
-                if self.whole(after) >= SLOWER_WHOLE:
+                self.report.before, self.report.after, self.report.gain = self.whole(tuned)
+                if self.report.gain >= SLOWER_WHOLE:
                     return
                 slower = used  # no kernel is slower, and the model is: nobody knows why
             for problem, record in slower.items():
                 self.refuse(problem, [record])
             self.tell(None)
-        found = self.records()
         for problem in used:  # there is nothing that is sure to be no slower
-            self.refuse(problem, [record for record in found[problem] if wins(record)])
+            self.refuse(problem, [record for record in self.of_kernels()[problem] if wins(record)])
         self.report.after, self.report.gain = self.report.before, 1.0
 
-    def refuse(self, problem: Problem, records: list[Record]) -> None:
+    def refuse(self, problem: Problem, records: Sequence[Record]) -> None:
         """Marks records in the database as not to be used."""
         kernel = self.work[problem]
         kernel.gain, kernel.in_model, kernel.schedule = 1.0, None, {}
         now = time.time()
         tuning.append(self.paths[0], [replace(r, refused="slower in a model", time=now) for r in records])
 
-    def slower(self, after: Timed, used: dict[Problem, Record]) -> dict[Problem, Record]:
-        """Those of the records in use that are slower in the model than the rules' schedules."""
-        old, new = (np.array(side) for side in zip(*(in_turns(self.before.run, after.run, n) for n in range(TURNS))))
-        for problem in used:
-            ratios = old[:, problem.steps].sum(axis=1) / np.maximum(new[:, problem.steps].sum(axis=1), 1e-12)
-            self.work[problem].in_model = float(np.median(ratios))
-        return {p: record for p, record in used.items() if (self.work[p].in_model or 1.0) < SLOWER}
-
-    def whole(self, after: Timed) -> float:
-        """Measures the whole model; returns the gain."""
-        times = [in_turns(_warm(self.before), _warm(after), n) for n in range(TURNS)]
-        self.report.before, self.report.after = (statistics.median(side) for side in zip(*times))
-        self.report.gain = statistics.median(old / new for old, new in times)
-        return self.report.gain
-
-    def compiled(self, state: tuple[tuple[str, str], ...]) -> artifact.Artifact:
-        """The model, compiled with measured schedules."""
-        folder = self.folders.enter_context(cache.workspace())
-        driver.compile_model(self.model, replace(self.options, tuning=state), folder)
-        return artifact.load_directory(folder)
-
-    def records(self) -> dict[Problem, list[Record]]:
-        """What the database has of the kernels, measured here."""
-        problems_of = {(problem.digest, problem.sizes): problem for problem in self.work}
-        found: dict[Problem, list[Record]] = {}
-        for record in tuning.read(self.paths):
-            problem = problems_of.get((record.kernel, record.sizes))
-            if problem is not None and Place(record.cpu, record.target, record.toolchain) == self.here:
-                found.setdefault(problem, []).append(record)
-        return found
-
-    def used(self, tuned: artifact.Artifact) -> dict[Problem, Record]:
+    def used(self, steps: workload.Steps) -> dict[Problem, Record]:
         """The records by which kernels of a compiled model have their schedules."""
-        steps = tuned.notes()["steps"]
         return {
             problem: record
-            for problem, records in self.records().items()
+            for problem, records in self.of_kernels().items()
             for record in records
-            if record.schedule == steps[problem.steps[0]].get("measured")
+            if record.schedule == steps.measured[problem.steps[0]]
         }
 
+    def slower(self, steps: workload.Steps, used: dict[Problem, Record]) -> dict[Problem, Record]:
+        """Those of the records in use that are slower in the model than the rules' schedules."""
+        for problem in used:
+            old, new = (side[:, problem.steps].sum(axis=1) for side in (steps.before, steps.after))
+            self.work[problem].in_model = float(np.median(old / np.maximum(new, 1e-12)))
+        return {p: record for p, record in used.items() if (self.work[p].in_model or 1.0) < SLOWER}
 
-def _warm(timed: Timed) -> Callable[[], float]:
-    """The seconds of a run: the mean of some, after one that brings its weights into the caches."""
+    def whole(self, tuned: Any) -> tuple[float, float, float]:
+        """The seconds of the whole model by the rules and tuned, and the gain: medians."""
+        turns: list[tuple[float, float]] = self.measured(workload.compare, self.rules, tuned)
+        before, after = (statistics.median(side) for side in zip(*turns))
+        return before, after, statistics.median(old / new for old, new in turns)
 
-    def run() -> float:
-        timed.whole()
-        start, runs = time.perf_counter(), 0
-        while runs == 0 or time.perf_counter() - start < BLOCK:
-            timed.whole()
-            runs += 1
-        return (time.perf_counter() - start) / runs
+    def compiled(self, records: Sequence[Record]) -> Any:
+        """What stands for the model, compiled with the schedules of records."""
+        (made,) = self.machines.build(workload.compiled, [(self.workload, records)], here=True)
+        return made
 
-    return run
+    def measured(self, function: Callable[..., Any], *models: Any) -> Any:
+        """What a function of compiled models and the workload finds. Raises Fail where no machine lives to tell."""
+        (found,) = self.machines.measure(function, [(*models, self.workload)])
+        if isinstance(found, Lost):
+            raise Fail(f"The model cannot be measured: {found.reason}")
+        return found
+
+    def records(self) -> list[Record]:
+        """What the database has that was measured at the place."""
+        found = tuning.read(self.paths)
+        return [r for r in found if Place(r.cpu, r.target, r.toolchain) == self.machines.place]
+
+    def of_kernels(self) -> dict[Problem, list[Record]]:
+        """The records of each kernel, for its sizes."""
+        problems_of = {(problem.digest, problem.sizes): problem for problem in self.work}
+        found: dict[Problem, list[Record]] = {}
+        for record in self.records():
+            problem = problems_of.get((record.kernel, record.sizes))
+            if problem is not None:
+                found.setdefault(problem, []).append(record)
+        return found

@@ -68,7 +68,7 @@ def of(model: str | bytes, settings: dict[str, Any], memory: Path) -> Fingerprin
     else:
         digest, files = _of_file(os.path.realpath(model), folder, os.path.dirname(os.path.abspath(model)), memory)
     cpu = " ".join((cpus.architecture(), cpus.vendor(), *map(str, cpus.model()), *sorted(cpus.features())))
-    return Fingerprint(digest, _compiler(memory), json.dumps(settings, sort_keys=True), cpu, files)
+    return Fingerprint(digest, compiler(memory), json.dumps(settings, sort_keys=True), cpu, files)
 
 
 def _of_file(path: str, chosen: str, beside: str, memory: Path) -> tuple[str, tuple[Stat, ...]]:
@@ -82,7 +82,7 @@ def _of_file(path: str, chosen: str, beside: str, memory: Path) -> tuple[str, tu
             return known["digest"], files
     before = file_stat(path)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        names = list(_external(data, folder))
+        names = list(_external(data, folder).values())
         files = (before, *(file_stat(name) for name in names))
         digest = _digest(data, names, external.homes(folder, None if chosen else path))
     settled = time.time_ns() - max(max(each[2], each[3]) for each in files) > SETTLED_NS
@@ -93,14 +93,28 @@ def _of_file(path: str, chosen: str, beside: str, memory: Path) -> tuple[str, tu
 
 def _of_bytes(model: bytes, folder: str) -> str:
     folder = folder or os.getcwd()
-    return _digest(model, list(_external(model, folder)), external.homes(folder, None))
+    return _digest(model, list(_external(model, folder).values()), external.homes(folder, None))
 
 
-def _external(data: Any, folder: str) -> Iterator[str]:
-    """Paths of the files that a serialized model names as external data and that exist, each once.
+def external_data(model: str | bytes, folder: str = "") -> dict[str, bytes]:
+    """What the files hold that a model (path or bytes) names as external data, by the names that it has for them.
+
+    folder: where they lie; beside the model where it is "". What lies elsewhere is not read."""
+    if isinstance(model, bytes):
+        content, place, homes = model, folder or os.getcwd(), external.homes(folder or os.getcwd(), None)
+    else:
+        content, place = Path(model).read_bytes(), folder or os.path.dirname(os.path.abspath(model))
+        homes = external.homes(place, None if folder else model)
+    found = _external(content, place).items()
+    return {name: Path(file).read_bytes() for name, file in found if external.is_within(file, homes)}
+
+
+def _external(data: Any, folder: str) -> dict[str, str]:
+    """Paths of the files that a serialized model names as external data and that exist, by these names.
 
     Searches for the bytes instead of parsing: a name too many does no harm.
     """
+    found: dict[str, str] = {}
     seen = set()
     position = data.find(_LOCATION)
     while position >= 0:
@@ -109,10 +123,12 @@ def _external(data: Any, folder: str) -> Iterator[str]:
         name = data[start : start + length]
         if name not in seen and length < 4096:
             seen.add(name)
-            path = os.path.join(folder, name.decode("utf-8", "replace"))
+            location = name.decode("utf-8", "replace")
+            path = os.path.join(folder, location)
             if "\0" not in path and os.path.isfile(path):
-                yield path
+                found[location] = path
         position = data.find(_LOCATION, start)
+    return found
 
 
 def _varint(data: Any, position: int) -> tuple[int, int]:
@@ -143,7 +159,7 @@ def _digest(data: Any, files: list[str], homes: list[str]) -> str:
     return whole.hexdigest()[:32]
 
 
-def _compiler(memory: Path) -> str:
+def compiler(memory: Path) -> str:
     """Digest of the compiler's sources and templates; recognised by names, sizes and times."""
     files = sorted(entry for folder in _SOURCES for entry in _sources(str(_PACKAGE / folder)))
     signature = zlib.crc32(repr(files).encode())

@@ -34,9 +34,11 @@ ELSEWHERE = {
     "compiler/schedule/device/sort.py": "unit/codegen/triton/test_sort.py",
     # A search needs kernels and trials, a run a page and sessions.
     "compiler/tune/kernels.py": "unit/tune/test_search.py",
+    "compiler/tune/machines.py": "unit/tune/test_search.py",
     "compiler/tune/trial.py": "unit/tune/test_search.py",
     "compiler/tune/page.py": "unit/tune/test_report.py",
     "compiler/tune/session.py": "unit/tune/test_tuner.py",
+    "compiler/tune/workload.py": "unit/tune/test_tuner.py",
     # The interface of onnxruntime is tested beside onnxruntime.
     "runtime/api/binding.py": "parity/test_bindings.py",
     "runtime/api/configuration.py": "parity/test_environment.py",

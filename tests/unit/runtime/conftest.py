@@ -35,7 +35,7 @@ def cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compiler(tmp_path: Path, objects: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The fake compiler; returns how often it ran."""
     log = tmp_path / "compilations"
-    monkeypatch.setattr(fingerprint, "_compiler", lambda memory: "fake")
+    monkeypatch.setattr(fingerprint, "compiler", lambda memory: "fake")
     monkeypatch.setitem(sys.modules, "intaglio.compiler.driver", sys.modules.get("intaglio.compiler.driver"))
     handmade.fake_compiler(log, objects)
     return lambda: len(log.read_text().splitlines()) if log.exists() else 0

@@ -14,6 +14,7 @@ from intaglio.compiler.options import Options
 from intaglio.compiler.target import target
 from intaglio.compiler.tune.choose import Place, place
 from intaglio.compiler.tune.kernels import Problem, problems
+from intaglio.compiler.tune.machines import Local
 
 
 def model(nodes: list[onnx.NodeProto], inputs: dict[str, list[Any]], constants: dict[str, Any]) -> bytes:
@@ -53,3 +54,7 @@ def kernels(made: bytes, values: dict[str, int], to: str = "native") -> tuple[Pr
 
 def here(to: str = "native") -> Place:
     return place(target(to), "a compiler")
+
+
+def machines() -> Local:
+    return Local(here())

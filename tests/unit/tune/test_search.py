@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import helper
-from unit.tune.subjects import here, kernels, model, perceptron
+from unit.tune.subjects import kernels, machines, model, perceptron
 
 from intaglio.compiler.codegen.c import matmul
 from intaglio.compiler.schedule.matmul import MatmulSchedule
@@ -29,7 +29,7 @@ def bench(made: bytes | None = None, number: int = 0, threads: int = 2, **values
 
 def test_every_trial_is_a_record() -> None:
     told: list[Any] = []
-    records = search(bench(), here(), seconds=60, trials=4, report=told.append)
+    records = search(bench(), machines(), seconds=60, trials=4, report=told.append)
     assert told == records and len(records) == 4
     for record in records:
         assert record.refused == "" and record.turns > 0 and record.seconds > 0 and record.default_seconds > 0
@@ -40,14 +40,14 @@ def test_every_trial_is_a_record() -> None:
 def test_it_ends_when_all_were_tried_or_the_time_is_over() -> None:
     mine = bench(number=2)
     count = Candidates(mine.problem).count
-    assert len(search(mine, here(), seconds=60)) == count
-    assert search(bench(), here(), seconds=0) == []
+    assert len(search(mine, machines(), seconds=60)) == count
+    assert search(bench(), machines(), seconds=0) == []
 
 
 def test_what_is_known_is_not_measured_again() -> None:
-    first = search(bench(), here(), seconds=60, trials=3)
+    first = search(bench(), machines(), seconds=60, trials=3)
     told: list[Any] = []
-    second = search(bench(), here(), seconds=60, trials=5, known=first, report=told.append)
+    second = search(bench(), machines(), seconds=60, trials=5, known=first, report=told.append)
     assert second[:3] == first and len(second) == 5
     assert told == second[3:]
 
@@ -82,7 +82,7 @@ def test_a_wrong_schedule_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     default = mine.problem.default
     assert isinstance(default, MatmulSchedule) and default.tile.vectors > 1
     monkeypatch.setattr(matmul, "source", faulty(matmul.source))
-    records = search(mine, here(), seconds=120)
+    records = search(mine, machines(), seconds=120)
     narrow = [r for r in records if r.schedule["tile"]["vectors"] == 1]
     assert narrow and all("differs by" in r.refused and not wins(r) for r in narrow)
     assert all(r.refused == "" for r in records if r not in narrow)
@@ -95,7 +95,7 @@ def test_a_schedule_that_does_not_compile_is_refused(monkeypatch: pytest.MonkeyP
         return original(kernel, name, schedule) + ("#error" if schedule.tile.vectors == 1 else "")
 
     monkeypatch.setattr(matmul, "source", broken)
-    records = search(bench(), here(), seconds=120)
+    records = search(bench(), machines(), seconds=120)
     assert {r.refused[:16] for r in records if r.schedule["tile"]["vectors"] == 1} == {"does not compile"}
     assert {r.refused for r in records if r.schedule["tile"]["vectors"] > 1} == {""}
 
@@ -165,7 +165,7 @@ def test_kernels_of_all_kinds_have_trials(name: str) -> None:
     program, found, left_out = kernels(made, {"n": 3})
     assert found and not left_out
     for problem in found:
-        records = search(Bench(problem, program, 2), here(), seconds=60, trials=4)
+        records = search(Bench(problem, program, 2), machines(), seconds=60, trials=4)
         assert [r.refused for r in records] == [""] * len(records)
     assert any(Candidates(problem).count for problem in found)
 
@@ -174,7 +174,7 @@ def test_a_kernel_whose_demands_random_data_violate_is_not_measured() -> None:
     nodes = [helper.make_node("Div", ["i", "j"], ["q"]), helper.make_node("Cast", ["q"], ["y"], to=1)]
     made = model(nodes, {"i": ["n", 5], "j": ["n", 5]}, {})
     program, found, _ = kernels(made, {"n": 3})
-    assert [search(Bench(problem, program, 2), here(), seconds=60) for problem in found] == [[]] * len(found)
+    assert [search(Bench(problem, program, 2), machines(), seconds=60) for problem in found] == [[]] * len(found)
 
 
 def test_what_cannot_be_tuned_is_told() -> None:

@@ -26,7 +26,7 @@ from intaglio.compiler.codegen.c import toolchain
 from intaglio.compiler.options import Options
 from intaglio.compiler.schedule import space
 from intaglio.compiler.schedule.matmul import MatmulSchedule
-from intaglio.compiler.tune import tuner
+from intaglio.compiler.tune import tuner, workload
 from intaglio.compiler.tune.choose import code, place
 from intaglio.compiler.tune.encoding import encoded
 from intaglio.compiler.tune.kernels import Problem
@@ -164,8 +164,8 @@ def planted(monkeypatch: pytest.MonkeyPatch, gains: Callable[[int], float]) -> l
         gain = gains(count[0])
         return (slow, slow / gain)
 
-    original = tuner.in_turns
-    monkeypatch.setattr(tuner, "in_turns", in_turns)
+    original = workload.in_turns
+    monkeypatch.setattr(workload, "in_turns", in_turns)
     return count
 
 

@@ -65,7 +65,7 @@ def test_what_makes_a_new_entry(
     threads.intra_op_num_threads = 1  # does not change the code
     run(model, threads)
     assert compiler() == 3
-    monkeypatch.setattr(fingerprint, "_compiler", lambda memory: "another version")
+    monkeypatch.setattr(fingerprint, "compiler", lambda memory: "another version")
     run(model)
     assert compiler() == 4
 
@@ -165,7 +165,7 @@ def behaviour(directory):
 handmade.fake_compiler(Path({str(tmp_path / "compilations")!r}), Path({str(tmp_path / "objects")!r}), behaviour)
 import intaglio, numpy as np
 from intaglio.runtime.store import fingerprint
-fingerprint._compiler = lambda memory: "fake"
+fingerprint.compiler = lambda memory: "fake"
 session = intaglio.InferenceSession({str(model)!r})
 x = np.ones((2, 3), np.float32)
 assert np.array_equal(session.run(None, {{"x": x}})[0], handmade.affine(x)[0])
@@ -479,9 +479,9 @@ def test_explain(model: Path, cache_root: Path, compiler: Count, monkeypatch: py
     text = cache.explain(str(model), {"level": 0})
     assert text.startswith("miss:") and 'settings: was {}, is {"level": 0}' in text and "compiler:" not in text
     assert "this model was never compiled here (1 others were)" in cache.explain(b"another", {})
-    monkeypatch.setattr(fingerprint, "_compiler", lambda memory: "newer")
+    monkeypatch.setattr(fingerprint, "compiler", lambda memory: "newer")
     assert "compiler: was" in cache.explain(str(model), {})
-    monkeypatch.setattr(fingerprint, "_compiler", lambda memory: "fake")
+    monkeypatch.setattr(fingerprint, "compiler", lambda memory: "fake")
     (entry.path / "model.so").unlink()
     assert "damaged (model.so is missing)" in cache.explain(str(model), {})
 

@@ -24,28 +24,28 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_compiler_is_its_sources(sources: Path, tmp_path: Path) -> None:
     memory = tmp_path / "notes"
-    before = fingerprint._compiler(memory)
-    assert fingerprint._compiler(memory) == before
+    before = fingerprint.compiler(memory)
+    assert fingerprint.compiler(memory) == before
     (sources / "compiler/sub/a.py").write_text("changed, and longer")
-    changed = fingerprint._compiler(memory)
+    changed = fingerprint.compiler(memory)
     assert changed != before
     (sources / "templates/c.h").write_text("new")
-    assert fingerprint._compiler(memory) not in (before, changed)
+    assert fingerprint.compiler(memory) not in (before, changed)
 
 
 def test_the_compiler_is_recognised_by_content(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere and at another time the same sources are the same compiler; bytecode does not count."""
-    before = fingerprint._compiler(tmp_path / "notes")
+    before = fingerprint.compiler(tmp_path / "notes")
     copy = Path(shutil.copytree(sources, tmp_path / "copy"))
     os.utime(copy / "compiler/sub/a.py", (5, 5))
     (copy / "compiler/__pycache__").mkdir()
     (copy / "compiler/__pycache__/a.py").write_text("")
     monkeypatch.setattr(fingerprint, "_PACKAGE", copy)
-    assert fingerprint._compiler(tmp_path / "notes") == before
+    assert fingerprint.compiler(tmp_path / "notes") == before
 
 
 def test_real_sources_are_found(tmp_path: Path) -> None:
-    assert len(fingerprint._compiler(tmp_path)) == 32
+    assert len(fingerprint.compiler(tmp_path)) == 32
     folders = [str(fingerprint._PACKAGE / name) for name in fingerprint._SOURCES]
     files = [path for folder in folders for path, _, _ in fingerprint._sources(folder)]
     assert any(path.endswith("driver.py") for path in files) and any(path.endswith("pool.c") for path in files)
@@ -58,19 +58,19 @@ def test_external_data_is_found_by_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"1")
     (tmp_path / "b.bin").write_bytes(b"2")
     data = b"junk" + named(b"a.bin") + b"\x0a\x08location" + named(b"absent") + named(b"b.bin") + named(b"a.bin")
-    found = list(fingerprint._external(data, str(tmp_path)))
-    assert found == [str(tmp_path / "a.bin"), str(tmp_path / "b.bin")]
+    found = fingerprint._external(data, str(tmp_path))
+    assert found == {name: str(tmp_path / name) for name in ("a.bin", "b.bin")}
     start = b"\x0a\x08location\x12"
     for wild in (start, start + b"\xff" * 6, named(b"a\0b"), named(b"\xff\xfe")):
-        assert list(fingerprint._external(wild, str(tmp_path))) == []
+        assert fingerprint._external(wild, str(tmp_path)) == {}
 
 
 def test_damaged_notes_are_ignored(sources: Path, tmp_path: Path) -> None:
     memory = tmp_path / "notes"
-    before = fingerprint._compiler(memory)
+    before = fingerprint.compiler(memory)
     for note in memory.iterdir():
         note.write_text("{")
-    assert fingerprint._compiler(memory) == before
+    assert fingerprint.compiler(memory) == before
 
 
 def test_keys_differ_in_every_part() -> None:
