@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,8 +130,10 @@ class Cluster:
         self.jobs = max(len(measurers), sum(workers[each].threads for each in self._builders(workers, measurers)))
 
     def share(self, data: Any) -> Any:
-        """What stands for a task that returns the data: what is only kept by a worker ends with it."""
-        return self._client.submit(_same, data, pure=False)
+        """What stands for a task that returns the data: what a worker only keeps ends with it."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # the data are of this machine
+            return self._client.submit(_same, data, pure=False)
 
     def build(self, function: Callable[..., str | None], calls: Sequence[Call], here: bool = False) -> list[Any]:
         """Where no other machines than those that measure have the C compiler, all is built before it returns."""
@@ -142,7 +145,8 @@ class Cluster:
         options = {"workers": builders, "allow_other_workers": True, "pure": False}
         made = [self._client.submit(_built, function, *call, **options) for call in calls]
         if any(workers[each].host in measurers for each in builders):
-            self._distributed.wait(made)
+            for future in made:
+                future.exception()  # waits
         return made
 
     def measure(self, function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
@@ -179,17 +183,19 @@ class Cluster:
             try:
                 return future.result(timeout=POLL)
             except self._distributed.TimeoutError:
-                if not asked & self._client.nthreads().keys():
+                if not asked & self._told(self._client.nthreads).keys():
                     return _GONE
             except self._distributed.KilledWorker as error:
-                return Lost(f"the workers that ran it ended ({error.args[0]})")
+                return Lost(f"the workers that ran it ended, {error.allowed_failures + 1} times")
+            except self._distributed.CancelledError as error:
+                raise _ended(error) from None
 
     # ---- Who is there ------------------------------------------------------------------------------------------------
 
     def _workers(self) -> dict[str, Worker]:
         """The workers by their addresses. Raises Fail for one that cannot be of use, and says why."""
         found: dict[str, Worker] = {}
-        for address, answer in self._client.run(described, self._names, on_error="return").items():
+        for address, answer in self._told(self._client.run, described, self._names, on_error="return").items():
             if isinstance(answer, OSError):
                 continue  # it ends
             if not isinstance(answer, Worker):
@@ -198,6 +204,13 @@ class Cluster:
                 raise Fail(f"The worker {address} has Intaglio {answer.version}, and this is {version()}.")
             found[address] = answer
         return found
+
+    def _told(self, question: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+        """What the scheduler answers."""
+        try:
+            return dict(question(*arguments, **options))
+        except OSError as error:
+            raise _ended(error) from None
 
     def _group(self, worker: Worker) -> tuple[Place, int]:
         """The place of a worker, and the threads of a run there."""
@@ -241,6 +254,10 @@ class Cluster:
 
 
 _GONE = object()
+
+
+def _ended(error: Exception) -> Fail:
+    return Fail(f"The cluster's scheduler has ended: {error}")
 
 
 # ---- What workers do -------------------------------------------------------------------------------------------------

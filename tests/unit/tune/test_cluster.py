@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from typing import Any
 import distributed
 import onnx
 import pytest
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 from unit.tune.subjects import perceptron
 
 from intaglio.compiler.cli.main import main
@@ -126,16 +127,23 @@ def test_a_pinned_target(client: Client, database: Path) -> None:
     assert report.records >= 3 and {(r.cpu, r.target) for r in records} == {(place.cpu, place.target)}
 
 
-def test_a_worker_that_ends_costs_nothing(client: Client, database: Path) -> None:
-    first = process(client)
+def test_on_one_machine_a_worker_that_ends_costs_nothing(database: Path) -> None:
+    """Of two workers one measures; the other takes over."""
+    ended: list[int] = []
 
     def progress(report: TuningReport, kernel: object, part: float) -> None:
-        if report.records == 1 and kernel is not None and process(client) == first:
-            os.kill(first, signal.SIGKILL)  # while it measures another candidate
+        if report.records == 1 and not ended:
+            ended.extend(cluster.measure(os.getpid, [()]))
+            os.kill(ended[0], signal.SIGKILL)
 
-    report = tuner.tune(perceptron(), Options(), feeds, 300, trials=4, progress=progress, scheduler=client)
-    assert process(client) != first
-    assert report.lost == {} and not report.interrupted and report.before > 0
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", **MEASURES}
+    with (
+        LocalCluster(**options) as made,
+        Client(made, set_as_default=False) as client,
+        connected(client, "native", None) as cluster,
+    ):
+        report = tuner.tune(perceptron(), Options(), feeds, 300, trials=4, progress=progress, scheduler=client)
+    assert ended and report.lost == {} and not report.interrupted and report.before > 0
     assert sorted(kernel.trials for kernel in report.kernels)[-2:] == [4, 4]
 
 
@@ -151,6 +159,26 @@ def test_a_candidate_that_ends_every_worker_is_left_out(client: Client, monkeypa
         first, lost, last = cluster.measure(run, [(0,), (1,), (2,)])
     assert (first, last) == (0, 2)
     assert isinstance(lost, Lost) and "ended" in lost.reason
+
+
+def test_when_dask_gives_up() -> None:
+    class Future:
+        """A task whose workers have ended as often as Dask tries."""
+
+        def result(self, timeout: float) -> None:
+            raise distributed.KilledWorker("task", None, 3)
+
+    cluster = cluster_of(worker())
+    assert cluster._result(Future(), set()) == Lost("the workers that ran it ended, 4 times")
+
+
+def test_a_scheduler_that_ends_is_told(database: Path) -> None:
+    with started(MEASURES) as made, connected(made.scheduler_address, "native", None) as cluster:
+        results = cluster.measure(time.sleep, [(0,), (60,)])
+        assert next(results) is None
+        made.close()
+        with pytest.raises(Fail, match="The cluster's scheduler has ended"):
+            next(results)
 
 
 def test_errors_come_back(client: Client, database: Path) -> None:
