@@ -46,7 +46,7 @@ def tune(
             partial(random_feeds, dims or {}, seed),
             seconds,
             trials,
-            threads or options.threads(),
+            threads or (options.threads() if scheduler is None else options.intra_op_num_threads or None),
             None if database is None else Path(database),
             resume,
             live,

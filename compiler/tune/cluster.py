@@ -22,7 +22,7 @@ from ...runtime.store import cache, fingerprint
 from ..codegen.c import toolchain
 from ..target import target, targets
 from .choose import Place, place
-from .machines import Call, Folder, Lost, built, opened
+from .machines import Call, Folder, Lost, built, ensured, opened
 
 MEASURE = "measure"  # the resource of workers that measure
 ATTEMPTS = 3  # times that all workers which could measure may end meanwhile
@@ -135,10 +135,10 @@ class Cluster:
             warnings.filterwarnings("ignore", "Sending large graph")  # the data are of this machine
             return self._client.submit(_same, data, pure=False)
 
-    def build(self, function: Callable[..., str | None], calls: Sequence[Call], here: bool = False) -> list[Any]:
+    def build(self, function: Callable[..., str | None], calls: Sequence[Call], at_place: bool = False) -> list[Any]:
         """Where no other machines than those that measure have the C compiler, all is built before it returns."""
-        if here:
-            return [self.share(made) for made in self._results(_built, function, calls)]
+        if at_place:
+            return [self.share(ensured(made)) for made in self._results(_built, function, calls)]
         workers = self._workers()
         measurers = self._measurers(workers)
         builders = self._builders(workers, measurers)
@@ -281,7 +281,7 @@ def _built(function: Callable[..., str | None], *arguments: Any) -> Files | str:
 
 
 def _measured(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a call returns to which folders are handed."""
+    """What a call returns that takes folders."""
     folders = [_unpacked(each) if isinstance(each, Files) else each for each in arguments]
     return function(*map(opened, folders))
 

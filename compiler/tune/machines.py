@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...runtime import cpus
+from ...runtime.errors import Fail
 from ...runtime.store import cache
 from ..options import environment
 from .choose import Place
@@ -42,9 +43,9 @@ class Machines(Protocol):
     def share(self, data: Any) -> Any:
         """What stands for an argument of many calls."""
 
-    def build(self, function: Callable[..., str | None], calls: Sequence[Call], here: bool = False) -> list[Any]:
+    def build(self, function: Callable[..., str | None], calls: Sequence[Call], at_place: bool = False) -> list[Any]:
         """What stands for the folders; for the text that a call returns, that text. The calls run at the same time, on
-        any machine that has the C compiler; if `here`, as those of `measure`."""
+        any machine that has the C compiler; `at_place`: as those of `measure`."""
 
     def measure(self, function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
         """The results, or `Lost`. The calls run at the place, one at a time on each machine."""
@@ -70,7 +71,7 @@ class Local:
     def share(self, data: Any) -> Any:
         return data
 
-    def build(self, function: Callable[..., str | None], calls: Sequence[Call], here: bool = False) -> list[Any]:
+    def build(self, function: Callable[..., str | None], calls: Sequence[Call], at_place: bool = False) -> list[Any]:
         """Ends before anything is measured: with all CPUs in use a build would disturb a measurement."""
         with ThreadPoolExecutor(max(1, len(calls))) as pool:
             return list(pool.map(lambda call: built(function, call), calls))
@@ -83,6 +84,13 @@ def built(function: Callable[..., str | None], call: Call) -> Folder | str:
     """What a call builds in this process, or the text that it returns."""
     folder = Folder()
     return function(folder.path, *call) or folder
+
+
+def ensured(result: Any) -> Any:
+    """A result that the run cannot do without. Raises Fail where it is lost."""
+    if isinstance(result, Lost):
+        raise Fail(f"The model cannot be measured: {result.reason}")
+    return result
 
 
 def opened(argument: Any) -> Any:

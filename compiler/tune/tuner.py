@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.errors import Fail, InvalidArgument
+from ...runtime.errors import InvalidArgument
 from ...runtime.store import tuning
 from ...runtime.store.tuning import Record
 from .. import driver
@@ -32,7 +32,7 @@ from .choose import Place, here, wins
 from .cluster import connected
 from .encoding import encoded
 from .kernels import Problem, problems
-from .machines import Local, Lost, Machines
+from .machines import Local, Lost, Machines, ensured
 from .report import KernelReport, TuningReport
 from .search import search
 from .trial import Bench
@@ -213,15 +213,13 @@ class _Run:
 
     def compiled(self, records: Sequence[Record]) -> Any:
         """What stands for the model, compiled with the schedules of records."""
-        (made,) = self.machines.build(workload.compiled, [(self.workload, records)], here=True)
+        (made,) = self.machines.build(workload.compiled, [(self.workload, records)], at_place=True)
         return made
 
     def measured(self, function: Callable[..., Any], *models: Any) -> Any:
         """What a function of compiled models and the workload finds. Raises Fail where no machine lives to tell."""
         (found,) = self.machines.measure(function, [(*models, self.workload)])
-        if isinstance(found, Lost):
-            raise Fail(f"The model cannot be measured: {found.reason}")
-        return found
+        return ensured(found)
 
     def records(self) -> list[Record]:
         """What the database has that was measured at the place."""

@@ -29,7 +29,8 @@ def report(*kernels: KernelReport, **fields: Any) -> TuningReport:
 
 
 def test_the_text() -> None:
-    text = str(report(kernel(refused=1), left_out={"it runs on the device": 3}))
+    text = str(report(kernel(refused=1), left_out={"it runs on the device": 3}, lost={"its machine ended": 2}))
+    assert "2 candidates are left out: its machine ended" in text
     assert "first, Relu: tile = 6x64, block_rows = 48" in text
     assert "3 steps are left out: it runs on the device" in text
     assert "1 candidates were refused: wrong results" in text

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import helper
-from unit.tune.subjects import kernels, machines, model, perceptron
+from unit.tune.subjects import here, kernels, machines, model, perceptron
 
 from intaglio.compiler.codegen.c import matmul
 from intaglio.compiler.schedule.matmul import MatmulSchedule
 from intaglio.compiler.tune import search as stage
 from intaglio.compiler.tune.choose import wins
 from intaglio.compiler.tune.encoding import decoded
+from intaglio.compiler.tune.machines import Local, Lost
 from intaglio.compiler.tune.search import Candidates, Timing, search
 from intaglio.compiler.tune.trial import Bench, difference
 
@@ -50,6 +52,21 @@ def test_what_is_known_is_not_measured_again() -> None:
     second = search(bench(), machines(), seconds=60, trials=5, known=first, report=told.append)
     assert second[:3] == first and len(second) == 5
     assert told == second[3:]
+
+
+def test_a_candidate_whose_machines_end_is_left_out() -> None:
+    class Ending(Local):
+        """Machines that end whenever the second candidate is measured."""
+
+        def measure(self, function: Callable[..., Any], calls: Sequence[Any]) -> Iterator[Any]:
+            for number, result in enumerate(super().measure(function, calls)):
+                yield Lost("they ended") if number == 1 else result
+
+    told: list[Any] = []
+    ending = Ending(here(), jobs=3)
+    records = search(bench(), ending, seconds=60, trials=3, report=told.append)
+    assert told[1] == Lost("they ended") and [each for each in told if each not in records] == [told[1]]
+    assert len(records) == 3
 
 
 def test_neighbours_of_the_best_come_first() -> None:
@@ -165,7 +182,8 @@ def test_kernels_of_all_kinds_have_trials(name: str) -> None:
     program, found, left_out = kernels(made, {"n": 3})
     assert found and not left_out
     for problem in found:
-        records = search(Bench(problem, program, 2), machines(), seconds=60, trials=4)
+        travelled = pickle.loads(pickle.dumps(Bench(problem, program, 2)))
+        records = search(travelled, machines(), seconds=60, trials=4)
         assert [r.refused for r in records] == [""] * len(records)
     assert any(Candidates(problem).count for problem in found)
 

@@ -65,6 +65,22 @@ def test_external_data_is_found_by_its_bytes(tmp_path: Path) -> None:
         assert fingerprint._external(wild, str(tmp_path)) == {}
 
 
+def test_the_contents_of_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that lie elsewhere are none of a model's."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.bin").write_bytes(b"1")
+    (tmp_path / "b.bin").write_bytes(b"2")
+    (folder / "c.bin").symlink_to(tmp_path / "b.bin")
+    names = (b"a.bin", b"../b.bin", b"c.bin")
+    data = b"".join(b"\x0a\x08location\x12" + bytes([len(name)]) + name for name in names)
+    (folder / "model.onnx").write_bytes(data)
+    assert fingerprint.external_data(str(folder / "model.onnx")) == {"a.bin": b"1"}
+    assert fingerprint.external_data(data, str(folder)) == {"a.bin": b"1"}
+    monkeypatch.chdir(folder)
+    assert fingerprint.external_data(data) == {"a.bin": b"1"}
+
+
 def test_damaged_notes_are_ignored(sources: Path, tmp_path: Path) -> None:
     memory = tmp_path / "notes"
     before = fingerprint.compiler(memory)
