@@ -13,7 +13,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...runtime import VERSION, cpus
@@ -22,7 +22,7 @@ from ...runtime.store import cache, fingerprint
 from ..codegen.c import toolchain
 from ..target import target, targets
 from .choose import Place, place
-from .machines import Call, Folder, Lost, built, ensured, opened
+from .machines import Call, Folder, Lost, built, opened
 
 MEASURE = "measure"  # the resource of workers that measure
 ATTEMPTS = 3  # times that all workers which could measure may end meanwhile
@@ -138,7 +138,7 @@ class Cluster:
     def build(self, function: Callable[..., str | None], calls: Sequence[Call], at_place: bool = False) -> list[Any]:
         """Where no other machines than those that measure have the C compiler, all is built before it returns."""
         if at_place:
-            return [self.share(ensured(made)) for made in self._results(_built, function, calls)]
+            return [_Placed(function, call) for call in calls]
         workers = self._workers()
         measurers = self._measurers(workers)
         builders = self._builders(workers, measurers)
@@ -150,38 +150,45 @@ class Cluster:
         return made
 
     def measure(self, function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
-        return self._results(_measured, function, calls)
-
-    def _results(self, run: Callable[..., Any], function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
-        """What the calls return at the place, in order. Dask gives the tasks of a worker that ended to the others; new
-        workers, as those that are started again, have to be named to it."""
-        futures, asked = self._submitted(run, function, calls)
+        """Dask gives the tasks of a worker that ended to the others; new workers, as those that are started again, have
+        to be named to it."""
+        futures, asked = self._submitted(function, calls)
         for number in range(len(calls)):
             found = self._result(futures[number], asked)
             for _ in range(ATTEMPTS - 1):
                 if found is not _GONE:
                     break
-                futures[number:], asked = self._submitted(run, function, calls[number:])
+                futures[number:], asked = self._submitted(function, calls[number:])
                 found = self._result(futures[number], asked)
             yield Lost(f"the workers that ran it ended, {ATTEMPTS} times") if found is _GONE else found
 
-    def _submitted(
-        self, run: Callable[..., Any], function: Callable[..., Any], calls: Sequence[Call]
-    ) -> tuple[list[Any], set[str]]:
+    def _submitted(self, function: Callable[..., Any], calls: Sequence[Call]) -> tuple[list[Any], set[str]]:
         """Futures, and the addresses of the workers that may run them."""
         end = time.monotonic() + PATIENCE
         while not (found := self._measurers(workers := self._workers())):
             if time.monotonic() > end:
                 raise self._nobody(workers)
             time.sleep(POLL)
-        options = {"workers": [*found.values()], "resources": {MEASURE: 1}, "pure": False}
-        return [self._client.submit(run, function, *call, **options) for call in calls], {*found.values()}
+        addresses = [*found.values()]
+        options = {"workers": addresses, "resources": {MEASURE: 1}, "pure": False}
+
+        def argument(given: Any) -> Any:
+            if not isinstance(given, _Placed):
+                return given
+            if not given.asked.intersection(addresses):  # Dask could not build it again
+                given.asked = {*addresses}
+                given.future = self._client.submit(_built, given.function, *given.call, **options)
+            return given.future
+
+        futures = [self._client.submit(_measured, function, *map(argument, call), **options) for call in calls]
+        return futures, {*addresses}
 
     def _result(self, future: Any, asked: set[str]) -> Any:
         """What a task returns, `_GONE` if none of the workers that may run it is there any more."""
         while True:
             try:
-                return future.result(timeout=POLL)
+                future.exception(timeout=POLL)  # waits, without fetching the result
+                return future.result(timeout=PATIENCE)
             except self._distributed.TimeoutError:
                 if not asked & self._told(self._client.nthreads).keys():
                     return _GONE
@@ -254,6 +261,16 @@ class Cluster:
 
 
 _GONE = object()
+
+
+@dataclass
+class _Placed:
+    """What stands for the folder of a call that builds at the place. asked: the workers that may run its future."""
+
+    function: Callable[..., str | None]
+    call: Call
+    asked: set[str] = field(default_factory=set)
+    future: Any = None
 
 
 def _ended(error: Exception) -> Fail:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...runtime import cpus
-from ...runtime.errors import Fail
 from ...runtime.store import cache
 from ..options import environment
 from .choose import Place
@@ -84,13 +83,6 @@ def built(function: Callable[..., str | None], call: Call) -> Folder | str:
     """What a call builds in this process, or the text that it returns."""
     folder = Folder()
     return function(folder.path, *call) or folder
-
-
-def ensured(result: Any) -> Any:
-    """A result that the run cannot do without. Raises Fail where it is lost."""
-    if isinstance(result, Lost):
-        raise Fail(f"The model cannot be measured: {result.reason}")
-    return result
 
 
 def opened(argument: Any) -> Any:

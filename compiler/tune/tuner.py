@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.errors import InvalidArgument
+from ...runtime.errors import Fail, InvalidArgument
 from ...runtime.store import tuning
 from ...runtime.store.tuning import Record
 from .. import driver
@@ -32,7 +32,7 @@ from .choose import Place, here, wins
 from .cluster import connected
 from .encoding import encoded
 from .kernels import Problem, problems
-from .machines import Local, Lost, Machines, ensured
+from .machines import Local, Lost, Machines
 from .report import KernelReport, TuningReport
 from .search import search
 from .trial import Bench
@@ -167,7 +167,7 @@ class _Run:
             used = self.used(steps)
             if not used:  # the same code
                 self.report.before, _, _ = self.whole(self.rules)
-                self.report.after = self.report.before
+                self.report.after, self.report.gain = self.report.before, 1.0
                 return
             slower = self.slower(steps, used)
             if not slower:
@@ -219,7 +219,9 @@ class _Run:
     def measured(self, function: Callable[..., Any], *models: Any) -> Any:
         """What a function of compiled models and the workload finds. Raises Fail where no machine lives to tell."""
         (found,) = self.machines.measure(function, [(*models, self.workload)])
-        return ensured(found)
+        if isinstance(found, Lost):
+            raise Fail(f"The model cannot be measured: {found.reason}")
+        return found
 
     def records(self) -> list[Record]:
         """What the database has that was measured at the place."""

@@ -165,7 +165,7 @@ def test_when_dask_gives_up() -> None:
     class Future:
         """A task whose workers have ended as often as Dask tries."""
 
-        def result(self, timeout: float) -> None:
+        def exception(self, timeout: float) -> None:
             raise distributed.KilledWorker("task", None, 3)
 
     cluster = cluster_of(worker())
