@@ -137,21 +137,18 @@ class Cluster:
 
     def build(self, function: Callable[..., str | None], calls: Sequence[Call], at_place: bool = False) -> list[Any]:
         """Where no other machines than those that measure have the C compiler, all is built before it returns."""
-        if at_place:
-            return [_Placed(function, call) for call in calls]
-        workers = self._workers()
-        measurers = self._measurers(workers)
-        builders = self._builders(workers, measurers)
-        options = {"workers": builders, "allow_other_workers": True, "pure": False}
-        made = [self._client.submit(_built, function, *call, **options) for call in calls]
-        if any(workers[each].host in measurers for each in builders):
-            for future in made:
-                future.exception()  # waits
+        workers, measurers = self._present()
+        made = [_Build(function, call, at_place) for call in calls]
+        for each in made:
+            self._start(each, workers, measurers)
+        if any(workers[address].host in measurers for each in made for address in each.asked):
+            for each in made:
+                self._waited(each.future, [each.asked])
         return made
 
     def measure(self, function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
-        """Dask gives the tasks of a worker that ended to the others; new workers, as those that are started again, have
-        to be named to it."""
+        """Dask gives the tasks of a worker that ended to the others that were named to it. Where there are none left,
+        all is handed in again, for new workers, as are those that were started again."""
         futures, asked = self._submitted(function, calls)
         for number in range(len(calls)):
             found = self._result(futures[number], asked)
@@ -162,42 +159,59 @@ class Cluster:
                 found = self._result(futures[number], asked)
             yield Lost(f"the workers that ran it ended, {ATTEMPTS} times") if found is _GONE else found
 
-    def _submitted(self, function: Callable[..., Any], calls: Sequence[Call]) -> tuple[list[Any], set[str]]:
-        """Futures, and the addresses of the workers that may run them."""
+    def _submitted(self, function: Callable[..., Any], calls: Sequence[Call]) -> tuple[list[Any], list[set[str]]]:
+        """Futures, and the addresses of the workers that may run them, and of those that may build their arguments."""
+        workers, measurers = self._present()
+        builds = [each for call in calls for each in call if isinstance(each, _Build)]
+        for each in builds:
+            self._start(each, workers, measurers)
+        options = {"workers": [*measurers.values()], "resources": {MEASURE: 1}, "pure": False}
+        arguments = ([each.future if isinstance(each, _Build) else each for each in call] for call in calls)
+        futures = [self._client.submit(_measured, function, *each, **options) for each in arguments]
+        return futures, [{*measurers.values()}, *(each.asked for each in builds)]
+
+    def _start(self, build: _Build, workers: Mapping[str, Worker], measurers: Mapping[str, str]) -> None:
+        """Hands a build in, unless there is a worker that has it, or may do it again."""
+        if not build.asked & workers.keys():
+            build.asked = {*(measurers.values() if build.at_place else self._builders(workers, measurers))}
+            options = {"workers": [*build.asked], "resources": {MEASURE: 1} if build.at_place else None, "pure": False}
+            build.future = self._client.submit(_built, build.function, *build.call, **options)
+
+    def _result(self, future: Any, asked: Sequence[set[str]]) -> Any:
+        """What a task returns; `_GONE` where it has no workers any more."""
+        timeout = POLL
+        while self._waited(future, asked):
+            try:
+                return future.result(timeout=timeout)
+            except self._distributed.TimeoutError:  # a large one, or the worker ended that had it
+                timeout *= 2
+            except self._distributed.KilledWorker as error:
+                return Lost(f"the workers that ran it ended, {error.allowed_failures + 1} times")
+        return _GONE
+
+    def _waited(self, future: Any, asked: Sequence[set[str]]) -> bool:
+        """Waits for a task; returns whether it is done, False where none of some workers are there any more."""
+        while True:
+            try:
+                future.exception(timeout=POLL)
+                return True
+            except self._distributed.TimeoutError:
+                there = self._told(self._client.nthreads).keys()
+                if not all(each & there for each in asked):
+                    return False
+            except self._distributed.CancelledError as error:
+                raise _ended(error) from None
+
+    # ---- Who is there ------------------------------------------------------------------------------------------------
+
+    def _present(self) -> tuple[dict[str, Worker], dict[str, str]]:
+        """The workers, and those that measure. Raises Fail where the latter do not come back."""
         end = time.monotonic() + PATIENCE
         while not (found := self._measurers(workers := self._workers())):
             if time.monotonic() > end:
                 raise self._nobody(workers)
             time.sleep(POLL)
-        addresses = [*found.values()]
-        options = {"workers": addresses, "resources": {MEASURE: 1}, "pure": False}
-
-        def argument(given: Any) -> Any:
-            if not isinstance(given, _Placed):
-                return given
-            if not given.asked.intersection(addresses):  # Dask could not build it again
-                given.asked = {*addresses}
-                given.future = self._client.submit(_built, given.function, *given.call, **options)
-            return given.future
-
-        futures = [self._client.submit(_measured, function, *map(argument, call), **options) for call in calls]
-        return futures, {*addresses}
-
-    def _result(self, future: Any, asked: set[str]) -> Any:
-        """What a task returns, `_GONE` if none of the workers that may run it is there any more."""
-        while True:
-            try:
-                future.exception(timeout=POLL)  # waits, without fetching the result
-                return future.result(timeout=PATIENCE)
-            except self._distributed.TimeoutError:
-                if not asked & self._told(self._client.nthreads).keys():
-                    return _GONE
-            except self._distributed.KilledWorker as error:
-                return Lost(f"the workers that ran it ended, {error.allowed_failures + 1} times")
-            except self._distributed.CancelledError as error:
-                raise _ended(error) from None
-
-    # ---- Who is there ------------------------------------------------------------------------------------------------
+        return workers, found
 
     def _workers(self) -> dict[str, Worker]:
         """The workers by their addresses. Raises Fail for one that cannot be of use, and says why."""
@@ -216,7 +230,7 @@ class Cluster:
         """What the scheduler answers."""
         try:
             return dict(question(*arguments, **options))
-        except OSError as error:
+        except (OSError, AttributeError) as error:  # a client that has given up has no scheduler
             raise _ended(error) from None
 
     def _group(self, worker: Worker) -> tuple[Place, int]:
@@ -264,11 +278,12 @@ _GONE = object()
 
 
 @dataclass
-class _Placed:
-    """What stands for the folder of a call that builds at the place. asked: the workers that may run its future."""
+class _Build:
+    """What stands for the folder of a call that builds. asked: the addresses of the workers that may run its future."""
 
     function: Callable[..., str | None]
     call: Call
+    at_place: bool
     asked: set[str] = field(default_factory=set)
     future: Any = None
 

@@ -161,6 +161,31 @@ def test_a_candidate_that_ends_every_worker_is_left_out(client: Client, monkeypa
     assert lost == Lost("the workers that ran it ended, 2 times")
 
 
+def test_what_was_built_is_built_again(client: Client) -> None:
+    """By the worker that is started in the place of the one that had it."""
+
+    def build(folder: Path, text: str) -> None:
+        (folder / "file").write_text(text)
+
+    def read(folder: Path) -> str:
+        return (folder / "file").read_text()
+
+    with connected(client, "native", None) as cluster:
+        for at_place in (True, False):
+            made = cluster.build(build, [("a",), ("b",)], at_place)
+            assert [*cluster.measure(read, [(each,) for each in made])] == ["a", "b"]
+            for number in client.run(os.getpid).values():
+                os.kill(number, signal.SIGKILL)
+            assert [*cluster.measure(read, [(each,) for each in made])] == ["a", "b"]
+
+
+def test_a_result_that_takes_long_to_fetch(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "POLL", 1e-3)
+    with connected(client, "native", None) as cluster:
+        (found,) = cluster.measure(bytes, [(50 << 20,)])
+    assert len(found) == 50 << 20
+
+
 def test_when_dask_gives_up() -> None:
     class Future:
         """A task whose workers have ended as often as Dask tries."""
