@@ -185,6 +185,8 @@ class Cluster:
                 return future.result(timeout=timeout)
             except self._distributed.TimeoutError:  # a large one, or the worker ended that had it
                 timeout *= 2
+            except self._distributed.CancelledError as error:
+                raise _ended(error) from None
             except self._distributed.KilledWorker as error:
                 return Lost(f"the workers that ran it ended, {error.allowed_failures + 1} times")
         return _GONE
@@ -199,8 +201,6 @@ class Cluster:
                 there = self._told(self._client.nthreads).keys()
                 if not all(each & there for each in asked):
                     return False
-            except self._distributed.CancelledError as error:
-                raise _ended(error) from None
 
     # ---- Who is there ------------------------------------------------------------------------------------------------
 

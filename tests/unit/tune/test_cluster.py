@@ -191,6 +191,9 @@ def test_when_dask_gives_up() -> None:
         """A task whose workers have ended as often as Dask tries."""
 
         def exception(self, timeout: float) -> None:
+            pass
+
+        def result(self, timeout: float) -> None:
             raise distributed.KilledWorker("task", None, 3)
 
     cluster = cluster_of(worker())
