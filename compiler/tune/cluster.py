@@ -13,6 +13,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +113,7 @@ class Cluster:
 
     def __init__(self, client: Any, distributed: Any, names: str, threads: int | None) -> None:
         self._client, self._distributed, self._names, self._asked = client, distributed, names, threads
+        self._waiting = futures.ThreadPoolExecutor()
         workers = self._workers()
         groups: dict[tuple[Place, int], list[Worker]] = {}
         for worker in workers.values():
@@ -143,21 +145,31 @@ class Cluster:
             self._start(each, workers, measurers)
         if any(workers[address].host in measurers for each in made for address in each.asked):
             for each in made:
-                self._waited(each.future, [each.asked])
+                self._called(each.future.exception, [each.asked])
         return made
 
     def measure(self, function: Callable[..., Any], calls: Sequence[Call]) -> Iterator[Any]:
         """Dask gives the tasks of a worker that ended to the others that were named to it. Where there are none left,
-        all is handed in again, for new workers, as are those that were started again."""
-        futures, asked = self._submitted(function, calls)
-        for number in range(len(calls)):
-            found = self._result(futures[number], asked)
-            for _ in range(ATTEMPTS - 1):
-                if found is not _GONE:
-                    break
-                futures[number:], asked = self._submitted(function, calls[number:])
-                found = self._result(futures[number], asked)
-            yield Lost(f"the workers that ran it ended, {ATTEMPTS} times") if found is _GONE else found
+        one is handed in alone, for new workers, as are those that were started again, then the others: it may be one of
+        them that ends workers."""
+        waiting = [*calls]
+        while waiting:
+            tasks, asked = self._submitted(function, waiting)
+            while tasks and (found := self._result(tasks[0], asked)) is not _GONE:
+                yield found
+                del tasks[0], waiting[0]
+            if waiting:
+                self._client.cancel(tasks)
+                yield self._alone(function, waiting.pop(0))
+
+    def _alone(self, function: Callable[..., Any], call: Call) -> Any:
+        """What one call returns whose workers have ended once."""
+        for _ in range(ATTEMPTS - 1):
+            (future,), asked = self._submitted(function, [call])
+            found = self._result(future, asked)
+            if found is not _GONE:
+                return found
+        return Lost(f"the workers that ran it ended, {ATTEMPTS} times")
 
     def _submitted(self, function: Callable[..., Any], calls: Sequence[Call]) -> tuple[list[Any], list[set[str]]]:
         """Futures, and the addresses of the workers that may run them, and of those that may build their arguments."""
@@ -167,8 +179,8 @@ class Cluster:
             self._start(each, workers, measurers)
         options = {"workers": [*measurers.values()], "resources": {MEASURE: 1}, "pure": False}
         arguments = ([each.future if isinstance(each, _Build) else each for each in call] for call in calls)
-        futures = [self._client.submit(_measured, function, *each, **options) for each in arguments]
-        return futures, [{*measurers.values()}, *(each.asked for each in builds)]
+        tasks = [self._client.submit(_measured, function, *each, **options) for each in arguments]
+        return tasks, [{*measurers.values()}, *(each.asked for each in builds)]
 
     def _start(self, build: _Build, workers: Mapping[str, Worker], measurers: Mapping[str, str]) -> None:
         """Hands a build in, unless there is a worker that has it, or may do it again."""
@@ -179,28 +191,25 @@ class Cluster:
 
     def _result(self, future: Any, asked: Sequence[set[str]]) -> Any:
         """What a task returns; `_GONE` where it has no workers any more."""
-        timeout = POLL
-        while self._waited(future, asked):
-            try:
-                return future.result(timeout=timeout)
-            except self._distributed.TimeoutError:  # a large one, or the worker ended that had it
-                timeout *= 2
-            except self._distributed.CancelledError as error:
-                raise _ended(error) from None
-            except self._distributed.KilledWorker as error:
-                return Lost(f"the workers that ran it ended, {error.allowed_failures + 1} times")
-        return _GONE
+        called = self._called(future.result, asked)
+        if called is None:
+            future.cancel()
+            return _GONE
+        try:
+            return called.result()
+        except self._distributed.CancelledError as error:
+            raise _ended(error) from None
+        except self._distributed.KilledWorker as error:
+            return Lost(f"the workers that ran it ended, {error.allowed_failures + 1} times")
 
-    def _waited(self, future: Any, asked: Sequence[set[str]]) -> bool:
-        """Waits for a task; returns whether it is done, False where none of some workers are there any more."""
-        while True:
-            try:
-                future.exception(timeout=POLL)
-                return True
-            except self._distributed.TimeoutError:
-                there = self._told(self._client.nthreads).keys()
-                if not all(each & there for each in asked):
-                    return False
+    def _called(self, wait: Callable[[], Any], asked: Sequence[set[str]]) -> futures.Future[Any] | None:
+        """Calls a function that waits for a task; None where none of some workers are there any more."""
+        called = self._waiting.submit(wait)
+        while not futures.wait([called], POLL).done:
+            there = self._told(self._client.nthreads).keys()
+            if not all(each & there for each in asked):
+                return None
+        return called
 
     # ---- Who is there ------------------------------------------------------------------------------------------------
 
