@@ -140,7 +140,7 @@ def conv(
 def conv_transpose(
     x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTSET", dilations: list[int] | None = None,
     group: int = 1, kernel_shape: list[int] | None = None, output_padding: list[int] | None = None,
-    output_shape: list[int] | None = None, pads: list[int] | None = None, strides: list[int] | None = None,
+    output_shape: list[int] | None = None, pads: Sequence[Size] | None = None, strides: list[int] | None = None,
 ) -> Value:  # fmt: skip
     """A convolution with the mirrored kernel of the input spread out by `strides`."""
     rank = x.rank - 2

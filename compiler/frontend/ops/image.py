@@ -40,7 +40,7 @@ def _reflected(x: Value, low: Value, high: Value) -> Value:
     return low + folded.map("min", span * 2.0 - folded)
 
 
-def _taps(position: Value, size: Size, mode: str, inside: Callable[[Value], Value], zeros: bool) -> list[Tap]:
+def taps_at(position: Value, size: Size, mode: str, inside: Callable[[Value], Value], zeros: bool) -> list[Tap]:
     """The pixels along one axis that a position [N, *O] reads. `inside` moves an index (as a float) into the image."""
     if mode == "nearest":
         nearest = position.map("round")
@@ -54,27 +54,30 @@ def _taps(position: Value, size: Size, mode: str, inside: Callable[[Value], Valu
         places = [base + float(i) for i in range(-1, 3)]
         weights = _cubic_weights(position - base)
     last = position.const_size(size - 1)
-    taps: list[Tap] = []
+    read: list[Tap] = []
     for place, weight in zip(places, weights):
         valid = (place >= 0.0).map("and", place <= last) if zeros else None
         index = inside(place).map("max", 0.0).map("min", last).cast(I64)
-        taps.append((index, valid, weight))
-    return taps
+        read.append((index, valid, weight))
+    return read
 
 
-def sampled(x: Value, axes: Sequence[Sequence[Tap]]) -> Value:
-    """x [N, C, *S] at the taps of each spatial axis (indices [N, *O]) -> [N, C, *O]."""
+def sampled(x: Value, axes: Sequence[Sequence[Tap]], batch: Value | None = None) -> Value:
+    """x [N, C, *S] at the taps of each spatial axis (indices [R, *O]) -> [R, C, *O].
+
+    batch: the image of each sample, [R, *O]; by default the samples of each image."""
     pixels = channels_last(x)
     first = axes[0][0][0]
-    batch = first.emit("iota", [], shape=first.shape, axis=0, dtype=I64)[0]
+    if batch is None:
+        batch = first.emit("iota", [], shape=first.shape, axis=0, dtype=I64)[0]
     total: Value | None = None
-    for taps in itertools.product(*axes):
-        weight = taps[0][2]
-        valid = taps[0][1]
-        for _, ok, w in taps[1:]:
+    for corner in itertools.product(*axes):
+        weight = corner[0][2]
+        valid = corner[0][1]
+        for _, ok, w in corner[1:]:
             weight = weight * w
             valid = ok if valid is None else valid if ok is None else valid.map("and", ok)
-        pixel = pixels.gather([batch, *(index for index, _, _ in taps)], range(len(taps) + 1))
+        pixel = pixels.gather([batch, *(index for index, _, _ in corner)], range(len(corner) + 1))
         if valid is not None:
             pixel = valid.unsqueeze(-1).select(pixel, 0)
         part = pixel * weight.cast(x.dtype).unsqueeze(-1)
@@ -111,9 +114,9 @@ def grid_sample(
                 return place.map("max", 0.0).map("min", last)
             return _reflected(place, low, high) if padding_mode == "reflection" else place
 
-        if mode != "cubic":  # a cubic kernel reads beyond the border in any case: `_taps` moves its pixels inside
+        if mode != "cubic":  # a cubic kernel reads beyond the border in any case: `taps_at` moves its pixels inside
             position = inside(position)
-        axes.append(_taps(position, size, mode, inside, padding_mode == "zeros"))
+        axes.append(taps_at(position, size, mode, inside, padding_mode == "zeros"))
     return sampled(x, axes)
 
 
@@ -219,7 +222,7 @@ def roi_align_10(
     )  # fmt: skip
 
 
-def _rounded(x: Value) -> Value:
+def rounded(x: Value) -> Value:
     """x rounded, halves away from 0."""
     return (x < 0.0).select((x - 0.5).map("ceil"), (x + 0.5).map("floor"))
 
@@ -231,7 +234,7 @@ def max_roi_pool(x: Value, rois: Value, *, pooled_shape: list[int], spatial_scal
     image = checked_index(rois.narrow(1, 0, 1).squeeze(1), x.shape[0], "a region is of an image that is not there")
     y = x.take(image, 0)
     for axis, bins in zip((3, 2), pooled_shape[::-1]):
-        start, end = (_rounded(rois.narrow(1, i, 1) * spatial_scale) for i in (4 - axis, 6 - axis))
+        start, end = (rounded(rois.narrow(1, i, 1) * spatial_scale) for i in (4 - axis, 6 - axis))
         size = (end - start + 1.0).map("max", 1.0) / float(bins)
         bin_at = x.emit("iota", [], shape=(bins,), axis=0, dtype=x.dtype)[0]
         first, last = ((bin_at * size).map("floor") + start, ((bin_at + 1.0) * size).map("ceil") + start)  # [R, bins]
@@ -269,7 +272,7 @@ def deform_conv(
         start = x.emit("iota", [], shape=tuple(out), axis=i, dtype=I64)[0] * strides[i] - pads[i]
         place = (tap.reshape(taps, *[1] * rank) + start).cast(x.dtype)
         position = moved.narrow(2, i, 1).squeeze(2) + place
-        axes.append(_taps(position, size, "linear", lambda p: p, zeros=True))
+        axes.append(taps_at(position, size, "linear", lambda p: p, zeros=True))
     pixels = sampled(images, axes)  # [N * OG, C / OG, K, *O]
     if mask is not None:
         pixels = pixels * mask.reshape(*shape).unsqueeze(1)
