@@ -8,7 +8,7 @@ from typing import Any, Union
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import intaglio
 from intaglio.compiler.frontend.importer import import_model
@@ -35,10 +35,7 @@ def model(
         [helper.make_node(op, names, [f"y{i}" for i in range(outputs)], "node", domain=domain, **attrs)], "g",
         [helper.make_tensor_value_info(n, types[n], shapes[n]) for n in fed],
         [onnx.ValueInfoProto(name=f"y{i}") for i in range(outputs)],
-        [
-            helper.make_tensor(n, types[n], v.shape, v.tobytes(), raw=True)
-            for n, (i, v) in given.items() if i in fixed
-        ],
+        [numpy_helper.from_array(v, n) for n, (i, v) in given.items() if i in fixed],
     )  # fmt: skip
     imports = [helper.make_opsetid(*each) for each in (("", opset), ("ai.onnx.ml", ml), ("com.microsoft", 1))]
     ir_version = 4 if opset < 10 else 10

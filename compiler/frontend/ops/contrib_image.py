@@ -5,15 +5,13 @@ In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...graph.ir import Value
 from ...scalar.dim import Size, dim_max, known_eq
 from ...scalar.dtype import BOOL
 from ..registry import onnx_op
 from ..values import concat, demanded, shape_arg
 from .contrib import DOMAIN
-from .conv import conv_transpose, gathered_windows, max_pool, windows
+from .conv import conv_transpose, gathered_windows, least_finite, max_pool, windows
 from .image import grid_sample, rounded, sampled, taps_at
 from .index import checked_index, iota
 
@@ -46,7 +44,7 @@ def max_pool_with_mask(
     columns = [seen.narrow(-1, 0, 1)]
     for k in range(1, kernel_shape[-1]):
         columns.append(columns[-1].map("and", seen.narrow(-1, k, 1)))
-    least = -float(np.finfo(x.dtype.to_numpy()).max)
+    least = least_finite(x.dtype)
     return concat(columns, -1).select(gathered_windows(x, at, least), least).max(range(x.rank, seen.rank))
 
 

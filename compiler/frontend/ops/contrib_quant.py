@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...errors import Unsupported
 from ...graph.ir import Value
-from ...scalar.dim import ceil_div
-from ...scalar.dtype import F32, I32, U8
+from ...scalar.dtype import F32
 from ..registry import onnx_op
 from ..values import along, concat, scalar
 from . import math as pointwise
 from .contrib import DOMAIN
 from .conv import average_pool, global_average_pool
-from .matmul import product
 from .quant import (
     dequantize_linear,
     dequantized,
@@ -163,37 +160,3 @@ def qgemm(
         total = _shaped_like(total + c, total)
     y = _shaped_like(total.cast(F32) * (a_scale.reshape() * _per_column(b_scale) * alpha), total)
     return y if scale is None else _requantized(y, scale, zero, a)
-
-
-@onnx_op("MatMulNBits", domain=DOMAIN)
-def matmul_nbits(
-    a: Value, b: Value, scales: Value, zeros: Value | None = None, groups: Value | None = None,
-    bias: Value | None = None, *, K: int, N: int, block_size: int, bits: int = 4, accuracy_level: int = 0,
-    weight_prepacked: int = 0,
-) -> Value:  # fmt: skip
-    """b [N, blocks, block_size * bits / 8]: unsigned, lowest bits first; zero points likewise (u8), or as numbers."""
-    if bits not in (2, 4, 8) or groups is not None or weight_prepacked:
-        raise Unsupported(f"bits={bits}, g_idx or prepacked weights")
-    if block_size < 16 or block_size & (block_size - 1):
-        raise ValueError(f"blocks of {block_size}: they have 16 elements or more, and a power of two of them")
-    blocks = ceil_div(K, block_size)
-    b = b.ensure_shape(N, blocks, block_size * bits // 8, text="weights in blocks of bytes")
-    weights = _unpacked(b.reshape(N, -1), bits).reshape(N, blocks, block_size).cast(I32).cast(scales.dtype)
-    if zeros is None:
-        zero = scalar(1 << (bits - 1), scales.dtype)
-    elif zeros.dtype == U8:
-        wide = _unpacked(zeros.reshape(N, ceil_div(blocks * bits, 8)), bits)
-        zero = wide.narrow(1, 0, blocks).unsqueeze(-1).cast(I32).cast(scales.dtype)
-    else:
-        zero = zeros.reshape(N, blocks, 1)
-    real = (weights - zero) * scales.reshape(N, blocks, 1)
-    y = product(a, real.reshape(N, blocks * block_size).narrow(1, 0, K).cast(a.dtype).permute(1, 0))
-    return y if bias is None else y + bias
-
-
-def _unpacked(x: Value, bits: int) -> Value:
-    """u8 [N, M] -> u8 [N, M * 8 / bits]."""
-    if bits == 8:
-        return x
-    parts = [x.map("shr", shift).map("bit_and", (1 << bits) - 1).unsqueeze(-1) for shift in range(0, 8, bits)]
-    return concat(parts, -1).reshape(x.shape[0], -1)

@@ -207,6 +207,11 @@ def lowest(dtype: DType) -> float:
     return neutral(dtype)
 
 
+def least_finite(dtype: DType) -> float:
+    """What onnxruntime makes of windows without elements, for floats."""
+    return -float(ml_dtypes.finfo(dtype.to_numpy()).max)  # type: ignore[no-untyped-call]
+
+
 def _padded_sizes(at: Windows) -> list[Size]:
     """The padded sizes that the windows read; 0 where there are no windows."""
     return [dim_max((o - 1) * s + e, 0) for o, s, e in zip(at.out, at.strides, at.extents)]
@@ -242,7 +247,7 @@ def max_pool(
     index = _winners(x, view, at, storage_order) if n_outputs > 1 else None
     empty = _empty_windows(x, at)
     if empty is not None:  # as in onnxruntime
-        y = empty.select(-float(ml_dtypes.finfo(x.dtype.to_numpy()).max), y)  # type: ignore[no-untyped-call]
+        y = empty.select(least_finite(x.dtype), y)
         index = None if index is None else empty.select(-1, index)
     return (y,) if index is None else (y, index)
 

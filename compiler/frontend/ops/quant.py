@@ -21,18 +21,23 @@ from .conv import biased, channels_first, channels_last, taps_of, windows
 from .math import cast_to
 
 
+def blockwise(parameter: Value, x: Value, axis: int, block_size: int) -> Value:
+    """A scale or zero point, one for each block along an axis, repeated to the shape of x."""
+    axis = x.axis(axis)
+    if parameter.rank != x.rank:
+        raise ValueError(f"a blocked scale of rank {parameter.rank} for rank {x.rank}")
+    blocks = [ceil_div(d, block_size) if a == axis else d for a, d in enumerate(x.shape)]
+    parameter = parameter.ensure_shape(*blocks, text="scales and zero points are one for each block")
+    wide = parameter.unsqueeze(axis + 1)
+    shape = [block_size if a == axis + 1 else d for a, d in enumerate(wide.shape)]
+    flat = [d * block_size if a == axis else d for a, d in enumerate(parameter.shape)]
+    return wide.broadcast(*shape).reshape(*flat).narrow(axis, 0, x.shape[axis])
+
+
 def _along(parameter: Value, x: Value, axis: int, block_size: int) -> Value:
     """A scale or zero point, broadcastable to x: one for all, one per index of `axis`, or one per block of it."""
     if block_size:
-        axis = x.axis(axis)
-        if parameter.rank != x.rank:
-            raise ValueError(f"a blocked scale of rank {parameter.rank} for rank {x.rank}")
-        blocks = [ceil_div(d, block_size) if a == axis else d for a, d in enumerate(x.shape)]
-        parameter = parameter.ensure_shape(*blocks, text="scales and zero points are one for each block")
-        wide = parameter.unsqueeze(axis + 1)
-        shape = [block_size if a == axis + 1 else d for a, d in enumerate(wide.shape)]
-        flat = [d * block_size if a == axis else d for a, d in enumerate(parameter.shape)]
-        return wide.broadcast(*shape).reshape(*flat).narrow(axis, 0, x.shape[axis])
+        return blockwise(parameter, x, axis, block_size)
     if parameter.rank == 0 or parameter.shape == (1,):
         return parameter.reshape()
     if parameter.rank == 1:
