@@ -13,15 +13,13 @@ from ...graph.ir import Value
 from ...scalar.dim import LEAST, Size, dim_max, dim_min, known_eq
 from ...scalar.dtype import F32, I32, I64
 from ..registry import in_compute_type, onnx_op
-from ..values import along, bound, concat, demanded, scalar, scalar_arg
+from ..values import along, bound, concat, demanded, scalar
 from . import math as pointwise
 from .attention import additive, merge_heads, positions, rotated, split_heads
 from .conv import conv
 from .index import checked_index
 from .matmul import gemm, product
 from .norm import standardized
-from .select import unique
-from .shape import trilu
 
 DOMAIN = "com.microsoft"
 
@@ -449,25 +447,3 @@ def _appended(past: Value, new: Value, at: Value, keys: Size) -> Value:
     index = [scalar(0, I64).emit("iota", [], shape=shape, axis=a, dtype=I64)[0] for a in (0, 1)]
     place = checked_index(at, keys).unsqueeze(1).broadcast(*shape)
     return room.emit("scatter", [room, new, *index, place], axes=(0, 1, 2), combine=None)[0]
-
-
-# -- others ----------------------------------------------------------------------------------------------------------
-
-
-@onnx_op("Trilu", domain=DOMAIN)
-def trilu_(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
-    return trilu(x, k, upper=upper)
-
-
-@onnx_op("ExpandDims", domain=DOMAIN)
-def expand_dims(x: Value, axis: Value) -> Value:
-    return x.unsqueeze(scalar_arg(axis, "axis"))
-
-
-@onnx_op("Unique", domain=DOMAIN)
-def unique_(x: Value) -> tuple[Value, ...]:
-    """The distinct elements of a vector in order of appearance, the inverse indices, and the counts."""
-    if x.rank != 1:
-        raise ValueError("Input tensor to Unique op should be 1D")
-    y, _, which, counts = unique(x, sorted=0)
-    return y, which, counts
