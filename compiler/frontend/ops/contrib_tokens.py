@@ -185,11 +185,10 @@ def word_conv_embedding(
     w = w.ensure_shape(filters, 1, window, table.shape[1], text="Char embedding size does not match the kernel")
     bias = bias.ensure_shape(filters, text="conv bias B must be a 1-D tensor of the number of filters")
     known = (words >= 0).map("and", words < words.const_size(table.shape[0]))
-    words = known.select(words, 0)
     size = (words > 0).cast(I64).sum(-1, keepdims=True)
     size = (words.narrow(-1, 0, 1) > 0).select(size, 0)
-    read = iota((length,), 0, size) < size.map("max", window)
-    letters = read.unsqueeze(-1).select(table.take(words.cast(I64), 0), 0)  # [..., L, E]
+    read = (iota((length,), 0, size) < size.map("max", window)).map("and", known)
+    letters = read.unsqueeze(-1).select(table.take(known.select(words, 0).cast(I64), 0), 0)  # [..., L, E]
     windows = letters.window([-2], [window], [1], [1])  # [..., L - K + 1, E, K]
     kernel = w.reshape(filters, window, width).permute(0, 2, 1).reshape(filters, width * window)
     rows = windows.reshape(*windows.shape[:-2], width * window)
