@@ -1,7 +1,7 @@
 """onnxruntime's own attention operators (domain com.microsoft), which its optimizer makes of transformers.
 
-In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/ContribOperators.md. Attention becomes the
-graph's `attention`; where the softmax has a term of its own, or the scores are an output, it is written out.
+In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/ContribOperators.md. Attention becomes
+the graph's `attention`; where the softmax has a term of its own, or the scores are an output, it is written out.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import math
 from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dim import LEAST, Size, dim_max, dim_min, known_eq
-from ...scalar.dtype import F32, I64
+from ...scalar.dtype import F32, I8, I64, U8
 from ..registry import onnx_op
 from ..values import bound, concat, demanded, scalar
 from .attention import additive, merge_heads, positions, rotated, split_heads
 from .contrib import DOMAIN
+from .contrib_weights import unpacked
 from .index import checked_index
 from .matmul import product
 
@@ -43,12 +44,38 @@ def _key_mask(mask: Value, batch: Size, keys: Size, excluded: float) -> Value:
     return allowed.select(scalar(0.0, F32), scalar(excluded, F32))
 
 
-def _attended(q: Value, k: Value, v: Value, bias: Value | None, scale: float, causal: Size | None) -> Value:
-    """q, k, v [B, N, S, D] -> [B, S, N * D]."""
+def _attended(
+    q: Value, k: Value, v: Value, bias: Value | None, scale: float, causal: Size | None, scores: bool = False
+) -> tuple[Value, Value | None]:
+    """q, k, v [B, N, S, D] -> [B, S, N * D], and the scores before the softmax if they are wanted."""
     k = k.ensure_shape(*q.shape[:2], *k.shape[2:], text="batches and heads of queries and keys")
     v = v.ensure_shape(*k.shape[:3], v.shape[3], text="batches, heads and numbers of keys and values")
+    if scores:
+        if causal is not None:
+            behind = positions(k.shape[2]) > positions(q.shape[2]).reshape(-1, 1) + q.const(0, I64).const_size(causal)
+            bias = _plus(bias, additive(behind.map("not")))
+        y, before, _ = _written_out(q, k, v, bias, scale)
+        return merge_heads(y), before
     inputs = [q, k, v] if bias is None else [q, k, v, bias]
-    return merge_heads(q.emit("attention", inputs, scale=scale, causal=causal, zero_rows=False)[0])
+    return merge_heads(q.emit("attention", inputs, scale=scale, causal=causal, zero_rows=False)[0]), None
+
+
+def _written_out(
+    q: Value, k: Value, v: Value, bias: Value | None, scale: float, softcap: float = 0.0, sink: Value | None = None
+) -> tuple[Value, Value, Value]:
+    """The result in the type of q, the scores and their softmax in f32.
+
+    softcap: a bound of the scores, which approach it by a tanh; sink: the score of a key without a value."""
+    wide = q.cast(F32) * scale
+    s = wide.matmul(k.cast(F32).permute(*range(k.rank - 2), k.rank - 1, k.rank - 2))
+    s = (s / softcap).map("tanh") * softcap if softcap else s
+    s = s if bias is None else s + bias.cast(F32)
+    top = s.max(-1, keepdims=True)
+    top = top if sink is None else top.map("max", sink)
+    e = (s - top).exp()
+    total = e.sum(-1, keepdims=True)
+    p = e / (total if sink is None else total + (sink - top).exp())
+    return p.matmul(v.cast(F32)).cast(q.dtype), s, p
 
 
 def _scale(scale: float, size: Size) -> float:
@@ -87,6 +114,16 @@ def attention(
     if bias is not None:
         bias = bias.ensure_shape(columns, text="the bias of queries, keys and values")
     projected = product(x, w) if bias is None else product(x, w) + bias
+    return self_attention(
+        projected, sizes, mask, past, attention_bias, num_heads, mask_filter_value, scale, bool(unidirectional)
+    )
+
+
+def self_attention(
+    projected: Value, sizes: list[Size], mask: Value | None, past: Value | None, attention_bias: Value | None,
+    num_heads: int, mask_filter_value: float, scale: float, unidirectional: bool,
+) -> tuple[Value, Value]:  # fmt: skip
+    """projected [B, S, sum of `sizes`]: queries, keys and values. Returns the result and the keys and values so far."""
     parts: list[Value] = []
     start: Size = 0
     for size in sizes:
@@ -99,9 +136,9 @@ def attention(
         past = past.ensure_shape(2, *k.shape[:2], before, k.shape[3], text="keys and values of the past")
         k, v = (concat([past.narrow(0, i, 1).squeeze(0), new], 2) for i, new in ((0, k), (1, v)))
     present = concat([k.unsqueeze(0), v.unsqueeze(0)], 0) if known_eq(k.shape[-1], v.shape[-1]) else k
-    excluded = None if mask is None else _key_mask(mask, x.shape[0], k.shape[2], mask_filter_value)
+    excluded = None if mask is None else _key_mask(mask, q.shape[0], k.shape[2], mask_filter_value)
     total = _plus(excluded, _score_bias(attention_bias, q, k))
-    y = _attended(q, k, v, total, _scale(scale, q.shape[-1]), before if unidirectional else None)
+    y, _ = _attended(q, k, v, total, _scale(scale, q.shape[-1]), before if unidirectional else None)
     return y, present
 
 
@@ -110,8 +147,8 @@ def multi_head_attention(
     query: Value, key: Value | None = None, value: Value | None = None, bias: Value | None = None,
     key_padding_mask: Value | None = None, attention_bias: Value | None = None, past_key: Value | None = None,
     past_value: Value | None = None, *, num_heads: int, mask_filter_value: float = -10000.0, scale: float = 0.0,
-    unidirectional: int = 0,
-) -> tuple[Value, ...]:  # fmt: skip
+    unidirectional: int = 0, n_outputs: int = 1,
+) -> tuple[Value | None, ...]:  # fmt: skip
     if query.rank == 5:  # [B, S, N, 3, D]
         q, k, v = (query.narrow(3, i, 1).squeeze(3).permute(0, 2, 1, 3) for i in range(3))
     elif key is None:
@@ -124,17 +161,7 @@ def multi_head_attention(
             raise ValueError("a key without a value")
         else:
             k, v = (t if t.rank == 4 else split_heads(t, num_heads) for t in (key, value))
-    if bias is not None:
-        widths = [num_heads * t.shape[-1] for t in (q, k, v)]
-        bias = bias.ensure_shape(sum(widths[1:], widths[0]), text="the bias of queries, keys and values")
-        start: Size = 0
-        biased = []
-        for t, source in ((q, query), (k, key), (v, value)):
-            width = num_heads * t.shape[-1]
-            part = bias.narrow(0, start, width).reshape(num_heads, 1, t.shape[-1])
-            biased.append(t if source is not None and source.rank == 4 else t + part)
-            start = start + width
-        q, k, v = biased
+    q, k, v = _biased((q, k, v), (query, key, value), bias, num_heads)
     before: Size = 0
     if past_key is not None and past_value is not None:
         before = past_key.shape[2]
@@ -144,7 +171,81 @@ def multi_head_attention(
         excluded = _key_mask(key_padding_mask, query.shape[0], k.shape[2], mask_filter_value)
     total = _plus(excluded, _score_bias(attention_bias, q, k))
     causal = before if unidirectional else None
-    return _attended(q, k, v, total, _scale(scale, q.shape[-1]), causal), k, v
+    y, scores = _attended(q, k, v, total, _scale(scale, q.shape[-1]), causal, scores=n_outputs > 3)
+    return y, k, v, None if scores is None else scores.cast(q.dtype)
+
+
+def _biased(
+    parts: tuple[Value, ...], sources: tuple[Value | None, ...], bias: Value | None, heads: int
+) -> tuple[Value, ...]:
+    """Queries, keys and values [B, N, S, D] plus the bias [sum of N * D]; a source of rank 4 has its bias already."""
+    if bias is None:
+        return parts
+    widths = [heads * t.shape[-1] for t in parts]
+    bias = bias.ensure_shape(sum(widths[1:], widths[0]), text="the bias of queries, keys and values")
+    biased: list[Value] = []
+    start: Size = 0
+    for t, source, width in zip(parts, sources, widths):
+        part = bias.narrow(0, start, width).reshape(heads, 1, t.shape[-1])
+        biased.append(t if source is not None and source.rank == 4 else t + part)
+        start = start + width
+    return tuple(biased)
+
+
+@onnx_op("DecoderMaskedMultiHeadAttention", domain=DOMAIN)
+def decoder_masked_multi_head_attention(
+    query: Value, key: Value | None = None, value: Value | None = None, mask: Value | None = None,
+    attention_bias: Value | None = None, past_key: Value | None = None, past_value: Value | None = None,
+    past_length: Value | None = None, beam_width: Value | None = None, cache_indirection: Value | None = None,
+    bias: Value | None = None, *, num_heads: int, mask_filter_value: float = -10000.0, output_qk: int = 0,
+    past_present_share_buffer: int = 0, scale: float = 0.0,
+) -> tuple[Value | None, ...]:  # fmt: skip
+    """A query of one token [B, 1, N * D], over keys that the encoder made, or over a cache that it is added to.
+
+    cache_indirection [B / beams, beams, length of the cache]: the beam that each position of the cache came from."""
+    if mask is not None and mask.rank != 2:
+        raise Unsupported(f"a mask of rank {mask.rank}")
+    query = query.ensure_shape(query.shape[0], 1, query.shape[2], text="Input sequence length should be 1")
+    if key is None:  # queries, keys and values beside one another
+        query, key, value = (query.narrow(2, query.shape[2] // 3 * i, query.shape[2] // 3) for i in range(3))
+    if value is None:
+        raise ValueError("a key without a value")
+    q, k, v = (t if t.rank == 4 else split_heads(t, num_heads) for t in (query, key, value))
+    q, k, v = _biased((q, k, v), (query, key, value), bias, num_heads)
+    presents: tuple[Value | None, ...] = (None, None)
+    if past_key is not None and past_value is not None:
+        if not past_present_share_buffer or past_length is None:
+            raise Unsupported("a cache that is not as long as the longest sequence")
+        before = bound(past_length, LEAST, "past_sequence_length")
+        q = demanded(q, dim_min(dim_max(before, 0), past_key.shape[2] - 1), before, "past_sequence_length is too long")
+        at = positions(1).unsqueeze(0) + q.const(0, I64).const_size(before)
+        at = at.broadcast(q.shape[0], 1)
+        presents = tuple(_appended(p, t, at, p.shape[2]) for p, t in ((past_key, k), (past_value, v)))
+        k, v = (p.narrow(2, 0, before + 1) for p in presents if p is not None)
+        if cache_indirection is not None:
+            k, v = (_of_beams(t, cache_indirection, before) for t in (k, v))
+        elif beam_width is not None:
+            beams = bound(beam_width, 0, "beam_width")
+            q = demanded(q, dim_max(beams, 1), 1, "several beams without cache_indirection")
+    excluded = None if mask is None else _key_mask(mask, q.shape[0], k.shape[2], mask_filter_value)
+    total = _plus(excluded, _score_bias(attention_bias, q, k))
+    y, scores = _attended(q, k, v, total, _scale(scale, q.shape[-1]), None, scores=bool(output_qk))
+    return y, *presents, scores
+
+
+def _of_beams(cache: Value, beams: Value, before: Size) -> Value:
+    """The cache [B, N, T, D] of each beam, whose first `before` positions lie where `beams` says."""
+    batch, heads, length, _ = cache.shape
+    count, width = beams.shape[0], beams.shape[1]
+    beams = beams.ensure_shape(count, width, beams.shape[2], text="beams of each position")
+    beams = demanded(beams, count * width, batch, "cache_indirection is of another number of beams")
+    beams = demanded(beams, dim_max(beams.shape[2], before), beams.shape[2], "cache_indirection is too short")
+    row = positions(count).reshape(-1, 1, 1) * beams.const(0, I64).const_size(width)
+    source = checked_index(beams.narrow(2, 0, before), width, "cache_indirection beam index out of range") + row
+    own = positions(batch).reshape(batch, 1)
+    rows = concat([source.reshape(batch, before), own], 1).unsqueeze(1).broadcast(batch, heads, length)
+    index = [rows, *(rows.emit("iota", [], shape=rows.shape, axis=a, dtype=I64)[0] for a in (1, 2))]
+    return cache.gather(index, range(3))
 
 
 @onnx_op("RotaryEmbedding", domain=DOMAIN)
@@ -152,8 +253,7 @@ def rotary_embedding(
     x: Value, position_ids: Value, cos: Value, sin: Value, *, interleaved: int = 0, is_packed_batching: int = 0,
     num_heads: int = 0, rotary_embedding_dim: int = 0, scale: float = 1.0,
 ) -> Value:  # fmt: skip
-    if is_packed_batching or scale != 1.0:
-        raise Unsupported("is_packed_batching or scale")
+    """Sequences may lie packed behind one another, each with positions of its own; onnxruntime uses no `scale`."""
     flat = x.rank == 3
     width = cos.shape[-1] * 2
     if flat:
@@ -163,8 +263,8 @@ def rotary_embedding(
         x = split_heads(x, count)
     sin = sin.ensure_shape(*cos.shape, text="as many sines as cosines")
     at = position_ids
-    if at.rank == 1:  # the position of the first element
-        at = (at.ensure_shape(1, text="the first position") + positions(x.shape[2])).unsqueeze(0)
+    if at.rank < 2:  # the position of the first element
+        at = (at.ensure_shape(*[1] * at.rank, text="the first position") + positions(x.shape[2])).unsqueeze(0)
     else:
         at = at.ensure_shape(x.shape[0], x.shape[2], text="positions of each element")
     cos, sin = (c.take(checked_index(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
@@ -176,18 +276,23 @@ def rotary_embedding(
 def group_query_attention(
     query: Value, key: Value | None = None, value: Value | None = None, past_key: Value | None = None,
     past_value: Value | None = None, seqlens_k: Value | None = None, total_length: Value | None = None,
-    cos: Value | None = None, sin: Value | None = None, *, num_heads: int, kv_num_heads: int, do_rotary: int = 0,
-    local_window_size: int = -1, rotary_interleaved: int = 0, scale: float = 0.0, softcap: float = 0.0,
-    smooth_softmax: int = 0, k_quant_type: str = "NONE", v_quant_type: str = "NONE", qk_output: int = 0,
+    cos: Value | None = None, sin: Value | None = None, position_ids: Value | None = None,
+    attention_bias: Value | None = None, head_sink: Value | None = None, k_scale: Value | None = None,
+    v_scale: Value | None = None, *, num_heads: int, kv_num_heads: int, causal: int = 1, do_rotary: int = 0,
+    k_quant_type: str = "NONE", kv_cache_bit_width: int = 0, local_window_size: int = -1, qk_output: int = 0,
+    rotary_interleaved: int = 0, scale: float = 0.0, sliding_window_cache: int = 0, smooth_softmax: int = 0,
+    softcap: float = 0.0, v_quant_type: str = "NONE",
 ) -> tuple[Value, ...]:  # fmt: skip
     """Appends the new keys and values to `past`, of which the first seqlens_k + 1 - S of each batch are valid.
 
     `present` is as long as total_length, and at least as long as `past`, so that caches allocated at full length keep
     it. The first prompt of a batch may be shorter than the others, and begins at 0."""
-    if softcap or smooth_softmax or qk_output or k_quant_type != "NONE" or v_quant_type != "NONE":
-        raise Unsupported("softcap, smooth_softmax or a quantised cache")
+    if sliding_window_cache:
+        raise Unsupported("sliding_window_cache")
     if seqlens_k is None:
         raise Unsupported("no seqlens_k")
+    if causal not in (0, 1) or qk_output not in (0, 1, 2) or (local_window_size != -1 and not causal):
+        raise ValueError(f"causal={causal}, local_window_size={local_window_size}, qk_output={qk_output}")
     if key is None or value is None:  # packed: all heads of the query, then of keys, then of values
         size = query.shape[-1] // (num_heads + 2 * kv_num_heads)
         cuts = [(0, num_heads), (num_heads, kv_num_heads), (num_heads + kv_num_heads, kv_num_heads)]
@@ -209,22 +314,90 @@ def group_query_attention(
         if cos is None or sin is None:
             raise ValueError("do_rotary without cos_cache and sin_cache")
         sin = sin.ensure_shape(*cos.shape, text="as many sines as cosines")
-        angles = [c.take(checked_index(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin)]
+        turns = at if position_ids is None else _given_positions(position_ids, batch, new, total)
+        angles = [c.take(checked_index(turns, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin)]
         q, k = (rotated(t, angles[0], angles[1], cos.shape[-1] * 2, bool(rotary_interleaved)) for t in (q, k))
+    caches = [
+        _Cache(kind, factor, kv_cache_bit_width, kv_num_heads)
+        for kind, factor in ((k_quant_type, k_scale), (v_quant_type, v_scale))
+    ]
+    k, v = (cache.stored(t) for cache, t in zip(caches, (k, v)))
     if past_key is not None and past_value is not None:
         past_value = past_value.ensure_shape(*past_key.shape[:3], past_value.shape[3], text="past keys and values")
         pairs = (past_key, k), (past_value, v)
         k, v = (past if shared else _appended(past, t, at, keys) for past, t in pairs)
         keys = k.shape[2]
-    distance = positions(keys) - at.reshape(batch, 1, new, 1)
-    allowed = distance <= 0
-    if local_window_size >= 0:
-        allowed = allowed.map("and", distance > -local_window_size)
+    presents = k, v
+    k, v = (cache.real(t, q) for cache, t in zip(caches, presents))
+    place = positions(keys)
+    allowed = place <= lengths.reshape(batch, 1, 1, 1)
+    if causal:
+        distance = place - at.reshape(batch, 1, new, 1)
+        allowed = allowed.map("and", distance <= 0)
+        if local_window_size >= 0:
+            allowed = allowed.map("and", distance > -local_window_size)
     heads = num_heads // kv_num_heads
     grouped = q.reshape(batch, kv_num_heads, heads, new, size)
-    inputs = [grouped, k.unsqueeze(2), v.unsqueeze(2), additive(allowed).unsqueeze(2)]
-    y = q.emit("attention", inputs, scale=_scale(scale, size), causal=None, zero_rows=False)[0]
-    return merge_heads(y.reshape(batch, num_heads, new, v.shape[-1])), k, v
+    k, v, bias = k.unsqueeze(2), v.unsqueeze(2), additive(allowed).unsqueeze(2)
+    if attention_bias is not None:
+        shape = (1 if d == 1 else own for d, own in zip(attention_bias.shape, (batch, num_heads)))
+        given = attention_bias.ensure_shape(*shape, new, total, text="attention_bias of each query and key")
+        given = given.pad([0] * 4, [0, 0, 0, dim_max(keys - total, 0)]).cast(F32)
+        of_heads = (kv_num_heads, heads) if given.shape[1] != 1 else (1, 1)
+        bias = bias + given.reshape(given.shape[0], *of_heads, new, keys)
+    factor = _scale(scale, size)
+    if softcap or smooth_softmax == 1 or head_sink is not None or qk_output:
+        sink = head_sink
+        if sink is not None:
+            sink = sink.ensure_shape(num_heads, text="a sink of each head").cast(F32).reshape(kv_num_heads, heads, 1, 1)
+        elif smooth_softmax == 1:
+            sink = scalar(0.0, F32)
+        y, scores, shares = _written_out(grouped, k, v, bias, factor, softcap, sink)
+        table = allowed.unsqueeze(2).select(scores, 0) if qk_output == 1 else shares
+        table = table.cast(q.dtype).reshape(batch, num_heads, new, keys).narrow(3, 0, total)
+    else:
+        inputs = [grouped, k, v, bias]
+        y = q.emit("attention", inputs, scale=factor, causal=None, zero_rows=False)[0]
+    y = merge_heads(y.reshape(batch, num_heads, new, v.shape[-1]))
+    return (y, *presents, table) if qk_output else (y, *presents)
+
+
+def _given_positions(position_ids: Value, batch: Size, new: Size, total: Size) -> Value:
+    """Positions [B, S] that a model gives; of the first prompt, onnxruntime reads the first only."""
+    ids = position_ids.ensure_shape(batch, new, text="a position of each element")
+    prompt = ids.const_size(total).map("eq", ids.const_size(new))
+    return prompt.select(ids.narrow(0, 0, 1).narrow(1, 0, 1) + positions(new), ids)
+
+
+class _Cache:
+    """How keys, or values, are kept: as they are, or as integers of 8 or 4 bits, the latter two in a byte, plus 8."""
+
+    def __init__(self, kind: str, scale: Value | None, bits: int, heads: int) -> None:
+        if kind not in ("NONE", "PER_TENSOR", "PER_CHANNEL"):
+            raise ValueError(f"there is no quantisation '{kind}'")
+        self.bits = bits if kind != "NONE" else 0
+        if kind != "NONE" and (scale is None or bits not in (4, 8)):
+            raise ValueError(f"a cache of {bits} bits, quantised {kind}, without a scale or of another number of bits")
+        self.scale = None if scale is None else scale.reshape(*([heads, 1, -1] if kind == "PER_CHANNEL" else []))
+
+    def stored(self, x: Value) -> Value:
+        """x [B, N, S, D] as it is kept."""
+        if self.scale is None or not self.bits:
+            return x
+        y = (x.cast(F32) / self.scale).map("round")
+        if self.bits == 8:
+            return y.map("max", -128.0).map("min", 127.0).cast(I8)
+        codes = (y.map("max", -8.0).map("min", 7.0) + 8.0).cast(U8)
+        pairs = codes.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)
+        low, high = (pairs.narrow(-1, i, 1).squeeze(-1) for i in (0, 1))
+        return low.map("bit_or", high.map("shl", 4))
+
+    def real(self, x: Value, like: Value) -> Value:
+        """What is kept as numbers, in the type of the queries."""
+        if self.scale is None or not self.bits:
+            return x
+        whole = x.cast(F32) if self.bits == 8 else unpacked(x, 4).cast(F32) - 8.0
+        return (whole * self.scale).cast(like.dtype)
 
 
 def _lengths_of(seqlens_k: Value, batch: Size, new: Size, old: Size, keys: Size, total: Size) -> Value:
