@@ -48,6 +48,8 @@ def angles(length: int, width: int) -> tuple[Array, Array]:
 Q = (one(0.02), one(128, np.uint8))  # a scale and a zero point
 COS, SIN = angles(16, 4)
 MASK = ints(1, 1, 1, 0, 1, 1, 1, 1, 0, 0).reshape(2, 5)
+IDS, SEGMENTS = ints(1, 2, 3, 4, 5, 6).reshape(2, 3), ints(0, 1, 0, 1, 1, 0).reshape(2, 3)
+# Weights of 8 bits are halved where onnxruntime's sums of two products saturate at 16 bits on some CPUs.
 # operator, inputs (None: omitted; "w": prefix of those that are initializers), attributes, number of outputs
 CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
     ("Unique", [RNG.integers(0, 9, 40).astype(np.float32)], {}, 3),
@@ -120,6 +122,34 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
         [u8(3, 4), *Q, i8(4, 5), np.abs(f(5)) / 50, i8(5), ints(1, 2, 3, 4, 5), one(0.1), one(100, np.uint8)],
         {"alpha": 1.0}, 1,
     ),
+    *(
+        ("QAttention",
+         [x, w, f(24), one(0.02), scale, mask, one(zero, x.dtype), w_zero, *past],
+         {"num_heads": 2, "unidirectional": causal}, 1 + len(past))
+        for x, w, zero, w_zero in (
+            (u8(2, 5, 8), i8(8, 24) // 2, 128, one(0, np.int8)), (u8(2, 5, 8), u8(8, 24), 120, one(128, np.uint8)),
+        )
+        for scale in (one(0.01), np.abs(f(24)) / 50) for mask, past, causal in (
+            (None, [], 0), (ints(3, 5), [], 0), (MASK, [], 0), (None, [f(2, 2, 2, 3, 4)], 1),
+        )
+    ),
+    *(
+        ("QEmbedLayerNormalization",
+         [
+             IDS, SEGMENTS if kinds else None, u8(9, 8), u8(4, 8), u8(2, 8) if kinds else None, u8(8), u8(8), mask,
+             *[one(0.02), one(0.03), one(0.01) if kinds else None, one(0.01), one(0.04)],
+             *[one(z, np.uint8) if z else None for z in (120, 128, 3 * kinds, 9, 7)],
+         ], {"epsilon": 1e-5}, 2)
+        for kinds in (False, True) for mask in (None, ints(1, 1, 0, 1, 1, 1).reshape(2, 3))
+    ),
+    *(
+        ("QLinearConv",
+         [
+             x, *Q, i8(4, 3, 3, 3) // 2, np.abs(f(4)) / 50, np.zeros(4, np.int8), one(0.9), one(120, np.uint8), *bias,
+         ],
+         {"channels_last": last, "pads": [1, 0, 0, 1], "strides": [2, 1]}, 1)
+        for last, x in ((0, u8(1, 3, 6, 7)), (1, u8(1, 6, 7, 3))) for bias in ([], [ints(5, -9, 80, 0)])
+    ),
     ("MatMulNBits", [f(3, 40), u8(5, 3, 8), f(15)], {"K": 40, "N": 5, "bits": 4, "block_size": 16}, 1),
     ("MatMulNBits", [f(3, 40), u8(5, 3, 8), f(15), u8(10)], {"K": 40, "N": 5, "bits": 4, "block_size": 16}, 1),
     ("MatMulNBits", [f(3, 32), u8(5, 2, 16), f(10)], {"K": 32, "N": 5, "bits": 8, "block_size": 16}, 1),
@@ -129,8 +159,9 @@ CASES: list[tuple[str, list[Any], dict[str, Any], int]] = [
 ]  # fmt: skip
 # Parameters that onnxruntime wants as constants.
 CONSTANT = {
-    "QLinear": (1, 2, 3, 4, 5, 6, 7), "QGemm": (1, 2, 3, 4, 5, 7, 8), "MatMulNBits": (1, 2, 3), "DynamicQ": (1, 2, 3),
-    "MatMulIntegerToFloat": (1, 3),
+    "QLinearConv": tuple(range(1, 9)), "QLinear": (1, 2, 3, 4, 5, 6, 7), "QGemm": (1, 2, 3, 4, 5, 7, 8),
+    "MatMulNBits": (1, 2, 3), "DynamicQ": (1, 2, 3),
+    "MatMulIntegerToFloat": (1, 3), "QAttention": (1, 2, 4, 7), "QEmbed": (2, 3, 4, 5, 6, *range(8, 18)),
 }  # fmt: skip
 
 

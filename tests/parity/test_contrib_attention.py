@@ -57,6 +57,7 @@ def quantized(bits: int, kind: str, past: int, new: int, total: int, dtype: Any 
 BIAS = [None] * 3
 SINK = [None] * 4
 POSITIONS = ints(4, 5, 6, 7, 3, 2, dtype=np.int64).reshape(2, 3)
+PLACES = RNG.integers(0, 16, (3, 2, 3))
 BEAMS = ints(0, 1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0).reshape(1, 2, 6)
 
 
@@ -101,6 +102,13 @@ CASES: list[Case] = [
     *(decoder(None, None, ints(length), *more) for length in (0, 3, 5) for more in ([], [None, None, f(48)])),
     decoder(None, f(1, 2, 1, 4), ints(3)),
     decoder(ints(1, 0, 1, 1, 1, 1, 1, 1).reshape(2, 4), None, ints(3)),
+    *(("MRotaryEmbedding", [x, PLACES, *(c[:, :half] for c in CACHES)],
+       {"mrope_section": section, "mrope_layout": layout, "interleaved": pairs, **more}, 1)
+      for layout in (0, 1) for pairs in (0, 1) for x, half, section, more in (
+        (f(2, 3, 32), 8, [4, 2, 2], {"num_heads": 2}), (f(2, 2, 3, 16), 8, [2, 3, 3], {}),
+        (f(2, 3, 16), 8, [8, 0, 0], {"num_heads": 1}),
+        (f(2, 3, 32), 4, [2, 1, 1], {"num_heads": 2, "rotary_embedding_dim": 8}),
+    )),
     ("RotaryEmbedding", [f(2, 3, 16), POSITIONS, *CACHES], {"is_packed_batching": 1, "num_heads": 1}, 1),
     ("RotaryEmbedding", [f(2, 3, 16), POSITIONS, *CACHES], {"scale": 2.0}, 1),
     ("RotaryEmbedding", [f(2, 2, 3, 16), np.array(3), *CACHES], {}, 1),
@@ -191,6 +199,11 @@ REFUSED: list[Case] = [
     grouped(1, 2, (2,), 2, None, [*SINK, f(3)]),
     grouped(1, 2, (2,), 2, None, [*BIAS, f(1, 3, 2, 2)]),
     grouped(1, 2, (2,), 2, None, [*BIAS, f(1, 4, 2, 3)]),
+    ("MRotaryEmbedding", [f(2, 3, 16), PLACES, *CACHES], {"mrope_section": [4, 2, 1]}, 1),
+    ("MRotaryEmbedding", [f(2, 3, 16), PLACES + 16, *CACHES], {"mrope_section": [4, 2, 2]}, 1),
+    ("MRotaryEmbedding", [f(2, 3, 16), PLACES, *CACHES], {"mrope_section": [4, 2, 2]}, 1),
+    ("MRotaryEmbedding", [f(2, 3, 16), PLACES[:2], *CACHES], {"mrope_section": [4, 2, 2]}, 1),
+    ("MRotaryEmbedding", [f(2, 3, 16), PLACES, *CACHES], {"mrope_section": [4, 2, 2], "mrope_layout": 2}, 1),
     decoder(None, None, ints(6)),
     decoder(None, None, ints(-1)),
     decoder(None, None, ints(3), ints(2)),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ...errors import Unsupported
-from ...graph.ir import Value
+from ...graph.ir import Value, constant
 from ...scalar.dim import LEAST, Size, dim_max, dim_min, known_eq
 from ...scalar.dtype import F32, I8, I64, U8
 from ..registry import onnx_op
@@ -248,28 +250,58 @@ def _of_beams(cache: Value, beams: Value, before: Size) -> Value:
     return cache.gather(index, range(3))
 
 
+def _in_heads(x: Value, heads: int, width: Size) -> Value:
+    """x [B, S, N * D] as [B, N, S, D]; a number of 0 heads means that they are as wide as what is rotated."""
+    if x.rank != 3:
+        return x
+    count = heads if heads else x.shape[-1] // width
+    if not isinstance(count, int):
+        raise Unsupported("a number of heads that is not known")
+    return split_heads(x, count)
+
+
 @onnx_op("RotaryEmbedding", domain=DOMAIN)
 def rotary_embedding(
     x: Value, position_ids: Value, cos: Value, sin: Value, *, interleaved: int = 0, is_packed_batching: int = 0,
     num_heads: int = 0, rotary_embedding_dim: int = 0, scale: float = 1.0,
 ) -> Value:  # fmt: skip
     """Sequences may lie packed behind one another, each with positions of its own; onnxruntime uses no `scale`."""
-    flat = x.rank == 3
-    width = cos.shape[-1] * 2
-    if flat:
-        count = num_heads if num_heads else x.shape[-1] // width
-        if not isinstance(count, int):
-            raise Unsupported("a number of heads that is not known")
-        x = split_heads(x, count)
+    heads = _in_heads(x, num_heads, cos.shape[-1] * 2)
     sin = sin.ensure_shape(*cos.shape, text="as many sines as cosines")
     at = position_ids
     if at.rank < 2:  # the position of the first element
-        at = (at.ensure_shape(*[1] * at.rank, text="the first position") + positions(x.shape[2])).unsqueeze(0)
+        at = (at.ensure_shape(*[1] * at.rank, text="the first position") + positions(heads.shape[2])).unsqueeze(0)
     else:
-        at = at.ensure_shape(x.shape[0], x.shape[2], text="positions of each element")
+        at = at.ensure_shape(heads.shape[0], heads.shape[2], text="positions of each element")
     cos, sin = (c.take(checked_index(at, c.shape[0]), 0).unsqueeze(1) for c in (cos, sin))
-    y = rotated(x, cos, sin, rotary_embedding_dim or x.shape[-1], bool(interleaved))
-    return merge_heads(y) if flat else y
+    y = rotated(heads, cos, sin, rotary_embedding_dim or heads.shape[-1], bool(interleaved))
+    return merge_heads(y) if x.rank == 3 else y
+
+
+@onnx_op("MRotaryEmbedding", domain=DOMAIN)
+def m_rotary_embedding(
+    x: Value, position_ids: Value, cos: Value, sin: Value, *, mrope_section: list[int], interleaved: int = 0,
+    is_packed_batching: int = 0, mrope_layout: int = 0, num_heads: int = 0, rotary_embedding_dim: int = 0,
+    scale: float = 1.0,
+) -> Value:  # fmt: skip
+    """position_ids [3, B, S]: in time, height and width, each of which turns a section of the pairs.
+
+    The sections follow one another, or lie one in another: of three pairs one is turned by each."""
+    if len(mrope_section) != 3 or min(mrope_section) < 0 or mrope_layout not in (0, 1):
+        raise ValueError(f"mrope_section {mrope_section}, mrope_layout {mrope_layout}")
+    if x.rank == 3 and not num_heads:
+        raise ValueError("num_heads must be greater than 0 for rank-3 input")
+    heads, half = _in_heads(x, num_heads, cos.shape[-1] * 2), sum(mrope_section)
+    cos, sin = (c.ensure_shape(cos.shape[0], half, text="mrope_section of all pairs") for c in (cos, sin))
+    stream = np.repeat(np.arange(3), mrope_section)
+    if mrope_layout:
+        pair = np.arange(half)
+        stream = np.where(pair < np.take(mrope_section, pair % 3) * 3, pair % 3, 0)
+    at = position_ids.ensure_shape(3, heads.shape[0], heads.shape[2], text="three positions of each element")
+    at = checked_index(at, cos.shape[0]).take(constant(stream.astype(np.int64)), 0).permute(1, 2, 0)  # [B, S, pairs]
+    cos, sin = (c.gather([at, positions(half)], [0, 1]).unsqueeze(1) for c in (cos, sin))
+    y = rotated(heads, cos, sin, rotary_embedding_dim or heads.shape[-1], bool(interleaved))
+    return merge_heads(y) if x.rank == 3 else y
 
 
 @onnx_op("GroupQueryAttention", domain=DOMAIN)

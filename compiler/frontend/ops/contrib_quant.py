@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...errors import Unsupported
 from ...graph.ir import Value
 from ...scalar.dtype import F32
 from ..registry import onnx_op
 from ..values import along, concat, scalar
 from . import math as pointwise
-from .contrib import DOMAIN
+from .contrib import DOMAIN, embed_layer_normalization
+from .contrib_attention import self_attention
 from .conv import average_pool, global_average_pool
 from .quant import (
     dequantize_linear,
     dequantized,
     dynamic_quantize_linear,
     integer_product,
+    qlinear_conv,
     quantize_linear,
     quantized,
 )
@@ -160,3 +163,62 @@ def qgemm(
         total = _shaped_like(total + c, total)
     y = _shaped_like(total.cast(F32) * (a_scale.reshape() * _per_column(b_scale) * alpha), total)
     return y if scale is None else _requantized(y, scale, zero, a)
+
+
+@onnx_op("QAttention", domain=DOMAIN)
+def qattention(
+    x: Value, w: Value, bias: Value, x_scale: Value, w_scale: Value, mask: Value | None = None,
+    x_zero: Value | None = None, w_zero: Value | None = None, past: Value | None = None, *, num_heads: int,
+    do_rotary: int = 0, mask_filter_value: float = -10000.0, past_present_share_buffer: int = 0, scale: float = 0.0,
+    unidirectional: int = 0,
+) -> tuple[Value, Value]:  # fmt: skip
+    """Attention whose projection x [B, S, I] @ w [I, 3 * N * D] is one of integers."""
+    if do_rotary or past_present_share_buffer:
+        raise Unsupported("do_rotary, or a shared buffer for past and present")
+    third = w.shape[1] // 3
+    bias = bias.ensure_shape(3 * third, text="the bias of queries, keys and values")
+    scales = [_one(x_scale, "input_scale"), _per_column(w_scale)]
+    zeros = [None if x_zero is None else _one(x_zero, "input_zero_point"), w_zero]
+    projected = matmul_integer_to_float(x, w, scales[0], scales[1], zeros[0], zeros[1], bias)
+    return self_attention(
+        projected, [third] * 3, mask, past, None, num_heads, mask_filter_value, scale, bool(unidirectional)
+    )
+
+
+def _one(v: Value, what: str) -> Value:
+    """The single element of v, as a scalar."""
+    return v.ensure_shape(*[1] * v.rank, text=f"{what} must be a scalar or 1D tensor of size 1").reshape()
+
+
+@onnx_op("QEmbedLayerNormalization", domain=DOMAIN)
+def qembed_layer_normalization(
+    ids: Value, segments: Value | None, words: Value, places: Value, kinds: Value | None, gamma: Value, beta: Value,
+    mask: Value | None, words_scale: Value, places_scale: Value, kinds_scale: Value | None, gamma_scale: Value,
+    beta_scale: Value, words_zero: Value, places_zero: Value, kinds_zero: Value | None, gamma_zero: Value,
+    beta_zero: Value, *, epsilon: float = 1e-12,
+) -> tuple[Value, Value]:  # fmt: skip
+    """EmbedLayerNormalization with tables of integers."""
+    of_kinds = (kinds, kinds_scale, kinds_zero)
+    if len({v is None for v in (segments, *of_kinds)}) > 1:
+        raise ValueError("segment ids and their embedding, scale and zero point belong together")
+    table = None if kinds is None or kinds_scale is None else _real(kinds, kinds_scale, kinds_zero)
+    y, index, _ = embed_layer_normalization(
+        ids, segments, _real(words, words_scale, words_zero), _real(places, places_scale, places_zero), table,
+        _real(gamma, gamma_scale, gamma_zero), _real(beta, beta_scale, beta_zero), mask, epsilon=epsilon,
+    )  # fmt: skip
+    return y, index
+
+
+@onnx_op("QLinearConv", domain=DOMAIN)
+def qlinear_conv_(
+    x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value, y_zero: Value,
+    bias: Value | None = None, *, auto_pad: str = "NOTSET", channels_last: int = 0,
+    dilations: list[int] | None = None, group: int = 1, kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None, strides: list[int] | None = None,
+) -> Value:  # fmt: skip
+    """x and the result [N, C, *S], or [N, *S, C] where `channels_last`; w [M, C / group, *K]."""
+    y = qlinear_conv(
+        x.moveaxis(-1, 1) if channels_last else x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias,
+        auto_pad=auto_pad, dilations=dilations, group=group, kernel_shape=kernel_shape, pads=pads, strides=strides,
+    )  # fmt: skip
+    return y.moveaxis(1, -1) if channels_last else y
