@@ -35,6 +35,15 @@ def additive(allowed: Value) -> Value:
     return allowed.select(scalar(0.0, F32), scalar(-math.inf, F32))
 
 
+def head_scale(scale: float, size: Size) -> float:
+    """The factor of products of heads of a size: the given one, or without one 1 / sqrt(size)."""
+    if scale:
+        return scale
+    if not isinstance(size, int):
+        raise Unsupported(f"heads of the symbolic size {size} without a scale")
+    return 1.0 / math.sqrt(size)
+
+
 def positions(size: Size) -> Value:
     return scalar(0, I64).emit("iota", [], shape=(size,), axis=0, dtype=I64)[0]
 
@@ -120,9 +129,7 @@ def attention(
     if heads != groups:
         q = q.reshape(batch, groups, heads // groups, queries, size)
         k, v, bias = k.unsqueeze(2), v.unsqueeze(2), _grouped(bias, heads, groups)
-    if scale is None and not isinstance(size, int):
-        raise Unsupported(f"heads of the symbolic size {size} without a scale")
-    factor = 1.0 / math.sqrt(size) if scale is None else scale  # type: ignore[arg-type]
+    factor = head_scale(0.0, size) if scale is None else scale
     scores: Value | None = None
     if softcap == 0.0 and n_outputs < 4 and softmax_precision in (None, 1, q.dtype.onnx) and v.dtype == q.dtype:
         inputs = [q, k, v] if bias is None else [q, k, v, bias]

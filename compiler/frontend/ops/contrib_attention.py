@@ -6,8 +6,6 @@ the graph's `attention`; where the softmax has a term of its own, or the scores 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ...errors import Unsupported
@@ -16,7 +14,7 @@ from ...scalar.dim import LEAST, Size, dim_max, dim_min, known_eq
 from ...scalar.dtype import F32, I8, I64, U8
 from ..registry import onnx_op
 from ..values import bound, concat, demanded, scalar
-from .attention import additive, merge_heads, positions, rotated, split_heads
+from .attention import additive, head_scale, merge_heads, positions, rotated, split_heads
 from .contrib import DOMAIN
 from .contrib_weights import unpacked
 from .index import checked_index
@@ -80,14 +78,6 @@ def _written_out(
     return p.matmul(v.cast(F32)).cast(q.dtype), s, p
 
 
-def _scale(scale: float, size: Size) -> float:
-    if scale:
-        return scale
-    if not isinstance(size, int):
-        raise Unsupported(f"heads of the symbolic size {size} without a scale")
-    return 1.0 / math.sqrt(size)
-
-
 def _score_bias(bias: Value | None, q: Value, k: Value) -> Value | None:
     """The bias, with a check that it has an element for each query and key."""
     if bias is None:
@@ -140,7 +130,7 @@ def self_attention(
     present = concat([k.unsqueeze(0), v.unsqueeze(0)], 0) if known_eq(k.shape[-1], v.shape[-1]) else k
     excluded = None if mask is None else _key_mask(mask, q.shape[0], k.shape[2], mask_filter_value)
     total = _plus(excluded, _score_bias(attention_bias, q, k))
-    y, _ = _attended(q, k, v, total, _scale(scale, q.shape[-1]), before if unidirectional else None)
+    y, _ = _attended(q, k, v, total, head_scale(scale, q.shape[-1]), before if unidirectional else None)
     return y, present
 
 
@@ -173,7 +163,7 @@ def multi_head_attention(
         excluded = _key_mask(key_padding_mask, query.shape[0], k.shape[2], mask_filter_value)
     total = _plus(excluded, _score_bias(attention_bias, q, k))
     causal = before if unidirectional else None
-    y, scores = _attended(q, k, v, total, _scale(scale, q.shape[-1]), causal, scores=n_outputs > 3)
+    y, scores = _attended(q, k, v, total, head_scale(scale, q.shape[-1]), causal, scores=n_outputs > 3)
     return y, k, v, None if scores is None else scores.cast(q.dtype)
 
 
@@ -231,7 +221,7 @@ def decoder_masked_multi_head_attention(
             q = demanded(q, dim_max(beams, 1), 1, "several beams without cache_indirection")
     excluded = None if mask is None else _key_mask(mask, q.shape[0], k.shape[2], mask_filter_value)
     total = _plus(excluded, _score_bias(attention_bias, q, k))
-    y, scores = _attended(q, k, v, total, _scale(scale, q.shape[-1]), None, scores=bool(output_qk))
+    y, scores = _attended(q, k, v, total, head_scale(scale, q.shape[-1]), None, scores=bool(output_qk))
     return y, *presents, scores
 
 
@@ -377,7 +367,7 @@ def group_query_attention(
         given = given.pad([0] * 4, [0, 0, 0, dim_max(keys - total, 0)]).cast(F32)
         of_heads = (kv_num_heads, heads) if given.shape[1] != 1 else (1, 1)
         bias = bias + given.reshape(given.shape[0], *of_heads, new, keys)
-    factor = _scale(scale, size)
+    factor = head_scale(scale, size)
     if softcap or smooth_softmax == 1 or head_sink is not None or qk_output:
         sink = head_sink
         if sink is not None:

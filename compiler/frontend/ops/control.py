@@ -24,6 +24,7 @@ from ..registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Tra
 from ..values import (
     assume,
     bound,
+    collecting,
     concat,
     demanded,
     fold,
@@ -223,6 +224,33 @@ def _graph(outputs: Sequence[Value], bindings: dict[Symbol, Value], inputs: Sequ
 
 
 # -- loops -----------------------------------------------------------------------------------------------------------
+
+
+class Step(Protocol):
+    def __call__(self, i: Symbol, index: Value, capture: Capture, *states: Value) -> tuple[list[Value], list[Value]]:
+        """One iteration: of its number, as a symbol and as a value, and the states. Returns new states, and rows.
+
+        capture: what a value of the graph around is inside."""
+
+
+def repeated(trips: Size, states: Sequence[Value], step: Step) -> tuple[list[Value], list[Value]]:
+    """Emits a loop of `trips` iterations; returns the final states, and the rows [trips, ...] of all iterations."""
+    captures: Captures = {}
+
+    def capture(v: Value) -> Value:
+        if v.op == "constant":
+            return v
+        if v not in captures:
+            captures[v] = input_value(f"capture{len(captures)}", v.shape, v.dtype)
+        return captures[v]
+
+    formals = [input_value(f"state{n}", v.shape, v.dtype) for n, v in enumerate(states)]
+    live = scalar(True, BOOL)
+    with collecting(inside=True) as symbols:
+        i, index = loop_index(trips)
+        new, rows = step(i, index, capture, *formals)
+    traced = Traced([live, *new, *rows], captures, symbols.bindings, symbols.upper)
+    return emit_loop(live, trips, states, index, formals, traced)
 
 
 def emit_loop(

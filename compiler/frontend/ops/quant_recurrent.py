@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...graph.ir import Value, input_value
-from ...scalar.dim import Size
-from ...scalar.dtype import BOOL, F32, I32
+from ...graph.ir import Value
+from ...scalar.dim import Size, Symbol
+from ...scalar.dtype import F32, I32
 from ...scalar.expr import Call, Const, Expr
-from ..registry import Traced, onnx_op
-from ..values import collecting, concat, scalar
+from ..registry import Capture, onnx_op
+from ..values import concat, scalar
 from .contrib import DOMAIN
-from .control import emit_loop, loop_index
+from .control import repeated
 from .index import checked_index, iota, reverse_sequence
 from .quant import dynamically_quantized
 from .recurrent import LENGTHS, activations_of, directions_of
@@ -60,27 +60,23 @@ def dynamic_quantize_lstm(
     first = [state if v is None else sized(v, "initial states", count, batch, hidden) for v in (h0, c0)]
 
     scale, zero = r_scaling
-    values = {"rows": rows, "r": r, "scale": scale, "zero": zero, "lengths": lengths, "peephole": peephole}
-    captured = {name: v for name, v in values.items() if v is not None}
     if peephole is not None:
-        captured["peephole"] = sized(peephole, "P", count, 3 * hidden).reshape(count, 3, 1, hidden)
-    inner = {name: input_value(name, v.shape, v.dtype) for name, v in captured.items()}
-    states = [input_value(name, state.shape, F32) for name in ("h", "c", "last")]
-    with collecting(inside=True) as symbols:
-        step, index = loop_index(time)
+        peephole = sized(peephole, "P", count, 3 * hidden).reshape(count, 3, 1, hidden)
+    formulas = activations_of("lstm", activations, activation_alpha, activation_beta, count, F32)
+
+    def step(i: Symbol, index: Value, capture: Capture, *states: Value) -> tuple[list[Value], list[Value]]:
         h, c, last = states
-        row = inner["rows"].narrow(0, step, 1).squeeze(0)
-        total = row + _product(h, inner["r"], inner["scale"], inner["zero"], [1, 2])
-        formulas = activations_of("lstm", activations, activation_alpha, activation_beta, count, F32)
-        new_h, new_c = _cell(total, c, inner.get("peephole"), formulas, clip, bool(input_forget))
-        if lengths is not None:
-            live = (index < inner["lengths"]).reshape(1, batch, 1)
-            new_h, new_c, last = live.select(new_h, 0), live.select(new_c, c), live.select(new_h, last)
-        else:
-            last = new_h
-    outputs = [scalar(True, BOOL), new_h, new_c, last, new_h]
-    traced = Traced(list(outputs), {v: inner[name] for name, v in captured.items()}, symbols.bindings)
-    (_, c, last), (y,) = emit_loop(scalar(True, BOOL), time, [*first, state], index, states, traced)
+        row = capture(rows).narrow(0, i, 1).squeeze(0)
+        total = row + _product(h, capture(r), capture(scale), capture(zero), [1, 2])
+        taps = None if peephole is None else capture(peephole)
+        new_h, new_c = _cell(total, c, taps, formulas, clip, bool(input_forget))
+        if lengths is None:
+            return [new_h, new_c, new_h], [new_h]
+        live = (index < capture(lengths)).reshape(1, batch, 1)
+        new_h, new_c, last = live.select(new_h, 0), live.select(new_c, c), live.select(new_h, last)
+        return [new_h, new_c, last], [new_h]
+
+    (_, c, last), (y,) = repeated(time, [*first, state], step)
     if lengths is not None:
         c = (lengths > 0).reshape(1, batch, 1).select(c, 0)
     return _turned(y.permute(1, 0, 2, 3), direction, lengths).permute(1, 0, 2, 3), last, c
