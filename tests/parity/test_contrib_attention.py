@@ -107,7 +107,7 @@ CASES: list[Case] = [
       for layout in (0, 1) for pairs in (0, 1) for x, half, section, more in (
         (f(2, 3, 32), 8, [4, 2, 2], {"num_heads": 2}), (f(2, 2, 3, 16), 8, [2, 3, 3], {}),
         (f(2, 3, 16), 8, [8, 0, 0], {"num_heads": 1}),
-        (f(2, 3, 32), 4, [2, 1, 1], {"num_heads": 2, "rotary_embedding_dim": 8}),
+        (f(2, 3, 32), 4, [2, 1, 1], {"num_heads": 2, "rotary_embedding_dim": 8, "scale": 0.5}),
     )),
     ("RotaryEmbedding", [f(2, 3, 16), POSITIONS, *CACHES], {"is_packed_batching": 1, "num_heads": 1}, 1),
     ("RotaryEmbedding", [f(2, 3, 16), POSITIONS, *CACHES], {"scale": 2.0}, 1),

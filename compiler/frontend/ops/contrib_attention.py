@@ -289,7 +289,7 @@ def m_rotary_embedding(
         stream = np.where(pair < np.take(mrope_section, pair % 3) * 3, pair % 3, 0)
     at = position_ids.ensure_shape(3, heads.shape[0], heads.shape[2], text="three positions of each element")
     at = checked_index(at, cos.shape[0]).take(constant(stream.astype(np.int64)), 0).permute(1, 2, 0)  # [B, S, pairs]
-    cos, sin = (c.gather([at, positions(half)], [0, 1]).unsqueeze(1) for c in (cos, sin))
+    cos, sin = (c.gather([at, positions(half)], [0, 1]).unsqueeze(1) * scale for c in (cos, sin))
     y = rotated(heads, cos, sin, rotary_embedding_dim or heads.shape[-1], bool(interleaved))
     return merge_heads(y) if x.rank == 3 else y
 
