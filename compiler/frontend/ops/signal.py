@@ -1,4 +1,4 @@
-"""ONNX signal processing: Fourier transforms, windows, mel filters, determinants.
+"""ONNX signal processing: Fourier transforms, windows, mel filters.
 
 In: values and attributes of a node. Out: values. A Fourier transform is a product with the matrix of roots of unity.
 """
@@ -159,25 +159,3 @@ def mel_weight_matrix(
     rising = j.map("eq", center).select(1.0, rising)
     falling = (j >= center).map("and", j < right)
     return falling.select((right - j) / (right - center).map("max", 1.0), rising).cast(BY_ONNX[output_datatype])
-
-
-@onnx_op("Det", since=11)
-def det(x: Value) -> Value:
-    """Laplace's expansion, for small constant sizes."""
-    size = next((d for d in x.shape[-2:] if isinstance(d, int)), x.shape[-1])
-    if not isinstance(size, int) or size > 4:
-        raise Unsupported(f"the determinant of matrices of {size} rows")
-    x = x.ensure_shape(*x.shape[:-2], size, size, text="a matrix that has a determinant is square")
-    cells = [[x.narrow(-2, i, 1).narrow(-1, j, 1).squeeze(-1, -2) for j in range(size)] for i in range(size)]
-
-    def minor(row: int, columns: tuple[int, ...]) -> Value:
-        if not columns:
-            return x.const(1.0)
-        total: Value | None = None
-        for n, j in enumerate(columns):
-            part = cells[row][j] * minor(row + 1, columns[:n] + columns[n + 1 :])
-            total = part if total is None else total - part if n % 2 else total + part
-        assert total is not None
-        return total
-
-    return minor(0, tuple(range(size)))
