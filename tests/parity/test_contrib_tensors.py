@@ -85,6 +85,10 @@ CASES: list[Case] = [
         ([None, None, one(7, t)], HASHES),
         ([None, None, one(7, t), SEGMENTS], {**HASHES, "reset_on_eos": 1}), ([None, None, None, SEGMENTS], HASHES),
     )),
+    *(("DynamicTimeWarping", [x], {}, 1) for x in (
+        np.abs(f(6, 10)), np.abs(f(1, 7, 3)), f(1, 1), f(5, 1), f(1, 4), np.zeros((4, 5), np.float32),
+        ints(5, 5, high=2).astype(np.float32), f(0, 3), f(2, 0),
+    )),
     *(("WordConvEmbedding", [WORDS, f(3, 1, k, 2), f(3), f(6, 2)], {}, 1) for k in (1, 2, 4)),
 ]  # fmt: skip
 
@@ -106,6 +110,8 @@ def test_compiled(case: Case) -> None:
 
 
 REFUSED: list[Case] = [
+    ("DynamicTimeWarping", [f(2, 3, 4)], {}, 1),
+    ("DynamicTimeWarping", [f(3)], {}, 1),
     ("GatherND", [f(3, 4), vector(0, 4).reshape(1, 2).astype(np.int32)], {}, 1),
     ("Range", [one(1), one(5), one(0)], {}, 1),
     ("ExpandDims", [f(2, 3), one(3, np.int32)], {}, 1),

@@ -10,11 +10,12 @@ from functools import reduce
 
 from ...errors import Unsupported
 from ...graph.ir import Value
-from ...scalar.dim import Size, dim_max, dim_min
+from ...scalar.dim import Size, Symbol, dim_max, dim_min
 from ...scalar.dtype import I32, I64, U32, U64
-from ..registry import onnx_op
+from ..registry import Capture, onnx_op
 from ..values import bound, concat, demanded, scalar, shape_arg
 from .contrib import DOMAIN
+from .control import repeated
 from .index import checked_index, iota
 
 MOST_GRAMS = 64  # lengths of n-grams that are compared each by operations of their own
@@ -165,6 +166,52 @@ def ngram_hash_mapping(
     if offsets is not None:
         y = y + offsets.ensure_shape(count, text="head_offsets of each head")
     return y, all_ids.narrow(1, length, before)
+
+
+@onnx_op("DynamicTimeWarping", domain=DOMAIN)
+def dynamic_time_warping(x: Value) -> Value:
+    """The places [2, n] of the cheapest path through x [M, N], or [1, M, N], from its first element to its last.
+
+    Costs are found along one antidiagonal after the other, and then the path from its end on."""
+    if x.rank == 3:
+        x = x.ensure_shape(1, *x.shape[1:], text="one matrix of costs").squeeze(0)
+    if x.rank != 2:
+        raise ValueError(f"costs of rank {x.rank}")
+    rows, columns = x.shape
+    whole = scalar(0, I64)
+    x = x.pad([0, 0], [1, 1])  # so that there is an element, also of no costs
+    steps = dim_max(rows + columns - 1, 0)
+    row = iota((rows,), 0, whole)
+    never = x.const(math.inf).broadcast(rows + 1)
+    start = iota((rows + 1,), 0, whole).map("eq", 0).select(x.const(0.0), math.inf)
+
+    def forward(i: Symbol, index: Value, capture: Capture, *states: Value) -> tuple[list[Value], list[Value]]:
+        """Element r of an antidiagonal is the cost of the path to row r - 1; it has a border, row 0."""
+        last, before = states  # the antidiagonal before this one, and the one before that
+        column = index - row
+        inside = (column >= 0).map("and", column < whole.const_size(columns))
+        own = capture(x).gather([row, inside.select(column, 0)], [0, 1])
+        both, down, right = before.narrow(0, 0, rows), last.narrow(0, 0, rows), last.narrow(0, 1, rows)
+        is_both = (both < down).map("and", both < right)
+        is_down = (down < both).map("and", down < right)
+        least = is_both.select(both, is_down.select(down, right))
+        cost = inside.select(own + least, math.inf).pad([1], [0], math.inf)
+        move = is_both.select(0, is_down.select(whole.const(1), 2))
+        return [cost, last], [move.pad([0], [1])]
+
+    _, (moves,) = repeated(steps, [never, start], forward)
+
+    def backward(i: Symbol, index: Value, capture: Capture, *states: Value) -> tuple[list[Value], list[Value]]:
+        r, c = states
+        inside = (r >= 0).map("and", c >= 0)
+        diagonal, at = inside.select(r + c, 0), inside.select(r, 0)
+        move = capture(moves).gather([diagonal, at], [0, 1])
+        place = concat([r.reshape(1), c.reshape(1)], 0)
+        return [move.map("eq", 2).select(r, r - 1), move.map("eq", 1).select(c, c - 1)], [place]
+
+    _, (places,) = repeated(steps, [whole.const_size(rows - 1), whole.const_size(columns - 1)], backward)
+    count = bound((places >= 0).reduce("and", 1).cast(I64).sum(), name="path", upper=steps)
+    return places.narrow(0, 0, count).flip(0).permute(1, 0).cast(I32)
 
 
 @onnx_op("WordConvEmbedding", domain=DOMAIN)

@@ -55,7 +55,7 @@ def dynamic_quantize_lstm(
     if bias is not None:
         both = sized(bias, "B", count, 2 * gates).reshape(count, 2, 1, gates)
         rows = rows + (both.narrow(1, 0, 1) + both.narrow(1, 1, 1)).squeeze(1)
-    rows = _turned(rows.reshape(count, time, batch, gates), direction, lengths).permute(1, 0, 2, 3)
+    rows = turned(rows.reshape(count, time, batch, gates), direction, lengths).permute(1, 0, 2, 3)
     state = scalar(0.0, F32).broadcast(count, batch, hidden)
     first = [state if v is None else sized(v, "initial states", count, batch, hidden) for v in (h0, c0)]
 
@@ -69,7 +69,7 @@ def dynamic_quantize_lstm(
         row = capture(rows).narrow(0, i, 1).squeeze(0)
         total = row + _product(h, capture(r), capture(scale), capture(zero), [1, 2])
         taps = None if peephole is None else capture(peephole)
-        new_h, new_c = _cell(total, c, taps, formulas, clip, bool(input_forget))
+        new_h, new_c = lstm_cell(total, c, taps, formulas, clip, bool(input_forget))
         if lengths is None:
             return [new_h, new_c, new_h], [new_h]
         live = (index < capture(lengths)).reshape(1, batch, 1)
@@ -79,10 +79,10 @@ def dynamic_quantize_lstm(
     (_, c, last), (y,) = repeated(time, [*first, state], step)
     if lengths is not None:
         c = (lengths > 0).reshape(1, batch, 1).select(c, 0)
-    return _turned(y.permute(1, 0, 2, 3), direction, lengths).permute(1, 0, 2, 3), last, c
+    return turned(y.permute(1, 0, 2, 3), direction, lengths).permute(1, 0, 2, 3), last, c
 
 
-def _turned(v: Value, direction: str, lengths: Value | None) -> Value:
+def turned(v: Value, direction: str, lengths: Value | None) -> Value:
     """v [D, T, ...] with the time axis of the backward direction reversed."""
     if direction == "forward":
         return v
@@ -101,7 +101,7 @@ def _product(x: Value, w: Value, scale: Value, zero: Value, axes: Sequence[int])
     return total.cast(F32) * (of_x * scale)
 
 
-def _cell(
+def lstm_cell(
     total: Value, c: Value, peephole: Value | None, formulas: Sequence[Sequence[Expr]], clip: float | None,
     coupled: bool,
 ) -> tuple[Value, Value]:  # fmt: skip
