@@ -74,6 +74,25 @@ def test_layer_normalization_of_other_types(dtype: Any) -> None:
     assert_same(made, wanted, *((2e-3, 2e-3) if dtype == np.float16 else (1e-6, 1e-6)))
 
 
+@pytest.mark.parametrize("opset", (7, 8, 9, 13))
+@pytest.mark.parametrize("outputs, attrs", ((1, {}), (5, {}), (5, {"momentum": 0.5, "epsilon": 1e-2})))
+def test_batch_normalization_trains_for_its_five_outputs(opset: int, outputs: int, attrs: dict[str, Any]) -> None:
+    inputs = [f(2, 3, 4), f(3), f(3), f(3), np.abs(f(3))]
+    data, feeds = model("BatchNormalization", inputs, attrs, outputs, opset=opset)
+    wanted = theirs(data, feeds)
+    assert isinstance(wanted, list), wanted
+    assert_same(ours(data, feeds), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", ((2, 3, 4), (3, 1, 2), (2, 3, 4, 5)))
+def test_batch_normalization_of_each_position(shape: tuple[int, ...]) -> None:
+    inputs = [f(*shape), *(f(*shape[1:]) for _ in range(3)), np.abs(f(*shape[1:]))]
+    data, feeds = model("BatchNormalization", inputs, {"spatial": 0}, opset=7)
+    assert_same(ours(data, feeds), theirs(data, feeds), rtol=1e-4, atol=1e-5)
+    data, feeds = model("BatchNormalization", [inputs[0], f(3), *inputs[2:]], {"spatial": 0}, opset=7)
+    assert isinstance(ours(data, feeds), str)
+
+
 @pytest.mark.parametrize("imported", (("",), ("com.microsoft",), ("ai.onnx.ml",), ("", "com.microsoft", "ai.onnx.ml")))
 @pytest.mark.parametrize(
     "op, domain, attrs",

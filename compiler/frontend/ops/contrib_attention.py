@@ -27,8 +27,7 @@ def _key_mask(mask: Value, batch: Size, keys: Size, excluded: float) -> Value:
     mask: 0 and 1 in [B, T] or [B, S, T]; or the ends of the keys, [B]; or their ends, then their starts, [2 * B]."""
     if mask.rank == 1:
         both = known_eq(mask.shape[0], 2 * batch) is True
-        if not both and known_eq(mask.shape[0], batch) is not True:
-            raise Unsupported(f"a mask of shape {list(mask.shape)}")
+        mask = mask.ensure_shape(2 * batch if both else batch, text="the ends of the keys of each batch")
         ends = mask.narrow(0, 0, batch).cast(I64).reshape(batch, 1, 1, 1)
         allowed = positions(keys) < ends.require(ends >= 0, "a mask_index value is negative")
         if both:

@@ -38,19 +38,21 @@ def standardized(x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, 
 @onnx_op("BatchNormalization", since=9)
 def batch_normalization(
     x: Value, scale: Value, bias: Value, mean: Value, var: Value, *, epsilon: float = 1e-5, momentum: float = 0.9,
-    training_mode: int = 0, n_outputs: int = 1,
+    training_mode: int = 0, n_outputs: int = 1, opset_version: int = 14,
 ) -> tuple[Value, ...]:  # fmt: skip
+    """Before opset 14, outputs beyond the first ask for training; the last two are the batch's mean and 1 / deviation."""
     channels = x.shape[1] if x.rank > 1 else 1
     text = "the statistics have an element for each channel"
     scale, bias, mean, var = (v.ensure_shape(channels, text=text) for v in (scale, bias, mean, var))
     running: tuple[Value, ...] = ()
-    if training_mode:
+    if training_mode or (n_outputs > 1 and opset_version < 14):
         axes = [a for a in range(x.rank) if a != 1]
         wide = x.cast(x.dtype.compute)
         mean_now = wide.mean(axes, keepdims=True)
         spread = (wide - mean_now).square().mean(axes).cast(var.dtype)
         mean_now = mean_now.squeeze(*axes).cast(mean.dtype)
         running = (mean * momentum + mean_now * (1 - momentum), var * momentum + spread * (1 - momentum))
+        running += mean_now, 1.0 / (spread + epsilon).sqrt()
         mean, var = mean_now, spread
     elif n_outputs > 1:
         raise Unsupported("the outputs of training without training_mode")
@@ -67,11 +69,17 @@ def batch_normalization_legacy(
     spatial: int = 1, is_test: int = 0, consumed_inputs: list[int] | None = None, n_outputs: int = 1,
     opset_version: int = 7,
 ) -> tuple[Value, ...]:  # fmt: skip
-    if not spatial:
-        raise Unsupported("spatial=0")
-    if n_outputs > 1 or (opset_version < 7 and not is_test):
+    if opset_version < 7 and not is_test:
         raise Unsupported("training")
-    return batch_normalization(x, scale, bias, mean, var, epsilon=epsilon)
+    if not spatial:  # statistics of each position
+        if n_outputs > 1:
+            raise Unsupported("training")
+        text = "the statistics have an element for each channel and position"
+        scale, bias, mean, var = (v.ensure_shape(*x.shape[1:], text=text) for v in (scale, bias, mean, var))
+        return ((x - mean) / (var + epsilon).sqrt() * scale + bias,)
+    return batch_normalization(
+        x, scale, bias, mean, var, epsilon=epsilon, momentum=momentum, n_outputs=n_outputs, opset_version=opset_version
+    )
 
 
 @onnx_op("LayerNormalization", since=17)
