@@ -75,6 +75,21 @@ def decoder(*more: Any, cache: int | None = 6, packed: bool = False, **attrs: An
     return "DecoderMaskedMultiHeadAttention", inputs, {"num_heads": heads, **attrs}, outputs
 
 
+ROWS, COLUMNS = (
+    ints(0, 1, 3, 4, 6, 0, 1, 2, 4, 7).reshape(2, 5),
+    ints(0, 0, 1, 2, 1, 3, -1, 0, 1, 0, 2, 0, 2, 3).reshape(2, 7),
+)
+
+
+def sparse(batch: int, new: int, lengths: tuple[int, ...], total: int, rows: Array = ROWS, columns: Array = COLUMNS,
+           more: Any = (), **attrs: Any) -> Case:  # fmt: skip
+    """SparseAttention with a cache of 64 positions in blocks of 16."""
+    parts = [f(batch, new, n * 16) for n in (4, 2, 2)]
+    cache = [f(batch, 2, 64, 16) for _ in range(2)]
+    inputs = [*parts, *cache, rows, columns, ints(total), ints(*lengths), *more]
+    return "SparseAttention", inputs, {**HEADS, "sparse_block_size": 16, **attrs}, 3
+
+
 CASES: list[Case] = [
     *(grouped(2, 3, (3, 2 if dtype == np.float32 else 3), 3, None, more, dtype, outputs, **attrs)
       for dtype in (np.float32, np.float16)
@@ -190,6 +205,63 @@ def test_beams() -> None:
     shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     y = np.einsum("bnt,btnd->bnd", shares, of_beams[1]).reshape(2, 1, 16)
     assert_same(made, [y, keys, values, scores.reshape(2, 2, 1, 4)], 1e-4, 1e-5)
+
+
+SPARSE = [
+    sparse(1, 40, (40,), 40), sparse(2, 20, (20, 20), 20), sparse(1, 1, (51,), 51),
+    sparse(1, 3, (3,), 3, more=CACHES, do_rotary=1), sparse(1, 40, (40,), 40, ROWS[:1], COLUMNS[:1], scale=0.3),
+]  # fmt: skip
+
+
+def sharing(data: bytes, feeds: dict[str, Array]) -> list[Array]:
+    """What onnxruntime computes where the outputs of caches are their inputs, as SparseAttention wants it."""
+    ort = pytest.importorskip("onnxruntime")
+    session = ort.InferenceSession(data)
+    binding = session.io_binding()
+    arrays = {name: x.copy() for name, x in feeds.items()}  # whose memory the values refer to
+    values = {name: ort.OrtValue.ortvalue_from_numpy(x) for name, x in arrays.items()}
+    for name, value in values.items():
+        binding.bind_ortvalue_input(name, value)
+    binding.bind_output("y0")
+    for name, cache in (("y1", "x3"), ("y2", "x4")):
+        binding.bind_ortvalue_output(name, values[cache])
+    session.run_with_iobinding(binding)
+    return [binding.copy_outputs_to_cpu()[0], arrays["x3"], arrays["x4"]]
+
+
+@pytest.mark.parametrize("case", SPARSE)
+def test_sparse_attention(case: Case) -> None:
+    op, inputs, attrs, outputs = case
+    data, feeds = model(op, inputs, attrs, outputs, domain="com.microsoft")
+    made = ours(data, feeds)
+    assert_same(made, sharing(data, feeds), 1e-4, 1e-5)
+
+
+def test_sparse_attention_of_unequal_lengths() -> None:
+    """Each batch is as if it were alone; for the shorter one onnxruntime's result is 0."""
+    op, inputs, attrs, outputs = sparse(2, 1, (33, 18), 33)
+    data, feeds = model(op, inputs, attrs, outputs, domain="com.microsoft")
+    made = ours(data, feeds)
+    for batch, length in enumerate((33, 18)):
+        alone = [v if 5 <= i < 7 else v[batch : batch + 1] for i, v in enumerate(inputs[:7])]
+        data, feeds = model(op, [*alone, ints(length), ints(length)], attrs, outputs, domain="com.microsoft")
+        assert isinstance(made, list), made
+        assert_same([v[batch : batch + 1] for v in made], sharing(data, feeds), 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("rows, columns, total, lengths", [
+    (ROWS + 1, COLUMNS, 40, 40), (ROWS[:, ::-1], COLUMNS, 40, 40), (ROWS, COLUMNS + 1, 40, 40),
+    (ROWS, COLUMNS - 1, 40, 40),
+    (ROWS, COLUMNS[:, :5], 40, 40), (ROWS, COLUMNS[:1], 40, 40), (ROWS, COLUMNS, 65, 40), (ROWS, COLUMNS, 0, 40),
+    (ROWS, COLUMNS, 40, 41), (ROWS, COLUMNS, 40, 3),
+])  # fmt: skip
+def test_sparse_attention_of_wrong_blocks_or_lengths(rows: Array, columns: Array, total: int, lengths: int) -> None:
+    op, inputs, attrs, outputs = sparse(1, 40, (lengths,), total, rows, columns)
+    data, feeds = model(op, inputs, attrs, outputs, domain="com.microsoft")
+    made = ours(data, feeds, compiled=True)
+    assert isinstance(made, str), made
+    with pytest.raises(Exception, match="Error in execution"):
+        sharing(data, feeds)
 
 
 REFUSED: list[Case] = [

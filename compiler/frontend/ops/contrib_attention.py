@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import Unsupported
 from ...graph.ir import Value, constant
 from ...scalar.dim import LEAST, Size, dim_max, dim_min, known_eq
-from ...scalar.dtype import F32, I8, I64, U8
+from ...scalar.dtype import BOOL, F32, I8, I64, U8
 from ..registry import onnx_op
 from ..values import bound, concat, demanded, scalar
 from .attention import additive, head_scale, merge_heads, positions, rotated, split_heads
@@ -446,3 +446,58 @@ def _appended(past: Value, new: Value, at: Value, keys: Size) -> Value:
     index = [scalar(0, I64).emit("iota", [], shape=shape, axis=a, dtype=I64)[0] for a in (0, 1)]
     place = checked_index(at, keys).unsqueeze(1).broadcast(*shape)
     return room.emit("scatter", [room, new, *index, place], axes=(0, 1, 2), combine=None)[0]
+
+
+@onnx_op("SparseAttention", domain=DOMAIN)
+def sparse_attention(
+    query: Value, key: Value | None, value: Value | None, past_key: Value, past_value: Value, block_rows: Value,
+    block_columns: Value, total_length: Value, key_lengths: Value, cos: Value | None = None, sin: Value | None = None,
+    *, kv_num_heads: int, num_heads: int, sparse_block_size: int, do_rotary: int = 0, rotary_interleaved: int = 0,
+    scale: float = 0.0,
+) -> tuple[Value, ...]:  # fmt: skip
+    """GroupQueryAttention in which a block of queries sees blocks of keys; key_lengths [B]: all keys of each batch.
+
+    The blocks of each layout of heads are the rows of a sparse matrix: its ends of rows [L, blocks + 1], and columns
+    [L, n]. Heads have the layouts in turn."""
+    if num_heads % kv_num_heads or sparse_block_size < 1:
+        raise ValueError(f"{num_heads} heads for {kv_num_heads}, blocks of {sparse_block_size}")
+    layouts, count = block_rows.shape[0], block_rows.shape[1] - 1
+    seen = _blocks(block_rows, block_columns)
+    total = bound(total_length, LEAST, "total")
+    batch, new = query.shape[:2]
+    room = dim_min(past_key.shape[2], count * sparse_block_size)
+    query = demanded(
+        query, dim_min(dim_max(total, 1), room), total, "total_sequence_length exceeds the cache, or blocks"
+    )
+    lengths = key_lengths.ensure_shape(batch, text="key_total_sequence_lengths of each batch").cast(I64)
+    low = lengths.const_size(dim_min(new, total))
+    inside = (lengths >= low).map("and", lengths <= lengths.const_size(total))
+    lengths = lengths.require(inside, "key_total_sequence_lengths are out of range").reshape(batch, 1, 1, 1)
+    at = (lengths - lengths.const_size(new)).map("max", 0) + positions(new).reshape(new, 1)  # [B, 1, S, 1]
+    row = at.map("div", sparse_block_size).map("min", at.const_size(count - 1))
+    layout = positions(num_heads).map("mod", at.const_size(layouts)).reshape(num_heads, 1, 1)
+    bias = additive(seen.gather([layout, row, positions(total).map("div", sparse_block_size)], range(3)))
+    return group_query_attention(
+        query, key, value, past_key, past_value, lengths.reshape(batch) - 1, total_length, cos, sin, None, bias,
+        num_heads=num_heads, kv_num_heads=kv_num_heads, do_rotary=do_rotary, rotary_interleaved=rotary_interleaved,
+        scale=scale,
+    )  # fmt: skip
+
+
+def _blocks(rows: Value, columns: Value) -> Value:
+    """The dense bool matrices [L, R, R] of sparse ones: ends of rows [L, R + 1], columns [L, n]."""
+    layouts, count = rows.shape[0], rows.shape[1] - 1
+    most = columns.shape[1]
+    columns = columns.ensure_shape(layouts, most, text="columns of each layout")
+    begins, ends = rows.narrow(1, 0, count).cast(I64), rows.narrow(1, 1, count).cast(I64)
+    first = rows.narrow(1, 0, 1).map("eq", 0)
+    valid = (begins <= ends).map("and", ends <= ends.const_size(most)).map("and", first)
+    ends = ends.require(valid, "block_row_indices do not ascend from 0 to at most the number of columns")
+    place = positions(most)
+    row = (ends.unsqueeze(2) <= place).cast(I64).sum(1)  # of each column, [L, n]; R behind the last row
+    used = row < row.const_size(count)
+    column = checked_index(used.select(columns.cast(I64), 0), count, "block_col_indices are out of range")
+    empty = scalar(False, BOOL).broadcast(layouts, count + 1, count)
+    layout = row.emit("iota", [], shape=row.shape, axis=0, dtype=I64)[0]
+    yes = scalar(True, BOOL).broadcast(*row.shape)
+    return empty.emit("scatter", [empty, yes, layout, row, column], axes=(0, 1, 2), combine=None)[0].narrow(1, 0, count)

@@ -40,7 +40,7 @@ def batch_normalization(
     x: Value, scale: Value, bias: Value, mean: Value, var: Value, *, epsilon: float = 1e-5, momentum: float = 0.9,
     training_mode: int = 0, n_outputs: int = 1, opset_version: int = 14,
 ) -> tuple[Value, ...]:  # fmt: skip
-    """Before opset 14, outputs beyond the first ask for training; the last two are the batch's mean and 1 / deviation."""
+    """Before opset 14, further outputs ask for training; the last two are the batch's mean and 1 / deviation."""
     channels = x.shape[1] if x.rank > 1 else 1
     text = "the statistics have an element for each channel"
     scale, bias, mean, var = (v.ensure_shape(channels, text=text) for v in (scale, bias, mean, var))
