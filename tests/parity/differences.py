@@ -255,7 +255,8 @@ DIFFERENT = [
     ),
     Difference(
         "SparseAttention", "caches must be bound to inputs and outputs at once; of batches that are not all as long, "
-        "the shorter have a result of 0", "caches may be anywhere; each batch as if it were alone", "nothing demands it",
+        "the shorter have a result of 0", "caches may be anywhere; each batch as if it were alone",
+        "nothing demands it",
     ),
     Difference(
         "DecoderMaskedMultiHeadAttention of packed queries, keys and values; of beams without a mask and a bias",
