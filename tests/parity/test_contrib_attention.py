@@ -112,6 +112,11 @@ CASES: list[Case] = [
       for bits in (4, 8) for kind in ("PER_TENSOR", "PER_CHANNEL") for past, new, total, dtype in (
         (4, 4, 4, np.float32), (3, 1, 4, np.float32), (8, 1, 4, np.float32), (4, 1, 4, np.float16),
     )),
+    *(("MultiHeadAttention",
+       [*(f(2, new, 16) for _ in range(3)), *more, *(f(2, 2, 6, 8) for _ in range(2)), ints(past)],
+       {"num_heads": 2, "unidirectional": causal}, 3)
+      for new, past in ((1, 3), (2, 3), (3, 0), (1, 5)) for causal in (0, 1)
+      for more in ([None] * 3, [f(48), None, f(1, 2, new, past + new)])),
     ("MultiHeadAttention", [f(2, 4, 8), f(2, 4, 8), f(2, 4, 8)], {"num_heads": 2, "unidirectional": 1}, 1),
     decoder(cache=None), decoder(ints(1, 1, 1, 1, 0, 1, 1, 1, 1, 1).reshape(2, 5), cache=None),
     *(decoder(None, None, ints(length), *more) for length in (0, 3, 5) for more in ([], [None, None, f(48)])),
@@ -277,6 +282,8 @@ REFUSED: list[Case] = [
     ("MRotaryEmbedding", [f(2, 3, 16), PLACES, *CACHES], {"mrope_section": [4, 2, 2]}, 1),
     ("MRotaryEmbedding", [f(2, 3, 16), PLACES[:2], *CACHES], {"mrope_section": [4, 2, 2]}, 1),
     ("MRotaryEmbedding", [f(2, 3, 16), PLACES, *CACHES], {"mrope_section": [4, 2, 2], "mrope_layout": 2}, 1),
+    ("MultiHeadAttention", [*[f(2, 2, 16)] * 3, None, None, None, *[f(2, 2, 6, 8)] * 2, ints(5)], {"num_heads": 2}, 3),
+    ("MultiHeadAttention", [*[f(2, 2, 16)] * 3, None, None, None, *[f(2, 2, 6, 8)] * 2, ints(-1)], {"num_heads": 2}, 3),
     decoder(None, None, ints(6)),
     decoder(None, None, ints(-1)),
     decoder(None, None, ints(3), ints(2)),

@@ -6,6 +6,8 @@ the graph's `attention`; where the softmax has a term of its own, or the scores 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...errors import Unsupported
@@ -137,7 +139,8 @@ def self_attention(
 def multi_head_attention(
     query: Value, key: Value | None = None, value: Value | None = None, bias: Value | None = None,
     key_padding_mask: Value | None = None, attention_bias: Value | None = None, past_key: Value | None = None,
-    past_value: Value | None = None, *, num_heads: int, mask_filter_value: float = -10000.0, scale: float = 0.0,
+    past_value: Value | None = None, past_length: Value | None = None, cache_indirection: Value | None = None, *,
+    num_heads: int, mask_filter_value: float = -10000.0, scale: float = 0.0,
     unidirectional: int = 0, n_outputs: int = 1,
 ) -> tuple[Value | None, ...]:  # fmt: skip
     if query.rank == 5:  # [B, S, N, 3, D]
@@ -154,16 +157,20 @@ def multi_head_attention(
             k, v = (t if t.rank == 4 else split_heads(t, num_heads) for t in (key, value))
     q, k, v = _biased((q, k, v), (query, key, value), bias, num_heads)
     before: Size = 0
+    presents: Sequence[Value] = ()
     if past_key is not None and past_value is not None:
-        before = past_key.shape[2]
-        k, v = concat([past_key, k], 2), concat([past_value, v], 2)
+        if past_length is not None:  # caches of full length
+            q, before, presents, (k, v) = _in_place(q, ((past_key, k), (past_value, v)), past_length, cache_indirection)
+        else:
+            before = past_key.shape[2]
+            k, v = concat([past_key, k], 2), concat([past_value, v], 2)
     excluded = None
     if key_padding_mask is not None:
         excluded = _key_mask(key_padding_mask, query.shape[0], k.shape[2], mask_filter_value)
     total = _plus(excluded, _score_bias(attention_bias, q, k))
     causal = before if unidirectional else None
     y, scores = _attended(q, k, v, total, head_scale(scale, q.shape[-1]), causal, scores=n_outputs > 3)
-    return y, k, v, None if scores is None else scores.cast(q.dtype)
+    return y, *(presents or (k, v)), None if scores is None else scores.cast(q.dtype)
 
 
 def _biased(
@@ -207,21 +214,31 @@ def decoder_masked_multi_head_attention(
     if past_key is not None and past_value is not None:
         if not past_present_share_buffer or past_length is None:
             raise Unsupported("a cache that is not as long as the longest sequence")
-        before = bound(past_length, LEAST, "past_sequence_length")
-        q = demanded(q, dim_min(dim_max(before, 0), past_key.shape[2] - 1), before, "past_sequence_length is too long")
-        at = positions(1).unsqueeze(0) + q.const(0, I64).const_size(before)
-        at = at.broadcast(q.shape[0], 1)
-        presents = tuple(_appended(p, t, at, p.shape[2]) for p, t in ((past_key, k), (past_value, v)))
-        k, v = (p.narrow(2, 0, before + 1) for p in presents if p is not None)
-        if cache_indirection is not None:
-            k, v = (_of_beams(t, cache_indirection, before) for t in (k, v))
-        elif beam_width is not None:
+        if cache_indirection is None and beam_width is not None:
             beams = bound(beam_width, 0, "beam_width")
             q = demanded(q, dim_max(beams, 1), 1, "several beams without cache_indirection")
+        pairs = (past_key, k), (past_value, v)
+        q, _, presents, (k, v) = _in_place(q, pairs, past_length, cache_indirection)
     excluded = None if mask is None else _key_mask(mask, q.shape[0], k.shape[2], mask_filter_value)
     total = _plus(excluded, _score_bias(attention_bias, q, k))
     y, scores = _attended(q, k, v, total, head_scale(scale, q.shape[-1]), None, scores=bool(output_qk))
     return y, *presents, scores
+
+
+def _in_place(
+    q: Value, pairs: Sequence[tuple[Value, Value]], past_length: Value, beams: Value | None
+) -> tuple[Value, Size, tuple[Value, ...], list[Value]]:
+    """Writes new keys and values [B, N, S, D] behind the `past_length` ones of caches of full length.
+
+    Returns q, which checks the lengths, the number of past ones, the caches, and their valid parts, of `beams`."""
+    (past, key), *_ = pairs
+    batch, _, new, _ = key.shape
+    before = bound(past_length, LEAST, "past_sequence_length")
+    q = demanded(q, dim_min(dim_max(before, 0), past.shape[2] - new), before, "past_sequence_length is too long")
+    at = (positions(new) + q.const(0, I64).const_size(before)).reshape(1, new).broadcast(batch, new)
+    caches = tuple(_appended(cache, t, at, cache.shape[2]) for cache, t in pairs)
+    valid = [cache.narrow(2, 0, before + new) for cache in caches]
+    return q, before, caches, valid if beams is None else [_of_beams(cache, beams, before) for cache in valid]
 
 
 def _of_beams(cache: Value, beams: Value, before: Size) -> Value:
@@ -233,7 +250,7 @@ def _of_beams(cache: Value, beams: Value, before: Size) -> Value:
     beams = demanded(beams, dim_max(beams.shape[2], before), beams.shape[2], "cache_indirection is too short")
     row = positions(count).reshape(-1, 1, 1) * beams.const(0, I64).const_size(width)
     source = checked_index(beams.narrow(2, 0, before), width, "cache_indirection beam index out of range") + row
-    own = positions(batch).reshape(batch, 1)
+    own = positions(batch).reshape(batch, 1).broadcast(batch, length - before)
     rows = concat([source.reshape(batch, before), own], 1).unsqueeze(1).broadcast(batch, heads, length)
     index = [rows, *(rows.emit("iota", [], shape=rows.shape, axis=a, dtype=I64)[0] for a in (1, 2))]
     return cache.gather(index, range(3))
