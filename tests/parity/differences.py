@@ -42,6 +42,27 @@ ABSENT_INSIDE = {
 }
 
 
+# Operators of onnxruntime's CPU provider in the domain com.microsoft that are absent here.
+ABSENT_OPERATORS = {
+    "BeamSearch": "a program around other models",
+    "GreedySearch": "as BeamSearch",
+    "Sampling": "as BeamSearch",
+    "WhisperBeamSearch": "as BeamSearch",
+    "MatMulFpQ4": "its weights are in an undocumented form of onnxruntime's kernels; MatMulNBits has taken its place",
+    "SparseToDenseMatMul": "sparse tensors as inputs",
+    "Tokenizer": "strings",
+}
+
+# Attributes and inputs of others that are absent, in the order of onnxruntime's schemas, attributes first.
+ABSENT_PARTS = {
+    "GroupQueryAttention": ("qk_norm_epsilon", "q_norm_weight", "k_norm_weight"),  # which the CPU provider refuses
+    "QMoE": (  # likewise: a third layer, and weights of 4 or 8 bits that are floats
+        "fc3_expert_weight_bits", "fc1_global_scale", "fc2_global_scale", "fc1_act_scale", "fc2_act_scale",
+        "fc1_act_block_scale", "fc2_act_block_scale",
+    ),
+}  # fmt: skip
+
+
 class Difference(NamedTuple):
     what: str
     there: str
@@ -353,6 +374,12 @@ def page() -> str:
         "| name | because |",
         "|---|---|",
         *[f"| `{name}` | {why} |" for name, why in ABSENT.items()],
+        "",
+        "Operators of the domain `com.microsoft`, of those that its CPU provider has:",
+        "",
+        "| name | because |",
+        "|---|---|",
+        *[f"| `{name}` | {why} |" for name, why in ABSENT_OPERATORS.items()],
         "",
         "In `onnxruntime.capi.onnxruntime_pybind11_state`:",
         "",

@@ -43,6 +43,9 @@ HASHES = {"max_ngram_size": 3, "n_head_per_ngram": 2, "pad_id": 2}
 SIZES = vector(101, 103, 107, 109)
 IDS = vector(5, 7, 4, 6, 7, 7, 8, 4, 1, 2, 4, 5).reshape(2, 6)
 SEGMENTS = vector(0, 0, 1, 1, 1, 2, 3, 3, 3, 4, 5, 5, dtype=np.int32).reshape(2, 6)
+LINE, ENDS = vector(5, 7, 4, 6, 7, 7, 8, 4, 1), vector(0, 1, 4, 9, dtype=np.int32)
+TURNS = vector(0, 0, 0, 1, 2, 2, 3, 3, 3, dtype=np.int32)
+OLD_TURNS = vector(0, 0, 5, 0, 2, 2, dtype=np.int32).reshape(3, 2)
 CASES: list[Case] = [
     *(("MurmurHash3", [bits(t)], attrs, 1)
       for t in (np.uint32, np.int32, np.float32, np.uint64, np.int64, np.float64)
@@ -84,6 +87,15 @@ CASES: list[Case] = [
         ([vector(4, 9, 1, 7, dtype=t).reshape(2, 2), None, one(7, t)], {**HASHES, "reset_on_eos": 1}),
         ([None, None, one(7, t)], HASHES),
         ([None, None, one(7, t), SEGMENTS], {**HASHES, "reset_on_eos": 1}), ([None, None, None, SEGMENTS], HASHES),
+    )),
+    *(("VarlenNGramHashMapping",
+       [LINE.astype(t), vector(31, 77, -5, dtype=t), SIZES.astype(t), ENDS, *more], attrs, outputs)
+      for t in (np.int32, np.int64) for more, attrs, outputs in (
+        ([], HASHES, 2), ([vector(4, 9, 1, 7, 3, 2, dtype=t).reshape(3, 2)], HASHES, 2),
+        ([None, vector(0, 101, 204, 311, dtype=t), one(7, t)], {**HASHES, "reset_on_eos": 1}, 2),
+        ([vector(4, 7, 1, 7, 3, 2, dtype=t).reshape(3, 2), None, one(7, t)], {**HASHES, "reset_on_eos": 1}, 2),
+        ([None, None, one(7, t), TURNS], {**HASHES, "reset_on_eos": 1}, 3),
+        ([vector(4, 9, 1, 7, 3, 2, dtype=t).reshape(3, 2), None, None, TURNS, OLD_TURNS], HASHES, 3),
     )),
     *(("DynamicTimeWarping", [x], {}, 1) for x in (
         np.abs(f(6, 10)), np.abs(f(1, 7, 3)), f(1, 1), f(5, 1), f(1, 4), np.zeros((4, 5), np.float32),
@@ -128,6 +140,9 @@ REFUSED: list[Case] = [
     ("NGramHashMapping", [IDS, vector(31, 77, -5), SIZES * 0], HASHES, 2),
     ("NGramHashMapping", [IDS, vector(31, 77), SIZES], HASHES, 2),
     ("NGramHashMapping", [IDS, vector(31, 77, 5), SIZES[:3]], HASHES, 2),
+    ("VarlenNGramHashMapping", [LINE, vector(31, 77, -5), SIZES, ENDS[::-1].copy()], HASHES, 2),
+    ("VarlenNGramHashMapping", [LINE, vector(31, 77, -5), SIZES, ENDS + 1], HASHES, 2),
+    ("VarlenNGramHashMapping", [LINE, vector(31, 77, -5), SIZES, ENDS, vector(4, 9).reshape(1, 2)], HASHES, 2),
     ("WordConvEmbedding", [WORDS, f(3, 1, 6, 2), f(3), f(6, 2)], {}, 1),
     ("WordConvEmbedding", [WORDS, f(3, 1, 2, 2), f(2), f(6, 2)], {}, 1),
     ("WordConvEmbedding", [WORDS, f(3, 1, 2, 2), f(3), f(6, 3)], {}, 1),

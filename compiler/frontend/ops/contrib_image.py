@@ -33,10 +33,12 @@ def nhwc_max_pool(
 
 @onnx_op("MaxpoolWithMask", domain=DOMAIN)
 def max_pool_with_mask(
-    x: Value, mask: Value, *, kernel_shape: list[int], auto_pad: str = "NOTSET", pads: list[int] | None = None,
-    storage_order: int = 0, strides: list[int] | None = None,
+    x: Value, mask: Value, *, kernel_shape: list[int] | None = None, auto_pad: str = "NOTSET",
+    pads: list[int] | None = None, storage_order: int = 0, strides: list[int] | None = None,
 ) -> Value:  # fmt: skip
     """The maximum of each window [..., *K] without what follows a 0 of the mask, [N or 1, C or 1, *S], in its row."""
+    if not kernel_shape:
+        raise ValueError("no kernel_shape")
     shape = (1 if d == 1 else own for d, own in zip(mask.shape[:2], x.shape))
     mask = mask.ensure_shape(*shape, *x.shape[2:], text="Mask and input spatial dimensions mismatch")
     at = windows(x.shape[2:], kernel_shape, strides, None, pads, auto_pad)

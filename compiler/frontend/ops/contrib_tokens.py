@@ -6,6 +6,7 @@ In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import reduce
 
 from ...errors import Unsupported
@@ -128,13 +129,8 @@ def ngram_hash_mapping(
     """Hashes of the last 2, 3, ..., max_ngram_size tokens at each position of ids [B, S], of several heads each.
 
     Returns [B, S, heads], and the tokens that the next call needs as its past [B, max_ngram_size - 1]."""
-    if not 2 <= max_ngram_size <= MOST_GRAMS or n_head_per_ngram < 1:
-        raise Unsupported(f"n-grams of up to {max_ngram_size} tokens, {n_head_per_ngram} heads")
     batch, length = ids.shape
-    before, heads = max_ngram_size - 1, n_head_per_ngram
-    count = before * heads
-    sizes = sizes.ensure_shape(count, text="vocab_sizes of each head")
-    sizes = sizes.require(sizes > 0, "vocab_sizes must be positive")
+    before = max_ngram_size - 1
     filler = ids.const(pad_id) if eos is None else eos.reshape()
     if past is None:
         past = filler.broadcast(batch, before)
@@ -144,28 +140,104 @@ def ngram_hash_mapping(
         """v [B, before + S] at the positions k before those of ids."""
         return v.narrow(1, before - k, length)
 
-    ends = all_ids.map("eq", filler) if reset_on_eos and eos is not None else None
-    turns = None
+    turns: Value | None = None
     if segments is not None:
         segments = segments.ensure_shape(batch, length, text="a segment of each token")
         earlier = segments.pad([0, 1], [0, 0]).narrow(1, 0, length)
         inner = iota((1, length), 1, ids) > 0
         turns = segments.map("ne", earlier).map("and", inner).pad([0, before], [0, 0], False)
-    cut: Value | None = None  # whether a sequence begins between a position and the token that is read
+
+    def step(k: int) -> tuple[Value, list[Value]]:
+        borders = [] if turns is None else [back(turns, k - 1)]
+        return back(all_ids, k), borders
+
+    ends = filler if reset_on_eos and eos is not None else None
+    y = _hashes(ids, step, multipliers, sizes, offsets, filler, ends, max_ngram_size, n_head_per_ngram)
+    return y, all_ids.narrow(1, length, before)
+
+
+def _hashes(
+    ids: Value, step: Callable[[int], tuple[Value, list[Value]]], multipliers: Value, sizes: Value,
+    offsets: Value | None, filler: Value, ends: Value | None, longest: int, heads: int,
+) -> Value:  # fmt: skip
+    """The hashes [..., (longest - 1) * heads] of ids [...] and the tokens before them.
+
+    step: the tokens k before, and whether a sequence begins between them and those after. `filler` stands for what is
+    before the sequence of a token, which the token `ends` ends."""
+    if not 2 <= longest <= MOST_GRAMS or heads < 1:
+        raise Unsupported(f"n-grams of up to {longest} tokens, {heads} heads")
+    count = (longest - 1) * heads
+    sizes = sizes.ensure_shape(count, text="vocab_sizes of each head")
+    sizes = sizes.require(sizes > 0, "vocab_sizes must be positive")
+    cut: Value | None = None
     mixed, hashes = ids * multipliers.narrow(0, 0, 1), []
-    for k in range(1, max_ngram_size):
-        token = back(all_ids, k)
-        borders = [v for v in (None if ends is None else back(ends, k), None if turns is None else back(turns, k - 1))
-                   if v is not None]  # fmt: skip
-        for border in borders:
+    for k in range(1, longest):
+        token, borders = step(k)
+        for border in borders if ends is None else [*borders, token.map("eq", ends)]:
             cut = border if cut is None else cut.map("or", border)
         token = token if cut is None else cut.select(filler, token)
         mixed = mixed.map("bit_xor", token * multipliers.narrow(0, k, 1))
         hashes.append(mixed.unsqueeze(-1).map("mod", sizes.narrow(0, (k - 1) * heads, heads)))
     y = concat(hashes, -1)
-    if offsets is not None:
-        y = y + offsets.ensure_shape(count, text="head_offsets of each head")
-    return y, all_ids.narrow(1, length, before)
+    return y if offsets is None else y + offsets.ensure_shape(count, text="head_offsets of each head")
+
+
+@onnx_op("VarlenNGramHashMapping", domain=DOMAIN)
+def varlen_ngram_hash_mapping(
+    ids: Value, multipliers: Value, sizes: Value, ends: Value, past: Value | None = None,
+    offsets: Value | None = None, eos: Value | None = None, segments: Value | None = None,
+    past_segments: Value | None = None, capture_count: Value | None = None, *, max_ngram_size: int,
+    n_head_per_ngram: int, pad_id: int, reset_on_eos: int = 0, state_update_capacity: int = 0,
+) -> tuple[Value | None, ...]:  # fmt: skip
+    """NGramHashMapping of sequences that follow one another in ids [T]; ends [B + 1]: where they begin, and the end."""
+    if state_update_capacity or capture_count is not None:
+        raise Unsupported("state_update_capacity")
+    total, batch, before = ids.shape[0], ends.shape[0] - 1, max_ngram_size - 1
+    first, last = (ends.narrow(0, i, batch).cast(I64) for i in (0, 1))
+    outer = first.map("max", last.const_size(0)).map("eq", first).map("and", last <= last.const_size(total))
+    last = last.require(
+        (first < last).map("and", outer), "cumulative_sequence_length does not ascend within the tokens"
+    )
+    place = iota((total,), 0, last)
+    row = (last.unsqueeze(1) <= place).cast(I64).sum(0).map("min", last.const_size(batch - 1))  # the sequence of each
+    inner = place - first.take(row, 0)  # its place there
+    filler = ids.const(pad_id) if eos is None else eos.reshape()
+    text = "the past of each sequence"
+    past = filler.broadcast(batch, before) if past is None else past.ensure_shape(batch, before, text=text)
+
+    def back(v: Value, old: Value, k: int) -> Value:
+        """v [T], and `old` [B, before] before it, at the positions k before those of ids."""
+        here = v.take((place - k).map("max", 0), 0)
+        there = old.gather([row, (inner - k + before).map("max", 0).map("min", before - 1)], [0, 1])
+        return (inner >= k).select(here, there)
+
+    def at_end(v: Value, old: Value) -> Value:
+        """The last elements [B, before] of each sequence and its past."""
+        at = iota((1, before), 1, last) - before + (last - first).unsqueeze(1)
+        here = v.take((at + first.unsqueeze(1)).map("max", 0), 0)
+        own = iota((batch, 1), 0, last).broadcast(batch, before)
+        there = old.gather([own, (at + before).map("min", before - 1)], [0, 1])
+        return (at >= 0).select(here, there)
+
+    known = segments
+    old_segments: Value | None = None
+    if known is not None:
+        known = known.ensure_shape(total, text="a segment of each token")
+        old_segments = scalar(0, known.dtype).broadcast(batch, before)
+        if past_segments is not None:
+            old_segments = past_segments.ensure_shape(batch, before, text=text)
+
+    def step(k: int) -> tuple[Value, list[Value]]:
+        borders: list[Value] = []
+        if known is not None and old_segments is not None:
+            turn = back(known, old_segments, k).map("ne", back(known, old_segments, k - 1))
+            borders.append(turn if past_segments is not None else turn.map("and", inner >= k))
+        return back(ids, past, k), borders
+
+    end = filler if reset_on_eos and eos is not None else None
+    y = _hashes(ids, step, multipliers, sizes, offsets, filler, end, max_ngram_size, n_head_per_ngram)
+    present = None if known is None or old_segments is None else at_end(known, old_segments)
+    return y, at_end(ids, past), present
 
 
 @onnx_op("DynamicTimeWarping", domain=DOMAIN)
