@@ -12,7 +12,6 @@ from ...scalar.dtype import F32
 from ..registry import onnx_op
 from ..values import along
 from . import math as pointwise
-from .attention import head_scale
 from .contrib import DOMAIN
 
 
@@ -67,11 +66,11 @@ def _branches(x: Value, count: int) -> Value:
 
 def _of_branches(v: Value, shape: tuple[Size, ...]) -> Value:
     """Numbers [..., C], [..., C, 1], [..., C, H] or [..., C * H] for branches of `shape` [..., C, H], in f32."""
-    *lead, count, width = shape
+    *lead, count, _ = shape
     if v.rank < len(shape):
-        v = v.unsqueeze(-1) if v.shape[-1] == count else v.reshape(*v.shape[:-1], count, width)
-    last = 1 if v.shape[-1] == 1 else width
-    return v.ensure_shape(*lead, count, last, text="numbers of each branch").cast(F32)
+        v = v.reshape(*v.shape[:-1], count, v.shape[-1] // count)
+    v = v.ensure_shape(*lead, count, v.shape[-1], text="numbers of each branch")
+    return v.cast(F32).broadcast(*shape)
 
 
 @onnx_op("BranchwiseRMSNorm", domain=DOMAIN)
@@ -81,9 +80,10 @@ def branchwise_rms_norm(x: Value, scale: Value | None = None, *, epsilon: float 
     y = _normalized(grouped, epsilon)
     if scale is not None:
         count, width = grouped.shape[-2:]
-        if scale.rank == 1 and scale.shape[0] != width:
-            scale = scale.reshape(count, width)
-        y = y * scale.ensure_shape(*(count, width)[2 - scale.rank :], text="a scale of each branch").cast(F32)
+        if scale.rank == 1:
+            scale = scale.reshape(scale.shape[0] // width, width)
+        scale = scale.ensure_shape(scale.shape[0], width, text="a scale of each branch")
+        y = y * scale.cast(F32).broadcast(count, width)
     return y.cast(x.dtype).reshape(*x.shape)
 
 
@@ -124,7 +124,8 @@ def engram_gate(
     def scaled(x: Value, scale: Value) -> Value:
         return _normalized(x, epsilon) * scale.ensure_shape(count, width, text="a scale of each branch").cast(F32)
 
-    dot = (scaled(key, key_scale) * scaled(query, query_scale)).sum(-1, keepdims=True) * head_scale(0.0, width)
+    dot = (scaled(key, key_scale) * scaled(query, query_scale)).sum(-1, keepdims=True)
+    dot = dot / dot.const_size(width).sqrt()
     gate = (dot.map("sign") * dot.map("abs").map("max", 1e-6).sqrt()).map("sigmoid")
     y = gate * value.cast(F32).unsqueeze(2)
     return y.cast(key.dtype), None if out_scale is None else scaled(y, out_scale).cast(key.dtype)
