@@ -40,8 +40,14 @@ def tf_idf_vectorizer(
         raise ValueError(f"words of rank {x.rank} and of type {x.dtype}")
     rows = (x.unsqueeze(0) if x.rank == 1 else x).cast(I64)
     count, length = rows.shape
+    if weights is not None and len(weights) != len(ngram_indexes):
+        raise ValueError(f"{len(weights)} weights for {len(ngram_indexes)} n-grams")
+    factors = np.ones(len(ngram_indexes)) if weights is None or mode == "TF" else np.asarray(weights)
     columns, found = _pool(ngram_counts, ngram_indexes, pool_int64s), []
+    first = 0
     for n, (grams, _) in columns.items():
+        factor = factors[first : first + len(grams)]
+        first += len(grams)
         if not min_gram_length <= n <= max_gram_length:
             found.append(scalar(0.0, F32).broadcast(count, len(grams)))
             continue
@@ -54,12 +60,9 @@ def tf_idf_vectorizer(
             hits = reduce(lambda a, b: a.map("and", b), same).cast(F32).sum(1)
             total = hits if total is None else total + hits
         assert total is not None
-        found.append(total)
+        total = (total > 0.0).cast(F32) if mode == "IDF" else total
+        found.append(total if (factor == 1).all() else total * constant(factor.astype(np.float32)))
     y = concat(found, 1)
-    if mode == "IDF":
-        y = (y > 0.0).cast(F32)
-    if mode != "TF" and weights is not None:
-        y = y * constant(np.asarray(weights, np.float32)).ensure_shape(y.shape[1], text="a weight of each n-gram")
     empty = scalar(0.0, F32).broadcast(count, max(ngram_indexes) + 1)
     places = constant(np.concatenate([place for _, place in columns.values()]))
     out = empty.emit("scatter", [empty, y, places], axes=(1,), combine="add")[0]
