@@ -78,6 +78,17 @@ def test_same_as_onnxruntime(case: Case) -> None:
     assert_same(ours(data, feeds), theirs(data, feeds), *((1e-2, 1e-2) if narrow else (1e-4, 1e-5)))
 
 
+def test_sizes_that_are_known_when_the_model_runs() -> None:
+    for scales in (f(3, 2, 4), f(1, 2, 1)):
+        inputs = [f(3, 20, 4).astype(ml_dtypes.float8_e4m3fn), ints(2, 2, below=3), scales]
+        attrs = {"block_size": 16, "quantize_axis": 1}
+        data, feeds = model("GatherBlockQuantized", inputs, attrs, domain="com.microsoft", symbolic=True)
+        constant, fed = model("GatherBlockQuantized", inputs, attrs, domain="com.microsoft", fixed=(0,))
+        assert_same(ours(data, feeds, compiled=True), theirs(constant, fed), 1e-4, 1e-5)
+    data, feeds = model("GatherBlockQuantized", [*inputs[:2], f(2, 2, 1)], attrs, domain="com.microsoft", symbolic=True)
+    assert isinstance(ours(data, feeds, compiled=True), str)
+
+
 def test_groups_have_zero_points() -> None:
     """onnxruntime's CPU provider leaves packed zero points out where there is g_idx."""
     a, b, scales, zeros, groups = f(3, 64), u8(5, 4, 8), f(5, 4), u8(5, 2), ints(64, below=4)

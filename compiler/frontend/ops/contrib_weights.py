@@ -124,8 +124,8 @@ def gather_block_quantized(
     shape: list[Size] = [*x.shape[:-1], x.shape[-1] * (8 // bits if packed else 1)]
     shape[along] = ceil_div(shape[along], block_size) if block_size else 1
     if not x.dtype.is_integer:  # a scale may be shared along the other axes
-        shared = (1 if d == 1 and a != along else own for a, (d, own) in enumerate(zip(scales.shape, shape)))
-        scales = scales.ensure_shape(*shared, text="data and scales do not match shapes").broadcast(*shape)
+        of_blocks = (own if a == along else d for a, (d, own) in enumerate(zip(scales.shape, shape)))
+        scales = scales.ensure_shape(*of_blocks, text="data and scales do not match shapes").broadcast(*shape)
     scales = scales.ensure_shape(*shape, text="data and scales do not match shapes")
     if zeros is not None:
         of_zeros = [*shape[:-1], ceil_div(shape[-1] * bits, 8)] if packed else shape
