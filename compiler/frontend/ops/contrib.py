@@ -1,7 +1,8 @@
 """onnxruntime's own operators (domain com.microsoft), which its optimizer and exporters put into files.
 
 In: values and attributes of a node. Out: values. Defined by onnxruntime's docs/ContribOperators.md; each is written in
-terms of the standard's operators. The quantised ones are in `contrib_quant.py`.
+terms of the standard's operators. Those here are products, activations and normalisations with something fused; other
+families are in files of their own, `contrib_*.py`.
 """
 
 from __future__ import annotations
