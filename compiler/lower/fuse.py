@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from ..graph.index import broadcast_index, count, input_index, inverse_index
 from ..graph.ir import Graph, Node, Trait, Value, make, static_nodes
 from ..graph.tensor import broadcast_shapes
-from ..scalar.dim import Size, Symbol, known_le, linear_in, prod, symbols
+from ..scalar.dim import Size, Symbol, known_le, known_lt, linear_in, prod, symbols
 from ..scalar.dtype import I8, U8
 from ..scalar.prims import TABLE
 
@@ -259,6 +259,8 @@ class Fuser:
             return "the reduction is read inside another reduction"
         if not all(isinstance(i, (int, Symbol)) for i in indices[0]):
             return "the reduction is read through an index that is not a plain loop variable"
+        if not _is_inside(indices[0], node.outputs[0].shape):
+            return "it is a part of what is read, and would be computed beyond its end"
         if group.outer is not None and group.outer != rows:
             return "its rows are not the rows of the kernel's other reductions"
         return None
@@ -292,7 +294,7 @@ class Fuser:
     def _keeps(self, node: Node, group: Group, indices: Sequence[Index]) -> bool:
         """Whether a map that is read at several indices fits a row-local buffer and is worth one."""
         value = node.outputs[0]
-        if group.outer is None:
+        if group.outer is None or not all(_is_inside(index, value.shape) for index in indices):
             return False
         for index in indices:
             for i, d in zip(index, value.shape):
@@ -444,6 +446,12 @@ def gather_index(indices: Sequence[Value], axes: Sequence[int], index: Index) ->
     behind = first + len(common)
     position = index[first:behind]
     return [broadcast_index(position, common, v.shape) for v in indices], index[:first] + index[behind:]
+
+
+def _is_inside(index: Index, shape: Sequence[Size]) -> bool:
+    """Whether an index surely is inside a value. Parts of a concatenation, and what is padded, are read beyond their
+    ends, where a condition guards each load; a stage of its own, which runs for all rows, has no such condition."""
+    return all(known_le(0, i) and known_lt(i, d) for i, d in zip(index, shape))
 
 
 def repetition(value: Value, group: Group, index: Index) -> str:
