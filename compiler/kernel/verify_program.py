@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from ..graph.conditions import Condition, Requirement, brief
 from ..graph.ir import RANDOM
 from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
-from ..scalar.dtype import BOOL, I64, DType
+from ..scalar.dtype import BOOL, I8, I64, U8, DType
 from ..scalar.expr import Expr, Load, walk
 from .ir import Bind, Body, Branch, Check, Conv, Copy, Kernel, Launch, Loop, Stage, Step, Store
 from .operands import packed_operand
@@ -172,8 +172,8 @@ class _ProgramChecker:
         actual = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
         check(actual == packing, where, f"reads weights packed as {actual} as {packing}")
         if isinstance(body, Conv) and not launch.device:
-            same = buffer.dtype == body.acc
-            check(same, where, f"weights of {buffer.dtype} on the host, which reads them as {body.acc}")
+            read_as = I8 if body.x.dtype in (U8, I8) else body.acc
+            check(buffer.dtype == read_as, where, f"weights of {buffer.dtype} on the host, which reads them as {read_as}")
 
     def copy(self, step: Copy) -> None:
         """The source may have no contents after a loop without iterations; then the target has none either."""

@@ -67,6 +67,9 @@ ALLOWED: dict[str, tuple[Callable[[Sequence[Array]], bool], str]] = {
     "RNN": (_no_steps, "sequences of no length leave the state as it was; onnxruntime then writes nothing"),
     "Scan": (lambda ys: not ys[-1].size, "a scan over nothing gives the states that it was given"),
     "ai.onnx.preview.FlexAttention": (lambda ys: not ys[0].size, "a Reshape to a dim that is computed, and is 0"),
+    "QEmbedLayerNormalization": (lambda ys: True, "onnxruntime infers no shapes of it where sizes are named"),
+    "QLinearConv": (lambda ys: not ys[0].size, "an image of no pixels"),
+    "TfIdfVectorizer": (lambda ys: not ys[0].size, "no rows"),
     "QLinearAveragePool": (lambda ys: not ys[0].size, "an image of no channels"),
     "QLinearSoftmax": (lambda ys: not ys[0].size or bool(np.all(ys[0] == ys[0].max())), "onnxruntime makes a scalar of "
                        "nothing, and 0 of a share of 1, whose sum overflows"),
