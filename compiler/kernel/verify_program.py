@@ -173,7 +173,8 @@ class _ProgramChecker:
         check(actual == packing, where, f"reads weights packed as {actual} as {packing}")
         if isinstance(body, Conv) and not launch.device:
             read_as = I8 if body.x.dtype in (U8, I8) else body.acc
-            check(buffer.dtype == read_as, where, f"weights of {buffer.dtype} on the host, which reads them as {read_as}")
+            same = buffer.dtype == read_as
+            check(same, where, f"weights of {buffer.dtype} on the host, which reads them as {read_as}")
 
     def copy(self, step: Copy) -> None:
         """The source may have no contents after a loop without iterations; then the target has none either."""
