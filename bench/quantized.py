@@ -119,6 +119,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=11, help="turns that each engine gets")
     parser.add_argument("--write", action="store_true", help="write the table to bench/results")
     options = parser.parse_args(argv)
+    if unknown := set(options.models) - set(FORMS):
+        parser.error(f"there is no model {min(unknown)}")
     rows = []
     for name in options.models:
         for form in FORMS[name]:

@@ -13,6 +13,7 @@ from ..kernel.ir import Conv, Schedule
 from ..kernel.operands import conv_input, packed_operand
 from ..kernel.packing import Form, Packing
 from ..scalar.dim import Size, dim_min, extent, floor_div, known_le
+from ..scalar.dtype import I8, U8
 from ..target import Target
 from . import tile as tiles
 from .tile import Tile
@@ -27,6 +28,7 @@ _PANELS_OF_TILES = 2  # of a task, which repay the transformation of its input
 _BLOCK_ROWS = 14  # before balancing; neighbouring blocks read (taps - stride) rows twice
 _VECTORS_PER_TASK = 2
 _PIXELS = 7  # of a register tile: widths of images are often multiples of it
+_PIXELS_OF_TWO = 4  # of a register tile of two vectors, beside their weights of three taps
 _FEW_PIXELS = 3  # of the register tile for the end of a row
 _UNROLLED_TAPS = 16  # the most in a row: their weights and a tile should stay in registers
 # With fewer channels products are short; with fewer pixels they do not repay weights of 16/9 the size.
@@ -61,16 +63,17 @@ class WinogradSchedule(Schedule):
 
 @dataclass(frozen=True, slots=True)
 class DepthwiseSchedule(Schedule):
-    """Vectors of `lanes` channels, tap by tap.
+    """Tiles of `vectors` of `lanes` channels, tap by tap.
 
-    block_rows: the most output rows of a task, before blocks are balanced; vectors_per_task: vectors of channels that
-    it computes one after the other; pixels, few_pixels: of a register tile, and of that for the end of a row; unrolled:
+    block_rows: the most output rows of a task, before blocks are balanced; tiles_per_task: tiles of channels that it
+    computes one after the other; pixels, few_pixels: of a register tile, and of that for the end of a row; unrolled:
     whether the loop over the taps of a row is unrolled; far_bytes: of an image from which on its rows are prefetched,
     since those of one vector are far apart."""
 
     lanes: int
+    vectors: int
     block_rows: Size
-    vectors_per_task: Size
+    tiles_per_task: Size
     pixels: int
     few_pixels: int
     unrolled: bool
@@ -143,7 +146,10 @@ def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
         lanes = target.lanes(body.acc.itemsize)
         unrolled = body.taps[-1] <= _UNROLLED_TAPS
         far_bytes = target.l2.bytes // 2
-        return DepthwiseSchedule(lanes, _BLOCK_ROWS, _VECTORS_PER_TASK, _PIXELS, _FEW_PIXELS, unrolled, far_bytes)
+        vectors = max(1, tiles.STORED // lanes) if any(stage.value.dtype in (U8, I8) for stage in body.epilogue) else 1
+        pixels = _PIXELS if vectors == 1 else _PIXELS_OF_TWO
+        few, tasks = min(_FEW_PIXELS, pixels), max(1, _VECTORS_PER_TASK // vectors)
+        return DepthwiseSchedule(lanes, vectors, _BLOCK_ROWS, tasks, pixels, few, unrolled, far_bytes)
     tile = tiles.tile_of(nr, body.x.dtype, target)
     if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
@@ -176,9 +182,11 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     if reason:
         return reason
     if isinstance(schedule, DepthwiseSchedule):
-        least = dim_min(schedule.block_rows, schedule.vectors_per_task, schedule.pixels, schedule.few_pixels)
-        if schedule.pixels + 1 > target.registers:
-            return f"{schedule.pixels} sums need more than {target.registers} registers"
+        least = dim_min(schedule.block_rows, schedule.tiles_per_task, schedule.pixels, schedule.few_pixels)
+        if schedule.pixels * schedule.vectors + 1 > target.registers:
+            return f"{schedule.pixels * schedule.vectors} sums need more than {target.registers} registers"
+        if schedule.vectors < 1:
+            return "a tile has at least a vector"
         enough = known_le(1, least) and schedule.few_pixels <= schedule.pixels
         return None if enough else "all numbers are at least 1"
     if isinstance(schedule, DenseSchedule) and not schedule.patch and not in_place(body, schedule.tile):
@@ -221,10 +229,11 @@ def _around(first: ConvSchedule) -> list[ConvSchedule]:
     """A schedule, and others of its kind with other numbers."""
     if isinstance(first, DepthwiseSchedule):
         return [
-            replace(first, block_rows=rows, vectors_per_task=vectors, pixels=pixels, unrolled=unrolled)
+            replace(first, vectors=vectors, block_rows=rows, tiles_per_task=tasks, pixels=pixels, unrolled=unrolled)
+            for vectors in sorted({1, 2, first.vectors}, key=lambda vectors: vectors != first.vectors)
             for pixels in (_PIXELS, 4, 12)
             for rows in (_BLOCK_ROWS, 7, 28)
-            for vectors in (1, 2, 4)
+            for tasks in (1, 2, 4)
             for unrolled in sorted({first.unrolled, False}, reverse=True)
         ]
     if isinstance(first, WinogradSchedule):

@@ -19,7 +19,7 @@ _WIDEST = 4  # vectors in a row of a tile
 _MOST_ROWS = 12  # of a tile: loads of B are then few beside multiplications
 _ROW_COUNTS = 6  # the approximate number of row counts with a micro-kernel; others use that of the next larger one
 _SUM = 4  # bytes of the smallest sums
-_STORED = 16  # bytes of the smallest vectors by which results are stored
+STORED = 16  # bytes of the smallest vectors by which results are stored
 _COST_OF_LOAD = 0.25  # of a load that overlaps multiplications, in multiplications; measured
 
 
@@ -118,7 +118,7 @@ def _widths(target: Target, unit: str) -> list[int]:
     where none has, the narrowest. Sums of bytes become bytes, which are stored by vectors of their own."""
     widths = [v for v in range(1, _WIDEST + 1) if v * most_rows(v, target, unit) >= target.sums] or [1]
     lanes = target.lanes(_SUM)
-    return widths if UNITS[unit].kr == 1 else [v for v in widths if v * lanes % _STORED == 0] or widths
+    return widths if UNITS[unit].kr == 1 else [v for v in widths if v * lanes % STORED == 0] or widths
 
 
 def _cost_of_column(vectors: int, target: Target, unit: str) -> float:

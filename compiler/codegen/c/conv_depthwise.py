@@ -41,7 +41,7 @@ def scratch_bytes(body: Conv, schedule: DepthwiseSchedule) -> Size:
     _, sh, sw = spread(body.strides, 1)
     patch_w = (extent(body.out[-1]) - 1) * sw + (tw - 1) * dw + 1
     patch_rows = ((td - 1) * dd + 1) * ((cut.block_h - 1) * sh + (th - 1) * dh + 1)
-    return (patch_rows * patch_w + math.prod(body.taps)) * schedule.lanes * body.acc.itemsize
+    return (patch_rows * patch_w + math.prod(body.taps)) * schedule.lanes * schedule.vectors * body.acc.itemsize
 
 
 def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
@@ -56,6 +56,7 @@ def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
         elem=element_type(body.acc),
         acc_type=ctype(body.acc),
         lanes=schedule.lanes,
+        vectors=schedule.vectors,
         pixels=schedule.pixels,
         few_pixels=schedule.few_pixels,
         unroll_taps=schedule.unrolled,
@@ -69,7 +70,7 @@ def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
         channels=holes.size(extent(body.channel)),
         row_blocks=holes.size(cut.row_blocks),
         block_h=holes.size(cut.block_h),
-        vectors_per_task=holes.size(schedule.vectors_per_task),
+        tiles_per_task=holes.size(schedule.tiles_per_task),
         x=X_NAMES,
         y=Y_NAMES,
         plain=plain
@@ -88,5 +89,5 @@ def source(kernel: Kernel, name: str, schedule: DepthwiseSchedule) -> str:
 def _blocking(body: Conv, schedule: DepthwiseSchedule) -> _Blocking:
     out_h = extent(body.out[-2]) if len(body.out) > 1 else 1
     row_blocks = ceil_div(out_h, schedule.block_rows)
-    vectors = ceil_div(extent(body.channel), schedule.lanes)
-    return _Blocking(row_blocks, ceil_div(out_h, dim_max(row_blocks, 1)), ceil_div(vectors, schedule.vectors_per_task))
+    tiles = ceil_div(extent(body.channel), schedule.lanes * schedule.vectors)
+    return _Blocking(row_blocks, ceil_div(out_h, dim_max(row_blocks, 1)), ceil_div(tiles, schedule.tiles_per_task))

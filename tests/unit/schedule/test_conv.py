@@ -70,7 +70,7 @@ def test_defaults() -> None:
     assert default(DENSE, V4) == DenseSchedule(WIDE, patch=False, block_pixels=96, panels_per_task=1)
     assert default(HALVES, V4) == DenseSchedule(WIDE, patch=True, block_pixels=224, panels_per_task=4)
     assert default(TRANSFORMED, V4) == WinogradSchedule(WIDE, block_tiles=24, panels_per_task=2)
-    assert default(DEPTHWISE, V4) == DepthwiseSchedule(16, 14, 2, 7, 3, unrolled=True, far_bytes=1 << 19)
+    assert default(DEPTHWISE, V4) == DepthwiseSchedule(16, 1, 14, 2, 7, 3, unrolled=True, far_bytes=1 << 19)
 
 
 def test_what_is_depthwise() -> None:

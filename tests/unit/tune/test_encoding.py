@@ -23,7 +23,7 @@ from intaglio.compiler.tune.encoding import decoded, encoded
 TILE = Tile((1, 2, 6), 4, 16)
 SCHEDULES = [
     MatmulSchedule(TILE, 96, 1), DenseSchedule(TILE, True, 96, 4), WinogradSchedule(TILE, 24, 2),
-    DepthwiseSchedule(16, 14, 2, 7, 3, True, 1 << 19), AttentionSchedule(6, 3, 16, 60, 2),
+    DepthwiseSchedule(16, 1, 14, 2, 7, 3, True, 1 << 19), AttentionSchedule(6, 3, 16, 60, 2),
     LoopNestSchedule(points=512), RecurrentSchedule((StepTile(4, (2, 1)), StepTile(1, (4, 1))), 16),
     TreesSchedule(64, 8),
 ]  # fmt: skip
