@@ -28,6 +28,7 @@ NUMBERS = {
     "float4e2m1": 23, "float8e8m0": 24, "uint2": 25, "int2": 26,
 }  # fmt: skip
 BY_NUMBER = {number: name for name, number in NUMBERS.items()}
+OBJECT = "object"  # the type of what is no tensor, or one of unknown rank
 FOUR_BITS = frozenset(["int4", "uint4", "float4e2m1"])  # two elements a byte in memory that ONNX lays out
 _NAMES = {numpy: name for name, numpy in (_NUMPY | _ML_DTYPES).items()}
 
@@ -41,6 +42,16 @@ def numpy_dtype(type_name: str) -> np.dtype[Any]:
 
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[element]))
     return dtype
+
+
+def is_object(type: str) -> bool:
+    """Whether a value of this ONNX type is no tensor: a sequence, a map, an optional."""
+    return not type.startswith("tensor(")
+
+
+def stored_dtype(type: str) -> np.dtype[Any]:
+    """The dtype of what a program has for a value of an ONNX type: i64, the numbers of strings and of other objects."""
+    return np.dtype(np.int64) if type == "tensor(string)" or is_object(type) else numpy_dtype(type)
 
 
 def type_name(dtype: np.dtype[Any]) -> str | None:

@@ -22,12 +22,11 @@ from ..errors import Reason, Unsupported, not_implemented
 from ..graph.ir import Graph, Value, constant, input_value, live_bindings, stamp
 from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import STRING
-from . import bodies, schemas
+from . import bodies, objects, schemas
 from . import ops as _ops  # registers all operators  # noqa: F401
-from .interface import first_output, map_outputs, part, sizes_of, string_labels, with_numbered_labels
 from .load import UNKNOWN, FunctionDef, GraphDef, Model, NodeDef, SparseTensor, Tensor, Type
-from .registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, dropped, lookup
-from .values import collecting, own_symbol
+from .registry import Capture, Captures, Diverging, Imported, Object, Rest, Shaped, Traced, dropped, lookup
+from .values import collecting, own_symbol, string_number
 
 MAX_NESTING = 64  # of function calls and sub-graphs
 MAX_NODES = 200_000  # after inlining
@@ -106,6 +105,8 @@ class _Scope:
         value, source = self.outer.get(name), self.outer.region
         if isinstance(value, list):
             return [_captured(v, source, self.region) for v in value]
+        if isinstance(value, Object):
+            return replace(value, value=_captured(value.value, source, self.region))
         return _captured(value, source, self.region) if isinstance(value, Value) else value
 
     def put(self, node: NodeDef, values: Sequence[Imported | _Broken]) -> None:
@@ -127,7 +128,9 @@ def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = No
     _check_versions(model)
     with collecting(taken=model.graph.dim_names()) as symbols:
         graph = _Importer(model, dict(free_dim_overrides or {})).run()
-    return replace(graph, bindings=live_bindings(replace(graph, bindings=symbols.bindings)))
+        graph = replace(graph, bindings=live_bindings(replace(graph, bindings=symbols.bindings)))
+        graph = objects.numbered(graph, string_number)
+        return replace(graph, strings=[*symbols.strings])
 
 
 def import_values(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -175,42 +178,39 @@ class _Importer:
                 continue
             value = self._input(name, type)
             scope.values[name] = value
-            if isinstance(value, Value):
-                inputs.append(value)
+            if not isinstance(value, _Broken):
+                inputs.append(value.value if isinstance(value, Object) else value)
         _check_names(self.model)
-        maps, words = map_outputs(graph), string_labels(graph)
-        nodes = [with_numbered_labels(node, words) for node in graph.nodes if first_output(node) not in maps]
-        self._body(nodes, maps)
+        self._body(graph.nodes)
         outputs: dict[str, Value] = {}
+        types: dict[str, str] = {}
         for name, type in graph.outputs.items():
-            source, labels = maps.get(name, (name, None))
-            if source not in scope:
+            if name not in scope:
                 raise Fail(f"This is an invalid model. Graph output ({name}) does not exist in the graph.")
-            result = scope.get(source)
-            if isinstance(result, (Value, Shaped)) and name not in words:
+            result = scope.get(name)
+            if result is BROKEN:
+                continue
+            if isinstance(result, (Value, Shaped)):
                 _check_output(name, type, result.flat if isinstance(result, Shaped) else result, graph)
-            if isinstance(result, Value):
-                outputs[name] = result if labels is None else _columns(result, len(labels))
-            elif isinstance(result, Shaped) and labels is None and name not in words:
-                outputs |= {name: result.flat, sizes_of(name): result.sizes}
-            elif isinstance(result, list) and result:
-                outputs.update((part(name, index), value) for index, value in enumerate(result))
-            elif result is not BROKEN:
-                self.reasons.append(Reason(name, "output", 0, "outputs that are no tensors"))
-        self.reasons += [Reason(o, "output", 0, "outputs of strings") for o, v in outputs.items() if v.dtype == STRING]
+            if not isinstance(result, Value):
+                whole = objects.whole(result)
+                result, types[name] = whole.value, str(_declared(type, whole.type))
+            elif result.dtype == STRING:
+                types[name] = STRING.ort
+            outputs[name] = result
         if self.reasons:
             raise not_implemented(self.reasons)
-        return Graph(inputs, list(outputs.values()), list(outputs))
+        return Graph(inputs, list(outputs.values()), list(outputs), types=types)
 
-    def _input(self, name: str, type: Type) -> Value | _Broken:
+    def _input(self, name: str, type: Type) -> Value | Object | _Broken:
+        if type.kind in ("sequence", "optional", "map"):
+            return Object(input_value(name, (), STRING), type)
         if type.kind != "tensor" or type.dtype is None:
             self.reasons.append(Reason(name, "input", 0, f"inputs of type {type.kind or 'unknown'}"))
         elif type.dtype.kind == "c":
             raise Fail(
                 f"Exception during loading: MLDataType for: {type.dtype.ort} is not currently registered or supported"
             )
-        elif type.dtype == STRING:
-            self.reasons.append(Reason(name, "input", 0, "inputs of strings"))
         elif type.shape is None:
             self.reasons.append(Reason(name, "input", 0, "inputs of unknown rank"))
         else:
@@ -231,9 +231,9 @@ class _Importer:
             return Symbol(dim)
         return own_symbol(dim)
 
-    def _body(self, nodes: Sequence[NodeDef], maps: Mapping[str, tuple[str, Any]]) -> None:
+    def _body(self, nodes: Sequence[NodeDef]) -> None:
         """Imports the nodes of the model's graph."""
-        names = dict.fromkeys(maps.get(name, (name, None))[0] for name in self.model.graph.outputs)
+        names = self.model.graph.outputs
         try:
             self.nodes(nodes, self.scope)
         except Diverging as e:
@@ -339,7 +339,8 @@ class _Importer:
                 if any(node.outputs[len(results) :]):
                     raise Unsupported(f"output {len(results)}")
                 for value in results:
-                    tensors = [value] if isinstance(value, Value) else value or []
+                    tensors = [value] if isinstance(value, Value) else value if isinstance(value, list) else []
+                    tensors += [value.value] if isinstance(value, Object) else []
                     for tensor in tensors:
                         _check_size(tensor)
                     stamp(tensors, (label,))
@@ -435,7 +436,7 @@ class _Importer:
         except Diverging as e:
             if open:
                 raise
-            return _tensors(e.resume(list))
+            return [objects.whole(v) if isinstance(v, Shaped) else v for v in e.resume(list)]
 
     def _trace(
         self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], known: Captures | None = None,
@@ -454,12 +455,9 @@ class _Importer:
         finally:
             self.region = around
         if rest is None:
-            outputs = _tensors(outputs)
-        tensors = [v for v in outputs if isinstance(v, (Value, Shaped))]
-        if len(tensors) != len(outputs):
-            raise Unsupported("control flow that depends on data, between what is no tensor")
+            outputs = [objects.whole(v) if isinstance(v, Shaped) else v for v in outputs]
         captures = {v: formal for v, formal in region.captures.items() if formal.op != "constant"}
-        return Traced(tensors, captures, symbols.bindings, symbols.upper)
+        return Traced(outputs, captures, symbols.bindings, symbols.upper)
 
     def _inside(self, graph: GraphDef, inputs: Sequence[Imported], inner: _Scope) -> list[Any]:
         inner.values.update(zip(graph.inputs, inputs))
@@ -496,25 +494,24 @@ def _known(values: Sequence[Any]) -> list[Any]:
     return list(values)
 
 
-def _tensors(results: Sequence[Imported | Shaped]) -> list[Any]:
-    """The results. Raises Unsupported where the rank of one depends on the branch taken."""
-    if any(isinstance(value, Shaped) for value in results):
-        raise Unsupported("branches whose results differ in rank, within a loop")
-    return list(results)
-
-
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes with tensors as arrays."""
     return {k: v.array if isinstance(v, (Tensor, SparseTensor)) else v for k, v in attrs.items()}
 
 
+def _declared(declared: Type, actual: Type) -> Type:
+    """The type of an output that is an object: as declared, if it is."""
+    return actual if declared == UNKNOWN else declared
+
+
 def _type(value: Imported | _Broken) -> Type:
+    """The type of a value; UNKNOWN for an omitted one, and for a sequence of unknown elements."""
+    if value is None or isinstance(value, _Broken):
+        return UNKNOWN
     if isinstance(value, Value):
-        shape = tuple(d if isinstance(d, int) else None for d in value.shape)
-        return Type("tensor", value.dtype, shape)
-    if isinstance(value, list):
-        return Type("sequence", element=_type(value[0])) if value else UNKNOWN
-    return UNKNOWN
+        return Type("tensor", value.dtype, tuple(d if isinstance(d, int) else None for d in value.shape))
+    type = objects.type_of(value)
+    return UNKNOWN if objects.is_open(type) else type
 
 
 def _check_size(value: Value) -> None:
@@ -524,17 +521,6 @@ def _check_size(value: Value) -> None:
         raise ValueError(f"the shape {list(value.shape)} has a negative dimension")
     if 0 not in fixed and math.prod(fixed) > MAX_TENSOR_ELEMENTS:
         raise ValueError(f"a tensor of the shape {list(value.shape)} is larger than any memory")
-
-
-def _columns(value: Value, labels: int) -> Value:
-    """The input of a ZipMap, [N, labels] or [labels]. Raises InvalidArgument for other shapes."""
-    if value.rank not in (1, 2):
-        raise InvalidArgument(f"Zipmap only supports 1D or 2D inputs, not {list(value.shape)}")
-    text = f"Input features_per_batch[{value.shape[-1]}] != number of classlabels[{labels}]"
-    try:
-        return value.ensure_shape(*value.shape[:-1], labels, text=text)
-    except ValueError as e:
-        raise InvalidArgument(str(e)) from e
 
 
 def _check_output(name: str, type: Type, value: Value, graph: GraphDef) -> None:

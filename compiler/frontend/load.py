@@ -26,7 +26,6 @@ from . import ort_format
 from .external import ExternalFiles
 
 Array = npt.NDArray[Any]
-PART = "\x1f"  # separator in the names of an output's parts (interface.py), reserved for these
 MAX_STORED_ELEMENTS = 1 << 40  # of one tensor: more is an attack or an accident
 MAX_DENSE = 1 << 31  # bytes of a sparse initializer once expanded
 
@@ -60,7 +59,7 @@ class Tensor:
     def __init__(self, proto: onnx.TensorProto, files: ExternalFiles) -> None:
         self.proto: onnx.TensorProto | None = proto
         self._files = files
-        self.name = _value(proto.name)
+        self.name = _name(proto.name)
         self.dtype = dtype_of(proto.data_type)
         self.shape: tuple[int, ...] = tuple(proto.dims)
 
@@ -77,7 +76,7 @@ class SparseTensor:
     def __init__(self, proto: onnx.SparseTensorProto, files: ExternalFiles) -> None:
         self._values = Tensor(proto.values, files)
         self._indices = Tensor(proto.indices, files)
-        self.name = _value(proto.values.name)
+        self.name = _name(proto.values.name)
         self.dtype = self._values.dtype
         self.shape: tuple[int, ...] = tuple(proto.dims)
 
@@ -269,13 +268,13 @@ def _opsets(imports: Iterable[onnx.OperatorSetIdProto]) -> dict[str, int]:
 def _graph(proto: onnx.GraphProto, files: ExternalFiles) -> GraphDef:
     initializers: dict[str, Tensor | SparseTensor] = {t.name: t for t in (Tensor(t, files) for t in proto.initializer)}
     initializers.update((t.name, t) for t in (SparseTensor(t, files) for t in proto.sparse_initializer))
-    inputs = {_value(v.name): type_of(v.type) for v in proto.input}
+    inputs = {_name(v.name): type_of(v.type) for v in proto.input}
     return GraphDef(
         name=_name(proto.name),
         nodes=_constants_first([_node(n, files) for n in proto.node], inputs, initializers),
         inputs=inputs,
-        outputs={_value(v.name): type_of(v.type) for v in proto.output},
-        types={_value(v.name): type_of(v.type) for v in proto.value_info},
+        outputs={_name(v.name): type_of(v.type) for v in proto.output},
+        types={_name(v.name): type_of(v.type) for v in proto.value_info},
         initializers=initializers,
         denotations={
             _name(v.name): tuple(_name(d.denotation) for d in v.type.tensor_type.shape.dim) for v in proto.input
@@ -300,8 +299,8 @@ def _function(proto: onnx.FunctionProto, files: ExternalFiles) -> FunctionDef:
     return FunctionDef(
         name=_name(proto.name),
         domain=domain_of(_name(proto.domain)),
-        inputs=[_value(n) for n in proto.input],
-        outputs=[_value(n) for n in proto.output],
+        inputs=[_name(n) for n in proto.input],
+        outputs=[_name(n) for n in proto.output],
         attrs=[_name(n) for n in (*proto.attribute, *(a.name for a in proto.attribute_proto))],
         defaults={_name(a.name): _attribute(a, files) for a in proto.attribute_proto},
         nodes=[_node(n, files) for n in proto.node],
@@ -320,8 +319,8 @@ def _node(proto: onnx.NodeProto, files: ExternalFiles) -> NodeDef:
         op=_name(proto.op_type),
         domain=domain_of(_name(proto.domain)),
         name=_name(proto.name),
-        inputs=[_value(n) for n in proto.input],
-        outputs=[_value(n) for n in proto.output],
+        inputs=[_name(n) for n in proto.input],
+        outputs=[_name(n) for n in proto.output],
         attrs=attrs,
         refs=refs,
         overload=_name(proto.overload),
@@ -388,14 +387,6 @@ def _shape(proto: onnx.TensorShapeProto) -> tuple[int | str | None, ...]:
 def _name(stored: str | bytes) -> str:
     """A string field: protobuf returns bytes where it is no UTF-8, which onnxruntime accepts too."""
     return stored if isinstance(stored, str) else stored.decode("utf-8", "backslashreplace")
-
-
-def _value(stored: str | bytes) -> str:
-    """The name of a value. Raises Fail where it contains the reserved separator PART."""
-    name = _name(stored)
-    if PART in name:
-        raise Fail(f"the name {name!r} of a value has the character {PART!r}, which is reserved")
-    return name
 
 
 def text(data: bytes) -> str:

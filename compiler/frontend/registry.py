@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -25,10 +26,22 @@ import numpy as np
 from ..errors import Unsupported
 from ..graph.ir import Value
 from ..scalar.dim import Size, Symbol
+from .load import Type
 
-Imported = Union[Value, "list[Value]", None]  # a tensor, a sequence of known length, or an omitted optional
+# A tensor, a sequence of known length, an omitted optional, or what is known of only when the model runs.
+Imported = Union[Value, "list[Value]", None, "Object"]
 Captures = dict[Value, Value]  # value of the graph around a sub-graph -> the sub-graph's input for it, or a constant
 Build = TypeVar("Build", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What exists only when the model runs: a sequence, a map, an optional, or a tensor of unknown rank.
+
+    value: its number, a scalar of strings."""
+
+    value: Value
+    type: Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,7 @@ class Shaped:
 class Traced:
     """An imported sub-graph: its outputs, its captures, and its own symbols with their values and upper bounds."""
 
-    outputs: list[Value | Shaped]
+    outputs: list[Imported | Shaped]
     captures: Captures
     bindings: dict[Symbol, Value]
     upper: Mapping[Symbol, Size] = field(default_factory=dict)
@@ -78,6 +91,7 @@ class OnnxOp:
     required_attributes: tuple[str, ...]
     required_inputs: tuple[int, ...]
     max_inputs: int | None  # None: any number
+    tensors_only: tuple[bool, ...]  # of each input; the last one stands for all that follow it
     defaults: Mapping[str, float]  # of float attributes, rounded to 32 bits as the format stores them
 
     def __call__(self, inputs: Sequence[Imported], attrs: dict[str, Any], **context: Any) -> Any:
@@ -92,6 +106,9 @@ class OnnxOp:
             raise ValueError(f"one of its {len(self.required_inputs)} required inputs is missing")
         if self.max_inputs is not None and len(inputs) > self.max_inputs:
             raise Unsupported(f"{len(inputs)} inputs")
+        for i, value in enumerate(inputs):
+            if isinstance(value, (list, Object)) and self.tensors_only[min(i, len(self.tensors_only) - 1)]:
+                raise Unsupported(f"input {i} that is no tensor of a known rank")
         offered = {k: v for k, v in context.items() if k in self.attributes}
         return self.build(*inputs, **{**self.defaults, **attrs}, **offered)
 
@@ -109,6 +126,8 @@ def onnx_op(*names: str, since: int = 1, until: float = math.inf, domain: str = 
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         optional = ("None" in str(p.annotation) or p.default is not p.empty for p in positional)
         required_inputs = tuple(i for i, may_be_omitted in enumerate(optional) if not may_be_omitted)
+        taken = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+        tensors_only = tuple(not {"Imported", "Object", "list"} & set(re.findall(r"\w+", p.annotation)) for p in taken)
         variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         max_inputs = None if variadic else len(positional)
         floats = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, float)}
@@ -118,7 +137,7 @@ def onnx_op(*names: str, since: int = 1, until: float = math.inf, domain: str = 
             versions.append(
                 OnnxOp(
                     name, domain, since, until, build, attributes, required_attributes, required_inputs, max_inputs,
-                    defaults,
+                    tensors_only, defaults,
                 )
             )  # fmt: skip
             versions.sort(key=lambda op: -op.since)

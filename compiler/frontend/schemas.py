@@ -166,9 +166,15 @@ def defaults(schema: Schema) -> dict[str, Any]:
 
 
 def type_proto(type: Type | None) -> onnx.TypeProto:
-    """The protobuf form of a tensor type; an empty one for anything else."""
+    """The protobuf form of a type; an empty one for None, and for what is unknown."""
     proto = onnx.TypeProto()
-    if type is not None and type.dtype is not None:
+    if type is not None and type.kind in ("sequence", "optional"):
+        inner = proto.sequence_type if type.kind == "sequence" else proto.optional_type
+        inner.elem_type.CopyFrom(type_proto(type.element))
+    elif type is not None and type.kind == "map" and type.dtype is not None:
+        proto.map_type.key_type = type.dtype.onnx
+        proto.map_type.value_type.CopyFrom(type_proto(type.element))
+    elif type is not None and type.dtype is not None:
         proto.tensor_type.elem_type = type.dtype.onnx
         if type.shape is not None:
             proto.tensor_type.shape.SetInParent()

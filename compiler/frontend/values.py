@@ -41,6 +41,7 @@ class Symbols:
     known: dict[Value, Symbol] = field(default_factory=dict)
     upper: dict[Symbol, Size] = field(default_factory=dict)  # upper bounds, where known
     folded: dict[Value, Array] = field(default_factory=dict)  # results of `fold`
+    strings: dict[str, int] = field(default_factory=dict)  # the numbers of strings, for all graphs of a model
     inside: bool = False  # this is a sub-graph, whose inputs are computed by the graph around it
     assumed: dict[Size, bool] = field(default_factory=dict)  # conditions on sizes that hold, or not, where it runs
 
@@ -56,12 +57,18 @@ def collecting(
 
     taken: the names of its dims; assumed: formulas that are 1 (True) or 0 (False) wherever it runs."""
     outer = _current.get() if inside else Symbols(count(), set(taken))
-    current = Symbols(outer.numbers, outer.taken, inside=inside, assumed={**outer.assumed, **(assumed or {})})
+    assumed = {**outer.assumed, **(assumed or {})}
+    current = Symbols(outer.numbers, outer.taken, strings=outer.strings, inside=inside, assumed=assumed)
     token = _current.set(current)
     try:
         yield current
     finally:
         _current.reset(token)
+
+
+def string_number(text: str) -> int:
+    """The number of a string among the model's."""
+    return _current.get().strings.setdefault(text, len(_current.get().strings))
 
 
 def own_symbol(name: str, lower: int = 0, extent: Size | None = None) -> Symbol:

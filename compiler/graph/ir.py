@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import Any
 
@@ -147,13 +147,16 @@ class Graph:
     """inputs: `input` values in order; outputs: values; output_names: their ONNX names.
 
     bindings: symbols that depend on data, each with the i64 scalar that is its value when the graph runs. A node that
-    mentions such a symbol comes after the node of that scalar.
+    mentions such a symbol comes after the node of that scalar. types: the ONNX types of outputs that hold numbers of
+    objects, by name; strings: those that numbers from 0 on stand for.
     """
 
     inputs: list[Value]
     outputs: list[Value]
     output_names: list[str] = field(default_factory=list)
     bindings: dict[Symbol, Value] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    strings: Sequence[str] = ()
     _known: tuple[tuple[Value, ...], list[Node]] | None = field(default=None, init=False, repr=False)
 
     def nodes(self) -> list[Node]:
@@ -175,7 +178,7 @@ class Graph:
         """The graph with outputs and bound values replaced; bindings that no node mentions any more are dropped."""
         outputs = [new.get(v, v) for v in self.outputs]
         bindings = {s: new.get(v, v) for s, v in self.bindings.items()}
-        graph = Graph(self.inputs, outputs, self.output_names, bindings)
+        graph = replace(self, outputs=outputs, bindings=bindings)
         graph.bindings = live_bindings(graph)
         return graph
 
@@ -257,7 +260,7 @@ def static_nodes(order: Sequence[Node]) -> set[Node]:
         leaf = not node.inputs and node.op.name != "constant"
         if leaf or any(v.node not in static for v in node.inputs):
             continue
-        if node.attrs.get("prim") == "require":  # its failure is one of the run
+        if node.op.name == "host" or node.attrs.get("prim") == "require":  # its failure is one of the run
             continue
         if not subgraphs(node) and not mentioned(node) and (node.op.name == "constant" or _is_bounded(node)):
             static.add(node)
@@ -290,7 +293,7 @@ def make(op: str, inputs: Sequence[Value], **attrs: Any) -> tuple[Value, ...]:
 def _unchecked(op: Op, inputs: tuple[Value, ...], attrs: Mapping[str, Any], signatures: Sequence[Signature]) -> Node:
     """A node whose outputs have the given shapes and dtypes."""
     node = Node(op, inputs, attrs)
-    node.fixed = op.name != "input" and all(v.node.fixed for v in inputs) and not subgraphs(node)
+    node.fixed = op.name not in ("input", "host") and all(v.node.fixed for v in inputs) and not subgraphs(node)
     node.outputs = tuple(Value(node, i, shape, dtype) for i, (shape, dtype) in enumerate(signatures))
     return node
 

@@ -22,7 +22,7 @@ outer variables. Kernels are closed: the free symbols of a body are `Kernel.size
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..scalar.dim import Size, Symbol
 from ..scalar.dtype import BOOL, F32, F64, DType
@@ -349,6 +349,22 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class HostCall:
+    """Calls a function of the runtime (runtime/host/) on buffers of the host; `origin` names its ONNX nodes.
+
+    arguments: pairs of a name and a constant; takes, gives: the ONNX type of each buffer's elements, or "object"."""
+
+    function: str
+    arguments: tuple[tuple[str, Any], ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+    shapes: tuple[tuple[Size, ...], ...]  # of the inputs, then of the outputs
+    origin: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Bind:
     """From here on, `symbol` is the value of the i64 scalar in `buffer`."""
 
@@ -387,4 +403,4 @@ class Loop:
     body: tuple[Step, ...]
 
 
-Step: TypeAlias = "Launch | Copy | Bind | Check | Branch | Loop"
+Step: TypeAlias = "Launch | HostCall | Copy | Bind | Check | Branch | Loop"

@@ -9,7 +9,7 @@ from ..graph.conditions import Condition, Requirement
 from ..graph.ir import Array, Graph, Value
 from ..scalar.dim import Size, Symbol, number, symbols
 from ..scalar.dtype import DType
-from .ir import Bind, Branch, Launch, Loop, Step
+from .ir import Bind, Branch, HostCall, Launch, Loop, Step
 from .packing import Packing
 
 ALIGNMENT = 64  # bytes: a cache line, and a vector register of 512 bits
@@ -94,6 +94,16 @@ class Program:
         """All launches in textual order, including those inside branches and loops."""
         return [step for step in every_step(self.steps) if isinstance(step, Launch)]
 
+    @property
+    def numbered(self) -> list[Launch | HostCall]:
+        """The steps that profiles tell, by their numbers."""
+        return [step for step in every_step(self.steps) if isinstance(step, (Launch, HostCall))]
+
+    @property
+    def host_calls(self) -> list[HostCall]:
+        """All host calls in textual order."""
+        return [step for step in every_step(self.steps) if isinstance(step, HostCall)]
+
     def bound(self) -> list[Symbol]:
         """The symbols that get their values during a run, in textual order; both sides of a branch may bind one."""
         return list(dict.fromkeys(step.symbol for step in every_step(self.steps) if isinstance(step, (Bind, Loop))))
@@ -104,6 +114,7 @@ class Program:
         elements = [d for v in self.graph.inputs if v.content is not None for d in v.content.reshape(-1)]
         named = dict.fromkeys(d for d in (*dims, *elements) if isinstance(d, Symbol))
         sizes = dict.fromkeys(size for launch in self.launches for size in launch.sizes)
+        sizes |= dict.fromkeys(size for call in self.host_calls for shape in call.shapes for size in shape)
         used = (s for size in sizes for s in sorted(symbols(size), key=str))
         bound = set(self.bound())
         random = (s for s in used if s.extent is None and s not in bound)

@@ -8,7 +8,7 @@ from itertools import count
 
 from ..scalar.dim import Symbol
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var
-from .ir import Bind, Branch, Check, Copy, Kernel, Launch, LoopNest, Scheduled, Stage, Step
+from .ir import Bind, Branch, Check, Copy, HostCall, Kernel, Launch, LoopNest, Scheduled, Stage, Step
 from .program import Program
 
 
@@ -39,6 +39,9 @@ def _steps(steps: Sequence[Step], program: Program, known: dict[Scheduled, int],
             if new:
                 lines += print_kernel(step.kernel).split("\n")
                 lines += [f"    {step.schedule}"] if step.schedule else []
+        elif isinstance(step, HostCall):
+            results, arguments = (", ".join(f"%{b}" for b in numbers) for numbers in (step.outputs, step.inputs))
+            lines.append(f"host {results} = {step.function}({arguments})  # {', '.join(step.origin)}")
         elif isinstance(step, Copy):
             lines.append(f"copy %{step.target} = %{step.source}  # {', '.join(step.origin)}")
         elif isinstance(step, Bind):

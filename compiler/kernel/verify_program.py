@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, fields
 
 from ..graph.conditions import Condition, Requirement, brief
 from ..graph.ir import RANDOM
-from ..scalar.dim import Size, Symbol, known_eq, known_le, substitute, symbols
+from ..scalar.dim import Size, Symbol, known_eq, known_le, prod, substitute, symbols
 from ..scalar.dtype import BOOL, I8, I64, U8, DType
 from ..scalar.expr import Expr, Load, walk
-from .ir import Bind, Body, Branch, Check, Conv, Copy, Kernel, Launch, Loop, Stage, Step, Store
+from .ir import Bind, Body, Branch, Check, Conv, Copy, HostCall, Kernel, Launch, Loop, Stage, Step, Store
 from .operands import packed_operand
 from .packing import READ_ON_DEVICE, READ_ON_HOST
 from .program import Program
@@ -107,6 +107,8 @@ class _ProgramChecker:
         for step in steps:
             if isinstance(step, Launch):
                 self.launch(step)
+            elif isinstance(step, HostCall):
+                self.host_call(step)
             elif isinstance(step, Copy):
                 self.copy(step)
             elif isinstance(step, Bind):
@@ -151,6 +153,20 @@ class _ProgramChecker:
         for number, param in zip(launch.buffers, kernel.params):
             if param.written:
                 self.writes(number, device, where)
+
+    def host_call(self, call: HostCall) -> None:
+        where = f"host function {call.function}"
+        numbers = [*call.inputs, *call.outputs]
+        check(len(call.shapes) == len(numbers) == len(call.takes) + len(call.gives), where, "has other shapes or types")
+        for number, shape in zip(numbers, call.shapes):
+            self.sizes(shape, where)
+            self.buffer(number, False, where)
+            size = self.program.buffers[number].size
+            check(known_eq(prod(shape), size) is True, where, f"takes {brief(size)} elements for {brief(prod(shape))}")
+        for number in call.inputs:
+            self.reads(number, False, where)
+        for number in call.outputs:
+            self.writes(number, False, where)
 
     def faults(self, launch: Launch, where: str) -> None:
         """Checks that each of the kernel's faults is a check of data."""

@@ -15,7 +15,7 @@ nothing else become its prologue, unless the kernel would evaluate them too ofte
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..graph.index import broadcast_index, count, input_index, inverse_index
 from ..graph.ir import Graph, Node, Trait, Value, make, static_nodes
@@ -97,7 +97,7 @@ def distinct_outputs(graph: Graph) -> Graph:
             value = copy
         seen.add(value)
         outputs.append(value)
-    return Graph(graph.inputs, outputs, graph.output_names, graph.bindings)
+    return replace(graph, outputs=outputs)
 
 
 class Fuser:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ..graph.conditions import Condition, conditions
 from ..graph.ir import Graph, Node, Value, live_bindings, rewrite, size_value, static_nodes
-from ..kernel.ir import Bind, Branch, Check, Launch, Loop, Step
+from ..kernel.ir import Bind, Branch, Check, HostCall, Launch, Loop, Step
 from ..kernel.program import Provenance
 from ..scalar.dim import Symbol
 from ..scalar.dtype import BOOL
@@ -72,6 +72,8 @@ class StepBuilder:
             self.branch(anchor)
         elif anchor is not None and anchor.op.name == "loop":
             self.loop(anchor)
+        elif anchor is not None and anchor.op.name == "host":
+            self.host_call(anchor)
         else:
             self.launch(self.launch_of(group, self.bufs, self.static), group)
 
@@ -89,6 +91,13 @@ class StepBuilder:
     def check(self, due: Sequence[Condition]) -> None:
         for condition in due:
             self.steps.append(Check(self.program.check(condition)))
+
+    def host_call(self, node: Node) -> None:
+        inputs, outputs = (tuple(map(self.buffer, node.inputs)), tuple(map(self.bufs.of, node.outputs)))
+        shapes = tuple(v.shape for v in (*node.inputs, *node.outputs))
+        names = ("function", "arguments", "takes", "gives")
+        call = {name: node.attrs[name] for name in names}
+        self.steps.append(HostCall(**call, inputs=inputs, outputs=outputs, shapes=shapes, origin=node.origin))
 
     def branch(self, node: Node) -> None:
         condition = self.buffer(node.inputs[0])

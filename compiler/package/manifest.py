@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,16 @@ from ..codegen.c.program import Sources
 from ..codegen.triton.build import Binary
 from ..codegen.triton.program import DeviceKernel
 from ..frontend.inference import declared_outputs
-from ..frontend.interface import map_outputs, overridable, sizes_of, string_labels, values
-from ..frontend.load import PART, Model, Type
+from ..frontend.interface import overridable, values
+from ..frontend.load import Model, Type
 from ..graph.conditions import Condition, Requirement
 from ..graph.interp import constant_array
 from ..graph.ir import Graph, Value
 from ..kernel import cost
-from ..kernel.ir import Bind, Branch, Copy, Launch, Loop, Scheduled
+from ..kernel.ir import Bind, Branch, Copy, HostCall, Launch, Loop, Scheduled
 from ..kernel.program import Program, every_step
 from ..scalar.dim import LONG, Dim, Size, Symbol
+from ..scalar.dtype import STRING
 from ..target import Gpu, Target
 from ..tune.choose import RULES, Choice
 from .writer import Writer
@@ -111,6 +111,8 @@ def _sides(program: Program) -> dict[str, Any]:
     for step in every_step(program.steps):  # the host reads what decides control flow
         if isinstance(step, Bind):
             host.add(step.buffer)
+        elif isinstance(step, HostCall):
+            host.update(step.inputs, step.outputs)
         elif isinstance(step, Branch):
             host.add(step.condition)
         elif isinstance(step, Loop):
@@ -126,17 +128,18 @@ def manifest(model: Model, program: Program) -> dict[str, Any]:
     operators = {node.name or node.op: (node.op, node.name) for node in model.graph.nodes}
     named = model.graph.dim_names()
     declared = _declared(model, graph)
-    results = _results(model, graph, named, declared)
+    calls = [_host_call(call, operators) for call in program.host_calls]
     return {
-        **({"results": results} if results else {}),
+        **({"host": calls} if calls else {}),
+        **({"strings": list(graph.strings)} if graph.strings else {}),
         "inputs": [_input(v, model.graph.inputs[v.name]) for v in graph.inputs],
         "overridable": [_overridable(name, type) for name, type in overridable(model).items()],
-        "outputs": [_argument(n, v, declared.get(n), named) for n, v in zip(graph.output_names, graph.outputs)],
+        "outputs": [_output(n, v, graph, declared, named) for n, v in zip(graph.output_names, graph.outputs)],
         "conflicts": _conflicts(model, graph),
         "symbols": [_symbol(s, graph.inputs) for s in program.symbols()],
         "asserts": [_failure(c, operators) for c in program.conditions],
         "errors": [_failure(c, operators) for c in program.checks],
-        "steps": len(program.launches),
+        "steps": len(program.numbered),
         "modelmeta": {
             "custom_metadata_map": model.metadata,
             "description": model.description,
@@ -161,29 +164,13 @@ def _failure(condition: Condition | Requirement, operators: Mapping[str, tuple[s
     return {"type": kind, "text": text.replace("{", "{{").replace("}", "}}")}
 
 
-def _results(model: Model, graph: Graph, named: Set[str], types: Mapping[str, Type]) -> list[dict[str, Any]]:
-    """The outputs of the model with the tensors they consist of, if any is not one numeric tensor; else nothing."""
-    maps, words = map_outputs(model.graph), string_labels(model.graph)
-    tensors = dict(zip(graph.output_names, graph.outputs))
-    results: list[dict[str, Any]] = []
-    for name, declared in types.items():
-        if name in maps:
-            labels = maps[name][1]
-            key = "int64" if isinstance(labels[0], int) else "string"
-            kind = f"seq(map({key},{tensors[name].dtype.ort}))"
-            results.append({"name": name, "type": kind, "shape": [], "parts": [name], "keys": labels})
-        elif sizes_of(name) in tensors:
-            shape, type = list(declared.shape or ()), tensors[name].dtype.ort
-            results.append({"name": name, "type": type, "shape": shape, "parts": [name, sizes_of(name)]})
-        elif name in tensors:
-            results.append({**_argument(name, tensors[name], declared, named), "parts": [name]})
-            if name in words:
-                results[-1] |= {"type": "tensor(string)", "words": words[name]}
-        else:
-            parts = [each for each in tensors if each.startswith(name + PART)]
-            results.append({"name": name, "type": f"seq({tensors[parts[0]].dtype.ort})", "shape": [], "parts": parts})
-    special = any(each["type"].startswith("seq(") or "words" in each or len(each["parts"]) > 1 for each in results)
-    return results if special else []
+def _host_call(call: HostCall, operators: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """What the runtime knows of a host call; node: the operator and the name of the ONNX node."""
+    origin = call.origin[0] if call.origin else ""
+    return {
+        "function": call.function, "arguments": dict(call.arguments), "takes": call.takes, "gives": call.gives,
+        "ranks": [len(shape) for shape in call.shapes], "node": operators.get(origin, (origin, origin)),
+    }  # fmt: skip
 
 
 def _conflicts(model: Model, graph: Graph) -> list[str]:
@@ -191,7 +178,7 @@ def _conflicts(model: Model, graph: Graph) -> list[str]:
     producers = {name: node.name for node in model.graph.nodes for name in node.outputs}
     conflicts = []
     for name, value in zip(graph.output_names, graph.outputs):
-        plain = name in model.graph.outputs and sizes_of(name) not in graph.output_names
+        plain = name in model.graph.outputs and _is_tensor(graph, name)
         declared = model.graph.outputs[name].shape if plain else None
         for axis, (inferred, stated) in enumerate(zip(value.shape, declared or ())):
             if isinstance(inferred, int) and isinstance(stated, int) and inferred != stated:
@@ -209,9 +196,13 @@ def notes(
     """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs and bytes (in the model's symbols), shapes of
     inputs and outputs, why fusion stopped there, and where the schedule is from (`told`); of the model the nodes and
     their outputs."""
-    steps = []
-    # Copies of constants to outputs come last, and have no provenance.
-    for launch, kernel, group in zip_longest(program.launches, sources.steps, program.provenance):
+    steps: list[dict[str, Any]] = []
+    groups = iter(program.provenance)
+    for launch, kernel in zip(program.numbered, sources.steps):
+        if isinstance(launch, HostCall):
+            steps.append(_host_note(launch, program))
+            continue
+        group = next(groups, None)  # copies of constants to outputs come last, and have none
         costs = cost.of_launch(launch)
         steps.append(
             {
@@ -240,6 +231,15 @@ def notes(
         if isinstance(step, Copy)
     ]
     return {"steps": steps, "nodes": nodes, "values": values(model), "copies": copies}
+
+
+def _host_note(call: HostCall, program: Program) -> dict[str, Any]:
+    """The note of a host call."""
+    buffers = [program.buffers[b].described for b in (*call.inputs, *call.outputs)]
+    return {
+        "kernel": call.function, "kind": "HostCall", "nodes": list(call.origin), "buffers": buffers, "flops": "0",
+        "bytes": "0", "inputs": [], "outputs": [], "parameter_bytes": 0, "schedule": RULES, "reasons": [],
+    }  # fmt: skip
 
 
 def _choice(choice: Choice | None) -> dict[str, Any]:
@@ -281,10 +281,26 @@ def _argument(name: str, value: Value, declared: Type | None, named: Set[str]) -
     return {"name": name, "type": value.dtype.ort, "shape": shape, **rank}
 
 
+def _output(name: str, value: Value, graph: Graph, declared: Mapping[str, Type], named: Set[str]) -> dict[str, Any]:
+    """The NodeArg of an output. object: whether it is one, whatever its type says: a tensor of unknown rank is, too."""
+    entry = _argument(name, value, declared.get(name), named)
+    if name not in graph.types:
+        return entry
+    entry["type"] = graph.types[name]
+    if not _is_tensor(graph, name):
+        entry["rank"], entry["object"] = 0, True
+    return entry
+
+
+def _is_tensor(graph: Graph, name: str) -> bool:
+    """Whether an output is a tensor of a known rank."""
+    return graph.types.get(name, STRING.ort) == STRING.ort
+
+
 def _input(value: Value, declared: Type) -> dict[str, Any]:
     """The NodeArg of an input: with its declared shape, where dimensions that were fixed have their sizes."""
     shape = [d if isinstance(d, int) else stated for d, stated in zip(value.shape, declared.shape or ())]
-    return {"name": value.name, "type": value.dtype.ort, "shape": shape}
+    return {"name": value.name, "type": str(declared), "shape": shape}
 
 
 def _declared(model: Model, graph: Graph) -> dict[str, Type]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..kernel.ir import Bind, Branch, Copy, Launch, Loop, Step
+from ..kernel.ir import Bind, Branch, Copy, HostCall, Launch, Loop, Step
 from ..kernel.program import ALIGNMENT, Buffer, Program
 from ..scalar.dim import Size, Symbol, ceil_div, known_le, symbols
 
@@ -112,6 +112,8 @@ class _Times:
         for step in steps:
             if isinstance(step, Launch):
                 self.use(*step.buffers)
+            elif isinstance(step, HostCall):
+                self.use(*step.inputs, *step.outputs)
             elif isinstance(step, Copy):
                 self.use(step.source, step.target)
             elif isinstance(step, Bind):

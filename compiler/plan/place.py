@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ..kernel.ir import Bind, Branch, Copy, Launch, Loop, Step
+from ..kernel.ir import Bind, Branch, Copy, HostCall, Launch, Loop, Step
 from ..kernel.program import Program, every_step
 from ..scalar.dim import upper_bound
 
@@ -93,6 +93,9 @@ class _Placer:
         for step in steps:
             if isinstance(step, Launch):
                 out.append(self.launch(step, out))
+            elif isinstance(step, HostCall):
+                self.host_call(step, out)
+                out.append(step)
             elif isinstance(step, Bind):
                 self.need(step.buffer, HOST, out, (str(step.symbol),))
                 out.append(step)
@@ -113,6 +116,12 @@ class _Placer:
             if param.written:
                 self.wrote(buffer, side)
         return replace(launch, buffers=tuple(self.at(b, side) for b in launch.buffers))
+
+    def host_call(self, call: HostCall, out: list[Step]) -> None:
+        for buffer in call.inputs:
+            self.need(buffer, HOST, out, call.origin)
+        for buffer in call.outputs:
+            self.wrote(buffer, HOST)
 
     def branch(self, step: Branch, out: list[Step]) -> Branch:
         self.need(step.condition, HOST, out, ("If",))
@@ -173,6 +182,8 @@ def _written(steps: Sequence[Step]) -> set[int]:
 
 
 def _params(steps: Sequence[Step], written: bool) -> set[int]:
-    """The buffers that launches write, or those that they read, also inside of branches and loops."""
-    launches = [step for step in every_step(steps) if isinstance(step, Launch)]
-    return {b for x in launches for b, p in zip(x.buffers, x.kernel.params) if p.written == written}
+    """The buffers that launches and host calls write, or those that they read, also inside of branches and loops."""
+    inside = list(every_step(steps))
+    launches = [step for step in inside if isinstance(step, Launch)]
+    calls = [step.outputs if written else step.inputs for step in inside if isinstance(step, HostCall)]
+    return {b for x in launches for b, p in zip(x.buffers, x.kernel.params) if p.written == written}.union(*calls)

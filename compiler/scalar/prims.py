@@ -417,7 +417,7 @@ _ROWS = [
     _math("erf", _erf, _erf_expansion, 1.7, triton="tl.erf({0})"),
     Prim("sigmoid", 1, _sigmoid, {"f": "{T} e = __builtin_exp{f}(a < 0 ? a : -a); return (a < 0 ? e : 1) / (1 + e);"}, {"f64": "tl.sigmoid({0})"}, expand=approx.sigmoid, ulp=2.5),
     # Comparison and logic
-    Prim("eq", 2, _compare(np.equal, _symbolic_eq), {"fiub": "=="}, "{0} == {1}", "fiub", "bool", symbolic=True),
+    Prim("eq", 2, _compare(np.equal, _symbolic_eq), {"fiub": "=="}, "{0} == {1}", "fiubs", "bool", symbolic=True),
     Prim("ne", 2, _compare(np.not_equal, _symbolic_eq, negate=True), {"fiub": "!="}, "{0} != {1}", "fiub", "bool", symbolic=True),
     Prim("lt", 2, _compare(np.less, _symbolic_lt), {"fiub": "<"}, "{0} < {1}", "fiub", "bool", symbolic=True),
     Prim("le", 2, _compare(np.less_equal, _symbolic_le), {"fiub": "<="}, "{0} <= {1}", "fiub", "bool", symbolic=True),
@@ -427,7 +427,7 @@ _ROWS = [
     Prim("not", 1, _or_symbolic(np.logical_not, _symbolic_not), {"b": "!"}, "~{0}", "b", symbolic=True),
     Prim("isnan", 1, np.isnan, {"f": "a != a"}, "{0} != {0}", "f", "bool"),
     Prim("isinf", 1, np.isinf, {"f": "__builtin_fabs{f}(a) == __builtin_inf()"}, "tl.abs({0}) == float('inf')", "f", "bool"),
-    Prim("select", 3, _select, {"fiub": "?:"}, "tl.where({0}, {1}, {2})", "fiub", symbolic=True, exact=True),
+    Prim("select", 3, _select, {"fiub": "?:"}, "tl.where({0}, {1}, {2})", "fiubs", symbolic=True, exact=True),
     Prim("require", 2, lambda ok, a: np.broadcast_arrays(ok, a)[1], {}, "{1}", "fiub", symbolic=True, exact=True),
     # Bits; shifts by the width or more give 0 (or the sign)
     Prim("bit_and", 2, np.bitwise_and, {"iu": "&"}, "{0} & {1}", "iu", identity=lambda d: -1 if d.kind == "i" else _greatest(d)),
@@ -449,7 +449,7 @@ _ROWS = [
         for d in (F16, BF16)
     ),
     # Conversions: to integers saturating (NaN gives 0), to narrow floats rounding half to even
-    Prim("cast", 1, convert.cast, {"fiub": "cast"}, kinds="fiub", result="given", symbolic=True),
+    Prim("cast", 1, convert.cast, {"fiub": "cast"}, kinds="fiubs", result="given", symbolic=True),
     Prim("cast_unsaturated", 1, convert.cast_unsaturated, {"fiub": "cast"}, kinds="fiub", result="given"),
     Prim("bitcast", 1, _bitcast, {"fiu": "bitcast"}, kinds="fiu", result="given"),
 ]

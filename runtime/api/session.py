@@ -25,7 +25,6 @@ from ..provider_names import CPU
 from ..run import background, feeds, program
 from ..run.executable import Executable
 from ..run.profiler import Profiler
-from ..run.results import results_of
 from ..store import artifact
 from ..values.devices import OrtDevice, OrtEpDevice, OrtMemoryInfo, cpu_memory, get_ep_devices, gpu_memory
 from ..values.value import OrtValue, OrtValueVector
@@ -72,16 +71,14 @@ class Session:
             write_optimized(self._model(), options)
         overrides = options.negative_dimensions()
         self._inputs_meta = [_node_arg(each, overrides) for each in manifest["inputs"]]
-        outputs = manifest.get("results") or manifest["outputs"]
-        self._outputs_meta = [_node_arg(each, overrides) for each in outputs]
-        self._results = results_of(manifest.get("results", ()))
+        self._outputs_meta = [_node_arg(each, overrides) for each in manifest["outputs"]]
         self._overridable_initializers = [_node_arg(each, overrides) for each in manifest.get("overridable", ())]
         self._model_meta = ModelMetadata.of(manifest.get("modelmeta", {}))
         self._overridable = feeds.inputs_of(manifest.get("overridable", ()))
         self._fed = {each.name for each in (*main.inputs, *self._overridable)}
         self._output_types = {each.name: each.type for each in self._outputs_meta}
         # What the common case of `run` looks at.
-        self._plain = None if self._profiler or self._results else main
+        self._plain = None if self._profiler else main
         self._output_names = main.outputs
         if self._profiler:
             loading = "model_loading_uri" if self._model_path is not None else "model_loading_array"
@@ -216,7 +213,7 @@ class Session:
         profile = None if self._profiler is None else self._profiler.begin(executable, plan)
         address = None if profile is None else profile.address
         try:
-            if given and not self._results:
+            if given:
                 into = [given.get(name) for name in executable.outputs]
                 results = executable.program.run_into(plan, ordered, into, terminate, address)
             else:
@@ -228,11 +225,10 @@ class Session:
             self._profiler.end(profile, executable is self._main, ordered, results)
         if options is not None and options.shrinks_memory:
             executable.program.shrink()
-        if not names and not self._results:
+        if not names:
             return results
         by_name: dict[str, Any] = dict(zip(executable.outputs, results))
-        made = self._results
-        return [made[name].of(by_name) if name in made else by_name[name] for name in names or made]
+        return [by_name[name] for name in names]
 
     def _told(self, error: Status, options: RunOptions | None) -> None:
         """Logs what ended a run."""
@@ -352,7 +348,7 @@ class Session:
     def _memory_info(self, index: int, of_host: str) -> OrtMemoryInfo:
         """Where a run reads an input, or writes an output, without a copy."""
         facts, on_gpu = self._artifact.manifest.get("device"), self._on_gpu()
-        if facts is None or on_gpu is None or self._results or index in facts[of_host]:
+        if facts is None or on_gpu is None or index in facts[of_host]:
             return cpu_memory()
         return gpu_memory(int(on_gpu["device_id"]))
 
@@ -452,7 +448,7 @@ class Session:
         profiler, self._profiler = self._profiler, None
         if profiler is None:
             return ""
-        self._plain = None if self._results else self._main
+        self._plain = self._main
         return profiler.write()
 
     def get_profiling_start_time_ns(self) -> int:

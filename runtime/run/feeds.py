@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..device.memory import DeviceTensor, Tensor
-from ..dtypes import numpy_dtype, type_name
+from ..dtypes import is_object, numpy_dtype, type_name
 from ..errors import Fail, InvalidArgument
+from ..host.feeds import checked
 from ..values import dlpack
 from ..values.value import OrtValue
 from .seeds import random_bits
@@ -25,6 +26,7 @@ Array = np.ndarray[Any, Any]
 
 _LEAST = -(1 << 63) + 1  # of the values of symbols: the negative of one less wraps around
 _REQUIRED = 0x101  # flags of an array that a kernel can read: C-contiguous, aligned
+_ANY = np.dtype("V1")  # of inputs that are no tensors: no array has it
 _NO_ARRAY = "Input must be a list of dictionaries or a single numpy array for input '{}'."
 _FIX = "Please fix either the inputs/outputs or the model."
 
@@ -49,7 +51,11 @@ class Input:
 
 def inputs_of(entries: Sequence[Mapping[str, Any]]) -> list[Input]:
     """The inputs that a list of the manifest describes."""
-    return [Input(each["name"], each["type"], numpy_dtype(each["type"]), tuple(each["shape"])) for each in entries]
+    return [
+        Input(each["name"], each["type"], numpy_dtype(each["type"]) if not is_object(each["type"]) else _ANY,
+              tuple(each["shape"]))
+        for each in entries
+    ]  # fmt: skip
 
 
 def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence[Input] = ()) -> dict[str, Tensor]:
@@ -58,7 +64,7 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
     Raises ValueError for a missing name, RuntimeError for what is no array.
     """
     names = list(feed.keys())
-    missing = [each.name for each in inputs if each.name not in feed]
+    missing = [each.name for each in inputs if each.name not in feed and not each.type.startswith("optional(")]
     if missing:
         raise ValueError(f"Required inputs ({missing}) are missing from input feed ({names}).")
     declared = {each.name: each for each in (*inputs, *optional)}
@@ -67,8 +73,14 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
         if not isinstance(name, str):
             kind = type(name).__name__
             raise TypeError(f"run(): incompatible function arguments: input names must be str, not {kind}")
-        if value is not None:
-            arrays[name] = _array(value, name, declared.get(name))
+        entry = declared.get(name)
+        if entry is not None and is_object(entry.type):
+            arrays[name] = _object(checked(value, entry.type, name))
+        elif value is not None:
+            arrays[name] = _array(value, name, entry)
+    for each in inputs:
+        if each.name not in feed and each.name not in missing:
+            arrays[each.name] = _object(None)
     return arrays
 
 
@@ -96,7 +108,10 @@ def fit(arrays: Mapping[str, Tensor], inputs: Sequence[Input], optional: Sequenc
     for name, array in arrays.items():
         if name not in declared:
             raise InvalidArgument(f"Invalid input name: {name}")
-        fitted[name] = _ready(_shaped(_typed(array, declared[name]), declared[name]))
+        if is_object(declared[name].type):
+            fitted[name] = array
+        else:
+            fitted[name] = _ready(_shaped(_typed(array, declared[name]), declared[name]))
     return fitted
 
 
@@ -106,6 +121,13 @@ def in_order(arrays: Mapping[str, Tensor], inputs: Sequence[Input]) -> list[Tens
         if each.name not in arrays:
             raise Fail(f"Missing Input: {each.name}")
     return [arrays[each.name] for each in inputs]
+
+
+def _object(value: Any) -> Array:
+    """A value as the one element of an array."""
+    array = np.empty((), object)
+    array[()] = value
+    return array
 
 
 def _array(value: Any, name: str, declared: Input | None) -> Tensor:

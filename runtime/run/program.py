@@ -21,12 +21,13 @@ import numpy as np
 from .. import cpus, errors, variables
 from ..device.device import Device
 from ..device.memory import DeviceTensor, Memory, Tensor
-from ..dtypes import numpy_dtype
+from ..dtypes import OBJECT, is_object, stored_dtype
 from ..errors import Fail, InvalidArgument, RuntimeException
+from ..host.calls import Calls
 from ..store.artifact import Artifact, aligned
 
-ABI = 4  # INTAGLIO_ABI
-TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE, OUTSIDE = -1, -2, -3, -4, -5
+ABI = 5  # INTAGLIO_ABI
+TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE, OUTSIDE, ON_HOST = -1, -2, -3, -4, -5, -6
 TOO_LARGE = -1  # INTAGLIO_TOO_LARGE
 CPUS = 1024  # INTAGLIO_CPUS
 DEFAULT_SPIN_US = 200  # how long an idle thread polls before it sleeps
@@ -39,10 +40,15 @@ _Output = ctypes.CFUNCTYPE(
 )
 
 
-class Host(ctypes.Structure):
-    """intaglio_host: how a program asks for an output whose shape depends on data."""
+_HostCall = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int64)
+)
 
-    _fields_ = (("self", ctypes.c_void_p), ("output", _Output))
+
+class Host(ctypes.Structure):
+    """intaglio_host: how a program asks for an output whose shape depends on data, and for a function of the host."""
+
+    _fields_ = (("self", ctypes.c_void_p), ("output", _Output), ("call", _HostCall))
 
 
 class Call(ctypes.Structure):
@@ -202,7 +208,13 @@ class Program:
         self._plan.argtypes, self._plan.restype = (ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
         manifest = artifact.manifest
         self._symbols: list[str] = [s["name"] for s in manifest["symbols"]]
-        self._outputs = [(o.get("rank", len(o["shape"])), numpy_dtype(o["type"])) for o in manifest["outputs"]]
+        entries = (*manifest["inputs"], *manifest["outputs"])
+        self._types = [OBJECT if entry.get("object") else entry["type"] for entry in entries]
+        ranks = [entry.get("rank", len(entry["shape"])) for entry in manifest["outputs"]]
+        self._outputs = [(rank, stored_dtype(t)) for rank, t in zip(ranks, self._types[len(manifest["inputs"]) :])]
+        self._calls: Calls | None = None
+        if "host" in manifest or any(map(_is_numbered, self._types)):
+            self._calls = Calls(manifest.get("host", ()), manifest.get("strings", ()))
         self._inputs = len(manifest["inputs"])
         facts = manifest.get("device", {})  # what the host has to find in its own memory
         self._host_inputs = frozenset(facts.get("host_inputs", ()))
@@ -252,7 +264,7 @@ class Program:
 
         terminate, profile: addresses, see intaglio_call. Returns new arrays in the order of the manifest's outputs.
         """
-        if self._device is not None:
+        if self._device is not None or self._calls is not None:
             return self.run_into(plan, arrays, [None] * len(plan.outputs), terminate, profile)
         try:
             frame = plan.frames.pop()
@@ -303,6 +315,9 @@ class Program:
         The program allocates outputs itself whose shapes depend on data.
         """
         frame = Frame(plan, self._template, self._inputs)
+        table = None if self._calls is None else self._calls.table()
+        if table is not None:
+            arrays = [table.fed(x, t) for x, t in zip(arrays, self._types)]
         for index, fed in enumerate(arrays):
             frame.inputs[index] = _place(fed)
         homes = [self._home(index, each) for index, each in enumerate(given)]
@@ -329,7 +344,17 @@ class Program:
             results[index] = made
             return _place(made)
 
-        host = Host(None, _Output(output))
+        failures: list[BaseException] = []
+
+        def function(_: int | None, number: int, buffers: Any, sizes: Any) -> int:
+            assert self._calls is not None and table is not None
+            try:
+                self._calls.run(number, table, buffers, sizes)
+            except BaseException as error:  # goes on where C has returned
+                failures.append(error)
+            return len(failures)
+
+        host = Host(None, _Output(output), _HostCall(function))
         call = frame.call
         call.arena, call.host = arena.address, ctypes.addressof(host)
         call.terminate, call.profile = terminate, profile
@@ -343,9 +368,15 @@ class Program:
             recorded = known and profile is None  # the flag `terminate` is only looked at while work is handed out
             status = self._run_on(self._device, frame, plan if recorded else None, plan.device_bytes, arrays, results)
         self._arenas.append(arena)
+        if status == ON_HOST:
+            raise failures[0]
         if status:
             raise self._error(status, frame)
-        return [each for each in results if each is not None]
+        found = [each for each in results if each is not None]
+        if table is None:
+            return found
+        types = self._types[self._inputs :]
+        return [x if isinstance(x, DeviceTensor) else table.loaded(x, t) for x, t in zip(found, types)]
 
     def _home(self, index: int, given: Tensor | Memory | None) -> Memory | None:
         """The device's memory, where output `index` is wanted there and the program can write it there."""
@@ -431,6 +462,11 @@ class Program:
         entry = self._artifact.manifest["errors"][status - 1]
         numbers = {str(index): value for index, value in enumerate(frame.report)}
         return errors.BY_NAME[entry["type"]](_filled(entry["text"], numbers))
+
+
+def _is_numbered(type: str) -> bool:
+    """Whether a program has numbers for what is of this type."""
+    return type == "tensor(string)" or is_object(type)
 
 
 def _place(tensor: Tensor) -> int:

@@ -23,9 +23,12 @@ The manifest, a JSON object:
     inputs, outputs   [{"name": "x", "type": "tensor(float)", "shape": [3, "batch", null]}], in the order of the
                       program's buffers; the shape is what NodeArg shows: an int, a name, or null where it has none.
                       An output that has another rank than the model declares has a "rank", too
-    results           where an output of the model is no tensor, all of them: as `outputs`, and "parts": the names of
-                      those it is made of, "keys": the labels of the columns of a map, "words": what the numbers
-                      stand for; absent elsewhere
+                      "object": true if it is one for the program, such as a sequence, or a tensor of unknown rank
+    host              the host calls, in order: [{"function": "split_text", "arguments": {"delimiter": " "}, "takes":
+                      ["tensor(string)"], "gives": ["object", "tensor(int64)"], "ranks": [1, 0, 1], "node":
+                      ["StringSplit", "a"]}]: a function of runtime/host/, the types and ranks of its buffers, operator
+                      and name of the ONNX node; absent where there are none
+    strings           those of the model; the program knows strings by number, these from 0 on; absent where none
     overridable       the same for initializers that are also graph inputs; empty where absent
     symbols           [{"name": "batch", "bind": [[0, 1], [2, 0]], "lower": 0, "text": "batch"}], in the order of the
                       program's `dims`: the symbol is dimension 1 of input 0, and dimension 0 of input 2 has to agree;

@@ -813,6 +813,12 @@ void intaglio_output(intaglio_walker *w, int32_t block, int32_t index, const int
     if (!w->blocks[block].at) intaglio_fail(w, INTAGLIO_NO_MEMORY, 0, 0);
 }
 
+int32_t intaglio_call_host(intaglio_walker *w, int32_t call, void *const *buffers, const int64_t *shapes)
+{
+    const intaglio_host *host = w->call->host;
+    return host->call(host->self, call, buffers, shapes) ? intaglio_fail(w, INTAGLIO_HOST, 0, 0) : 0;
+}
+
 void intaglio_reserve_on_device(intaglio_walker *w, int32_t block, int64_t bytes)
 {
     const intaglio_device *device = w->call->device;

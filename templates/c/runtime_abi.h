@@ -29,7 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define INTAGLIO_ABI 4 /* changes with any change of this file's structures or meanings */
+#define INTAGLIO_ABI 5 /* changes with any change of this file's structures or meanings */
 #define INTAGLIO_EXPORT __attribute__((visibility("default")))
 
 /* ---- The pool: worker threads, one set for the process, shared by all models --------------------------------- */
@@ -77,6 +77,9 @@ typedef struct intaglio_host {
     /* Allocates output `index`, whose shape was unknown to intaglio_plan (some dimension was -1). The returned memory is
        C-contiguous and 16-byte aligned. NULL: no memory. */
     void *(*output)(void *self, int32_t index, const int64_t *shape, int32_t rank);
+    /* Does the manifest's host call `call` on buffers, its inputs and outputs, whose dimensions `shapes` has one after the
+       other. Non-zero: it failed, and the host knows why. */
+    int32_t (*call)(void *self, int32_t call, void *const *buffers, const int64_t *shapes);
 } intaglio_host;
 
 /* The accelerator, for a program of which some steps run there; such a program runs on one thread of the host. Every
@@ -123,6 +126,7 @@ typedef struct intaglio_call {
 #define INTAGLIO_NO_MEMORY (-2)
 #define INTAGLIO_ABSURD_SIZE (-3)
 #define INTAGLIO_OUTSIDE (-5) /* report: the step, the name of a pointer in its kernel (const char *), index, elements */
+#define INTAGLIO_HOST (-6) /* a function of the host has failed */
 #define INTAGLIO_DEVICE (-4) /* report: the number of the launch, -1 for a copy, -2 for memory; the device's error code */
 
 /* INTAGLIO_ABI of the model (pool.c). */
@@ -198,6 +202,9 @@ void intaglio_output(intaglio_walker *w, int32_t block, int32_t index, const int
 /* Whether a size that depends on data is impossible: below `lower`, or so large that arithmetic on it would overflow. The
    run fails then: return from walk. */
 int32_t intaglio_absurd(intaglio_walker *w, int64_t size, int64_t lower);
+
+/* Calls a function of the host; all steps before it are done. Non-zero: return from walk. */
+int32_t intaglio_call_host(intaglio_walker *w, int32_t call, void *const *buffers, const int64_t *shapes);
 
 /* The same as intaglio_reserve, for memory of the device. */
 void intaglio_reserve_on_device(intaglio_walker *w, int32_t block, int64_t bytes);

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ...graph.conditions import Condition
 from ...kernel import cost
-from ...kernel.ir import Bind, Branch, Check, Copy, Launch, Loop, Scheduled, Step
+from ...kernel.ir import Bind, Branch, Check, Copy, HostCall, Launch, Loop, Scheduled, Step
 from ...kernel.program import Program
 from ...plan.memory import Arena, region_numbers, region_of
 from ...scalar.dim import Dim, Size, Symbol, prod, substitute
@@ -37,7 +37,7 @@ class Sources:
     """The C of a model.
 
     program: the file with its entry points, then files with parts of its steps; kernels: the distinct ones of the host;
-    steps: the name of each launch's kernel."""
+    steps: the name of each numbered step's kernel, or of its function."""
 
     program: tuple[Source, ...]
     kernels: tuple[Source, ...]
@@ -173,6 +173,7 @@ class _Program:
         self.scratch: list[dict[str, None]] = [{} for _ in range(len(self.regions) + 1)]
         self.blocks: dict[object, int] = {}
         self.words = 0
+        self.calls = 0  # of the host, so far
         self.trips: list[Size | None] = []  # of the enclosing loops
         self.outputs = [max((region_of(d, self.regions) for d in v.shape), default=0) for v in program.graph.outputs]
         for launch in program.launches:
@@ -247,6 +248,9 @@ class _Program:
                 wait_unless(not touched.clash(reads, writes))
                 touched.note(reads, writes)
                 out.append(self.start(step) if step.device else self.launch(step))
+            elif isinstance(step, HostCall):
+                wait_unless(not (touched.read or touched.written))
+                out.append(self.host_call(step))
             elif isinstance(step, Copy):
                 reads, writes = {self.place(step.source)}, {self.place(step.target)}
                 wait_unless(not touched.clash(reads, writes))
@@ -308,6 +312,16 @@ class _Program:
             sizes=[self.text(s) for s in launch.sizes],
             programs=self.text(substitute(kernel.programs, actual)),
             elements=[self.text(s) for s in elements if not isinstance(s, int)],
+        )
+
+    def host_call(self, call: HostCall) -> printed.HostCall:
+        self.calls += 1
+        self.names.append(call.function)
+        return printed.HostCall(
+            number=len(self.names) - 1,
+            call=self.calls - 1,
+            buffers=[self.address(b) for b in (*call.inputs, *call.outputs)],
+            shapes=[self.text(size) for shape in call.shapes for size in shape],
         )
 
     def copy(self, step: Copy) -> printed.Copy:

@@ -84,6 +84,17 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class HostCall:
+    """A function of the runtime: the call's number in the manifest; shapes: of all buffers, one after the other."""
+
+    number: int
+    call: int
+    buffers: Sequence[Text]
+    shapes: Sequence[Text]
+    kind: ClassVar[str] = "host"
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """A copy between the memories; resident: the condition that the caller's buffer is on the device, so that there is
     nothing to copy, or ""."""
@@ -144,7 +155,7 @@ class Part:
     kind: ClassVar[str] = "part"
 
 
-Step: TypeAlias = "Barrier | Launch | Start | Copy | Bind | Check | Branch | Loop | Part"
+Step: TypeAlias = "Barrier | Launch | Start | HostCall | Copy | Bind | Check | Branch | Loop | Part"
 Steps: TypeAlias = "list[Step]"
 
 

@@ -21,6 +21,7 @@ from . import (
     index,
     legacy,
     linalg,
+    maps,
     math,
     matmul,
     ml,
@@ -37,6 +38,7 @@ from . import (
     shape,
     signal,
     svm,
+    text,
     training,
 )
 
@@ -61,6 +63,7 @@ __all__ = [
     "index",
     "legacy",
     "linalg",
+    "maps",
     "math",
     "matmul",
     "ml",
@@ -77,5 +80,6 @@ __all__ = [
     "shape",
     "signal",
     "svm",
+    "text",
     "training",
 ]

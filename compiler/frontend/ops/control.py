@@ -8,7 +8,7 @@ both, the nodes that follow are imported into each branch (`Diverging`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ from ...graph.ir import Graph, Value, constant, input_value, reachable
 from ...scalar.dim import Size, Symbol, dim_max, known_eq, prod, select_size, symbols
 from ...scalar.dtype import BOOL, I64
 from ..load import UNKNOWN, GraphDef, Type
-from ..registry import Capture, Captures, Diverging, Imported, Rest, Shaped, Traced, onnx_op
+from ..objects import joined, type_of, value_of, whole
+from ..registry import Capture, Captures, Diverging, Imported, Object, Rest, Shaped, Traced, onnx_op
 from ..values import (
     assume,
     bound,
@@ -79,10 +80,9 @@ def if_(
         results = go_on()
     except Unsupported:
         raise Diverging(go_on) from None
-    values = tuple(v for v in results if isinstance(v, Value))
-    if len(values) != len(results):
+    if any(isinstance(v, Shaped) for v in results):
         raise Diverging(go_on)
-    return values
+    return tuple(results)
 
 
 def either(condition: Value, side: Side, run: Run, trace: Trace) -> Callable[..., list[Any]]:
@@ -127,7 +127,7 @@ def either(condition: Value, side: Side, run: Run, trace: Trace) -> Callable[...
     return resume
 
 
-def emit_branch(condition: Value, formula: Size | None, then: Traced, otherwise: Traced) -> list[Value | Shaped]:
+def emit_branch(condition: Value, formula: Size | None, then: Traced, otherwise: Traced) -> list[Imported | Shaped]:
     """Emits a `branch` and returns its results. formula: the condition as a size, if it is one."""
     if len(then.outputs) != len(otherwise.outputs):
         raise ValueError(f"the branches of a condition give {len(then.outputs)} and {len(otherwise.outputs)} outputs")
@@ -156,8 +156,20 @@ class _Branch:
         inputs = [self.condition.reshape(), *captures]
         return self.condition.emit("branch", inputs, then=graphs[0], otherwise=graphs[1])
 
-    def join(self, a: Value | Shaped, b: Value | Shaped) -> Join:
+    def join(self, a: Imported | Shaped, b: Imported | Shaped) -> Join:
         """How a pair of results leaves the branch: as pairs of equal shapes, from which the result is built."""
+        if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+            joins = [self.join(x, y) for x, y in zip(a, b)]
+
+            def build_list(*values: Value) -> list[Any]:
+                rest = iter(values)
+                return [build(*(next(rest) for _ in range(n))) for n, _, build in joins]
+
+            return sum(n for n, _, _ in joins), [pair for _, pairs, _ in joins for pair in pairs], build_list
+        if not isinstance(a, (Value, Shaped)) or not isinstance(b, (Value, Shaped)):
+            first, second = (whole(v) for v in (a, b))
+            type = joined(first.type, second.type)
+            return 1, [(first.value, second.value)], lambda value: value_of(Object(value, type))
         if isinstance(a, Shaped) or isinstance(b, Shaped) or a.rank != b.rank:
             x, y = _shaped(a), _shaped(b)
             ranks = dim_max(x.sizes.shape[0], y.sizes.shape[0])
@@ -272,7 +284,7 @@ def _emit(
     live: Value, trips: Size | None, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced
 ) -> tuple[Graph, tuple[Value, ...]]:
     """Emits a loop; returns its body, and its results: the number of iterations, the states, the rows."""
-    outputs = [v for v in traced.outputs if isinstance(v, Value)]
+    outputs = _values(traced)
     body = _graph(outputs, traced.bindings, [index, *formals, *traced.captures.values()])
     body.outputs = _with_fixed_shapes(body, formals)
     try:
@@ -282,6 +294,14 @@ def _emit(
     except ValueError as e:
         raise Unsupported(f"a loop whose states change: {e}") from e
     return body, results
+
+
+def _values(traced: Traced) -> list[Value]:
+    """The outputs of a body, which are tensors. Raises Unsupported where one is not."""
+    values = [v for v in traced.outputs if isinstance(v, Value)]
+    if len(values) != len(traced.outputs):
+        raise Unsupported("iterations that collect what is no tensor")
+    return values
 
 
 def _with_fixed_shapes(body: Graph, formals: Sequence[Value]) -> list[Value]:
@@ -337,28 +357,95 @@ def loop(
 def _as_loop(
     limit: Size | None, condition: Value | None, carried: Sequence[Imported], body: GraphDef, trace: Trace
 ) -> tuple[Imported, ...]:
-    states = [v for v in carried if isinstance(v, Value)]
-    if len(states) != len(carried):
-        raise Unsupported("a loop over what is no tensor")
     count = None if limit is None or (isinstance(limit, int) and limit >= ENDLESS) else dim_max(limit, 0)
     live = scalar(True, BOOL) if condition is None else condition
 
-    def traced(extent: Size | None) -> tuple[Value, list[Value], Traced]:
-        _, index = loop_index(extent)
-        formals = [input_value(name, v.shape, v.dtype) for name, v in zip(list(body.inputs)[2:], states)]
-        return index, formals, trace(body, lambda capture: [index, scalar(True, BOOL), *formals])
+    names = list(body.inputs)[2:]
+    carry = _Carried(carried, [body.inputs[name] for name in names])
 
-    if count is None and len(body.outputs) > 1 + len(states):
-        count = _counted(live, states, *traced(None))
-    finals, rows = emit_loop(live, count, states, *traced(count))
-    return (*finals, *rows)
+    def traced(extent: Size | None) -> tuple[Value, list[Value], Traced]:
+        """The index, the states as inputs, and the body; again, while types of the states turn out to be wider."""
+        _, index = loop_index(extent)
+        formals = carry.formals(names)
+        inside = trace(body, lambda capture: [index, scalar(True, BOOL), *carry.imported(formals)])
+        go_on, states, rows = (
+            inside.outputs[0],
+            inside.outputs[1 : 1 + len(carried)],
+            inside.outputs[1 + len(carried) :],
+        )
+        if not carry.fits(states, {*inside.bindings, *symbols_of(index)}):
+            return traced(extent)
+        stored = [carry.stored(i, v) for i, v in enumerate(states)]
+        return index, formals, replace(inside, outputs=[go_on, *stored, *rows])
+
+    made = traced(None if count is None and len(body.outputs) > 1 + len(carried) else count)
+    if count is None and len(body.outputs) > 1 + len(carried):
+        count = _counted(live, carry.initial(), *made)
+        made = traced(count)
+    finals, rows = emit_loop(live, count, carry.initial(), *made)
+    return (*carry.imported(finals), *rows)
+
+
+class _Carried:
+    """The states of a loop. One that is no tensor, or a tensor whose shape changes, is an object."""
+
+    def __init__(self, carried: Sequence[Imported], declared: Sequence[Type]) -> None:
+        self.carried = carried
+        self.declared = declared
+        self.types: list[Type | None] = [None] * len(carried)  # of states that are objects
+        for i, v in enumerate(carried):
+            if not isinstance(v, Value):
+                self.widen(i, v)
+
+    def widen(self, i: int, v: Imported | Shaped) -> None:
+        """Makes state i an object, of a type that v has as well."""
+        known = self.types[i] or type_of(self.carried[i])
+        self.types[i] = joined(known, whole(v).type)
+
+    def initial(self) -> list[Value]:
+        return [self.stored(i, v) for i, v in enumerate(self.carried)]
+
+    def stored(self, i: int, v: Imported | Shaped) -> Value:
+        """A state as a tensor: the number of an object."""
+        if self.types[i] is not None:
+            return whole(v).value
+        assert isinstance(v, Value)
+        return v
+
+    def formals(self, names: Sequence[str]) -> list[Value]:
+        return [input_value(name, v.shape, v.dtype) for name, v in zip(names, self.initial())]
+
+    def imported(self, values: Sequence[Value]) -> list[Imported]:
+        """The states from what they are stored as."""
+        return [v if t is None else value_of(Object(v, t)) for v, t in zip(values, self.types)]
+
+    def fits(self, results: Sequence[Imported | Shaped], inner: Collection[Symbol]) -> bool:
+        """Whether the results of an iteration are of the types of the states; these are widened where not.
+
+        inner: the symbols that get their values inside of the body."""
+        before = list(self.types)
+        for i, (v, first) in enumerate(zip(results, self.carried)):
+            if self.types[i] is None and isinstance(v, Value) and isinstance(first, Value):
+                if v.dtype != first.dtype:
+                    raise ValueError(f"a state of a loop that is {first} and then {v}")
+                changes = v.rank != first.rank or any(known_eq(a, b) is False for a, b in zip(v.shape, first.shape))
+                varies = any(not symbols(d).isdisjoint(inner) for d in v.shape)
+                if not changes and not varies:
+                    continue
+            self.widen(i, v)
+        return before == self.types
+
+
+def symbols_of(index: Value) -> list[Symbol]:
+    """The symbol that numbers the iterations."""
+    return [] if index.content is None else list(index.content.reshape(-1))
 
 
 def _counted(live: Value, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced) -> Size:
     """The number of iterations of a loop without a limit, which the memory of collected rows depends on.
 
     Another loop before it computes the number: one of only those states that the condition depends on."""
-    results = [v for v in traced.outputs if isinstance(v, Value)]
+    results = _values(traced)
     condition, finals = results[0], results[1 : 1 + len(states)]
     needed_states: list[int] = []
     while True:

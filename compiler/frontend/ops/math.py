@@ -10,10 +10,11 @@ from functools import reduce
 
 from ...errors import Unsupported
 from ...graph.ir import Value
-from ...scalar.dtype import BOOL, BY_ONNX, F32, F64, I32, I64, U8, DType
+from ...scalar.dtype import BOOL, BY_ONNX, F32, F64, I32, I64, STRING, U8, DType
 from ...scalar.prims import TABLE
 from ..registry import in_compute_type, onnx_op
 from ..values import fold, scalar
+from .text import formatted, parsed
 
 # -- one primitive each ----------------------------------------------------------------------------------------------
 
@@ -171,11 +172,15 @@ def min_(*xs: Value, consumed_inputs: list[int] | None = None) -> Value:
 
 
 def cast_to(x: Value, dtype: DType, saturate: int = 1, round_mode: str = "up") -> Value:
-    """ONNX's Cast. Raises Unsupported for strings and complex numbers."""
-    if "s" in (x.dtype.kind, dtype.kind) or "c" in (x.dtype.kind, dtype.kind):
+    """ONNX's Cast. Raises Unsupported for complex numbers."""
+    if "c" in (x.dtype.kind, dtype.kind):
         raise Unsupported(f"casts from {x.dtype} to {dtype}")
     if x.dtype == dtype:
         return x
+    if x.dtype == STRING:
+        return parsed(x, dtype)
+    if dtype == STRING:
+        return formatted(x)
     if dtype.name == "f8e8m0":
         return _power_of_two(x, dtype, saturate, round_mode)
     if x.dtype.is_float and dtype.is_integer and dtype.name[1:] in ("2", "4"):

@@ -1,6 +1,6 @@
 """Operators of ai.onnx.ml: tree ensembles, linear models, scaling and encoding.
 
-In: values and attributes of a node. Out: values. Labels that are strings are refused.
+In: values and attributes of a node. Out: values. Strings are looked up by their numbers.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ...errors import Unsupported
 from ...graph.ir import Value, constant, dtype_of
 from ...graph.ops.trees import NEUTRAL
 from ...scalar.dim import dim_max, dim_min, known_eq, prod
-from ...scalar.dtype import F32, I64
+from ...scalar.dtype import F32, I64, STRING
 from ..registry import onnx_op
-from ..values import concat, scalar
+from ..values import concat, string_number
 from .forest import Forest, from_nodes, from_splits
 from .index import wrapped
 from .reduce import softmax
@@ -71,9 +71,10 @@ def two_class_scores(score: Value, transform: str, rest: Value) -> Value:
     return _probit(both) if transform == "PROBIT" else both
 
 
-def _label(condition: Value, yes: int, no: int) -> Value:
+def _label(condition: Value, yes: int | str, no: int | str) -> Value:
     """One of two labels, by a condition: [N, 1] -> [N]."""
-    return condition.squeeze(1).select(scalar(yes, I64), scalar(no, I64))
+    labels = np.asarray([yes, no], object if isinstance(yes, str) else np.int64)
+    return condition.squeeze(1).select(constant(labels[:1]), constant(labels[1:]))
 
 
 # -- trees -----------------------------------------------------------------------------------------------------------
@@ -135,11 +136,10 @@ def tree_ensemble_regressor(
 
 
 def labels_of(ints: list[int] | None, strings: list[str] | None) -> Array:
+    """The labels of classes: [C] of i64 or strings."""
     if ints and strings:
         raise ValueError("only one of classlabels_strings or classlabels_ints may be specified")
-    if strings:
-        raise Unsupported("labels that are strings")
-    return np.asarray(ints or [], np.int64)
+    return np.asarray(strings, object) if strings else np.asarray(ints or [], np.int64)
 
 
 @onnx_op("TreeEnsembleClassifier", domain=DOMAIN)
@@ -157,7 +157,7 @@ def tree_ensemble_classifier(
     """Labels [N] and scores [N, C]. If only the first of two classes has weights, they are the score of the second.
 
     With one class, the label is 1 or 0."""
-    labels = labels_of(classlabels_int64s, classlabels_strings)
+    labels = labels_of(None if classlabels_strings else classlabels_int64s, classlabels_strings)
     if not len(labels):
         raise ValueError("there are no labels")
     weights = _reals(class_weights, class_weights_as_tensor)
@@ -178,10 +178,11 @@ def tree_ensemble_classifier(
     scores = _scores(x, forest, "SUM", base)
     positive = bool((weights >= 0).all())
     if len(labels) == 1:
-        return _label(scores > 0, 1, 0), post_transformed(scores, post_transform).cast(F32)
+        yes, no = (1, 0) if classlabels_strings is None else (labels[0], labels[0])
+        return _label(scores > 0, yes, no), post_transformed(scores, post_transform).cast(F32)
     if len(labels) == 2 and len(set(class_ids)) == 1:
         second = scores if single else scores.narrow(1, 1, 1)
-        label = _label(second > (0.5 if positive else 0.0), int(labels[1]), int(labels[0]))
+        label = _label(second > (0.5 if positive else 0.0), labels[1], labels[0])
         if single:
             return label, two_class_scores(scores, post_transform, 1.0 - scores if positive else -scores).cast(F32)
     else:
@@ -244,7 +245,7 @@ def linear_classifier(
     post_transform: str = "NONE",
 ) -> tuple[Value, Value]:  # fmt: skip
     """A single score is that of the second of two classes; without labels these are 0 and 1."""
-    labels = labels_of(classlabels_ints, classlabels_strings)
+    labels = labels_of(classlabels_ints, None if classlabels_ints else classlabels_strings)
     targets = len(intercepts) if intercepts else len(labels)
     if targets != 1 and not 0 < targets <= len(labels):
         raise ValueError(f"{targets} scores for {len(labels)} labels")
@@ -259,7 +260,7 @@ def linear_classifier(
         best = scores.emit("argreduce", [scores], kind="max", axis=1, last=False)[0]
         return constant(labels).take(best, 0), post_transformed(scores, post_transform)
     no, yes = labels if len(labels) else (0, 1)
-    label = _label(scores > 0, int(yes), int(no))
+    label = _label(scores > 0, yes, no)
     if len(labels):
         return label, two_class_scores(scores, post_transform, 1.0 - scores)
     return label, post_transformed(scores, post_transform)
@@ -340,9 +341,14 @@ def one_hot_encoder(
 ) -> Value:
     if not cats_int64s and not cats_strings:
         raise ValueError("there are no categories")
-    if not cats_int64s or not zeros:
-        raise Unsupported("categories that are strings, or zeros=0")
-    return x.cast(I64).unsqueeze(-1).map("eq", constant(np.asarray(cats_int64s, np.int64))).cast(F32)
+    if x.dtype == STRING:
+        hits = x.unsqueeze(-1).map("eq", constant(np.asarray(cats_strings or [], object)))
+    else:
+        hits = x.cast(I64).unsqueeze(-1).map("eq", constant(np.asarray(cats_int64s or [], np.int64)))
+    if not zeros:
+        known = hits.reduce("or", -1, keepdims=True)
+        hits = hits.require(known.broadcast(*hits.shape), "Unknown Category and zeros = 0.")
+    return hits.cast(F32)
 
 
 @onnx_op("LabelEncoder", since=2, domain=DOMAIN)
@@ -353,16 +359,20 @@ def label_encoder(
     values_tensor: Array | None = None, default_float: float = -0.0, default_int64: int = -1,
     default_string: str = "_Unused", default_tensor: Array | None = None,
 ) -> Value:  # fmt: skip
-    keys = _first({"float32": keys_floats, "int64": keys_int64s}, keys_tensor)
-    values = _first({"float32": values_floats, "int64": values_int64s}, values_tensor)
-    if keys is None or values is None or "O" in (keys.dtype.kind, values.dtype.kind):
-        raise Unsupported("keys or values that are strings")
+    keys = _first({"float32": keys_floats, "int64": keys_int64s, "object": keys_strings}, keys_tensor)
+    values = _first({"float32": values_floats, "int64": values_int64s, "object": values_strings}, values_tensor)
+    if keys is None or values is None:
+        raise ValueError("keys and values are needed")
     if len(keys) != len(values) or not len(keys):
         raise ValueError(f"{len(keys)} keys and {len(values)} values")
-    if len(keys) > MAX_KEYS:
+    if len(keys) > MAX_KEYS and x.dtype != STRING:
         raise Unsupported(f"{len(keys)} keys and {len(values)} values")
-    other = default_float if values.dtype.kind == "f" else default_int64
-    other = other if default_tensor is None else default_tensor.reshape(-1)[0].item()
+    defaults = {"f": default_float, "O": default_string}
+    other = defaults.get(values.dtype.kind, default_int64)
+    if default_tensor is not None:
+        other = default_tensor.reshape(-1).tolist()[0]
+    if x.dtype == STRING:
+        return _of_strings(x, keys, values, other)
     hits = x.unsqueeze(-1).map("eq", constant(keys))
     if x.dtype.is_float:
         nan = constant(np.isnan(keys))
@@ -370,6 +380,39 @@ def label_encoder(
     place = hits.cast(I64).emit("argreduce", [hits.cast(I64)], kind="max", axis=x.rank, last=False)[0]
     result = constant(values).take(place, 0)
     return hits.reduce("or", x.rank).select(result, result.const(other))
+
+
+def _of_strings(x: Value, keys: Array, values: Array, other: Any) -> Value:
+    """The value of each string, `other` for those that are no keys; a table over the numbers of strings tells it."""
+    numbers = [string_number(str(key)) for key in keys]
+    table = np.full(max(numbers) + 2, other, values.dtype)  # the last one stands for all larger numbers
+    for number, value in reversed([*zip(numbers, values)]):  # the first of equal keys counts
+        table[number] = value
+    return constant(table).take(x.cast(I64).map("min", len(table) - 1), 0)
+
+
+@onnx_op("LabelEncoder", domain=DOMAIN)
+def label_encoder_1(
+    x: Value, *, classes_strings: list[str], default_int64: int = -1, default_string: str = "_Unused"
+) -> Value:
+    """From a class to its number, or from a number to its class."""
+    return category_mapper(
+        x, cats_int64s=list(range(len(classes_strings))), cats_strings=classes_strings, default_int64=default_int64,
+        default_string=default_string,
+    )  # fmt: skip
+
+
+@onnx_op("CategoryMapper", domain=DOMAIN)
+def category_mapper(
+    x: Value, *, cats_int64s: list[int], cats_strings: list[str], default_int64: int = -1,
+    default_string: str = "_Unused",
+) -> Value:  # fmt: skip
+    """From a category's name to its number, or from its number to its name."""
+    if len(cats_int64s) != len(cats_strings):
+        raise ValueError(f"{len(cats_int64s)} numbers of {len(cats_strings)} categories")
+    if x.dtype == STRING:
+        return label_encoder(x, keys_strings=cats_strings, values_int64s=cats_int64s, default_int64=default_int64)
+    return label_encoder(x, keys_int64s=cats_int64s, values_strings=cats_strings, default_string=default_string)
 
 
 def _first(lists: Mapping[str, Sequence[Any] | None], tensor: Array | None) -> Array | None:

@@ -1,4 +1,4 @@
-"""ONNX TfIdfVectorizer of integers.
+"""ONNX TfIdfVectorizer; strings are compared by their numbers.
 
 In: values and attributes of a node. Out: values. Each n-gram of the pool is compared with each run of the input.
 """
@@ -10,12 +10,11 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import Unsupported
 from ...graph.ir import Value, constant
 from ...scalar.dim import dim_max
-from ...scalar.dtype import F32, I64
+from ...scalar.dtype import F32, I64, STRING
 from ..registry import onnx_op
-from ..values import concat, scalar
+from ..values import concat, scalar, string_number
 
 Words = npt.NDArray[np.int64]
 
@@ -30,20 +29,21 @@ def tf_idf_vectorizer(
 
     The elements of an n-gram stand beside one another, or with up to max_skip_count others between any two.
     ngram_counts: where the n-grams of 1, 2, ... elements begin in the pool."""
-    if pool_int64s is None or pool_strings is not None:
-        raise Unsupported("n-grams that are strings")
+    if (pool_int64s is None) == (pool_strings is None):
+        raise ValueError("either pool_int64s or pool_strings is needed")
     if mode not in ("TF", "IDF", "TFIDF") or not 1 <= min_gram_length <= max_gram_length or max_skip_count < 0:
         raise ValueError(
             f"mode '{mode}', n-grams of {min_gram_length} to {max_gram_length} with {max_skip_count} skips"
         )
-    if x.rank not in (1, 2) or not x.dtype.is_integer:
+    pool = pool_int64s if pool_strings is None else [string_number(word) for word in pool_strings]
+    if x.rank not in (1, 2) or (x.dtype == STRING) != (pool_int64s is None) or x.dtype.is_float:
         raise ValueError(f"words of rank {x.rank} and of type {x.dtype}")
     rows = (x.unsqueeze(0) if x.rank == 1 else x).cast(I64)
     count, length = rows.shape
     if weights is not None and len(weights) != len(ngram_indexes):
         raise ValueError(f"{len(weights)} weights for {len(ngram_indexes)} n-grams")
     factors = np.ones(len(ngram_indexes)) if weights is None or mode == "TF" else np.asarray(weights)
-    columns, found = _pool(ngram_counts, ngram_indexes, pool_int64s), []
+    columns, found = _pool(ngram_counts, ngram_indexes, pool or []), []
     first = 0
     for n, (grams, _) in columns.items():
         factor = factors[first : first + len(grams)]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from ...graph.ir import Value
 from ...scalar.dim import Size, dim_min, prod
-from ...scalar.dtype import BOOL, I64
+from ...scalar.dtype import BOOL, I64, STRING
 from ..registry import onnx_op
 from ..values import bound, scalar
+from .text import ranked
 
 
 def true_positions(mask: Value) -> Value:
@@ -68,7 +69,8 @@ def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value
     axis = x.axis(axis)
     count, *rest = x.moveaxis(axis, 0).shape
     rows = x.moveaxis(axis, 0).reshape(count, prod(rest))
-    order, begins = rows.emit("sort_rows", [rows])
+    keys = ranked(rows) if x.dtype == STRING else rows
+    order, begins = keys.emit("sort_rows", [keys])
     first = order.take(true_positions(begins), 0)  # position of each group of equal slices
     group = prefix_sum(begins, exclusive=False) - 1  # of each slice, sorted
     zeros = scalar(0, I64).broadcast(first.shape[0])

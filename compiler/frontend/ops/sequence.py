@@ -1,6 +1,7 @@
-"""ONNX sequences and optionals of known length: Python lists at import, nothing at run time.
+"""ONNX sequences and optionals.
 
-In: values and lists of them. Out: the same.
+In: values, lists and objects. Out: the same. A sequence of known length is a Python list at import, and nothing at run
+time; where the length, or a position, is known only when the model runs, it is an object, and so are its functions.
 """
 
 from __future__ import annotations
@@ -12,30 +13,36 @@ import numpy as np
 from ...errors import Unsupported
 from ...graph.ir import Value, constant
 from ...scalar.dim import Size
-from ...scalar.dtype import BOOL
-from ..load import Type
-from ..registry import Imported, onnx_op
+from ...scalar.dtype import BOOL, I64
+from ..load import UNKNOWN, Type
+from ..objects import as_object, host, host_object, joined, tensor_type, type_of, value_of
+from ..registry import Imported, Object, onnx_op
 from ..values import concat, scalar, shape_arg
 from .control import stack
 from .shape import split_sizes
 
 
-def _list(sequence: Imported) -> list[Value]:
-    if not isinstance(sequence, list):
+def _check(sequence: Imported) -> None:
+    if not isinstance(sequence, list) and not (isinstance(sequence, Object) and sequence.type.kind == "sequence"):
         raise ValueError("a sequence is needed")
-    return sequence
 
 
-def _place(position: Value | None, count: int, last: int) -> int:
-    """A position in a sequence of `count`, by default the `last` one; negative ones count from the end."""
+def _place(position: Value | None, count: int, last: int) -> int | None:
+    """A position in a sequence of `count`, by default the `last` one; None where it is not known.
+
+    Negative ones count from the end."""
     if position is None:
         return last
     at = shape_arg(position, "position")[0]
     if not isinstance(at, int):
-        raise Unsupported(f"the position {at}")
+        return None
     if not -count <= at <= last:
         raise ValueError(f"position {at} in a sequence of {count}")
     return at + count if at < 0 else at
+
+
+def _given(position: Value | None) -> list[Value]:
+    return [] if position is None else [position]
 
 
 @onnx_op("SequenceEmpty", since=11)
@@ -44,59 +51,99 @@ def sequence_empty(*, dtype: int = 1) -> list[Value]:
 
 
 @onnx_op("SequenceConstruct", since=11)
-def sequence_construct(*values: Value) -> list[Value]:
-    return list(values)
+def sequence_construct(*values: Imported) -> Imported:
+    tensors = [v for v in values if isinstance(v, Value)]
+    if len(tensors) == len(values):
+        return tensors
+    things = [as_object(v) for v in values]
+    element = UNKNOWN
+    for each in things:
+        element = joined(element, each.type)
+    return host_object(Type("sequence", element=element), "sequence", things)
 
 
 @onnx_op("SequenceLength", since=11)
-def sequence_length(sequence: list[Value]) -> Value:
-    return constant(np.array(len(_list(sequence)), np.int64))
+def sequence_length(sequence: Imported) -> Value:
+    _check(sequence)
+    if isinstance(sequence, list):
+        return constant(np.array(len(sequence), np.int64))
+    return host("length", [as_object(sequence)], (I64, ()))[0]
 
 
 @onnx_op("SequenceAt", since=11)
-def sequence_at(sequence: list[Value], position: Value) -> Value:
-    values = _list(sequence)
-    return values[_place(position, len(values), len(values) - 1)]
+def sequence_at(sequence: Imported, position: Value) -> Imported:
+    _check(sequence)
+    if isinstance(sequence, list):
+        at = _place(position, len(sequence), len(sequence) - 1)
+        if at is not None:
+            return sequence[at]
+    whole = as_object(sequence)
+    return value_of(host_object(whole.type.element or UNKNOWN, "at", [whole, position]))
 
 
 @onnx_op("SequenceInsert", since=11)
-def sequence_insert(sequence: list[Value], value: Value, position: Value | None = None) -> list[Value]:
-    values = list(_list(sequence))
-    values.insert(_place(position, len(values), len(values)), value)
-    return values
+def sequence_insert(sequence: Imported, value: Imported, position: Value | None = None) -> Imported:
+    _check(sequence)
+    if isinstance(sequence, list) and isinstance(value, Value):
+        at = _place(position, len(sequence), len(sequence))
+        if at is not None:
+            return [*sequence[:at], value, *sequence[at:]]
+    whole = as_object(sequence)
+    type = Type("sequence", element=joined(whole.type.element or UNKNOWN, type_of(value)))
+    item = value if isinstance(value, Value) else as_object(value)
+    return host_object(type, "insert", [whole, item, *_given(position)])
 
 
 @onnx_op("SequenceErase", since=11)
-def sequence_erase(sequence: list[Value], position: Value | None = None) -> list[Value]:
-    values = list(_list(sequence))
-    del values[_place(position, len(values), len(values) - 1)]
-    return values
+def sequence_erase(sequence: Imported, position: Value | None = None) -> Imported:
+    _check(sequence)
+    if isinstance(sequence, list):
+        at = _place(position, len(sequence), len(sequence) - 1)
+        if at is not None:
+            return sequence[:at] + sequence[at + 1 :]
+    whole = as_object(sequence)
+    return host_object(whole.type, "erase", [whole, *_given(position)])
 
 
 @onnx_op("ConcatFromSequence", since=11)
-def concat_from_sequence(sequence: list[Value], *, axis: int, new_axis: int = 0) -> Value:
-    values = _list(sequence)
-    return stack(values, axis) if new_axis else concat(values, axis)
+def concat_from_sequence(sequence: Imported, *, axis: int, new_axis: int = 0) -> Imported:
+    _check(sequence)
+    if isinstance(sequence, list):
+        if not sequence:
+            raise ValueError("a sequence of no tensors cannot be joined")
+        return stack(sequence, axis) if new_axis else concat(sequence, axis)
+    element = sequence.type.element if isinstance(sequence, Object) else None
+    rank = None if element is None or element.shape is None else len(element.shape) + bool(new_axis)
+    type = tensor_type(element.dtype if element else None, rank)
+    return value_of(host_object(type, "join", [as_object(sequence)], axis=axis, new_axis=bool(new_axis)))
 
 
 @onnx_op("SplitToSequence", since=11)
-def split_to_sequence(x: Value, split: Value | None = None, *, axis: int = 0, keepdims: int = 1) -> list[Value]:
-    dim = x.shape[x.axis(axis)]
+def split_to_sequence(x: Value, split: Value | None = None, *, axis: int = 0, keepdims: int = 1) -> Imported:
+    sizes = _sizes(x.shape[x.axis(axis)], split)
+    squeezed = split is None and not keepdims
+    if sizes is not None:
+        parts = split_sizes(x, axis, sizes)
+        return [p.squeeze(axis) for p in parts] if squeezed else list(parts)
+    type = Type("sequence", element=tensor_type(x.dtype, x.rank - squeezed))
+    return host_object(type, "split", [x, *_given(split)], axis=x.axis(axis), squeezed=squeezed)
+
+
+def _sizes(extent: Size, split: Value | None) -> Sequence[Size] | None:
+    """The sizes of the parts of an axis; None where their number is not known."""
     if split is None:
-        sizes: Sequence[Size] = [1] * _known(dim)
-    elif split.rank == 0:
-        size, dim = _known(shape_arg(split, "split")[0]), _known(dim)
-        sizes = [min(size, dim - start) for start in range(0, dim, size)]
-    else:
-        sizes = shape_arg(split, "split")
-    parts = split_sizes(x, axis, sizes)
-    return [p.squeeze(axis) for p in parts] if split is None and not keepdims else list(parts)
-
-
-def _known(size: Size) -> int:
-    if not isinstance(size, int):
-        raise Unsupported(f"a sequence of the symbolic length {size}")
-    return size
+        return [1] * extent if isinstance(extent, int) else None
+    if split.rank != 0:
+        try:
+            return shape_arg(split, "split")
+        except Unsupported:
+            return None
+    size = shape_arg(split, "split")[0]
+    if not isinstance(size, int) or not isinstance(extent, int):
+        return None
+    if size <= 0:
+        raise ValueError(f"parts of the size {size}")
+    return [min(size, extent - start) for start in range(0, extent, size)]
 
 
 # -- optionals -------------------------------------------------------------------------------------------------------
@@ -109,6 +156,8 @@ def optional(value: Imported = None, *, type: Type | None = None) -> Imported:
 
 @onnx_op("OptionalHasElement", since=15)
 def optional_has_element(value: Imported = None) -> Value:
+    if isinstance(value, Object) and value.type.kind == "optional":
+        return host("has_element", [value], (BOOL, ()))[0]
     return scalar(value is not None, BOOL)
 
 
@@ -116,4 +165,6 @@ def optional_has_element(value: Imported = None) -> Value:
 def optional_get_element(value: Imported) -> Imported:
     if value is None:
         raise ValueError("the optional is empty")
+    if isinstance(value, Object) and value.type.kind == "optional":
+        return value_of(host_object(value.type.element or UNKNOWN, "element", [value]))
     return value
