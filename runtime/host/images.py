@@ -19,7 +19,8 @@ def image_decoder(encoded: Array, *, pixel_format: str) -> Array:
     try:
         import PIL.Image
     except ImportError:
-        raise errors.NotImplemented("Images are decoded by Pillow, which is not installed: pip install pillow") from None
+        text = "Images are decoded by Pillow, which is not installed: pip install 'intaglio[image]'"
+        raise errors.NotImplemented(text) from None
     try:
         image = PIL.Image.open(io.BytesIO(encoded.tobytes()))
         pixels = np.asarray(image.convert("L" if pixel_format == "Grayscale" else "RGB"))
