@@ -436,7 +436,7 @@ class _Importer:
         except Diverging as e:
             if open:
                 raise
-            return [objects.whole(v) if isinstance(v, Shaped) else v for v in e.resume(list)]
+            return _of_known_rank(e.resume(list))
 
     def _trace(
         self, graph: GraphDef, formals: Callable[[Capture], Sequence[Imported]], known: Captures | None = None,
@@ -455,7 +455,7 @@ class _Importer:
         finally:
             self.region = around
         if rest is None:
-            outputs = [objects.whole(v) if isinstance(v, Shaped) else v for v in outputs]
+            outputs = _of_known_rank(outputs)
         captures = {v: formal for v, formal in region.captures.items() if formal.op != "constant"}
         return Traced(outputs, captures, symbols.bindings, symbols.upper)
 
@@ -492,6 +492,13 @@ def _known(values: Sequence[Any]) -> list[Any]:
     if any(isinstance(value, _Broken) for value in values):
         raise _Unknown
     return list(values)
+
+
+def _of_known_rank(results: Sequence[Imported | Shaped]) -> list[Any]:
+    """The results. Raises Unsupported where the rank of one depends on the branch taken."""
+    if any(isinstance(value, Shaped) for value in results):
+        raise Unsupported("branches whose results differ in rank, within a loop")
+    return list(results)
 
 
 def _plain(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import Unsupported
 from ..graph.ir import Graph, Node, Value, constant, input_value, make, subgraphs
-from ..scalar.dim import Size
+from ..scalar.dim import Dim, Size
 from ..scalar.dtype import I64, STRING, DType
 from .load import UNKNOWN, Type
 from .registry import Imported, Object, Shaped
@@ -105,10 +105,11 @@ def whole(x: Imported | Shaped) -> Object:
     return as_object(x)
 
 
-def tensor(x: Object) -> Value:
-    """An object that is a tensor of a known rank as a value."""
+def tensor(x: Object, known: Sequence[Size] = ()) -> Value:
+    """An object that is a tensor of a known rank as a value. known: its first dimensions."""
     assert x.type.dtype is not None and x.type.shape is not None
-    shape: list[Size] = [d if isinstance(d, int) else -1 for d in x.type.shape]
+    dims = [*known, *x.type.shape[len(known) :]]
+    shape: list[Size] = [d if isinstance(d, (int, Dim)) else -1 for d in dims]
     if -1 in shape:
         (sizes,) = host("sizes", [x], (I64, (len(shape),)))
         shape = [bound(sizes.narrow(0, i, 1)) if d == -1 else d for i, d in enumerate(shape)]
@@ -143,7 +144,7 @@ def numbered(graph: Graph, number: Callable[[str], int]) -> Graph:
 
 
 def _has_strings(graph: Graph) -> bool:
-    return any(
+    return any(v.dtype == STRING for v in graph.inputs) or any(
         v.dtype == STRING for node in graph.nodes() for v in (*node.inputs, *node.outputs)
     ) or any(_has_strings(inner) for node in graph.nodes() for inner in subgraphs(node))  # fmt: skip
 

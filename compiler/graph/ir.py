@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from ..scalar.convert import as_dtype
 from ..scalar.dim import Dim, Size, Symbol, known_lt, prod, symbols
-from ..scalar.dtype import DType, from_numpy
+from ..scalar.dtype import STRING, DType, from_numpy
 from .conditions import Condition, brief, demands
 from .tensor import Tensor
 
@@ -98,7 +98,10 @@ class Value(Tensor):
         return make(op, inputs, **attrs)
 
     def const(self, data: Any, dtype: DType | None = None) -> Value:
-        return constant(np.asarray(data, (dtype or self.dtype).to_numpy()))
+        kind = dtype or self.dtype
+        if kind == STRING and not data:  # the zero of strings
+            data = ""
+        return constant(np.asarray(data, kind.to_numpy()))
 
     @property
     def op(self) -> str:

@@ -418,7 +418,7 @@ _ROWS = [
     Prim("sigmoid", 1, _sigmoid, {"f": "{T} e = __builtin_exp{f}(a < 0 ? a : -a); return (a < 0 ? e : 1) / (1 + e);"}, {"f64": "tl.sigmoid({0})"}, expand=approx.sigmoid, ulp=2.5),
     # Comparison and logic
     Prim("eq", 2, _compare(np.equal, _symbolic_eq), {"fiub": "=="}, "{0} == {1}", "fiubs", "bool", symbolic=True),
-    Prim("ne", 2, _compare(np.not_equal, _symbolic_eq, negate=True), {"fiub": "!="}, "{0} != {1}", "fiub", "bool", symbolic=True),
+    Prim("ne", 2, _compare(np.not_equal, _symbolic_eq, negate=True), {"fiub": "!="}, "{0} != {1}", "fiubs", "bool", symbolic=True),
     Prim("lt", 2, _compare(np.less, _symbolic_lt), {"fiub": "<"}, "{0} < {1}", "fiub", "bool", symbolic=True),
     Prim("le", 2, _compare(np.less_equal, _symbolic_le), {"fiub": "<="}, "{0} <= {1}", "fiub", "bool", symbolic=True),
     Prim("and", 2, _or_symbolic(np.logical_and, _symbolic_and), {"b": "&"}, "{0} & {1}", "b", symbolic=True, identity=lambda _: True),

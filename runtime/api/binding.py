@@ -15,6 +15,7 @@ import numpy as np
 from ..device.memory import DeviceTensor, Memory, Tensor
 from ..dtypes import FOUR_BITS
 from ..errors import InvalidArgument, Status
+from ..run.feeds import boxed
 from ..values import devices
 from ..values.devices import OrtDevice
 from ..values.value import OrtValue, OrtValueVector
@@ -111,7 +112,7 @@ class SessionIOBinding:
     def _run(self, options: RunOptions | None) -> None:
         if not self._outputs:
             raise InvalidArgument("At least one output should be requested.")
-        feeds = {name: value.tensor() for name, value in self._inputs.items()}
+        feeds = {n: v.tensor() if v.is_tensor() else boxed(v.content()) for n, v in self._inputs.items()}
         given: dict[str, Tensor | Memory] = {}
         taken = list(feeds.values())
         for name, target in self._outputs.items():

@@ -62,17 +62,17 @@ def _truth(text: str) -> bool:
 def format(x: Array) -> Array:
     """The texts of numbers."""
     if x.dtype.kind == "f":
-        digits = {2: 5, 4: 8, 8: 17}[x.dtype.itemsize]
-        return _each(lambda number: _float(number, digits), x.astype(np.float64))
+        return _each(_float, x.astype(np.float64))
     return _each(lambda number: str(int(number)), x)
 
 
-def _float(number: float, digits: int) -> str:
+def _float(number: float) -> str:
+    """With as many digits as onnxruntime gives to every type."""
     if number != number:
         return "NaN"
     if number in (np.inf, -np.inf):
         return "INF" if number > 0 else "-INF"
-    return f"{number:.{digits}g}"
+    return f"{number:.8g}"
 
 
 @function("concat")

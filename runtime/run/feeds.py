@@ -75,12 +75,12 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
             raise TypeError(f"run(): incompatible function arguments: input names must be str, not {kind}")
         entry = declared.get(name)
         if entry is not None and is_object(entry.type):
-            arrays[name] = _object(checked(value, entry.type, name))
+            arrays[name] = boxed(value)
         elif value is not None:
             arrays[name] = _array(value, name, entry)
     for each in inputs:
         if each.name not in feed and each.name not in missing:
-            arrays[each.name] = _object(None)
+            arrays[each.name] = boxed(None)
     return arrays
 
 
@@ -104,14 +104,15 @@ def fit(arrays: Mapping[str, Tensor], inputs: Sequence[Input], optional: Sequenc
     Raises InvalidArgument for what does not fit.
     """
     declared = {each.name: each for each in (*inputs, *optional)}
-    fitted = {}
+    fitted: dict[str, Tensor] = {}
     for name, array in arrays.items():
         if name not in declared:
             raise InvalidArgument(f"Invalid input name: {name}")
-        if is_object(declared[name].type):
-            fitted[name] = array
+        entry = declared[name]
+        if isinstance(array, np.ndarray) and is_object(entry.type):
+            fitted[name] = boxed(checked(array[()], entry.type, name))
         else:
-            fitted[name] = _ready(_shaped(_typed(array, declared[name]), declared[name]))
+            fitted[name] = _ready(_shaped(_typed(array, entry), entry))
     return fitted
 
 
@@ -123,7 +124,7 @@ def in_order(arrays: Mapping[str, Tensor], inputs: Sequence[Input]) -> list[Tens
     return [arrays[each.name] for each in inputs]
 
 
-def _object(value: Any) -> Array:
+def boxed(value: Any) -> Array:
     """A value as the one element of an array."""
     array = np.empty((), object)
     array[()] = value

@@ -53,7 +53,7 @@ LAZY = ("intaglio.runtime.api.load", "_compiler")  # the one function that impor
 THIRD_PARTY = {
     "intaglio": {"numpy"},
     "backend": {"onnx"},
-    "runtime": {"numpy", "ml_dtypes", "triton"},
+    "runtime": {"numpy", "ml_dtypes", "triton", "PIL"},
     "scalar": {"numpy", "ml_dtypes"},
     "graph": {"numpy", "ml_dtypes"},
     "passes": {"numpy"},
@@ -166,7 +166,7 @@ def test_layers() -> None:
 
 def test_the_folders_of_the_runtime() -> None:
     """Each imports from those before it, and from the modules beside them, which import from none."""
-    order = ["", "store", "device", "values", "run", "api"]
+    order = ["", "store", "device", "values", "host", "run", "api"]
     folders = {name: (name.split(".")[2:-1] or [""])[0] for name in modules() if layer(name) == "runtime"}
     assert set(folders.values()) == set(order)
     wrong = [
@@ -232,7 +232,7 @@ def test_packages_from_elsewhere() -> None:
 
 
 def test_the_runtime_imports_slow_packages_lazily() -> None:
-    slow = {"ml_dtypes", "hashlib", "tempfile", "subprocess", "onnx", "jinja2", "torch", "triton"}
+    slow = {"ml_dtypes", "PIL", "hashlib", "tempfile", "subprocess", "onnx", "jinja2", "torch", "triton"}
     wrong = [
         f"{name}:{each.line} imports {each.module} at the top"
         for name in modules()

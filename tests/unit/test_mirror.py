@@ -42,6 +42,7 @@ ELSEWHERE = {
     # The interface of onnxruntime is tested beside onnxruntime.
     "runtime/api/binding.py": "parity/test_bindings.py",
     "runtime/api/configuration.py": "parity/test_environment.py",
+    "runtime/host/registry.py": "unit/runtime/host/test_calls.py",
     "runtime/values/devices.py": "parity/test_session.py",
     "runtime/values/dlpack.py": "unit/runtime/values/test_value.py",
     "runtime/enums.py": "parity/test_surface.py",

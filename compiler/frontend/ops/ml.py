@@ -245,7 +245,7 @@ def linear_classifier(
     post_transform: str = "NONE",
 ) -> tuple[Value, Value]:  # fmt: skip
     """A single score is that of the second of two classes; without labels these are 0 and 1."""
-    labels = labels_of(classlabels_ints, None if classlabels_ints else classlabels_strings)
+    labels = labels_of(classlabels_ints, classlabels_strings)
     targets = len(intercepts) if intercepts else len(labels)
     if targets != 1 and not 0 < targets <= len(labels):
         raise ValueError(f"{targets} scores for {len(labels)} labels")

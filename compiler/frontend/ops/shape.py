@@ -333,7 +333,7 @@ def padded(x: Value, low: Sequence[Size], high: Sequence[Size], mode: str, value
             return x.pad(low, high, value)
         data = fold(value)
         if data is not None:
-            return x.pad(low, high, data.reshape(-1)[0].item())
+            return x.pad(low, high, data.reshape(-1).tolist()[0])
         inside = scalar(True, BOOL).broadcast(*x.shape).pad(low, high, False)
         return inside.select(x.pad(low, high), value.reshape())
     for axis, (before, after) in enumerate(zip(low, high)):

@@ -51,7 +51,7 @@ def string_concat(x: Value, y: Value) -> Value:
 def string_split(x: Value, *, delimiter: str = "", maxsplit: int | None = None) -> tuple[Value, Value]:
     """The parts of each string, [..., most parts], and their numbers."""
     parts, counts = host("split_text", [x], (None, ()), (I64, x.shape), delimiter=delimiter, most=maxsplit)
-    return tensor(Object(parts, tensor_type(STRING, x.rank + 1))), counts
+    return tensor(Object(parts, tensor_type(STRING, x.rank + 1)), x.shape), counts
 
 
 @onnx_op("RegexFullMatch", since=20)

@@ -11,7 +11,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from intaglio.compiler.frontend.load import Model, load_model
 from intaglio.compiler.scalar.dtype import DTYPES, DType
-from intaglio.runtime.errors import Fail
 
 NUMBERS = [d for d in DTYPES.values() if d.kind != "s"]
 
@@ -19,61 +18,6 @@ NUMBERS = [d for d in DTYPES.values() if d.kind != "s"]
 def loaded(tensor: onnx.TensorProto | None = None, **fields: Any) -> Model:
     graph = helper.make_graph([], "g", [], [], [] if tensor is None else [tensor])
     return load_model(helper.make_model(graph, **fields).SerializeToString())
-
-
-RESERVED = "seq\x1f0"
-
-
-def named(where: str) -> onnx.ModelProto:
-    """A model in which one value has a reserved name; `where` names its kind."""
-    kinds = ["input", "output", "info", "initializer", "sparse", "taken", "made", "of a branch", "of a loop",
-             "attribute", "taken by a function", "made by a function", "inside a function", "none"]  # fmt: skip
-    assert where in kinds
-    name = {kind: RESERVED if kind == where else kind.replace(" ", "_") for kind in kinds}
-
-    def value(name: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [2])
-
-    def inner(name: str) -> onnx.GraphProto:
-        return helper.make_graph([helper.make_node("Neg", ["x"], [name])], "inner", [], [value(name)])
-
-    nodes = [
-        helper.make_node("Add", [name["taken"], ""], [name["made"]]),
-        helper.make_node("If", ["go"], ["chosen"], then_branch=inner("a"), else_branch=inner(name["of a branch"])),
-        helper.make_node("Loop", ["n", "go"], ["last"], body=inner(name["of a loop"])),
-        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.ones(1), name["attribute"])),
-    ]
-    body = [helper.make_node("Neg", ["i"], [name["inside a function"]])]
-    function = helper.make_function(
-        "local", "f", [name["taken by a function"]], [name["made by a function"]], body, [helper.make_opsetid("", 21)]
-    )
-    sparse = helper.make_sparse_tensor(
-        numpy_helper.from_array(np.ones(1, np.float32), name["sparse"]), numpy_helper.from_array(np.zeros(1, np.int64)),
-        [2],
-    )  # fmt: skip
-    graph = helper.make_graph(
-        nodes, "g", [value(name["input"])], [value(name["output"])],
-        [numpy_helper.from_array(np.ones(2, np.float32), name["initializer"])],
-        value_info=[value(name["info"])], sparse_initializer=[sparse],
-    )  # fmt: skip
-    return helper.make_model(graph, functions=[function])
-
-
-@pytest.mark.parametrize(
-    "where",
-    ["input", "output", "info", "initializer", "sparse", "taken", "made", "of a branch", "of a loop", "attribute",
-     "taken by a function", "made by a function", "inside a function"],
-)  # fmt: skip
-def test_reserved_names(where: str) -> None:
-    """Names that parts of sequences have, in every place of a name."""
-    with pytest.raises(Fail, match=r"the name 'seq\\x1f0' of a value has the character '\\x1f', which is reserved"):
-        load_model(named(where).SerializeToString())
-
-
-def test_texts_may_have_reserved_characters() -> None:
-    model = named("none")
-    model.doc_string = model.producer_name = model.graph.node[0].name = RESERVED
-    assert load_model(model.SerializeToString()).producer == RESERVED
 
 
 def same(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
