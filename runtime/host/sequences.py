@@ -89,6 +89,12 @@ def join(items: list[Array], *, axis: int, new_axis: bool) -> Array:
     return np.stack(items, axis) if new_axis else np.concatenate(items, axis)
 
 
+@function("stack")
+def stack(items: list[Array], *, dtype: str, rank: int) -> Array:
+    """Rows that a loop has collected, along a new first axis; without any, of no size."""
+    return np.stack(items) if items else np.empty((0,) * rank, dtype)
+
+
 @function("split")
 def split(x: Array, sizes: Array | None = None, *, axis: int, squeezed: bool = False) -> list[Array]:
     """Parts of these sizes along an axis; one size: of each but the last; None: of 1, `squeezed` or not."""

@@ -101,6 +101,16 @@ CASES: dict[str, Case] = {
             {**LOOP, "a": tensor(FLOAT, None)}, {"h": tensor(BOOL, []), "b": tensor(FLOAT, None)}))],
         {"x": S[0], "n": np.array(700)}, {"go": np.array(True)},
     ),
+    "rows whose size depends on data": Case(
+        [node("ReduceSum", "k", "total", keepdims=0),
+         node("Loop", "n go x", "y rows", body=graph(
+            [node("Identity", "g", "h"), node("Unsqueeze", "total zero", "end"), node("Slice", "x zero end", "part"),
+             node("Add", "a part", "b")],
+            {**LOOP, "a": tensor(FLOAT, None)}, {"h": tensor(BOOL, []), "b": tensor(FLOAT, None),
+                                                "part": tensor(FLOAT, None)}))],
+        {"x": floats((1, 3))[0], "n": np.array(700), "k": np.array([2, -1])},
+        {"go": np.array(True), "zero": np.array([0])}, ("y", "rows"),
+    ),
     "chosen": of(
         [node("If", "c", "y", then_branch=graph([node("SequenceInsert", "s x", "t")], {}, {"t": sequence()}),
               else_branch=graph([node("SequenceErase", "s", "e")], {}, {"e": sequence()})),

@@ -1,4 +1,4 @@
-"""ONNX control flow: If, Loop and Scan.
+"""ONNX control flow: If and Scan, and what Loop has in common with them.
 
 In: values, sub-graphs, and two ways to import these: `run` inlines one, `trace` makes a graph of it. Out: values.
 Constant conditions are decided at import: one branch is taken, short loops are unrolled. The rest becomes `branch`, and
@@ -8,19 +8,19 @@ both, the nodes that follow are imported into each branch (`Diverging`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ....runtime.errors import Fail
 from ...errors import Unsupported
-from ...graph.ir import Graph, Value, constant, input_value, reachable
+from ...graph.ir import Graph, Value, input_value
 from ...scalar.dim import Size, Symbol, dim_max, known_eq, prod, select_size, symbols
 from ...scalar.dtype import BOOL, I64
-from ..load import UNKNOWN, GraphDef, Type
-from ..objects import joined, type_of, value_of, whole
+from ..load import UNKNOWN, GraphDef
+from ..objects import joined, value_of, whole
 from ..registry import Capture, Captures, Diverging, Imported, Object, Rest, Shaped, Traced, onnx_op
 from ..values import (
     assume,
@@ -32,8 +32,6 @@ from ..values import (
     fresh_symbol,
     largest,
     scalar,
-    scalar_arg,
-    shape_arg,
     truth,
     vector,
 )
@@ -60,8 +58,6 @@ class Trace(Protocol):
 
 IDENTITY = GraphDef("", [], {"x": UNKNOWN}, {"x": UNKNOWN}, {}, {})  # returns its input
 SHORT = 512  # nodes up to which a loop is unrolled without need
-MAX_UNROLLED = 20_000  # nodes up to which a loop is unrolled that can't become a `loop`
-ENDLESS = 1 << 31  # trip counts from here on do not limit a loop
 
 
 # -- branches --------------------------------------------------------------------------------------------------------
@@ -284,7 +280,7 @@ def _emit(
     live: Value, trips: Size | None, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced
 ) -> tuple[Graph, tuple[Value, ...]]:
     """Emits a loop; returns its body, and its results: the number of iterations, the states, the rows."""
-    outputs = _values(traced)
+    outputs = tensors(traced.outputs)
     body = _graph(outputs, traced.bindings, [index, *formals, *traced.captures.values()])
     body.outputs = _with_fixed_shapes(body, formals)
     try:
@@ -296,12 +292,17 @@ def _emit(
     return body, results
 
 
-def _values(traced: Traced) -> list[Value]:
-    """The outputs of a body, which are tensors. Raises Unsupported where one is not."""
-    values = [v for v in traced.outputs if isinstance(v, Value)]
-    if len(values) != len(traced.outputs):
+def emit_counted(live: Value, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced) -> Value:
+    """Emits a loop without a limit; returns the number of its iterations."""
+    return _emit(live, None, states, index, formals, traced)[1][0]
+
+
+def tensors(values: Sequence[Any]) -> list[Value]:
+    """The values. Raises Unsupported where one is no tensor."""
+    found = [v for v in values if isinstance(v, Value)]
+    if len(found) != len(values):
         raise Unsupported("iterations that collect what is no tensor")
-    return values
+    return found
 
 
 def _with_fixed_shapes(body: Graph, formals: Sequence[Value]) -> list[Value]:
@@ -334,136 +335,6 @@ def loop_index(extent: Size | None) -> tuple[Symbol, Value]:
     return symbol, index
 
 
-@onnx_op("Loop")
-def loop(
-    trips: Value | None, condition: Value | None, *carried: Imported, body: GraphDef, run: Run, trace: Trace
-) -> tuple[Imported, ...]:
-    if trips is None and condition is None:
-        raise Unsupported("a loop without end")
-    limit = None if trips is None else shape_arg(trips, "trip count")[0]
-    if isinstance(limit, int) and limit * max(len(body.nodes), 1) <= SHORT:
-        try:
-            return _unrolled(limit, condition, carried, body, run)
-        except Unsupported:
-            pass  # such as a condition that depends on data
-    try:
-        return _as_loop(limit, condition, carried, body, trace)
-    except Unsupported:
-        if limit is not None and not isinstance(limit, int):
-            raise
-        return _unrolled(limit, condition, carried, body, run)
-
-
-def _as_loop(
-    limit: Size | None, condition: Value | None, carried: Sequence[Imported], body: GraphDef, trace: Trace
-) -> tuple[Imported, ...]:
-    count = None if limit is None or (isinstance(limit, int) and limit >= ENDLESS) else dim_max(limit, 0)
-    live = scalar(True, BOOL) if condition is None else condition
-
-    names = list(body.inputs)[2:]
-    carry = _Carried(carried, [body.inputs[name] for name in names])
-
-    def traced(extent: Size | None) -> tuple[Value, list[Value], Traced]:
-        """The index, the states as inputs, and the body; again, while types of the states turn out to be wider."""
-        _, index = loop_index(extent)
-        formals = carry.formals(names)
-        inside = trace(body, lambda capture: [index, scalar(True, BOOL), *carry.imported(formals)])
-        go_on, states, rows = (
-            inside.outputs[0],
-            inside.outputs[1 : 1 + len(carried)],
-            inside.outputs[1 + len(carried) :],
-        )
-        if not carry.fits(states, {*inside.bindings, *symbols_of(index)}):
-            return traced(extent)
-        stored = [carry.stored(i, v) for i, v in enumerate(states)]
-        return index, formals, replace(inside, outputs=[go_on, *stored, *rows])
-
-    made = traced(None if count is None and len(body.outputs) > 1 + len(carried) else count)
-    if count is None and len(body.outputs) > 1 + len(carried):
-        count = _counted(live, carry.initial(), *made)
-        made = traced(count)
-    finals, rows = emit_loop(live, count, carry.initial(), *made)
-    return (*carry.imported(finals), *rows)
-
-
-class _Carried:
-    """The states of a loop. One that is no tensor, or a tensor whose shape changes, is an object."""
-
-    def __init__(self, carried: Sequence[Imported], declared: Sequence[Type]) -> None:
-        self.carried = carried
-        self.declared = declared
-        self.types: list[Type | None] = [None] * len(carried)  # of states that are objects
-        for i, v in enumerate(carried):
-            if not isinstance(v, Value):
-                self.widen(i, v)
-
-    def widen(self, i: int, v: Imported | Shaped) -> None:
-        """Makes state i an object, of a type that v has as well."""
-        known = self.types[i] or type_of(self.carried[i])
-        self.types[i] = joined(known, whole(v).type)
-
-    def initial(self) -> list[Value]:
-        return [self.stored(i, v) for i, v in enumerate(self.carried)]
-
-    def stored(self, i: int, v: Imported | Shaped) -> Value:
-        """A state as a tensor: the number of an object."""
-        if self.types[i] is not None:
-            return whole(v).value
-        assert isinstance(v, Value)
-        return v
-
-    def formals(self, names: Sequence[str]) -> list[Value]:
-        return [input_value(name, v.shape, v.dtype) for name, v in zip(names, self.initial())]
-
-    def imported(self, values: Sequence[Value]) -> list[Imported]:
-        """The states from what they are stored as."""
-        return [v if t is None else value_of(Object(v, t)) for v, t in zip(values, self.types)]
-
-    def fits(self, results: Sequence[Imported | Shaped], inner: Collection[Symbol]) -> bool:
-        """Whether the results of an iteration are of the types of the states; these are widened where not.
-
-        inner: the symbols that get their values inside of the body."""
-        before = list(self.types)
-        for i, (v, first) in enumerate(zip(results, self.carried)):
-            if self.types[i] is None and isinstance(v, Value) and isinstance(first, Value):
-                if v.dtype != first.dtype:
-                    raise ValueError(f"a state of a loop that is {first} and then {v}")
-                changes = v.rank != first.rank or any(known_eq(a, b) is False for a, b in zip(v.shape, first.shape))
-                varies = any(not symbols(d).isdisjoint(inner) for d in v.shape)
-                if not changes and not varies:
-                    continue
-            self.widen(i, v)
-        return before == self.types
-
-
-def symbols_of(index: Value) -> list[Symbol]:
-    """The symbol that numbers the iterations."""
-    return [] if index.content is None else list(index.content.reshape(-1))
-
-
-def _counted(live: Value, states: Sequence[Value], index: Value, formals: Sequence[Value], traced: Traced) -> Size:
-    """The number of iterations of a loop without a limit, which the memory of collected rows depends on.
-
-    Another loop before it computes the number: one of only those states that the condition depends on."""
-    results = _values(traced)
-    condition, finals = results[0], results[1 : 1 + len(states)]
-    needed_states: list[int] = []
-    while True:
-        nodes = {*reachable([condition, *(finals[i] for i in needed_states)], traced.bindings)}
-        needed = [i for i, formal in enumerate(formals) if formal.node in nodes]
-        if needed == needed_states:
-            break
-        needed_states = needed
-    part = replace(
-        traced, outputs=[condition, *(finals[i] for i in needed_states)],
-        captures={v: formal for v, formal in traced.captures.items() if formal.node in nodes},
-        bindings={symbol: v for symbol, v in traced.bindings.items() if v.node in nodes},
-    )  # fmt: skip
-    initial, inputs = ([values[i] for i in needed_states] for values in (states, formals))
-    _, (count, *_) = _emit(live, None, initial, index, inputs, part)
-    return bound(count, name="trips")
-
-
 def stack(parts: Sequence[Imported], axis: int = 0) -> Value:
     """Stacks tensors of one shape along a new axis."""
     values = [v for v in parts if isinstance(v, Value)]
@@ -471,42 +342,6 @@ def stack(parts: Sequence[Imported], axis: int = 0) -> Value:
         raise Unsupported("joining no tensors")
     axis = axis % (values[0].rank + 1)
     return concat([v.unsqueeze(axis) for v in values], axis)
-
-
-def _check_work(body: GraphDef, trips: int) -> None:
-    if trips * max(len(body.nodes), 1) > MAX_UNROLLED:
-        raise Unsupported(f"a loop of {trips} iterations")
-
-
-def _unrolled(
-    limit: int | None, condition: Value | None, carried: Sequence[Imported], body: GraphDef, run: Run
-) -> tuple[Imported, ...]:
-    """Unrolls a loop. Raises Unsupported where its conditions are not constant."""
-    states = list(carried)
-    scanned: list[list[Imported]] = []
-    live = condition is None or bool(scalar_arg(condition, "condition"))
-    i = 0
-    while live and (limit is None or i < limit):
-        _check_work(body, i + 1)
-        go_on, *results = run(body, [constant(np.array(i, np.int64)), scalar(True, BOOL), *states])
-        states = results[: len(carried)]
-        scanned.append(results[len(carried) :])
-        if not isinstance(go_on, Value):
-            raise ValueError("the condition is no tensor")
-        live = bool(scalar_arg(go_on, "condition"))
-        i += 1
-    if scanned:
-        outputs: list[Imported] = [stack(parts) for parts in zip(*scanned)]
-    else:
-        outputs = [_empty(t) for t in list(body.outputs.values())[1 + len(carried) :]]
-    return (*states, *outputs)
-
-
-def _empty(type: Type) -> Value:
-    """The collected rows of a loop without iterations: none, of the declared type."""
-    if type.dtype is None or type.shape is None or not all(isinstance(d, int) for d in type.shape):
-        raise Unsupported("a loop without iterations, whose outputs have no declared shape")
-    return constant(np.zeros((0, *type.shape), type.dtype.to_numpy()))  # type: ignore[arg-type]
 
 
 @onnx_op("Scan", since=9)
