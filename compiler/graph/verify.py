@@ -19,7 +19,9 @@ def verify(graph: Graph, outer: frozenset[Symbol] = frozenset()) -> None:
     and contents are those that the operation's rule infers; symbols come from the graph's inputs, from bindings
     computed before, or from the graph around a sub-graph (`outer`), or are random numbers; every reachable input is
     one of the graph's; bindings are i64 scalars; sub-graphs are well formed."""
-    known = {s for v in graph.inputs for d in (*v.shape, *contents(v)) for s in symbols(d)} | outer
+    known = {s for v in graph.inputs for d in v.shape for s in symbols(d)} | outer
+    elements = {s for v in graph.inputs for d in contents(v) for s in symbols(d)}
+    known |= elements - graph.bindings.keys()  # an input of a sub-graph may be what a symbol is bound to
     for symbol, value in graph.bindings.items():
         _check((value.dtype, value.shape) == (I64, ()), "the graph", f"{symbol} is bound to {value}, no i64 scalar")
         _check(symbol not in known, "the graph", f"{symbol} is bound twice")

@@ -11,6 +11,8 @@ import pytest
 from onnx import NodeProto, TensorProto, TypeProto, helper
 
 import intaglio
+from intaglio.compiler.driver import lower_model
+from intaglio.compiler.options import Options
 from intaglio.runtime.errors import InvalidArgument
 
 from .test_strings import ML, Case, node, one, same, words
@@ -141,6 +143,11 @@ def results(engine: Any, case: Case) -> Any:
 @pytest.mark.parametrize("name", CASES)
 def test_sequences(name: str) -> None:
     same(results(intaglio, CASES[name]), results(onnxruntime, CASES[name]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verified(name: str) -> None:
+    lower_model(CASES[name].model(), Options(verify=True))
 
 
 @pytest.mark.parametrize("name", ["at", "collected in a loop", "mapped", "strings"])
