@@ -141,3 +141,76 @@ def _lower(text: str) -> str:
 
 def _upper(text: str) -> str:
     return "".join(up if len(up := c.upper()) == 1 else c for c in text)
+
+
+@function("Tokenizer")
+def tokenizer(
+    x: Array,
+    *,
+    mark: bool,
+    padding: str,
+    least: int,
+    separators: list[str] | None = None,
+    expression: str | None = None,
+) -> Array:
+    """The tokens of each string, [..., most tokens]. expression: what a token is; else `separators` stand between them,
+    each a pattern, or "" between all characters. least: characters of a token; mark: whether tokens are put between
+    the characters of the beginning and the end of a text."""
+    rows = []
+    for string in x.reshape(-1).tolist():
+        if expression is not None:
+            tokens = [found.group() for found in _compiled(expression).finditer(string)]
+        elif separators == [""]:
+            tokens = list(string)
+        else:
+            tokens = [string]
+            for separator in separators or []:
+                pattern = _compiled(separator)
+                tokens = [part for token in tokens for part in _between(pattern, token)]
+        tokens = [token for token in tokens if len(token) >= max(least, 1)]
+        rows.append(tokens)
+    if mark and any(rows):
+        rows = [["\x02", *tokens, "\x03"] for tokens in rows]
+    width = max(map(len, rows), default=0)
+    filled = np.full((len(rows), width), padding, object)
+    for row, tokens in zip(filled, rows):
+        row[: len(tokens)] = tokens
+    return filled.reshape(*x.shape, width)
+
+
+def _between(pattern: re.Pattern[str], text: str) -> list[str]:
+    """The parts of a text between matches; what follows an empty match is lost, as by onnxruntime."""
+    parts, begin = [], 0
+    for match in pattern.finditer(text):
+        parts.append(text[begin : match.start()])
+        begin = match.end()
+        if match.start() == begin:
+            return parts
+    return [*parts, text[begin:]]
+
+
+@function("MurmurHash3")
+def murmur_hash_3(x: Array, *, seed: int, positive: bool) -> Array:
+    """MurmurHash3_x86_32 of the bytes of each string (https://github.com/aappleby/smhasher)."""
+    hashes = _each(lambda text: _murmur(_bytes(text), seed), x, dtype=np.uint32)
+    return hashes if positive else hashes.view(np.int32)
+
+
+def _murmur(data: bytes, seed: int) -> int:
+    h = seed & 0xFFFFFFFF
+    whole = len(data) // 4 * 4
+    blocks = [int.from_bytes(data[i : i + 4], "little") for i in range(0, whole, 4)]
+    for block in blocks:
+        h ^= _mixed(block)
+        h = ((h << 13 | h >> 19) * 5 + 0xE6546B64) & 0xFFFFFFFF
+    if data[whole:]:
+        h ^= _mixed(int.from_bytes(data[whole:], "little"))
+    h ^= len(data)
+    h = ((h ^ h >> 16) * 0x85EBCA6B) & 0xFFFFFFFF
+    h = ((h ^ h >> 13) * 0xC2B2AE35) & 0xFFFFFFFF
+    return h ^ h >> 16
+
+
+def _mixed(block: int) -> int:
+    block = (block * 0xCC9E2D51) & 0xFFFFFFFF
+    return ((block << 15 | block >> 17) * 0x1B873593) & 0xFFFFFFFF

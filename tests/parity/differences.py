@@ -50,7 +50,6 @@ ABSENT_OPERATORS = {
     "WhisperBeamSearch": "as BeamSearch",
     "MatMulFpQ4": "its weights are in an undocumented form of onnxruntime's kernels; MatMulNBits has taken its place",
     "SparseToDenseMatMul": "sparse tensors as inputs",
-    "Tokenizer": "strings",
 }
 
 # Attributes and inputs of others that are absent, in the order of onnxruntime's schemas, attributes first.

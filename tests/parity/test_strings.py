@@ -19,7 +19,7 @@ from intaglio.runtime.errors import Fail
 
 Array = np.ndarray[Any, Any]
 WORDS = ["", "a", "b", "ab", "Ab", "grün", "naïve é", "日本", "two words", "  spaced ", "1.5", "-3", "zz", "\U0001f600"]
-ML = "ai.onnx.ml"
+ML, MS = "ai.onnx.ml", "com.microsoft"
 
 
 def words(*shape: int, seed: int = 0, of: Sequence[str] = WORDS) -> Array:
@@ -57,7 +57,7 @@ class Case:
         graph = helper.make_graph(
             self.nodes, "g", inputs, outputs, [constant(name, value) for name, value in self.constants.items()]
         )
-        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(ML, 3)]
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(ML, 3), helper.make_opsetid(MS, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
 
 
@@ -183,6 +183,14 @@ CASES: dict[str, Case] = {
     "ReverseSequence": one("ReverseSequence", words(4, 3), np.array([1, 2, 4]), time_axis=0, batch_axis=1),
     "DepthToSpace": one("DepthToSpace", words(1, 4, 2, 2), blocksize=2),
     "SpaceToDepth": one("SpaceToDepth", words(1, 1, 4, 4), blocksize=2),
+    "Tokenizer": one("Tokenizer", words(2, 3), domain=MS, mark=0, mincharnum=1, pad_value="?", separators=[" ", "a"]),
+    "Tokenizer of characters": one(
+        "Tokenizer", words(4), domain=MS, mark=1, mincharnum=1, pad_value="", separators=[""]
+    ),
+    "Tokenizer of patterns": one(
+        "Tokenizer", words(4), domain=MS, mark=1, mincharnum=2, pad_value="", tokenexp="[a-z]+"
+    ),
+    "MurmurHash3": one("MurmurHash3", words(3, 4), domain=MS, seed=42),
     "NonZero": one("NonZero", X),
     "OneHot": one("OneHot", np.array([0, 2]), constants={"d": np.array(3), "v": np.array(["off", "on"])}),
     "Pad": one("Pad", X, constants={"p": np.array([1, 0, 0, 2]), "v": np.array("fill")}),

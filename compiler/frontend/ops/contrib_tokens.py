@@ -9,10 +9,13 @@ import math
 from collections.abc import Callable
 from functools import reduce
 
+import numpy as np
+
 from ...errors import Unsupported
-from ...graph.ir import Value
+from ...graph.ir import Value, constant
 from ...scalar.dim import Size, Symbol, dim_max, dim_min
-from ...scalar.dtype import I32, I64, U32, U64
+from ...scalar.dtype import I32, I64, STRING, U32, U64
+from ..objects import host, host_object, tensor, tensor_type
 from ..registry import Capture, onnx_op
 from ..values import bound, concat, demanded, scalar, shape_arg
 from .contrib import DOMAIN
@@ -28,7 +31,10 @@ def _rotated(x: Value, bits: int) -> Value:
 
 @onnx_op("MurmurHash3", domain=DOMAIN)
 def murmur_hash_3(x: Value, *, positive: int = 1, seed: int = 0) -> Value:
-    """MurmurHash3_x86_32 of each element of 4 or 8 bytes (https://github.com/aappleby/smhasher)."""
+    """MurmurHash3_x86_32 of each string, or element of 4 or 8 bytes (https://github.com/aappleby/smhasher)."""
+    if x.dtype == STRING:
+        made = host("MurmurHash3", [x], (U32 if positive else I32, x.shape), seed=seed, positive=bool(positive))
+        return made[0]
     if x.dtype.bits not in (32, 64):
         raise Unsupported(f"elements of type {x.dtype}")
     if x.dtype.bits == 32:
@@ -45,6 +51,29 @@ def murmur_hash_3(x: Value, *, positive: int = 1, seed: int = 0) -> Value:
     h = h.map("bit_xor", h.map("shr", 13)) * 0xC2B2AE35
     h = h.map("bit_xor", h.map("shr", 16))
     return h if positive else h.map("bitcast", dtype=I32)
+
+
+@onnx_op("Tokenizer", domain=DOMAIN)
+def tokenizer(
+    x: Value, *, mark: int, mincharnum: int, pad_value: str, separators: list[str] | None = None,
+    tokenexp: str | None = None,
+) -> Value:  # fmt: skip
+    """The tokens of each string of x, [C] or [N, C], filled up to the largest number of them."""
+    if x.rank not in (1, 2):
+        raise ValueError(f"Input dimensions are either [C] or [N][C], not {list(x.shape)}")
+    if mincharnum <= 0:
+        raise ValueError("attribute mincharnum must have a positive value")
+    if (not separators) == (not tokenexp):
+        raise ValueError("one of the attributes separators and tokenexp is needed")
+    if separators == [""] and mincharnum > 1:
+        raise ValueError("mincharnum is too big for char level tokenezation")
+    if 0 in x.shape and all(isinstance(d, int) for d in x.shape):  # as by onnxruntime, without an axis of tokens
+        return constant(np.empty((*x.shape[:-1], 0), object))  # type: ignore[arg-type]
+    made = host_object(
+        tensor_type(STRING, x.rank + 1), "Tokenizer", [x], mark=bool(mark), padding=pad_value, least=mincharnum,
+        separators=separators, expression=tokenexp or None,
+    )  # fmt: skip
+    return tensor(made, x.shape)
 
 
 def _all_equal(a: Value, a_start: Size, b: Value, b_start: Size, count: Size, length: int) -> Value:
