@@ -25,7 +25,7 @@ from ..scalar.dim import FloorDiv, Max, Min, Mod, Size, Symbol, extent
 from ..scalar.dtype import I64, DType, from_numpy
 from ..scalar.expr import Acc, Call, Const, Expr, Index, Load, Local, Require, Var, rewrite, walk
 from .ir import Attention, Conv, Kernel, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage, Trees
-from .operands import packed_operand
+from .operands import packed_operands
 
 Array = npt.NDArray[Any]
 Env = dict[Symbol, Array]
@@ -52,6 +52,11 @@ def _run_matmul(body: Matmul, buffers: Sequence[Array], env: Env) -> None:
     for point in _points(body.batch, env):
         rows = _over((body.m, body.k), body.a, point, buffers, body.acc)
         columns = _over((body.k, body.n), b, point, plain, body.acc)
+        if body.blocks is not None:
+            depth, width = columns.shape
+            block = np.arange(depth) // body.blocks.size
+            scale, zero = (plain[p].reshape(-1, width)[block] for p in (body.blocks.scale, body.blocks.zero))
+            columns = (columns - zero.astype(columns.dtype)) * scale
         run_stages(body.epilogue, buffers, point | _grid((body.m, body.n), point), rows @ columns)
 
 
@@ -163,8 +168,8 @@ BODIES: dict[type, Callable[[Any, Sequence[Array], Env], None]] = {
 
 def _unpacked(body: Matmul | Conv, buffers: Sequence[Array], env: Env) -> list[Array]:
     """The buffers, with the packed weights as the graph has them."""
-    plain, operand = list(buffers), packed_operand(body)
-    if operand is not None:
+    plain = list(buffers)
+    for operand in packed_operands(body):
         shape = [_number(size, env) for size in operand.shape]
         plain[operand.param] = operand.packing.unpack(buffers[operand.param], shape).reshape(-1)
     return plain

@@ -81,12 +81,22 @@ class LoopNest:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """Runs of `size` rows of B that share a scale and a zero point: numbers of the parameters with these."""
+
+    size: int
+    scale: int
+    zero: int
+
+
+@dataclass(frozen=True, slots=True)
 class Matmul:
     """acc[batch, m, n] = sum over k of a * b, accumulated in `acc`; then the epilogue at each (batch, m, n).
 
     a, b: expressions at (batch, m, k) and (batch, k, n); usually a plain affine Load, which templates read in place. On
     the host they are of the types that operands.multiplied tells.
     packing: how the weights in b's buffer are packed, or None; with a packing, b's Load names only the buffer.
+    blocks: if given, b's buffer has unsigned integers, and B is (b - zero[k // size, n]) * scale[k // size, n].
     epilogue: stages without inner axes, in terms of the symbols batch, m, n and Acc().
     """
 
@@ -99,6 +109,7 @@ class Matmul:
     acc: DType
     epilogue: tuple[Stage, ...]
     packing: Packing | None = None
+    blocks: Blocks | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..scalar.dim import Size, extent, floor_div, linear_in
+from ..scalar.dim import Size, ceil_div, extent, floor_div, linear_in
 from ..scalar.dtype import I8, I32, U8, DType
 from ..scalar.expr import Expr, Load, walk
 from .ir import Body, Conv, Matmul
@@ -42,15 +42,21 @@ def multiplied(a: DType, b: DType, acc: DType) -> tuple[DType, DType]:
     return (a, b) if a in (U8, I8) and b == I8 and acc == I32 else (acc, acc)
 
 
-def packed_operand(body: Body) -> PackedOperand | None:
-    """The weights of a product that have a packing (the plain one included), or None."""
+def packed_operands(body: Body) -> tuple[PackedOperand, ...]:
+    """The weights of a product that have a packing (the plain one included): B, then scales and zero points of its
+    blocks, whose panels are as wide."""
     if isinstance(body, Conv):
         in_c = floor_div(extent(body.channel), body.groups)
-        return PackedOperand(body.w, (*body.taps, in_c, extent(body.c)), body.packing)
+        return (PackedOperand(body.w, (*body.taps, in_c, extent(body.c)), body.packing),)
     if isinstance(body, Matmul) and body.packing is not None:
         (number,) = {e.buffer for e in walk(body.b) if isinstance(e, Load)}
-        return PackedOperand(number, (extent(body.k), extent(body.n)), body.packing)
-    return None
+        weights = PackedOperand(number, (extent(body.k), extent(body.n)), body.packing)
+        if body.blocks is None:
+            return (weights,)
+        shape, packing = (ceil_div(extent(body.k), body.blocks.size), extent(body.n)), body.packing
+        factors = Packing(packing.form, packing.nr)
+        return (weights, *(PackedOperand(p, shape, factors) for p in (body.blocks.scale, body.blocks.zero)))
+    return ()
 
 
 def plain_load(value: Expr, dtype: DType) -> Load | None:
@@ -67,7 +73,8 @@ def matmul_rows(body: Matmul) -> Size | None:
 
 def panels_in_place(body: Matmul) -> bool:
     """Whether B's panels are read in place: whether they are packed as they are."""
-    return body.packing is not None and plain_load(body.b, body.b.dtype) is not None
+    is_whole = body.packing is not None and body.blocks is None
+    return is_whole and plain_load(body.b, body.b.dtype) is not None
 
 
 def conv_input(body: Conv) -> PlainInput | None:

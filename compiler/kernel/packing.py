@@ -36,6 +36,8 @@ class Packing:
     "winograd": [ceil(N / nr)][16][C][nr], zero-filled, transformed for F(2x2, 3x3);
     "whole": [groups][K][nr], nr being all of the N / groups columns;
     "taps": [taps][N], of depthwise convolutions, as one group.
+    bits: of an element of "panels", if these are fewer than 8; the kr elements of a column then share bytes, the first
+    ones in the lowest bits.
     sums: a panel of bytes begins with -128 times the sums of its columns, nr of i32, in the place of kr more rows.
     """
 
@@ -45,19 +47,21 @@ class Packing:
     kr: int = 1
     runs: int = 1
     sums: bool = False
+    bits: int = 8
 
     def __str__(self) -> str:
         width = f" of {self.nr}" if self.form not in ("plain", "taps") else ""
         depth = f" by {self.kr} in {self.runs} runs" if self.kr > 1 else ""
         sums = " with sums" if self.sums else ""
-        return f"{self.form}{width}{depth}{sums}{f' in {self.groups} groups' if self.groups > 1 else ''}"
+        bits = f" of {self.bits} bits" if self.bits < 8 else ""
+        return f"{self.form}{width}{depth}{sums}{bits}{f' in {self.groups} groups' if self.groups > 1 else ''}"
 
     def rows(self, depth: Size) -> Size:
         """The rows of a panel, for weights of that depth K."""
         return self.runs * ceil_div(floor_div(depth, self.runs), self.kr) * self.kr + self.sums * self.kr
 
     def elements(self, shape: Sequence[int]) -> int:
-        """The number of elements of weights of that shape in this layout."""
+        """The number of elements of weights of that shape in this layout; of bytes, if they share these."""
         *outer, columns = shape
         depth = 16 * outer[-1] if self.form == "winograd" else math.prod(outer)
         in_group = columns // self.groups
@@ -65,7 +69,7 @@ class Packing:
             depth = number(self.rows(depth))
         if self.form in ("panels", "winograd"):
             in_group = -(-in_group // self.nr) * self.nr
-        return depth * in_group * self.groups
+        return depth * in_group * self.groups * (self.bits if self.form == "panels" else 8) // 8
 
     def pack(self, array: Array) -> Array:
         """Weights in this layout, contiguous."""
@@ -87,7 +91,7 @@ class Packing:
         parts = padded.reshape(groups, padded.shape[1] * padded.shape[2] // self.kr, self.kr, panels, self.nr)
         packed = np.ascontiguousarray(parts.transpose(0, 3, 1, 4, 2))  # [groups, panels, K / kr, nr, kr]
         if not self.sums:
-            return packed
+            return packed if self.bits == 8 else _joined(packed, self.bits)
         sums = (-128 * packed.sum((2, 4), dtype=np.int32)).view(packed.dtype)
         return np.concatenate([sums.reshape(groups, panels, 1, self.nr, self.kr), packed], 2)
 
@@ -101,6 +105,7 @@ class Packing:
         depth, in_group = math.prod(outer), columns // self.groups
         panels, run = 1 if self.form == "whole" else -(-in_group // self.nr), depth // self.runs
         height = number(self.rows(depth)) // self.kr
+        array = array if self.bits == 8 else _parted(array, self.bits)
         rows = array.reshape(self.groups, panels, height, self.nr, self.kr)[:, :, int(self.sums) :]
         padded = -(-run // self.kr) * self.kr
         by_row = rows.transpose(2, 4, 0, 1, 3).reshape(self.runs, padded, self.groups, panels * self.nr)
@@ -109,6 +114,21 @@ class Packing:
 
 
 PLAIN = Packing("plain")
+
+
+def _joined(array: Array, bits: int) -> Array:
+    """Bytes [..., M] that hold numbers of fewer bits -> [..., M * bits / 8], the first ones in the lowest bits."""
+    parts = array.reshape(*array.shape[:-1], -1, 8 // bits)
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    joined: Array = np.bitwise_or.reduce(parts << shifts, -1)
+    return joined
+
+
+def _parted(array: Array, bits: int) -> Array:
+    """The numbers that share bytes [M] -> bytes [M * 8 / bits]."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    parted: Array = (array.reshape(-1, 1) >> shifts) & np.uint8((1 << bits) - 1)
+    return parted.reshape(-1)
 
 
 def _transformed(array: Array, nr: int) -> Array:

@@ -11,9 +11,9 @@ from dataclasses import fields
 from ..graph.conditions import brief
 from ..scalar import prims
 from ..scalar.dim import Size, Symbol, known_le, symbols, upper_bound
-from ..scalar.dtype import BOOL, I64, DType
+from ..scalar.dtype import BOOL, F32, I64, U8, DType
 from ..scalar.expr import Acc, Call, Expr, Index, Load, Local, Require, Var, walk
-from .ir import Body, Conv, Kernel, LoopNest, Param, Recurrent, Stage, Store, Trees
+from .ir import Body, Conv, Kernel, LoopNest, Matmul, Param, Recurrent, Stage, Store, Trees
 
 
 def verify(kernel: Kernel, where: str = "kernel") -> None:
@@ -66,6 +66,11 @@ class _Checker:
         """Checks the parameters that a body names by their numbers; -1 means none."""
         if isinstance(body, Conv):
             self.check(0 <= body.w < len(self.params), "w", f"there is no parameter {body.w}")
+        elif isinstance(body, Matmul) and body.blocks is not None:
+            for number, dtypes in ((body.blocks.scale, (F32,)), (body.blocks.zero, (F32, U8))):
+                self.check(0 <= number < len(self.params), "blocks", f"there is no parameter {number}")
+                dtype = self.params[number].dtype
+                self.check(dtype in dtypes, "blocks", f"parameter {number} is of {dtype}")
         elif isinstance(body, Recurrent):
             for name in ("xw", "r", "rb", "peephole", "h0", "c0", "lengths", "y", "yh", "yc"):
                 number = getattr(body, name)

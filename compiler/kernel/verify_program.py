@@ -14,7 +14,7 @@ from ..scalar.dim import Size, Symbol, known_eq, known_le, prod, substitute, sym
 from ..scalar.dtype import BOOL, I8, I64, U8, DType
 from ..scalar.expr import Expr, Load, walk
 from .ir import Bind, Body, Branch, Check, Conv, Copy, HostCall, Kernel, Launch, Loop, Stage, Step, Store
-from .operands import packed_operand
+from .operands import packed_operands
 from .packing import READ_ON_DEVICE, READ_ON_HOST
 from .program import Program
 from .verify import check, verify
@@ -178,19 +178,17 @@ class _ProgramChecker:
     def packed(self, launch: Launch, where: str) -> None:
         """Checks that packed weights have the packing that the kernel reads, and its side can read."""
         body, side = launch.kernel.body, "accelerator" if launch.device else "host"
-        operand = packed_operand(body)
-        if operand is None:
-            return
-        packing = operand.packing
-        read = (READ_ON_DEVICE if launch.device else READ_ON_HOST) if self.program.scheduled else {"plain"}
-        check(packing.form in read, where, f"weights packed as {packing}, which the {side} does not read")
-        buffer = self.program.buffers[launch.buffers[operand.param]]
-        actual = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
-        check(actual == packing, where, f"reads weights packed as {actual} as {packing}")
-        if isinstance(body, Conv) and not launch.device:
-            read_as = I8 if body.x.dtype in (U8, I8) else body.acc
-            same = buffer.dtype == read_as
-            check(same, where, f"weights of {buffer.dtype} on the host, which reads them as {read_as}")
+        for operand in packed_operands(body):
+            packing = operand.packing
+            read = (READ_ON_DEVICE if launch.device else READ_ON_HOST) if self.program.scheduled else {"plain"}
+            check(packing.form in read, where, f"weights packed as {packing}, which the {side} does not read")
+            buffer = self.program.buffers[launch.buffers[operand.param]]
+            actual = self.program.weights[buffer.number].packing if buffer.kind == "weight" else None
+            check(actual == packing, where, f"reads weights packed as {actual} as {packing}")
+            if isinstance(body, Conv) and not launch.device:
+                read_as = I8 if body.x.dtype in (U8, I8) else body.acc
+                same = buffer.dtype == read_as
+                check(same, where, f"weights of {buffer.dtype} on the host, which reads them as {read_as}")
 
     def copy(self, step: Copy) -> None:
         """The source may have no contents after a loop without iterations; then the target has none either."""

@@ -9,12 +9,26 @@ from collections.abc import Callable
 
 from ..graph.index import bounds_mask, broadcast_index, count, delinear, linear
 from ..graph.ir import Node, Value
-from ..kernel.ir import Attention, Body, Conv, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage, Store, Trees
+from ..kernel.ir import (
+    Attention,
+    Blocks,
+    Body,
+    Conv,
+    LoopNest,
+    Matmul,
+    Nms,
+    Nonzero,
+    Recurrent,
+    Sort,
+    Stage,
+    Store,
+    Trees,
+)
 from ..kernel.operands import multiplied
 from ..kernel.packing import PLAIN, Packing
 from ..kernel.program import Weight
 from ..scalar.dim import Size, Symbol, dim_max, dim_min, linear_in, number, prod
-from ..scalar.dtype import I64
+from ..scalar.dtype import F32, I64, U8
 from ..scalar.expr import Call, Const, Expr, Load, as_type, walk
 from ..scalar.prims import TABLE
 from .elements import Elements, stored
@@ -111,17 +125,28 @@ def matmul(elements: Elements, node: Node) -> Matmul:
         lead = (*batch, m)
         a_expr = at(a, batch, m, k)
     packing: Packing | None = None
+    blocks: Blocks | None = None
     a_type, b_type = multiplied(a.dtype, b.dtype, acc)
     widened = acc.is_integer and a.dtype.is_integer and b.dtype.is_integer
-    if elements.weights.packed and shared and b.node in elements.static and (acc == a.dtype == b.dtype or widened):
+    is_weight = elements.weights.packed and shared and b.node in elements.static
+    narrow = elements.bufs.narrowed(b) if is_weight and acc == F32 else None
+    if narrow is not None:
+        packing, b_type = Packing("plain", bits=narrow.bits), U8
+        data, scale, zero = (
+            elements.param(elements.bufs.constant(Weight(value, how)))
+            for value, how in ((narrow.data, packing), (narrow.scale, PLAIN), (narrow.zero, PLAIN))
+        )
+        b_expr: Expr = Load(data, 0, U8)
+        blocks = Blocks(narrow.block, scale, zero)
+    elif is_weight and (acc == a.dtype == b.dtype or widened):
         packing = PLAIN
-        b_expr: Expr = Load(elements.param(elements.bufs.constant(Weight(b.cast(b_type), packing))), 0, b_type)
+        b_expr = Load(elements.param(elements.bufs.constant(Weight(b.cast(b_type), packing))), 0, b_type)
     else:
         b_expr = elements.at(b, (*(0,) * (b.rank - 2), k, n)) if shared else at(b, batch, k, n)
     if not elements.weights.narrow:
         a_expr, b_expr = as_type(a_expr, a_type), as_type(b_expr, b_type)
     epilogue = epilogue_of(elements, out, (*lead, n))
-    return Matmul(batch, m, n, k, a_expr, b_expr, acc, epilogue, packing)
+    return Matmul(batch, m, n, k, a_expr, b_expr, acc, epilogue, packing, blocks)
 
 
 def conv(elements: Elements, node: Node) -> Conv:

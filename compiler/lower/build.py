@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from ..graph.index import count
 from ..graph.ir import Node, Value
+from ..graph.narrow import Narrow, narrowed
 from ..kernel.ir import Body, Kernel, Launch, LoopNest, Param, Stage, Store
 from ..kernel.program import Buffer, Program, Weight
 from ..kernel.rebuild import sizes_of
@@ -25,12 +26,13 @@ class Buffers:
         self.program = program
         self.number: dict[Value, int] = {}
         self.weight: dict[Weight, int] = {}
+        self.narrow: dict[Value, Narrow | None] = {}
         self.written: set[Value] = set()  # values that some kernel writes
 
     def inner(self) -> Buffers:
         """The buffers of a sub-graph's values."""
         inner = Buffers(self.program)
-        inner.weight = self.weight
+        inner.weight, inner.narrow = self.weight, self.narrow
         return inner
 
     def add(self, value: Value, kind: str, number: int, name: str = "") -> int:
@@ -65,6 +67,12 @@ class Buffers:
         for known, length in ((self.number, numbers), (self.weight, constants)):
             while len(known) > length:
                 known.popitem()  # the last one added
+
+    def narrowed(self, value: Value) -> Narrow | None:
+        """The parts of a weight of few bits, which all its readers share."""
+        if value not in self.narrow:
+            self.narrow[value] = narrowed(value)
+        return self.narrow[value]
 
     def constant(self, weight: Weight) -> int:
         """The buffer of a weight."""

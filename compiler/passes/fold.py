@@ -6,7 +6,8 @@ In: any graph. Out: the same graph, where
     chosen (select, comparison), with a formula linear in the index, is arithmetic on `iota`;
   - integers whose contents are known sizes are made from `size` nodes, so that chains of shape arithmetic vanish;
   - a gather at affine positions is a view.
-An expression that is smaller than its value stays: an `iota`, a repeating broadcast, and cheap arithmetic on these.
+An expression that is smaller than its value stays: an `iota`, a repeating broadcast, and cheap arithmetic on these; and
+what makes weights of products from integers of few bits, which kernels do themselves (`graph/narrow.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from ..graph.interp import sizes_in
 from ..graph.ir import Array, Graph, Node, Value, constant, make, rewrite, size_value, subgraphs
+from ..graph.narrow import is_narrow, way
 from ..scalar import prims
 from ..scalar.dim import Dim, Size, prod, symbols
 from ..scalar.dtype import I64
@@ -33,7 +35,10 @@ _CHOICES = ("select", "min", "max", "and", "or", "not", "eq", "ne", "lt", "le")
 
 
 def run(graph: Graph) -> Graph:
-    return rewrite(graph, _Folder(graph).rule)
+    folder, order = _Folder(graph), iter(graph.nodes())
+    weights = {node.inputs[1] for node in graph.nodes() if node.op.name == "matmul"}
+    kept = {v.node for weight in weights if is_narrow(weight) for v in way(weight)}
+    return rewrite(graph, lambda node: None if next(order) in kept else folder.rule(node))
 
 
 class _Folder:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Nms, Recurrent, Schedule, Sort, Trees
-from ..kernel.operands import packed_operand
+from ..kernel.operands import packed_operands
 from ..kernel.program import Program, map_launches
 from ..lower.groups import Accelerator
 from ..target import Target
@@ -106,7 +106,7 @@ def executed(launch: Launch, how: Schedule | None) -> Launch:
     elif isinstance(kernel.body, Conv):
         assert isinstance(how, (DenseSchedule, WinogradSchedule, DepthwiseSchedule))
         launch = packed(launch, conv.packing(kernel.body, how))
-    elif isinstance(kernel.body, Matmul) and packed_operand(kernel.body) is not None:
+    elif isinstance(kernel.body, Matmul) and packed_operands(kernel.body):
         assert isinstance(how, MatmulSchedule)
         launch = packed(launch, matmul.packing(kernel.body, how))
     return replace(launch, schedule=how)

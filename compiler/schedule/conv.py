@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..kernel.ir import Conv, Schedule
-from ..kernel.operands import conv_input, packed_operand
+from ..kernel.operands import conv_input, packed_operands
 from ..kernel.packing import Form, Packing
 from ..scalar.dim import Size, dim_min, extent, floor_div, known_le
 from ..scalar.dtype import I8, U8
@@ -100,8 +100,7 @@ def runs(body: Conv, schedule: DenseSchedule) -> int:
 
 def channels(body: Conv) -> tuple[int, int]:
     """The input channels of a group, and the output channels of all groups."""
-    operand = packed_operand(body)
-    assert operand is not None
+    (operand,) = packed_operands(body)
     *_, in_c, out_c = operand.shape
     assert isinstance(in_c, int) and isinstance(out_c, int)
     return in_c, out_c

@@ -23,6 +23,7 @@ _BLOCK_ROWS_OF_PACKING = 384  # if B is packed at run time, which each block rep
 _TILES_OF_COPY = 2  # in the rows of a block, if A is evaluated into scratch: there are then many tasks
 _BLOCK_ROWS_OF_BOTH = 192  # if both
 _PANELS_PER_COPY = 4  # of a task, which repay the evaluation of A
+FEW_ROWS = 2  # up to which weights of few bits are multiplied as they are; for more rows a panel is widened once
 _FEW_BLOCKS = 4  # of rows, up to which panels are tasks as well
 
 
@@ -37,8 +38,11 @@ class MatmulSchedule(Schedule):
 
 
 def packing(body: Matmul, schedule: MatmulSchedule) -> Packing:
-    """How a constant B is packed."""
-    return schedule.tile.panels(body.a.dtype)
+    """How a constant B is packed; elements of few bits fill words of 32."""
+    if body.blocks is None:
+        return schedule.tile.panels(body.a.dtype)
+    bits = body.packing.bits if body.packing else 8
+    return Packing("panels", schedule.tile.nr, kr=32 // bits, bits=bits)
 
 
 def rows_in_place(body: Matmul, schedule: MatmulSchedule) -> Size | None:
@@ -57,6 +61,8 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
     if isinstance(rows, int):
         tile = tile.at_most(rows)
     in_place = MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
+    if body.blocks is not None:
+        return MatmulSchedule(tile, _BLOCK_ROWS_OF_BOTH, _PANELS_PER_COPY)
     if rows_in_place(body, in_place) is not None:
         return in_place
     if not panels_in_place(body):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..kernel.ir import Conv, Launch, Matmul
-from ..kernel.operands import packed_operand
+from ..kernel.operands import packed_operands
 from ..kernel.packing import PLAIN, Packing
 from ..kernel.program import Program, Weight
 from ..scalar.dim import number
@@ -18,11 +18,11 @@ from ..scalar.dim import number
 def packed(launch: Launch, packing: Packing) -> Launch:
     """Makes the kernel of a launch that is not closed yet read its weights in that packing."""
     kernel = launch.kernel
-    operand = packed_operand(kernel.body)
-    assert operand is not None and isinstance(kernel.body, (Conv, Matmul))
-    params = list(kernel.params)
-    params[operand.param] = replace(params[operand.param], size=packing.elements([*map(number, operand.shape)]))
-    body = replace(kernel.body, packing=packing)
+    assert isinstance(kernel.body, (Conv, Matmul))
+    body, params = replace(kernel.body, packing=packing), list(kernel.params)
+    for operand in packed_operands(body):
+        size = operand.packing.elements([*map(number, operand.shape)])
+        params[operand.param] = replace(params[operand.param], size=size)
     return replace(launch, kernel=replace(kernel, params=tuple(params), body=body))
 
 
@@ -35,11 +35,9 @@ class Packer:
 
     def place(self, launch: Launch) -> Launch:
         """The launch with the buffer that has its weights in the packing that its kernel reads."""
-        operand = packed_operand(launch.kernel.body)
-        if operand is None:
-            return launch
         buffers = list(launch.buffers)
-        buffers[operand.param] = self._buffer(buffers[operand.param], operand.packing)
+        for operand in packed_operands(launch.kernel.body):
+            buffers[operand.param] = self._buffer(buffers[operand.param], operand.packing)
         return replace(launch, buffers=tuple(buffers))
 
     def _buffer(self, plain: int, packing: Packing) -> int:
@@ -49,7 +47,7 @@ class Packer:
             buffer, current = buffers[plain], weights[buffers[plain].number]
             weight = Weight(current.value, packing)
             buffer = replace(buffer, size=packing.elements([*map(number, current.value.shape)]))
-            if current.packing == PLAIN:
+            if current.packing is not None and current.packing.form == PLAIN.form:
                 self.packed[plain, packing] = plain
                 weights[buffer.number], buffers[plain] = weight, buffer
             else:

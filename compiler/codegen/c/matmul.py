@@ -13,7 +13,7 @@ from ...kernel.ir import Kernel, Matmul
 from ...kernel.operands import panels_in_place, plain_load
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
 from ...scalar.expr import Expr, Load, rewrite, walk
-from ...schedule.matmul import MatmulSchedule, packing, rows_in_place
+from ...schedule.matmul import FEW_ROWS, MatmulSchedule, packing, rows_in_place
 from ..render import render
 from .expr import ctype
 from .gemm import element_type, transpose_steps
@@ -43,6 +43,8 @@ def scratch_bytes(body: Matmul, schedule: MatmulSchedule) -> Size:
     size = schedule.tile.element(body.a.dtype).itemsize
     a = 0 if rows_in_place(body, schedule) is not None else ceil_div(block_rows * depth * size, 64) * 64
     rows = packing(body, schedule).rows(depth)
+    if body.blocks is not None:
+        return a + (rows * schedule.tile.nr + FEW_ROWS * ceil_div(depth, body.blocks.size)) * body.acc.itemsize
     b = 0 if panels_in_place(body) else rows * schedule.tile.nr * body.b.dtype.itemsize
     return a + b
 
@@ -74,6 +76,7 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
         a_statements=a_statements,
         a_value=a_value,
         b_panel=_b_panel(body, holes),
+        narrow=_narrow(body, schedule, holes),
         b_rows=_b_rows(body, holes),
         b_columns=_b_columns(body, holes),
         transpose_steps=transpose_steps(tile.lanes),
@@ -104,6 +107,24 @@ def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
         return None
     assert isinstance(body.b, Load)
     return {"buffer": holes.buffer(body.b.buffer), "start": f"{holes.size(body.b.index)} + panel * panel_rows * NR"}
+
+
+def _narrow(body: Matmul, schedule: MatmulSchedule, holes: Holes) -> dict[str, object] | None:
+    """The holes for weights of few bits: their buffers and numbers, and the vectors of a panel in runs of two."""
+    if body.blocks is None:
+        return None
+    assert isinstance(body.b, Load)
+    blocks, how, vectors = body.blocks, packing(body, schedule), schedule.tile.vectors
+    return {
+        "bits": how.bits,
+        "block": blocks.size,
+        "few": FEW_ROWS,
+        "zero": ctype(holes.kernel.params[blocks.zero].dtype),
+        "runs": [(first, min(2, vectors - first)) for first in range(0, vectors, 2)],
+        "data": holes.buffer(body.b.buffer),
+        "scale": holes.buffer(blocks.scale),
+        "zeros": holes.buffer(blocks.zero),
+    }
 
 
 def _b_in_panel(body: Matmul, nr: int) -> Expr:

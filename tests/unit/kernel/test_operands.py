@@ -15,7 +15,7 @@ from intaglio.compiler.kernel.operands import (
     PlainInput,
     conv_input,
     matmul_rows,
-    packed_operand,
+    packed_operands,
     panels_in_place,
     plain_load,
 )
@@ -71,9 +71,9 @@ def test_rows_that_are_not_in_place(a: Value) -> None:
 
 def test_constant_weights_are_packed_and_others_are_not() -> None:
     constants, others = product(X, weights(8, 16)), product(X, Y)
-    assert packed_operand(constants) == PackedOperand(1, (8, 16), PLAIN)
-    assert packed_operand(others) is None
-    assert packed_operand(last_body(X.exp())) is None
+    assert packed_operands(constants) == (PackedOperand(1, (8, 16), PLAIN),)
+    assert packed_operands(others) == ()
+    assert packed_operands(last_body(X.exp())) == ()
     assert panels_in_place(replace(constants, packing=Packing("panels", 16)))
     assert not panels_in_place(others)
 
@@ -81,7 +81,7 @@ def test_constant_weights_are_packed_and_others_are_not() -> None:
 def test_weights_of_a_convolution() -> None:
     """Their shape is that of one group's input channels, and all output channels."""
     body = convolution(input_value("x", (N, 9, 9, 4), F32), groups=2)
-    assert packed_operand(body) == PackedOperand(body.w, (3, 3, 2, 6), PLAIN)
+    assert packed_operands(body) == (PackedOperand(body.w, (3, 3, 2, 6), PLAIN),)
 
 
 def test_the_input_of_a_convolution() -> None:

@@ -7,7 +7,7 @@ from functools import reduce
 from unit.schedule.bodies import launch_of, tensor, weights
 
 from intaglio.compiler.graph.ir import Graph
-from intaglio.compiler.kernel.operands import packed_operand
+from intaglio.compiler.kernel.operands import packed_operands
 from intaglio.compiler.kernel.packing import PLAIN, Packing
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.lower.groups import lower
@@ -25,8 +25,8 @@ def program_of(count: int) -> Program:
 
 def test_the_parameter_is_as_large_as_the_packing_makes_it() -> None:
     launch = packed(launch_of(tensor(7, 40).matmul(weights(40, 40))), PANELS)
-    operand = packed_operand(launch.kernel.body)
-    assert operand is not None and operand.packing == PANELS
+    (operand,) = packed_operands(launch.kernel.body)
+    assert operand.packing == PANELS
     assert launch.kernel.params[operand.param].size == 40 * 64  # a panel of 64 columns for 40
 
 

@@ -18,7 +18,7 @@ from intaglio.compiler.graph.interp import evaluate, random_feeds
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Body, Conv, Launch, Matmul, Schedule
-from intaglio.compiler.kernel.operands import packed_operand
+from intaglio.compiler.kernel.operands import packed_operands
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.verify_program import verify_program
 from intaglio.compiler.lower.groups import lower
@@ -88,12 +88,12 @@ def test_dynamic_parts_are_parameters(name: str) -> None:
 ])  # fmt: skip
 def test_weights_are_packed_here(name: str, form: str) -> None:
     program = lower(SUBJECTS[name])
-    before = packed_operand(launch_of(program).kernel.body)
-    assert before is not None and before.packing.form == "plain"
+    (before,) = packed_operands(launch_of(program).kernel.body)
+    assert before.packing.form == "plain"
     verify_program(program)
     verify_program(schedule(program, V4))
-    after = packed_operand(launch_of(program).kernel.body)
-    assert after is not None and after.packing.form == form
+    (after,) = packed_operands(launch_of(program).kernel.body)
+    assert after.packing.form == form
     assert [weight.packing for weight in program.weights] == [after.packing]
 
 
