@@ -24,13 +24,15 @@ _MULTIPLE = 16  # of which blocks are: elements of 2 bits in 32
 class Narrow:
     """w[k, n] = (data[k, n] - zero[k // block, n]) * scale[k // block, n].
 
-    data: u8 [K, N], below 2 ** bits, of 2, 4 or 8; zero: u8 or f32, scale: f32, [ceil(K / block), N]."""
+    data: u8 [K, N], below 2 ** bits, of 2, 4 or 8; zero: u8 below 2 ** zero_bits, or f32 if that is 32, and scale: f32,
+    both [ceil(K / block), N]."""
 
     data: Value
     zero: Value
     scale: Value
     block: int
     bits: int
+    zero_bits: int
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,11 @@ def narrowed(v: Value) -> Narrow | None:
     if block % _MULTIPLE:
         return None
     zero, scale = (np.ascontiguousarray(x[::block], np.float32) for x in (zero - np.float32(lowest), scale))
-    is_byte = bool(((zero >= 0) & (zero <= 255) & (zero == np.rint(zero))).all())
+    is_whole = bool(((zero >= 0) & (zero <= 255) & (zero == np.rint(zero))).all())
+    zero_bits = next(b for b in (2, 4, 8) if zero.max() < 1 << b) if is_whole else 32
     shifted = terms.data if terms.data.dtype == U8 else (terms.data.cast(I32) - lowest).cast(U8)
-    return Narrow(shifted, constant(zero.astype(np.uint8) if is_byte else zero), constant(scale), block, bits)
+    zeros = constant(zero.astype(np.uint8) if is_whole else zero)
+    return Narrow(shifted, zeros, constant(scale), block, bits, zero_bits)
 
 
 def _is_data(v: Value) -> bool:

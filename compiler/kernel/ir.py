@@ -82,11 +82,14 @@ class LoopNest:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Runs of `size` rows of B that share a scale and a zero point: numbers of the parameters with these."""
+    """Runs of `size` rows of B that share a scale and a zero point: numbers of the parameters with these.
+
+    zero_bits: of a zero point, an unsigned integer; 32 if they are floats."""
 
     size: int
     scale: int
     zero: int
+    zero_bits: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ In: a body. Out: where an operand is read in place; None if it has to be evaluat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..scalar.dim import Size, ceil_div, extent, floor_div, linear_in
 from ..scalar.dtype import I8, I32, U8, DType
@@ -54,8 +54,9 @@ def packed_operands(body: Body) -> tuple[PackedOperand, ...]:
         if body.blocks is None:
             return (weights,)
         shape, packing = (ceil_div(extent(body.k), body.blocks.size), extent(body.n)), body.packing
-        factors = Packing(packing.form, packing.nr)
-        return (weights, *(PackedOperand(p, shape, factors) for p in (body.blocks.scale, body.blocks.zero)))
+        factors, bits = Packing(packing.form, packing.nr), body.blocks.zero_bits
+        words = replace(factors, kr=1 if packing.form == "plain" else 32 // bits, bits=min(bits, 8))
+        return weights, PackedOperand(body.blocks.scale, shape, factors), PackedOperand(body.blocks.zero, shape, words)
     return ()
 
 

@@ -67,10 +67,11 @@ class _Checker:
         if isinstance(body, Conv):
             self.check(0 <= body.w < len(self.params), "w", f"there is no parameter {body.w}")
         elif isinstance(body, Matmul) and body.blocks is not None:
-            for number, dtypes in ((body.blocks.scale, (F32,)), (body.blocks.zero, (F32, U8))):
+            of_zeros = F32 if body.blocks.zero_bits == 32 else U8
+            for number, dtype in ((body.blocks.scale, F32), (body.blocks.zero, of_zeros)):
                 self.check(0 <= number < len(self.params), "blocks", f"there is no parameter {number}")
-                dtype = self.params[number].dtype
-                self.check(dtype in dtypes, "blocks", f"parameter {number} is of {dtype}")
+                actual = self.params[number].dtype
+                self.check(actual == dtype, "blocks", f"parameter {number} is of {actual}, not {dtype}")
         elif isinstance(body, Recurrent):
             for name in ("xw", "r", "rb", "peephole", "h0", "c0", "lengths", "y", "yh", "yc"):
                 number = getattr(body, name)

@@ -131,13 +131,17 @@ def matmul(elements: Elements, node: Node) -> Matmul:
     is_weight = elements.weights.packed and shared and b.node in elements.static
     narrow = elements.bufs.narrowed(b) if is_weight and acc == F32 else None
     if narrow is not None:
-        packing, b_type = Packing("plain", bits=narrow.bits), U8
+        packing, of_zeros, b_type = (
+            Packing("plain", bits=narrow.bits),
+            Packing("plain", bits=min(narrow.zero_bits, 8)),
+            U8,
+        )
         data, scale, zero = (
             elements.param(elements.bufs.constant(Weight(value, how)))
-            for value, how in ((narrow.data, packing), (narrow.scale, PLAIN), (narrow.zero, PLAIN))
+            for value, how in ((narrow.data, packing), (narrow.scale, PLAIN), (narrow.zero, of_zeros))
         )
         b_expr: Expr = Load(data, 0, U8)
-        blocks = Blocks(narrow.block, scale, zero)
+        blocks = Blocks(narrow.block, scale, zero, narrow.zero_bits)
     elif is_weight and (acc == a.dtype == b.dtype or widened):
         packing = PLAIN
         b_expr = Load(elements.param(elements.bufs.constant(Weight(b.cast(b_type), packing))), 0, b_type)

@@ -115,12 +115,15 @@ def _narrow(body: Matmul, schedule: MatmulSchedule, holes: Holes) -> dict[str, o
         return None
     assert isinstance(body.b, Load)
     blocks, how, vectors = body.blocks, packing(body, schedule), schedule.tile.vectors
+    wide = 3 if vectors == 3 else 2
+    held = min(16 // how.bits, 2 if wide == 3 else 4)
+    runs = [(first, min(wide, vectors - first), held) for first in range(0, vectors, wide)]
     return {
         "bits": how.bits,
         "block": blocks.size,
         "few": FEW_ROWS,
-        "zero": ctype(holes.kernel.params[blocks.zero].dtype),
-        "runs": [(first, min(2, vectors - first)) for first in range(0, vectors, 2)],
+        "zero_bits": blocks.zero_bits,
+        "runs": runs,
         "data": holes.buffer(body.b.buffer),
         "scale": holes.buffer(blocks.scale),
         "zeros": holes.buffer(blocks.zero),
