@@ -131,11 +131,8 @@ def matmul(elements: Elements, node: Node) -> Matmul:
     is_weight = elements.weights.packed and shared and b.node in elements.static
     narrow = elements.bufs.narrowed(b) if is_weight and acc == F32 else None
     if narrow is not None:
-        packing, of_zeros, b_type = (
-            Packing("plain", bits=narrow.bits),
-            Packing("plain", bits=min(narrow.zero_bits, 8)),
-            U8,
-        )
+        packing, b_type = Packing("plain", bits=narrow.bits), U8
+        of_zeros = Packing("plain", bits=narrow.zero_bits) if narrow.zero.dtype == U8 else PLAIN
         data, scale, zero = (
             elements.param(elements.bufs.constant(Weight(value, how)))
             for value, how in ((narrow.data, packing), (narrow.scale, PLAIN), (narrow.zero, of_zeros))

@@ -61,9 +61,7 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
     if isinstance(rows, int):
         tile = tile.at_most(rows)
     in_place = MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
-    if body.blocks is not None:
-        return MatmulSchedule(tile, _BLOCK_ROWS_OF_BOTH, _PANELS_PER_COPY)
-    if rows_in_place(body, in_place) is not None:
+    if body.blocks is None and rows_in_place(body, in_place) is not None:
         return in_place
     if not panels_in_place(body):
         return MatmulSchedule(tile, _BLOCK_ROWS_OF_BOTH, _PANELS_PER_COPY)

@@ -35,10 +35,10 @@ class Packer:
 
     def place(self, launch: Launch) -> Launch:
         """The launch with the buffer that has its weights in the packing that its kernel reads."""
-        buffers = list(launch.buffers)
-        for operand in packed_operands(launch.kernel.body):
+        buffers, operands = list(launch.buffers), packed_operands(launch.kernel.body)
+        for operand in operands:
             buffers[operand.param] = self._buffer(buffers[operand.param], operand.packing)
-        return replace(launch, buffers=tuple(buffers))
+        return replace(launch, buffers=tuple(buffers)) if operands else launch
 
     def _buffer(self, plain: int, packing: Packing) -> int:
         """The number of the buffer with weights in a packing; `plain`: that of the plain weights."""

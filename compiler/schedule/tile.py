@@ -20,6 +20,9 @@ _MOST_ROWS = 12  # of a tile: loads of B are then few beside multiplications
 _ROW_COUNTS = 6  # the approximate number of row counts with a micro-kernel; others use that of the next larger one
 _SUM = 4  # bytes of the smallest sums
 STORED = 16  # bytes of the smallest vectors by which results are stored
+_RUN, _SUMS_OF_RUN = 2, 4  # vectors of a panel of weights of few bits that a row takes at once, sums of each
+_ODD_RUN, _SUMS_OF_ODD_RUN = 3, 2  # the same where the panel has three vectors
+_HALF_WORD = 16  # bits of a word that are multiplied where they lie, as signed numbers
 _COST_OF_LOAD = 0.25  # of a load that overlaps multiplications, in multiplications; measured
 
 
@@ -157,6 +160,16 @@ def tiles(element: DType, target: Target) -> Iterator[Tile]:
     """All tiles that fit the registers, the widest first."""
     lanes, widths = _lanes(element, target), _widths(target, unit_of(element, target))
     return (tile_of(vectors * lanes, element, target) for vectors in reversed(widths))
+
+
+def narrow_runs(vectors: int, bits: int) -> list[tuple[int, int, int]]:
+    """How the product of one row with a panel of weights of few bits is cut: of each run of vectors of the panel the
+    first one, their count, and the sums of each, one for as many neighbours in a word.
+
+    Six or eight sums hide the latency of multiply-adds, and leave registers for as many words and totals."""
+    width, sums = (_ODD_RUN, _SUMS_OF_ODD_RUN) if vectors == _ODD_RUN else (_RUN, _SUMS_OF_RUN)
+    sums = min(sums, _HALF_WORD // bits)
+    return [(first, min(width, vectors - first), sums) for first in range(0, vectors, width)]
 
 
 def rows_in_cache(depth: Size | None, element: DType, target: Target) -> int:

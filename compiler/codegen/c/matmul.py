@@ -14,6 +14,7 @@ from ...kernel.operands import panels_in_place, plain_load
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
 from ...scalar.expr import Expr, Load, rewrite, walk
 from ...schedule.matmul import FEW_ROWS, MatmulSchedule, packing, rows_in_place
+from ...schedule.tile import narrow_runs
 from ..render import render
 from .expr import ctype
 from .gemm import element_type, transpose_steps
@@ -110,20 +111,18 @@ def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
 
 
 def _narrow(body: Matmul, schedule: MatmulSchedule, holes: Holes) -> dict[str, object] | None:
-    """The holes for weights of few bits: their buffers and numbers, and the vectors of a panel in runs of two."""
+    """The holes for weights of few bits: their buffers and numbers, and how a panel is cut into runs of vectors."""
     if body.blocks is None:
         return None
     assert isinstance(body.b, Load)
-    blocks, how, vectors = body.blocks, packing(body, schedule), schedule.tile.vectors
-    wide = 3 if vectors == 3 else 2
-    held = min(16 // how.bits, 2 if wide == 3 else 4)
-    runs = [(first, min(wide, vectors - first), held) for first in range(0, vectors, wide)]
+    blocks, bits = body.blocks, packing(body, schedule).bits
     return {
-        "bits": how.bits,
+        "bits": bits,
         "block": blocks.size,
-        "few": FEW_ROWS,
         "zero_bits": blocks.zero_bits,
-        "runs": runs,
+        "float_zeros": holes.kernel.params[blocks.zero].dtype == body.acc,
+        "few": FEW_ROWS,
+        "runs": narrow_runs(schedule.tile.vectors, bits),
         "data": holes.buffer(body.b.buffer),
         "scale": holes.buffer(blocks.scale),
         "zeros": holes.buffer(blocks.zero),

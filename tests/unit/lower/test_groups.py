@@ -155,6 +155,7 @@ def test_a_product_with_its_epilogue() -> None:
           acc = f32
           epilogue: add(acc, 1.0) -> b2[16*m + n]
           packing = plain
+          blocks = None
         """, tensor(N, 8).matmul(w) + 1.0)  # fmt: skip
 
 

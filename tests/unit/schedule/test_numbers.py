@@ -65,6 +65,7 @@ ALLOWED: dict[str, dict[int, str]] = {
     "c/micro/avx512vnni.h.j2": {8: LANES, 16: LANES},
     "c/micro/avxvnni.h.j2": {11: "version of a compiler", 12: "version of a compiler"},
     "c/micro/dot.h.j2": {32: UNROLL},
+    "c/micro/narrow.h.j2": {4: TYPES, 8: UNROLL, 16: UNROLL, 32: TYPES},
     "c/matmul.c.j2": {63: LINE, 64: LINE, 128: "what makes signed bytes unsigned"},
     "c/order.h.j2": {4: TYPES, 8: TYPES, 256: "values of a byte"},
     "c/program.c.j2": {4: "numbers before the sizes of outputs", 63: LINE, 64: LINE},
