@@ -118,7 +118,7 @@ PLAIN = Packing("plain")
 
 def _joined(array: Array, bits: int) -> Array:
     """Bytes [..., M] that hold numbers of fewer bits -> [..., M * bits / 8], the first ones in the lowest bits."""
-    parts = array.reshape(*array.shape[:-1], -1, 8 // bits)
+    parts = array.reshape(*array.shape[:-1], array.shape[-1] * bits // 8, 8 // bits)
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     joined: Array = np.bitwise_or.reduce(parts << shifts, -1)
     return joined

@@ -49,6 +49,23 @@ def test_panels_of_bytes(shape: tuple[int, ...], groups: int, sums: bool) -> Non
         np.testing.assert_array_equal(heads, -128 * plain.sum((0, 1)))
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("shape", [(7, 10), (16, 16), (33, 40), (4, 0), (1, 1)], ids=str)
+def test_panels_of_words(shape: tuple[int, int], bits: int) -> None:
+    """As many rows of a column as there are in 32 bits, the first one in the lowest; zeros beyond the last one."""
+    w, rows = RNG.integers(0, 1 << bits, shape, np.uint8), 32 // bits
+    packing = Packing("panels", 16, kr=rows, bits=bits)
+    packed = packing.pack(w)
+    assert packed.size == packing.elements(shape) and packed.flags.c_contiguous and packed.dtype == np.uint8
+    np.testing.assert_array_equal(packing.unpack(packed.reshape(-1), shape), w)
+    words = packed.reshape(-1).view("<u4").reshape(-(-shape[1] // 16), -(-shape[0] // rows), 16)
+    for (panel, row, lane), word in np.ndenumerate(words):
+        for part in range(rows):
+            k, column = row * rows + part, panel * 16 + lane
+            inside = k < shape[0] and column < shape[1]
+            assert int(word) >> part * bits & (1 << bits) - 1 == (w[k, column] if inside else 0)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_whole(shape: tuple[int, ...], groups: int) -> None:

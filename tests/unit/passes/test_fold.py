@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make, size_value
+from intaglio.compiler.graph.narrow import narrowed
 from intaglio.compiler.passes import fold, simplify
 from intaglio.compiler.passes.indices import Formulas, axis_symbol
 from intaglio.compiler.scalar.dim import Symbol, dim_min
@@ -25,6 +26,18 @@ def test_constants(check: Any, ops: Any) -> None:
     w = constant(np.ones((4, 3), np.float32))
     x = input_value("x", (B, 4), F32)
     assert ops(check(x.matmul((w * 2).exp().permute(0, 1)), fold.run, sizes=SIZES)) == ["matmul"]
+
+
+def test_weights_of_few_bits_stay(check: Any, ops: Any) -> None:
+    """Where a product reads them; other readers have their elements."""
+    x, q = input_value("x", (B, 32), F32), constant((np.arange(96) % 16).astype(np.uint8).reshape(3, 2, 16))
+    scale = constant(np.float32([[[0.5], [0.25]]]))
+    real = ((q.cast(F32) - 8.0) * scale).reshape(3, 32)
+    kept = check(x.matmul(real.permute(1, 0)), fold.run, sizes=SIZES)
+    (product,) = (node for node in kept.nodes() if node.op.name == "matmul")
+    parts = narrowed(product.inputs[1])
+    assert parts is not None and (parts.bits, parts.block) == (4, 16)
+    assert ops(check(x + real.narrow(0, 0, 1), fold.run, sizes=SIZES)) == ["add"]
 
 
 def test_shape_chains_vanish(check: Any, ops: Any) -> None:
