@@ -66,7 +66,8 @@ def main(argv: list[str]) -> int:
             reading, products = len(data) / peak.gbytes / 1e9, 2 * rows * depth * columns / peak.gflops / 1e9
             lines.append([
                 f"{rows} x {depth} x {columns}", f"{level}", milliseconds(mine), milliseconds(theirs),
-                ratio(mine, theirs), f"{reading / mine:.0%}", f"{products / mine:.0%}", *(f"{errors[name]:.1e}" for name in names),
+                ratio(mine, theirs), f"{reading / mine:.0%}", f"{products / mine:.0%}",
+                *(f"{errors[name]:.1e}" for name in names),
             ])  # fmt: skip
     print(f"# {options.bits} bits in blocks of {options.block}, {describe()}\n\n{peak}\n")
     print(table(["", "level", "ours ms", "ort ms", "ours/ort", "reading", "products", "error", "ort's error"], lines))
