@@ -8,7 +8,7 @@ with 6 to 14 rows in registers a panel may come from the third-level cache witho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..kernel.ir import Matmul, Schedule
 from ..kernel.operands import matmul_rows, panels_in_place
@@ -61,8 +61,8 @@ def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSch
     if isinstance(rows, int):
         tile = tile.at_most(rows)
     in_place = MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
-    if body.blocks is None and rows_in_place(body, in_place) is not None:
-        return in_place
+    if rows_in_place(body, in_place) is not None:  # several panels repay the sums of A's blocks
+        return in_place if body.blocks is None else replace(in_place, panels_per_task=_PANELS_PER_COPY)
     if not panels_in_place(body):
         return MatmulSchedule(tile, _BLOCK_ROWS_OF_BOTH, _PANELS_PER_COPY)
     cached = tiles.rows_in_cache(body.k.extent, tile.element(body.a.dtype), target)
