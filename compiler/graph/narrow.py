@@ -17,6 +17,7 @@ from .interp import constant_array
 from .ir import Array, Value, constant, is_static
 
 _VIEWS = ("reshape", "permute", "slice", "broadcast", "ensure_shape")
+_STEPS = 12  # of a dequantisation, with its views
 _MULTIPLE = 16  # of which blocks are: elements of 2 bits in 32
 
 
@@ -91,22 +92,24 @@ def _changes(x: Array) -> list[int]:
     return [int(i) + 1 for i in np.flatnonzero((x[1:] != x[:-1]).any(1))]
 
 
-def _terms(v: Value) -> _Terms | None:
-    """The terms of a value; those of a sum or product have its shape."""
+def _terms(v: Value, steps: int = _STEPS) -> _Terms | None:
+    """The terms of a value; those of a sum or product have its shape. steps: the most from it to the integers."""
     if _is_data(v):
         return _Terms(v)
+    if steps == 0:
+        return None
     if v.op in _VIEWS:
-        below = _terms(v.node.inputs[0])
+        below = _terms(v.node.inputs[0], steps - 1)
         return below and below.viewed(lambda x: v.node.with_inputs([x]).outputs[0])
     if v.op != "map":
         return None
     prim, inputs = v.node.attrs["prim"], v.node.inputs
     if prim == "cast":
-        return _terms(inputs[0])
+        return _terms(inputs[0], steps - 1)
     if prim not in ("mul", "add", "sub"):
         return None
     for x, other in (inputs, inputs[::-1])[: 1 if prim == "sub" else 2]:
-        terms = _terms(x) if x.shape == v.shape else None
+        terms = _terms(x, steps - 1) if x.shape == v.shape else None
         if terms is None:
             continue
         factor = other.cast(F32).broadcast(*v.shape)

@@ -101,3 +101,12 @@ def test_other_values_have_no_parts(name: str) -> None:
 def test_the_way_ends_above_the_integers(name: str) -> None:
     values = list(way(FORMS[name][0]))
     assert values[0] is FORMS[name][0] and all(v.dtype.bits > 8 for v in values)
+
+
+@pytest.mark.parametrize("first", [reals(K, N), numbers(K, N).cast(F32)], ids=["reals", "integers"])
+def test_deep_constants_are_looked_at_briefly(first: Value) -> None:
+    """A sum of a value with itself, 2,000 times: neither deeper than Python's stack, nor exponential."""
+    v = first
+    for _ in range(2000):
+        v = v + v
+    assert not is_narrow(v) and narrowed(v) is None
