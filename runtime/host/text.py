@@ -127,6 +127,8 @@ def _split(text: str, delimiter: str, most: int) -> list[str]:
 @function("StringNormalizer")
 def string_normalizer(x: Array, *, stopwords: list[str], change: str, case_sensitive: bool) -> Array:
     """x, [C] or [1, C], without stop words, in another case; one empty string where none is left."""
+    if not x.size:
+        raise ValueError("Single dimension value must be greater than 0")
     cases: dict[str, Callable[[str], str]] = {"UPPER": _upper, "LOWER": _lower}
     cased = cases.get(change, str)
     compared = str if case_sensitive else cases.get(change, _lower)

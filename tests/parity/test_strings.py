@@ -325,6 +325,21 @@ def test_texts_that_are_no_numbers() -> None:
         intaglio.InferenceSession(case.model()).run(None, case.feeds)
 
 
+@pytest.mark.parametrize("shape", [(0,), (1, 0)])
+@pytest.mark.parametrize("named", [False, True])
+def test_no_words(shape: tuple[int, ...], named: bool) -> None:
+    """What StringNormalizer refuses, here and in onnxruntime, when the model is loaded or run."""
+    case = one("StringNormalizer", words(*shape), locale="C")
+    model = (
+        one("StringNormalizer", words(*(d or 1 for d in shape[:-1]), 2), locale="C").model(True)
+        if named
+        else case.model()
+    )
+    for engine in (intaglio, onnxruntime):
+        with pytest.raises(Exception, match=r"greater than 0|C > 0"):
+            engine.InferenceSession(model).run(None, case.feeds)
+
+
 @pytest.mark.parametrize(
     "fed",
     [np.array(["a", "b"]), np.array(["a", "b"], object), ["a", "b"]],

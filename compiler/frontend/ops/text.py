@@ -5,12 +5,16 @@ In: values and attributes of a node. Out: values.
 
 from __future__ import annotations
 
+import re
+
 from ...graph.ir import Value
 from ...graph.tensor import broadcast_shapes
 from ...scalar.dtype import BOOL, F32, I64, STRING, U8, DType
 from ..load import Type
 from ..objects import host, host_object, tensor, tensor_type
 from ..registry import Object, onnx_op
+
+_LOCALE = re.compile(r"|POSIX|(C|[a-z]{2,3}([-_][A-Za-z]{2,4})?)([.@][\w-]+)*")  # changes nothing: case is Unicode's
 
 
 def parsed(x: Value, dtype: DType) -> Value:
@@ -56,6 +60,8 @@ def string_split(x: Value, *, delimiter: str = "", maxsplit: int | None = None) 
 
 @onnx_op("RegexFullMatch", since=20)
 def regex_full_match(x: Value, *, pattern: str) -> Value:
+    if any("\ud800" <= c <= "\udfff" for c in pattern):
+        raise ValueError("Invalid regex pattern: it is no UTF-8")
     return host("match", [x], (BOOL, x.shape), pattern=pattern)[0]
 
 
@@ -67,8 +73,12 @@ def string_normalizer(
     """x, [C] or [1, C], without stop words, in lower or upper case."""
     if x.rank not in (1, 2) or (x.rank == 2 and x.shape[0] != 1 and isinstance(x.shape[0], int)):
         raise ValueError(f"Input dimensions are either [C > 0] or [1][C > 0] allowed, not {list(x.shape)}")
+    if 0 in x.shape:
+        raise ValueError("Single dimension value must be greater than 0")
     if x.rank == 2:
         x = x.ensure_shape(1, x.shape[1], text="Input dimensions are either [C > 0] or [1][C > 0] allowed")
+    if not _LOCALE.fullmatch(locale):
+        raise ValueError(f"Failed to construct locale with name: {locale}")
     if case_change_action not in ("NONE", "LOWER", "UPPER"):
         raise ValueError(f"there is no case_change_action '{case_change_action}'")
     return tensor(host_object(
