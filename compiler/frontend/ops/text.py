@@ -77,7 +77,8 @@ def string_normalizer(
         raise ValueError("Single dimension value must be greater than 0")
     if x.rank == 2:
         x = x.ensure_shape(1, x.shape[1], text="Input dimensions are either [C > 0] or [1][C > 0] allowed")
-    if (case_change_action != "NONE" or not is_case_sensitive) and not _LOCALE.fullmatch(locale):
+    used = case_change_action != "NONE" or (stopwords and not is_case_sensitive)
+    if used and not _LOCALE.fullmatch(locale):
         raise ValueError(f"Failed to construct locale with name: {locale}")
     if case_change_action not in ("NONE", "LOWER", "UPPER"):
         raise ValueError(f"there is no case_change_action '{case_change_action}'")
