@@ -99,7 +99,7 @@ def lowered_model(model: str | bytes, options: Options, progress: Progress = sil
     """Compiles a model up to its program, without schedules. Raises as `lower_model`."""
     unit = Compilation(options, *targets(options.target), progress)
     unit.model = unit.stage("load", _load, model, options)
-    unit.graph = unit.stage("import", import_model, unit.model, options.dims)
+    unit.graph = unit.stage("import", import_model, unit.model, options.dims, dict(options.operators))
     unit.conditions = conditions(unit.graph)  # kept, even if passes remove the nodes that demand them
     for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)

@@ -27,6 +27,7 @@ class Options:
     checked: kernels check every access to memory (templates/c/bounds.h). sanitize: "", or an argument of the C
     compiler's -fsanitize=.
     given: (name, digest) of tensors and files that replace the model's; `data` has them, by the same names.
+    operators: those that are functions of Python, "domain::name", with the ONNX type and the rank of each output.
     tuning: the files of measured schedules to use, with a digest of each (runtime/store/tuning.py).
     verify, dump: see the environment variables, which are the defaults.
     """
@@ -42,6 +43,7 @@ class Options:
     checked: bool = False
     sanitize: str = ""
     given: tuple[tuple[str, str], ...] = ()
+    operators: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     tuning: tuple[tuple[str, str], ...] = ()
     verify: bool = field(default_factory=lambda: environment().verify)
     dump: Path | None = field(default_factory=lambda: environment().dump)

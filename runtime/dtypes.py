@@ -44,6 +44,12 @@ def numpy_dtype(type_name: str) -> np.dtype[Any]:
     return dtype
 
 
+def type_of_name(type: str) -> str | None:
+    """The element of a tensor's type; None for what is no tensor, or of no type."""
+    element = type.removeprefix("tensor(").removesuffix(")")
+    return element if type == f"tensor({element})" and element in NUMBERS else None
+
+
 def is_object(type: str) -> bool:
     """Whether a value of this ONNX type is no tensor: a sequence, a map, an optional."""
     return not type.startswith("tensor(")

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -120,14 +121,20 @@ class _Scope:
                     value.name = name
 
 
-def import_model(model: Model, free_dim_overrides: Mapping[str, int] | None = None) -> Graph:
+Operators = Mapping[str, "tuple[tuple[str, int], ...]"]  # "domain::name" -> ONNX type and rank of each output
+
+
+def import_model(
+    model: Model, free_dim_overrides: Mapping[str, int] | None = None, operators: Operators | None = None
+) -> Graph:
     """The graph of a model. `free_dim_overrides` gives named dims a value; a negative one makes the dim anonymous.
+    operators: those that are functions of Python.
 
     Raises NotImplemented (listing everything unsupported), Fail, InvalidGraph, InvalidArgument.
     """
     _check_versions(model)
     with collecting(taken=model.graph.dim_names()) as symbols:
-        graph = _Importer(model, dict(free_dim_overrides or {})).run()
+        graph = _Importer(model, dict(free_dim_overrides or {}), operators or {}).run()
         graph = replace(graph, bindings=live_bindings(replace(graph, bindings=symbols.bindings)))
         graph = objects.numbered(graph, string_number)
         return replace(graph, strings=[*symbols.strings])
@@ -160,8 +167,9 @@ def _check_versions(model: Model) -> None:
 
 
 class _Importer:
-    def __init__(self, model: Model, overrides: dict[str, int]) -> None:
+    def __init__(self, model: Model, overrides: dict[str, int], operators: Operators = MappingProxyType({})) -> None:
         self.model = model
+        self.operators = operators
         self.overrides = overrides
         self.reasons: list[Reason] = []
         self.count = 0
@@ -313,6 +321,8 @@ class _Importer:
         if function is not None:
             defaults = {**function.defaults, **attrs}
             return self._call(function, inputs, defaults, scope, label, named=True, outputs=node.outputs)
+        if f"{node.domain}::{node.op}" in self.operators:
+            return self._custom(node, inputs, attrs, label)
         version = scope.opsets.get(node.domain)
         if version is None:
             types = [_type(v) for v in inputs]
@@ -371,6 +381,21 @@ class _Importer:
             raise Fail(f"Node ({node.name}) Op ({node.op}) [ShapeInferenceError] {e}") from e
         except Exception as e:  # models are untrusted, and operators do not foresee every malformed one
             raise Fail(f"Node ({node.name}) Op ({node.op}) cannot be imported: {type(e).__name__}: {e}") from e
+
+    def _custom(
+        self, node: NodeDef, inputs: Sequence[Imported | _Broken], attrs: Mapping[str, Any], label: str
+    ) -> Sequence[Value | _Broken]:
+        """An operator that is a function of Python."""
+        given = [v for v in inputs if not isinstance(v, _Broken)]
+        if len(given) != len(inputs):
+            return [BROKEN] * len(node.outputs)
+        name = f"{node.domain}::{node.op}"
+        try:
+            values = objects.custom(name, given, self.operators[name], _plain(attrs))
+        except Unsupported as e:
+            return self._refuse(node, label, 0, str(e))
+        stamp(values, (label,))
+        return values
 
     def _split(self, e: Diverging, node: NodeDef, label: str, version: int, rest: Rest) -> list[Any]:
         """Resumes a diverging branch, and attributes failures to its node. Raises _Unknown where it is refused."""

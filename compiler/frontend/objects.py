@@ -6,7 +6,7 @@ replaces strings by their numbers, so that what follows knows no strings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,8 @@ import numpy as np
 from ..errors import Unsupported
 from ..graph.ir import Graph, Node, Value, constant, input_value, make, subgraphs
 from ..scalar.dim import Dim, Size
-from ..scalar.dtype import I64, STRING, DType
-from .load import UNKNOWN, Type
+from ..scalar.dtype import BY_ORT, I64, STRING, DType
+from .load import UNKNOWN, GraphDef, Type
 from .registry import Imported, Object, Shaped
 from .values import bound
 
@@ -24,7 +24,7 @@ OBJECT = "object"
 Result = tuple["DType | None", "tuple[Size, ...]"]  # dtype and shape of a result; None: an object
 
 
-def host(function: str, inputs: Sequence[Value | Object], *results: Result, **arguments: Any) -> tuple[Value, ...]:
+def host(function: str, inputs: Sequence[Value | Object], /, *results: Result, **arguments: Any) -> tuple[Value, ...]:
     """The results of a function of runtime/host. arguments: constants; lists become tuples, None is left out."""
     takes = tuple(OBJECT if isinstance(x, Object) else x.dtype.ort for x in inputs)
     gives = tuple(OBJECT if dtype is None else dtype.ort for dtype, _ in results)
@@ -37,6 +37,21 @@ def host(function: str, inputs: Sequence[Value | Object], *results: Result, **ar
 def host_object(type: Type, function: str, inputs: Sequence[Value | Object], **arguments: Any) -> Object:
     """The object that a function of runtime/host returns."""
     return Object(host(function, inputs, (None, ()), **arguments)[0], type)
+
+
+def custom(
+    name: str, inputs: Sequence[Imported], outputs: Sequence[tuple[str, int]], attributes: Mapping[str, Any]
+) -> list[Value]:
+    """The results of a function of Python. outputs: the ONNX type and the rank of each.
+
+    Raises Unsupported for attributes that are no numbers, strings or tensors."""
+    for attribute, value in attributes.items():
+        if any(isinstance(x, (GraphDef, Type)) for x in (value if isinstance(value, list) else [value])):
+            raise Unsupported(f"attribute '{attribute}'")
+    things = [x if isinstance(x, Value) else as_object(x) for x in inputs]
+    made = host(name, things, *[(None, ()) for _ in outputs], **attributes)
+    types = [tensor_type(BY_ORT[type], rank) for type, rank in outputs]
+    return [tensor(Object(value, type)) for value, type in zip(made, types)]
 
 
 def _frozen(value: Any) -> Any:

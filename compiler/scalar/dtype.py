@@ -90,6 +90,7 @@ _TABLE = [
 
 DTYPES: dict[str, DType] = {d.name: d for d in _TABLE}
 BY_ONNX: dict[int, DType] = {d.onnx: d for d in _TABLE}
+BY_ORT: dict[str, DType] = {d.ort: d for d in _TABLE}
 _BY_NUMPY: dict[str, DType] = {d.numpy.removeprefix("ml:"): d for d in _TABLE}
 
 F16, BF16, F32, F64 = (DTYPES[n] for n in ("f16", "bf16", "f32", "f64"))

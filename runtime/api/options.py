@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import cpus, variables
+from ..dtypes import type_of_name
 from ..enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, OrtExecutionProviderDevicePolicy
 from ..errors import Fail, InvalidArgument
 from ..provider_names import CPU, KNOWN
@@ -108,13 +109,14 @@ class SessionOptions(_Checked):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("_free_dimensions", "_initializers", "_files", "_providers", "_cancelled"):
+        for name in ("_free_dimensions", "_initializers", "_files", "_providers", "_cancelled", "_operators"):
             object.__setattr__(self, name, {})
 
     _free_dimensions: dict[str, int]  # "name:batch" or "denotation:DATA_BATCH" -> size; the first value wins
     _initializers: dict[str, OrtValue]  # tensors to use in the place of the model's
     _files: dict[str, bytes]  # external data by location
     _providers: dict[str, dict[str, str]]
+    _operators: dict[str, tuple[Callable[..., Any], tuple[tuple[str, int], ...]]]  # of Python, by "domain::name"
     _cancelled: dict[str, bool]  # {"flag": True}; shared by copies, so that loading can be cancelled from outside
 
     def add_session_config_entry(self, key: str, value: str) -> None:
@@ -196,6 +198,23 @@ class SessionOptions(_Checked):
             reason = "Intaglio compiles operators from their definition, and cannot call onnxruntime's custom kernels"
         raise Fail(f"Failed to load library {path} with error: {reason}")
 
+    def register_custom_op(
+        self, domain: str, name: str, function: Callable[..., Any], outputs: Sequence[tuple[str, int]]
+    ) -> None:
+        """Lets models use an operator that is a Python function, of arrays by position and of the node's attributes by
+        name, which returns an array, or a tuple of several. It has to return the same for the same arguments.
+
+        outputs: the ONNX type and the rank of each, such as ("tensor(float)", 2). The model is compiled around it, and
+        a compiled model needs it registered as well. This is Intaglio's own, beside onnxruntime's libraries."""
+        for type, rank in outputs:
+            if type_of_name(type) is None or rank < 0:
+                raise InvalidArgument(f"{type} of rank {rank} is no tensor that an operator can return")
+        self._operators[f"{domain}::{name}"] = function, tuple((type, int(rank)) for type, rank in outputs)
+
+    def operators(self) -> dict[str, Callable[..., Any]]:
+        """The registered functions, by "domain::name"."""
+        return {name: function for name, (function, _) in self._operators.items()}
+
     def set_load_cancellation_flag(self, value: bool) -> None:
         """True ends the loading and compiling of sessions with these options, also in progress, with
         ModelLoadCanceled."""
@@ -220,7 +239,7 @@ class SessionOptions(_Checked):
         other = SessionOptions()
         for name in self._FIELDS:
             object.__setattr__(other, name, getattr(self, name))
-        for name in ("_config", "_free_dimensions", "_initializers", "_files", "_providers"):
+        for name in ("_config", "_free_dimensions", "_initializers", "_files", "_providers", "_operators"):
             object.__setattr__(other, name, dict(getattr(self, name)))
         object.__setattr__(other, "_cancelled", self._cancelled)
         return other
@@ -251,6 +270,8 @@ class SessionOptions(_Checked):
             settings["external_data_folder"] = folder
         if self._initializers or self._files:
             settings["given"] = (*_digests(self._initializers), *_digests(self._files))
+        if self._operators:
+            settings["operators"] = tuple(sorted((name, outputs) for name, (_, outputs) in self._operators.items()))
         measured = tuning.state(tuning.files(model)) if self.config(TUNING, "use") != "off" else ()
         if measured:
             settings["tuning"] = measured

@@ -94,7 +94,7 @@ class Session:
         device = None
         if "device" in loaded.manifest:
             device = gpu.open_device(loaded, on_gpu or {})
-        return Executable(loaded, options.threads(), options.float_flags(), device)
+        return Executable(loaded, options.threads(), options.float_flags(), device, options.operators())
 
     def _on_gpu(self) -> dict[str, str] | None:
         """The options of the GPU's provider, where that runs the model."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import errors
 from ..dtypes import is_object, stored_dtype
 from ..errors import WHILE_RUNNING, Fail
 from ..values.dlpack import array_at
@@ -20,9 +21,18 @@ from .table import Table
 
 
 class Calls:
-    """The calls of one program. entries: see `host` in runtime/store/artifact.py; strings: those of the model."""
+    """The calls of one program. entries: see `host` in runtime/store/artifact.py; strings: those of the model;
+    operators: functions of the user, by "domain::name". Raises NotImplemented for functions that are not there."""
 
-    def __init__(self, entries: Sequence[Mapping[str, Any]], strings: Sequence[str]) -> None:
+    def __init__(
+        self, entries: Sequence[Mapping[str, Any]], strings: Sequence[str], operators: Mapping[str, Any] | None = None
+    ) -> None:
+        functions = {**FUNCTIONS, **(operators or {})}
+        lacking = sorted({entry["function"] for entry in entries} - functions.keys())
+        if lacking:
+            text = f"The model needs operators that are not registered (register_custom_op): {', '.join(lacking)}"
+            raise errors.NotImplemented(text)
+        self._functions = [functions[entry["function"]] for entry in entries]
         self._entries = entries
         self._strings = strings
         self._numbers = {string: number for number, string in enumerate(strings)}
@@ -43,12 +53,14 @@ class Calls:
         if any(map(is_object, gives)):  # which may hold them
             inputs = [np.array(x) if x is array else x for x, array in zip(inputs, arrays)]
         try:
-            results = FUNCTIONS[entry["function"]](*inputs, **entry["arguments"])
+            results = self._functions[number](*inputs, **entry["arguments"])
             results = results if isinstance(results, tuple) else (results,)
             for array, type, result in zip(arrays[len(takes) :], gives, results):
                 made = table.stored(result, type)
                 if made.shape != array.shape:
                     raise ValueError(f"a result of the shape {list(made.shape)}, where {list(array.shape)} is needed")
+                if made.dtype != array.dtype:
+                    raise ValueError(f"a result of {made.dtype}, where {array.dtype} is needed")
                 array[...] = made
         except ValueError as error:
             raise Fail(WHILE_RUNNING.format(*entry["node"]) + str(error)) from error

@@ -6,7 +6,7 @@ values that are asked for or initializers that are fed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,17 @@ MAX_PLANS = 64  # combinations of input sizes that are remembered; a few hundred
 class Executable:
     """`run` may be called from any number of threads at once."""
 
-    def __init__(self, artifact: Artifact, threads: int, flags: int, device: Device | None = None):
+    def __init__(
+        self,
+        artifact: Artifact,
+        threads: int,
+        flags: int,
+        device: Device | None = None,
+        operators: Mapping[str, Callable[..., Any]] | None = None,
+    ):
         manifest = artifact.manifest
         self.artifact = artifact
-        self.program = Program(artifact, threads, flags, device)
+        self.program = Program(artifact, threads, flags, device, operators)
         self.inputs = feeds.inputs_of(manifest["inputs"])
         self.outputs: list[str] = [each["name"] for each in manifest["outputs"]]
         self.symbols = manifest["symbols"]

@@ -13,7 +13,7 @@ import atexit
 import contextlib
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -192,7 +192,14 @@ class Plan:
 class Program:
     """A loaded model. `run` may be called from any number of threads at once."""
 
-    def __init__(self, artifact: Artifact, threads: int, flags: int = 0, device: Device | None = None):
+    def __init__(
+        self,
+        artifact: Artifact,
+        threads: int,
+        flags: int = 0,
+        device: Device | None = None,
+        operators: Mapping[str, Callable[..., Any]] | None = None,
+    ):
         library = artifact.library
         if (abi := library.intaglio_abi()) != ABI:
             raise InvalidArgument(
@@ -214,7 +221,7 @@ class Program:
         self._outputs = [(rank, stored_dtype(t)) for rank, t in zip(ranks, self._types[len(manifest["inputs"]) :])]
         self._calls: Calls | None = None
         if "host" in manifest or any(map(_is_numbered, self._types)):
-            self._calls = Calls(manifest.get("host", ()), manifest.get("strings", ()))
+            self._calls = Calls(manifest.get("host", ()), manifest.get("strings", ()), operators)
         self._inputs = len(manifest["inputs"])
         facts = manifest.get("device", {})  # what the host has to find in its own memory
         self._host_inputs = frozenset(facts.get("host_inputs", ()))
