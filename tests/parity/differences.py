@@ -86,6 +86,10 @@ DIFFERENT = [
         "kernels are compiled for ranks; a declaration with named dimensions serves as well",
     ),
     Difference(
+        "`SessionOptions.register_custom_ops_library`", "loads kernels of a shared library", "Fail",
+        "they are of onnxruntime's interface; `register_custom_op` takes a Python function for an operator",
+    ),
+    Difference(
         "back references in the pattern of RegexFullMatch; classes of Unicode (`\\p`)",
         "RE2: Fail; matched", "Python's `re`: matched; Fail, when the model runs",
         "an engine that is there; classes such as `\\d` are of ASCII in both",
