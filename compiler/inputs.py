@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,18 +39,20 @@ def random_inputs(
     """A random array for each input; a symbolic dimension that `dims` does not bind is 1. Floats are normal.
 
     Integers (and booleans) are 0 or 1, unless the model's metadata says `range.<input>` = "low:high" (high excluded).
-    Raises InvalidArgument for inputs that are not tensors of numbers.
+    Strings are letters. Raises InvalidArgument for inputs that are no tensors.
     """
     rng = np.random.default_rng(seed)
     feeds: Feeds = {}
     for spec in specs:
         shape = tuple(dim if isinstance(dim, int) else dims.get(str(dim), 1) for dim in spec.shape)
-        if not spec.type.startswith("tensor(") or spec.type == "tensor(string)":
+        if not spec.type.startswith("tensor("):
             raise InvalidArgument(f"cannot make up values of type {spec.type}: give input '{spec.name}' in a file")
         dtype = numpy_dtype(spec.type)
         if spec.type.startswith(("tensor(int", "tensor(uint", "tensor(bool")):
             low, high = (metadata or {}).get(f"range.{spec.name}", "0:2").split(":")
             feeds[spec.name] = rng.integers(int(low), int(high), shape).astype(dtype)
+        elif spec.type == "tensor(string)":
+            feeds[spec.name] = rng.choice(np.array(list(ascii_lowercase), object), shape)
         else:
             feeds[spec.name] = rng.standard_normal(shape, np.float32).astype(dtype)
     return feeds

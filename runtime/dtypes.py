@@ -55,9 +55,14 @@ def is_object(type: str) -> bool:
     return not type.startswith("tensor(")
 
 
+def is_numbered(type: str) -> bool:
+    """Whether a program has numbers of objects for a value of this ONNX type."""
+    return type == "tensor(string)" or is_object(type)
+
+
 def stored_dtype(type: str) -> np.dtype[Any]:
-    """The dtype of what a program has for a value of an ONNX type: i64, the numbers of strings and of other objects."""
-    return np.dtype(np.int64) if type == "tensor(string)" or is_object(type) else numpy_dtype(type)
+    """The dtype of what a program has for a value of an ONNX type."""
+    return np.dtype(np.int64) if is_numbered(type) else numpy_dtype(type)
 
 
 def type_name(dtype: np.dtype[Any]) -> str | None:

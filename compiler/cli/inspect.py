@@ -16,7 +16,9 @@ from typing import Any
 from ...runtime.errors import InvalidArgument
 from ...runtime.store.artifact import WEIGHTS, Artifact
 from ..driver import Compilation, lower_model
-from ..kernel.ir import Copy
+from ..frontend.load import Type
+from ..graph.ir import Value
+from ..kernel.ir import Copy, HostCall, Launch
 from ..kernel.program import every_step
 from ..options import Options
 from ..scalar.dim import Size
@@ -30,7 +32,7 @@ def summary(unit: Compilation) -> Description:
     assert unit.model and unit.program and unit.arenas and unit.sources
     counts = {
         "onnx nodes": len(unit.model.graph.nodes),
-        "steps": len(unit.program.launches),
+        "steps": len(unit.program.numbered),
         "kernels": len(unit.sources.kernels) + len(unit.device_kernels),
         "weights bytes": unit.program.weight_offsets()[-1],
         "arena bytes": _plain(unit.arenas[0].size),
@@ -69,22 +71,17 @@ def describe(unit: Compilation) -> Description:
         "producer": f"{model.producer} {model.producer_version}".strip(),
         "opsets": {domain or "ai.onnx": version for domain, version in model.opsets.items()},
         "onnx operators": dict(Counter(node.op for node in model.graph.nodes).most_common()),
-        "inputs": [_value(v.name, v.dtype, v.shape) for v in unit.graph.inputs],
-        "outputs": [_value(name, v.dtype, v.shape) for name, v in zip(unit.graph.output_names, unit.graph.outputs)],
+        "inputs": [_value(v.name, _kind(v, model.graph.inputs[v.name]), v.shape) for v in unit.graph.inputs],
+        "outputs": [
+            _value(name, unit.graph.types.get(name, v.dtype), v.shape)
+            for name, v in zip(unit.graph.output_names, unit.graph.outputs)
+        ],
         "target": ",".join([unit.target.name, *(gpu.name for gpu in unit.gpus)]),
         "graph operations": dict(Counter(node.op.name for node in unit.graph.nodes()).most_common()),
         **summary(unit),
         "plan": [
-            {
-                "step": number,
-                "kernel": name,
-                "kind": type(launch.kernel.body).__name__,
-                "nodes": list(launch.origin),
-                "on": "device" if launch.device else "host",
-                "reads": [_buffer(unit, b) for b, p in zip(launch.buffers, launch.kernel.params) if not p.written],
-                "writes": [_buffer(unit, b) for b, p in zip(launch.buffers, launch.kernel.params) if p.written],
-            }
-            for number, (launch, name) in enumerate(zip(program.launches, unit.sources.steps))
+            {"step": number, "kernel": name, "nodes": list(step.origin), **_step(unit, step)}
+            for number, (step, name) in enumerate(zip(program.numbered, unit.sources.steps))
         ],
         "copies": [
             {"from": _buffer(unit, step.source), "to": _buffer(unit, step.target), "nodes": list(step.origin)}
@@ -102,6 +99,18 @@ def describe(unit: Compilation) -> Description:
             for b in sorted(arena.slot)
         ],
     }
+
+
+def _step(unit: Compilation, step: Launch | HostCall) -> Description:
+    """The kind of a step, where it runs, what it reads and writes."""
+    if isinstance(step, HostCall):
+        kind, device, reads, writes = "HostCall", False, list(step.inputs), list(step.outputs)
+    else:
+        kind, device = type(step.kernel.body).__name__, step.device
+        reads, writes = ([b for b, p in zip(step.buffers, step.kernel.params) if p.written == w] for w in (False, True))
+    on = "device" if device else "host"
+    return {"kind": kind, "on": on, **{name: [_buffer(unit, b) for b in buffers]
+                                       for name, buffers in (("reads", reads), ("writes", writes))}}  # fmt: skip
 
 
 def stage_text(model: str, options: Options, name: str) -> str:
@@ -177,6 +186,11 @@ def artifact_text(description: Description) -> str:
         "files     " + ", ".join(f"{name} {megabytes(size)}" for name, size in description["files"].items()),
     ]
     return "\n".join(lines)
+
+
+def _kind(value: Value, declared: Type) -> object:
+    """The dtype of an input, or the ONNX type of one that is no tensor of numbers."""
+    return value.dtype if declared.dtype == value.dtype and declared.kind == "tensor" else declared
 
 
 def _value(name: str, kind: object, shape: Sequence[object]) -> dict[str, Any]:

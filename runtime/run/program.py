@@ -21,7 +21,7 @@ import numpy as np
 from .. import cpus, errors, variables
 from ..device.device import Device
 from ..device.memory import DeviceTensor, Memory, Tensor
-from ..dtypes import OBJECT, is_object, stored_dtype
+from ..dtypes import OBJECT, is_numbered, stored_dtype
 from ..errors import Fail, InvalidArgument, RuntimeException
 from ..host.calls import Calls
 from ..store.artifact import Artifact, aligned
@@ -220,7 +220,7 @@ class Program:
         ranks = [entry.get("rank", len(entry["shape"])) for entry in manifest["outputs"]]
         self._outputs = [(rank, stored_dtype(t)) for rank, t in zip(ranks, self._types[len(manifest["inputs"]) :])]
         self._calls: Calls | None = None
-        if "host" in manifest or any(map(_is_numbered, self._types)):
+        if "host" in manifest or any(map(is_numbered, self._types)):
             self._calls = Calls(manifest.get("host", ()), manifest.get("strings", ()), operators)
         self._inputs = len(manifest["inputs"])
         facts = manifest.get("device", {})  # what the host has to find in its own memory
@@ -469,11 +469,6 @@ class Program:
         entry = self._artifact.manifest["errors"][status - 1]
         numbers = {str(index): value for index, value in enumerate(frame.report)}
         return errors.BY_NAME[entry["type"]](_filled(entry["text"], numbers))
-
-
-def _is_numbered(type: str) -> bool:
-    """Whether a program has numbers for what is of this type."""
-    return type == "tensor(string)" or is_object(type)
 
 
 def _place(tensor: Tensor) -> int:

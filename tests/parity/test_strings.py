@@ -15,6 +15,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 import intaglio
+from intaglio.compiler.cli.main import main
 from intaglio.runtime.errors import Fail
 
 Array = np.ndarray[Any, Any]
@@ -351,3 +352,15 @@ def test_what_strings_may_be(fed: Any) -> None:
         intaglio.InferenceSession(model).run(None, {"x0": fed}),
         onnxruntime.InferenceSession(model).run(None, {"x0": fed}),
     )
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It makes up strings, and tells which steps are calls."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tokenizer().model(named=True))
+    shown = {}
+    for command in ("inspect", "explain", "run"):
+        assert main([command, str(path)]) == 0
+        shown[command] = capsys.readouterr().out
+    assert "text: tensor(string)[text0]" in shown["inspect"] and "6 HostCall" in shown["inspect"]
+    assert "StringNormalizer" in shown["explain"] and "object" in shown["run"]
