@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Unsupported
-from ..graph.ir import Graph, Node, Value, constant, input_value, make, subgraphs
+from ..errors import Reason, Unsupported, not_implemented
+from ..graph.ir import Graph, Node, Trait, Value, constant, input_value, make, subgraphs
 from ..scalar.dim import Dim, Size
 from ..scalar.dtype import BY_ORT, I64, STRING, DType
 from .load import UNKNOWN, GraphDef, Type
@@ -21,6 +21,8 @@ from .registry import Imported, Object, Shaped
 from .values import bound
 
 OBJECT = "object"
+# Beside views, the operations that strings may have a part in; what `map` does to them, its primitives say.
+_MOVES = {"constant", "concat", "gather", "map", "branch", "loop", "host"}
 Result = tuple["DType | None", "tuple[Size, ...]"]  # dtype and shape of a result; None: an object
 
 
@@ -165,6 +167,8 @@ def _has_strings(graph: Graph) -> bool:
 
 
 def _numbered(node: Node, inputs: list[Value], number: Callable[[str], int]) -> Sequence[Value]:
+    if any(v.dtype == STRING for v in (*node.inputs, *node.outputs)) and not _moves(node):
+        raise not_implemented([Reason(", ".join(node.origin), node.op.name, 0, "arithmetic on strings")])
     attrs = dict(node.attrs)
     strings = bool(node.outputs) and node.outputs[0].dtype == STRING
     if node.op.name == "constant" and strings:
@@ -184,6 +188,13 @@ def _numbered(node: Node, inputs: list[Value], number: Callable[[str], int]) -> 
     outputs = make(node.op.name, inputs, **attrs)
     outputs[0].node.origin = node.origin
     return outputs
+
+
+def _moves(node: Node) -> bool:
+    """Whether strings may have a part in a node: their numbers mean nothing themselves."""
+    if node.op.name == "scatter":
+        return node.attrs["combine"] is None
+    return Trait.VIEW in node.op.traits or node.op.name in _MOVES
 
 
 def _text(x: Any) -> str:

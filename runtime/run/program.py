@@ -361,7 +361,7 @@ class Program:
                 failures.append(error)
             return len(failures)
 
-        host = Host(None, _Output(output), _HostCall(function))
+        host = Host(None, _Output(output), _HostCall() if table is None else _HostCall(function))
         call = frame.call
         call.arena, call.host = arena.address, ctypes.addressof(host)
         call.terminate, call.profile = terminate, profile

@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 import intaglio
 from intaglio.compiler.cli.main import main
-from intaglio.runtime.errors import Fail
+from intaglio.runtime.errors import Fail, NotImplemented
 
 Array = np.ndarray[Any, Any]
 WORDS = ["", "a", "b", "ab", "Ab", "grün", "naïve é", "日本", "two words", "  spaced ", "1.5", "-3", "zz", "\U0001f600"]
@@ -318,6 +318,15 @@ def test_a_model_for_texts(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         for results, wanted in zip(threads.map(lambda feed: ahead.run(None, feed), feeds * 4), expected * 4):
             same(results, wanted)
+
+
+@pytest.mark.parametrize("reduction", ["add", "mul", "max", "min"])
+@pytest.mark.parametrize("op", ["ScatterElements", "ScatterND"])
+def test_numbers_of_strings_are_not_computed_with(op: str, reduction: str) -> None:
+    where = np.array([[0, 1, 2, 0]]) if op == "ScatterElements" else np.array([[1]])
+    case = one(op, X, where, words(1, 4), reduction=reduction)
+    with pytest.raises(NotImplemented, match=f"the reduction '{reduction}' of strings"):
+        intaglio.InferenceSession(case.model())
 
 
 def test_texts_that_are_no_numbers() -> None:

@@ -14,7 +14,7 @@ from ...errors import Unsupported
 from ...graph.conditions import brief
 from ...graph.ir import Value, constant
 from ...scalar.dim import LEAST, Size, dim_min
-from ...scalar.dtype import BOOL, I64, DType
+from ...scalar.dtype import BOOL, I64, STRING, DType
 from ..registry import onnx_op
 from ..values import bound, demanded, fold, shape_arg
 
@@ -99,6 +99,8 @@ def combining(reduction: str, dtype: DType) -> str | None:
     """The primitive that combines an element and an update, or None; for bools, a sum is `or`, and a product `and`."""
     if reduction not in _REDUCTIONS:
         raise ValueError(f"there is no reduction '{reduction}'")
+    if dtype == STRING and reduction != "none":
+        raise Unsupported(f"the reduction '{reduction}' of strings")
     of_bools = {"add": "or", "mul": "and"}
     return None if reduction == "none" else of_bools.get(reduction, reduction) if dtype == BOOL else reduction
 
