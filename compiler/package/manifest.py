@@ -200,7 +200,8 @@ def notes(
     groups = iter(program.provenance)
     for launch, kernel in zip(program.numbered, sources.steps):
         if isinstance(launch, HostCall):
-            steps.append(_host_note(launch, program))
+            on = {"on": "host: it is a function of the runtime"} if device else {}
+            steps.append({**_host_note(launch, program), **on})
             continue
         group = next(groups, None)  # copies of constants to outputs come last, and have none
         costs = cost.of_launch(launch)
