@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -144,7 +143,7 @@ def import_values(model: Model, free_dim_overrides: Mapping[str, int] | None = N
     """What each name of the model's graph stands for; a tensor is a `Value`. Raises as import_model."""
     _check_versions(model)
     with collecting(taken=model.graph.dim_names()):
-        importer = _Importer(model, dict(free_dim_overrides or {}))
+        importer = _Importer(model, dict(free_dim_overrides or {}), {})
         importer.run()
     return importer.scope.values
 
@@ -167,7 +166,7 @@ def _check_versions(model: Model) -> None:
 
 
 class _Importer:
-    def __init__(self, model: Model, overrides: dict[str, int], operators: Operators = MappingProxyType({})) -> None:
+    def __init__(self, model: Model, overrides: dict[str, int], operators: Operators) -> None:
         self.model = model
         self.operators = operators
         self.overrides = overrides
@@ -349,8 +348,7 @@ class _Importer:
                 if any(node.outputs[len(results) :]):
                     raise Unsupported(f"output {len(results)}")
                 for value in results:
-                    tensors = [value] if isinstance(value, Value) else value if isinstance(value, list) else []
-                    tensors += [value.value] if isinstance(value, Object) else []
+                    tensors = _values_of(value)
                     for tensor in tensors:
                         _check_size(tensor)
                     stamp(tensors, (label,))
@@ -517,6 +515,15 @@ def _known(values: Sequence[Any]) -> list[Any]:
     if any(isinstance(value, _Broken) for value in values):
         raise _Unknown
     return list(values)
+
+
+def _values_of(x: Imported) -> list[Value]:
+    """The values of the graph that an imported one consists of."""
+    if x is None:
+        return []
+    if isinstance(x, list):
+        return x
+    return [x.value if isinstance(x, Object) else x]
 
 
 def _of_known_rank(results: Sequence[Imported | Shaped]) -> list[Any]:

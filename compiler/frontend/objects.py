@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ..errors import Reason, Unsupported, not_implemented
 from ..graph.ir import Graph, Node, Trait, Value, constant, input_value, make, subgraphs
+from ..graph.ops.host import OBJECT
 from ..scalar.dim import Dim, Size
 from ..scalar.dtype import BY_ORT, I64, STRING, DType
-from .load import UNKNOWN, GraphDef, Type
+from .load import UNKNOWN, GraphDef, Type, text
 from .registry import Imported, Object, Shaped
 from .values import bound
 
-OBJECT = "object"
 # Beside views, the operations that strings may have a part in; what `map` does to them, its primitives say.
 _MOVES = {"constant", "concat", "gather", "map", "branch", "loop", "host"}
 Result = tuple["DType | None", "tuple[Size, ...]"]  # dtype and shape of a result; None: an object
@@ -76,12 +77,12 @@ def type_of(x: Imported) -> Type:
         return x.type
     if isinstance(x, Value):
         return tensor_type(x.dtype, x.rank)
-    if isinstance(x, list):
-        element = UNKNOWN
-        for each in x:
-            element = joined(element, type_of(each))
-        return Type("sequence", element=element)
-    return Type("optional", element=UNKNOWN)
+    return sequence_type(x) if isinstance(x, list) else Type("optional", element=UNKNOWN)
+
+
+def sequence_type(items: Sequence[Imported]) -> Type:
+    """The type of a sequence of these values."""
+    return Type("sequence", element=reduce(joined, map(type_of, items), UNKNOWN))
 
 
 def is_open(type: Type) -> bool:
@@ -155,7 +156,7 @@ def numbered(graph: Graph, number: Callable[[str], int]) -> Graph:
             for old, value in zip(node.outputs, _numbered(node, [new[v] for v in node.inputs], number)):
                 value.name = value.name or old.name
                 new[old] = value
-    outputs = [new.get(v, v) for v in graph.outputs]
+    outputs = [new[v] for v in graph.outputs]
     bindings = {s: new[v] for s, v in graph.bindings.items()}
     return replace(graph, inputs=[new[v] for v in graph.inputs], outputs=outputs, bindings=bindings)
 
@@ -172,7 +173,7 @@ def _numbered(node: Node, inputs: list[Value], number: Callable[[str], int]) -> 
     attrs = dict(node.attrs)
     strings = bool(node.outputs) and node.outputs[0].dtype == STRING
     if node.op.name == "constant" and strings:
-        numbers = [number(_text(x)) for x in attrs["data"].reshape(-1)]
+        numbers = [number(text(x) if isinstance(x, bytes) else str(x)) for x in attrs["data"].reshape(-1)]
         return [constant(np.array(numbers, np.int64).reshape(attrs["data"].shape))]
     if attrs.get("prim") == "cast" and (strings or node.inputs[0].dtype == STRING):
         return inputs  # between a string and its number
@@ -195,7 +196,3 @@ def _moves(node: Node) -> bool:
     if node.op.name == "scatter":
         return node.attrs["combine"] is None
     return Trait.VIEW in node.op.traits or node.op.name in _MOVES
-
-
-def _text(x: Any) -> str:
-    return x.decode("utf-8") if isinstance(x, bytes) else str(x)

@@ -50,7 +50,7 @@ class _Terms:
 
 def is_narrow(v: Value) -> bool:
     """Whether a value is a constant whose elements are computed from integers of few bits, one of each."""
-    return is_static(v) and v.dtype.is_float and _terms(v) is not None
+    return _constant_terms(v) is not None
 
 
 def way(v: Value) -> Iterator[Value]:
@@ -62,10 +62,9 @@ def way(v: Value) -> Iterator[Value]:
 
 def narrowed(v: Value) -> Narrow | None:
     """The parts of a constant [K, N]; None if it has other ones, or no blocks."""
-    if v.rank != 2 or not all(isinstance(d, int) and d for d in v.shape) or not is_narrow(v):
+    terms = _constant_terms(v) if v.rank == 2 and all(isinstance(d, int) and d for d in v.shape) else None
+    if terms is None:
         return None
-    terms = _terms(v)
-    assert terms is not None
     data = constant_array(terms.data).astype(np.int16)
     least = 0 if data.min() >= 0 else 1
     bits = next(b for b in (2, 4, 8) if -least << b - 1 <= data.min() and data.max() < 1 << b - least)
@@ -81,6 +80,10 @@ def narrowed(v: Value) -> Narrow | None:
     shifted = terms.data if terms.data.dtype == U8 else (terms.data.cast(I32) - lowest).cast(U8)
     zeros = constant(zero.astype(np.uint8) if is_whole else zero)
     return Narrow(shifted, zeros, constant(scale), block, bits, zero_bits)
+
+
+def _constant_terms(v: Value) -> _Terms | None:
+    return _terms(v) if is_static(v) and v.dtype.is_float else None
 
 
 def _is_data(v: Value) -> bool:

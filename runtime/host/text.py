@@ -110,12 +110,17 @@ def split_text(x: Array, *, delimiter: str, most: int | None = None) -> tuple[Ar
     most: splits of a string."""
     limit = -1 if most is None else most
     parts = [_split(text, delimiter, limit) for text in x.reshape(-1).tolist()]
-    width = max(map(len, parts), default=0)
-    filled = np.full((len(parts), width), "", object)
-    for row, words in zip(filled, parts):
-        row[: len(words)] = words
     counts = np.array([len(words) for words in parts], np.int64)
-    return filled.reshape(*x.shape, width), counts.reshape(x.shape)
+    return _filled(parts, "", x.shape), counts.reshape(x.shape)
+
+
+def _filled(rows: list[list[str]], padding: str, shape: tuple[int, ...]) -> Array:
+    """Rows of strings, one for each element of a tensor of `shape`, filled up to the longest."""
+    width = max(map(len, rows), default=0)
+    filled: Array = np.full((*shape, width), padding, object)
+    for row, words in zip(filled.reshape(len(rows), width), rows):
+        row[: len(words)] = words
+    return filled
 
 
 def _split(text: str, delimiter: str, most: int) -> list[str]:
@@ -173,11 +178,7 @@ def tokenizer(
         rows.append(tokens)
     if mark and any(rows):
         rows = [["\x02", *tokens, "\x03"] for tokens in rows]
-    width = max(map(len, rows), default=0)
-    filled = np.full((len(rows), width), padding, object)
-    for row, tokens in zip(filled, rows):
-        row[: len(tokens)] = tokens
-    return filled.reshape(*x.shape, width)
+    return _filled(rows, padding, x.shape)
 
 
 def _between(pattern: re.Pattern[str], text: str) -> list[str]:

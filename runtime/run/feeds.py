@@ -79,7 +79,7 @@ def convert(feed: Mapping[str, Any], inputs: Sequence[Input], optional: Sequence
         elif value is not None:
             arrays[name] = _array(value, name, entry)
     for each in inputs:
-        if each.name not in feed and each.name not in missing:
+        if each.name not in feed:  # an optional one
             arrays[each.name] = boxed(None)
     return arrays
 

@@ -215,12 +215,12 @@ class Program:
         self._plan.argtypes, self._plan.restype = (ctypes.c_void_p, ctypes.c_void_p), ctypes.c_int32
         manifest = artifact.manifest
         self._symbols: list[str] = [s["name"] for s in manifest["symbols"]]
-        entries = (*manifest["inputs"], *manifest["outputs"])
-        self._types = [OBJECT if entry.get("object") else entry["type"] for entry in entries]
-        ranks = [entry.get("rank", len(entry["shape"])) for entry in manifest["outputs"]]
-        self._outputs = [(rank, stored_dtype(t)) for rank, t in zip(ranks, self._types[len(manifest["inputs"]) :])]
+        self._input_types: list[str] = [i["type"] for i in manifest["inputs"]]
+        self._output_types = [OBJECT if o.get("object") else o["type"] for o in manifest["outputs"]]
+        ranks = [o.get("rank", len(o["shape"])) for o in manifest["outputs"]]
+        self._outputs = [(rank, stored_dtype(type)) for rank, type in zip(ranks, self._output_types)]
         self._calls: Calls | None = None
-        if "host" in manifest or any(map(is_numbered, self._types)):
+        if "host" in manifest or any(map(is_numbered, self._input_types + self._output_types)):
             self._calls = Calls(manifest.get("host", ()), manifest.get("strings", ()), operators)
         self._inputs = len(manifest["inputs"])
         facts = manifest.get("device", {})  # what the host has to find in its own memory
@@ -324,7 +324,7 @@ class Program:
         frame = Frame(plan, self._template, self._inputs)
         table = None if self._calls is None else self._calls.table()
         if table is not None:
-            arrays = [table.fed(x, t) for x, t in zip(arrays, self._types)]
+            arrays = [table.fed(x, t) for x, t in zip(arrays, self._input_types)]
         for index, fed in enumerate(arrays):
             frame.inputs[index] = _place(fed)
         homes = [self._home(index, each) for index, each in enumerate(given)]
@@ -382,8 +382,8 @@ class Program:
         found = [each for each in results if each is not None]
         if table is None:
             return found
-        types = self._types[self._inputs :]
-        return [x if isinstance(x, DeviceTensor) else table.loaded(x, t) for x, t in zip(found, types)]
+        pairs = zip(found, self._output_types)
+        return [x if isinstance(x, DeviceTensor) else table.loaded(x, t) for x, t in pairs]
 
     def _home(self, index: int, given: Tensor | Memory | None) -> Memory | None:
         """The device's memory, where output `index` is wanted there and the program can write it there."""

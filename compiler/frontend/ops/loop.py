@@ -62,10 +62,11 @@ def _as_loop(
         return traced(extent) if outputs is None else (index, formals, replace(inside, outputs=[*outputs]))
 
     made = traced(count)
-    if count is None and len(made[2].outputs) > 1 + len(states.initial()):
-        count = _counted(live, states.initial(), *made)
+    initial = states.initial()
+    if count is None and len(made[2].outputs) > 1 + len(initial):
+        count = _counted(live, initial, *made)
         made = traced(count)
-    finals, rows = emit_loop(live, count, states.initial(), *made)
+    finals, rows = emit_loop(live, count, initial, *made)
     return (*states.imported(finals), *states.all_rows(finals, rows))
 
 

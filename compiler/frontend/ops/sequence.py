@@ -15,7 +15,7 @@ from ...graph.ir import Value, constant
 from ...scalar.dim import Size
 from ...scalar.dtype import BOOL, I64
 from ..load import UNKNOWN, Type
-from ..objects import as_object, host, host_object, joined, tensor_type, type_of, value_of
+from ..objects import as_object, host, host_object, joined, sequence_type, tensor_type, type_of, value_of
 from ..registry import Imported, Object, onnx_op
 from ..values import concat, scalar, shape_arg
 from .control import stack
@@ -55,11 +55,7 @@ def sequence_construct(*values: Imported) -> Imported:
     tensors = [v for v in values if isinstance(v, Value)]
     if len(tensors) == len(values):
         return tensors
-    things = [as_object(v) for v in values]
-    element = UNKNOWN
-    for each in things:
-        element = joined(element, each.type)
-    return host_object(Type("sequence", element=element), "sequence", things)
+    return host_object(sequence_type(values), "sequence", [as_object(v) for v in values])
 
 
 @onnx_op("SequenceLength", since=11)
@@ -112,10 +108,11 @@ def concat_from_sequence(sequence: Imported, *, axis: int, new_axis: int = 0) ->
         if not sequence:
             raise ValueError("a sequence of no tensors cannot be joined")
         return stack(sequence, axis) if new_axis else concat(sequence, axis)
-    element = sequence.type.element if isinstance(sequence, Object) else None
-    rank = None if element is None or element.shape is None else len(element.shape) + bool(new_axis)
-    type = tensor_type(element.dtype if element else None, rank)
-    return value_of(host_object(type, "join", [as_object(sequence)], axis=axis, new_axis=bool(new_axis)))
+    whole = as_object(sequence)
+    element = whole.type.element or UNKNOWN
+    rank = None if element.shape is None else len(element.shape) + bool(new_axis)
+    type = tensor_type(element.dtype, rank)
+    return value_of(host_object(type, "join", [whole], axis=axis, new_axis=bool(new_axis)))
 
 
 @onnx_op("SplitToSequence", since=11)

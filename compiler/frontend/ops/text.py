@@ -26,8 +26,7 @@ def parsed(x: Value, dtype: DType) -> Value:
 
 def formatted(x: Value) -> Value:
     """The texts of numbers."""
-    narrow = x if x.dtype.numpy.isalnum() else x.cast(x.dtype.compute)
-    return host("format", [narrow], (STRING, x.shape))[0]
+    return host("format", [x.cast(x.dtype.compute)], (STRING, x.shape))[0]
 
 
 def ranked(x: Value) -> Value:
