@@ -7,11 +7,11 @@ READY := $(VENV)/ready
 # mypy follows folders, not the import hook of an editable install: links that look like the installed package.
 TREE := $(VENV)/tree/intaglio
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-slow lint clean
 
 help:
 	@echo "make demo   compile ResNet-50, check its output, time it"
-	@echo "make test   all tests that need no GPU"
+	@echo "make test   the tests; make test-slow runs what they leave out"
 	@echo "make lint   ruff, its formatter, and mypy --strict"
 	@echo "make clean  remove .venv and the caches of the tools"
 
@@ -20,8 +20,12 @@ demo: $(READY)
 
 # Two workers for the many small tests; the official suite has workers of its own, one for each CPU.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --ignore tests/onnx_suite
+	$(BIN)/python -m pytest -n 2 -m "not slow" --ignore tests/onnx_suite
 	$(BIN)/python -m pytest tests/onnx_suite
+
+# Real sizes, and the rest of the grids of which `make test` takes a sample.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n 2 -m slow --ignore tests/onnx_suite
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -24,6 +24,20 @@ del os.environ["TRITON_INTERPRET"]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a test marked `sample(n)`, n that are spread evenly run by default; the others are slow."""
+    grids: dict[tuple[object, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sample"):
+            grids.setdefault((item.parent, item.name.partition("[")[0]), []).append(item)
+    for cases in grids.values():
+        (mark,) = cases[0].iter_markers("sample")
+        taken = {i * len(cases) // mark.args[0] for i in range(mark.args[0])}
+        for i, case in enumerate(cases):
+            if i not in taken:
+                case.add_marker(pytest.mark.slow)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
