@@ -25,6 +25,7 @@ SEEDS = [seed for seed in range(61) if seed != 50]  # recurrences in directions 
 EACH = 12  # models of one test
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("first", range(0, len(SEEDS), EACH))
 def test_models(first: int, tmp_path: Path) -> None:
     """In a process of its own, as workers are forked of it."""

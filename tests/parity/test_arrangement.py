@@ -36,6 +36,7 @@ def ints(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kinds", KINDS)
 @pytest.mark.parametrize("seed", range(2))
 def test_slices(kinds: tuple[str, str], seed: int) -> None:
@@ -58,6 +59,7 @@ def test_slices(kinds: tuple[str, str], seed: int) -> None:
         assert not difference(ours(each), [wanted]), f"{each}: {difference(ours(each), [wanted])}"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("step", [1, 3])
 @pytest.mark.parametrize("bounds", [(-16, 2**60), (-65, 2**60), (0, -5)])
 def test_slices_that_are_kept(bounds: tuple[int, int], step: int) -> None:

@@ -94,6 +94,7 @@ def told(engine: str, name: str, folder: Path) -> list[Any]:
     return [[each[0], reduced(each[1])] if isinstance(each, list) and len(each) == 2 else each for each in lines]
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_same(name: str, tmp_path: Path) -> None:
     assert told("intaglio", name, tmp_path) == told("onnxruntime", name, tmp_path)

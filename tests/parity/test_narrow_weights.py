@@ -91,6 +91,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(43)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_right(case: Case) -> None:
     data, weights, bias = model(case)
@@ -166,6 +167,7 @@ def dequantized(axis: int, dtype: int, block: int, transposed: bool) -> tuple[by
     return data, real.T if transposed else real
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("block", [0, 32, 128])
 @pytest.mark.parametrize("dtype", [TensorProto.UINT4, TensorProto.INT4, TensorProto.UINT8, TensorProto.INT8])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ ELSEWHERE = {
 }
 
 
+@lru_cache
 def modules() -> list[str]:
     """Those with something public, in the folders that are mirrored."""
     files = (file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py")))

@@ -90,11 +90,13 @@ def _of_bytes(name: str, x_type: DType) -> Case:
     return replace(SHAPES[name], x_type=x_type, w_type=I8, dtype=I32, fill=7 if x_type == U8 else -5)
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("name", SHAPES)
 def test_bytes(name: str, compile_kernel: Compile) -> None:
     _run(_of_bytes(name, I8), compile_kernel, cpu="x86-64-v3+avxvnni")
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("name", "x_type", "scaled"), [("3x3", I8, False), ("first layer", U8, True)])
 @pytest.mark.parametrize("cpu", BYTES)
 def test_bytes_by_every_unit(cpu: str, name: str, x_type: DType, scaled: bool, compile_kernel: Compile) -> None:

@@ -158,6 +158,7 @@ def test_every_dtype(a_type: DType, b_type: DType, acc: DType, b: str, compile_k
     _run(Case(19, 37, 23, a_type=a_type, b_type=b_type, acc=acc, b=b), compile_kernel)
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("cpu", BYTES)
 @pytest.mark.parametrize(("a", "b"), [("rows", "packed"), ("scaled", "columns")])
 @pytest.mark.parametrize("a_type", [U8, I8])
@@ -167,6 +168,7 @@ def test_bytes(cpu: str, a: str, b: str, a_type: DType, compile_kernel: Compile)
         _run(Case(m, n, k, 2, a=a, b=b, a_type=a_type, b_type=I8, acc=I32, target=cpu), compile_kernel)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("a_type", [U8, I8])
 @pytest.mark.parametrize("b", ["packed", "rows"])
 def test_bytes_by_other_compilers(b: str, a_type: DType, compile_kernel: Compile) -> None:
@@ -175,6 +177,7 @@ def test_bytes_by_other_compilers(b: str, a_type: DType, compile_kernel: Compile
         _run(case, compile_kernel)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("cpu", BYTES)
 def test_bytes_of_extreme_values(cpu: str, compile_kernel: Compile) -> None:
     """No pair of products saturates."""

@@ -55,6 +55,7 @@ def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
         matmuls._run(case, forced)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("case", [
     convolutions.Case((9, 8), 20, 24, (3, 3)), convolutions.Case((9, 8), 20, 24, (3, 3), scaled=True),
     convolutions.Case((7, 11), 3, 9, (3, 3), (2, 2)), convolutions.Case((6, 9), 32, 40, (3, 3), winograd=True),
@@ -72,6 +73,7 @@ def test_conv(name: str, case: convolutions.Case, compile_kernel: Compile) -> No
         made.check(buffers[-1])
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("case", [
     attentions.Case(m=37, n=70, d=20, dv=24), attentions.Case(m=1, n=50, d=16, dv=16, mask="mn"),
     attentions.Case(m=40, n=40, d=24, dv=8, causal=0),

@@ -82,6 +82,7 @@ def test_bools(run_triton: Run) -> None:
 NATIVE = ["exp", "log", "sin", "cos", "erf"]  # the functions of Triton itself, which its interpreter takes from numpy
 
 
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("name", EXPANDED)
 def test_functions_of_f32(name: str, run_triton: Run) -> None:
     x = samples(name)
@@ -119,6 +120,7 @@ def test_what_is_not_defined() -> None:
     assert missing == {None, *(f"{name} of f64 in Triton" for name in names.split())}
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("source", CASTABLE, ids=str)
 def test_casts(source: DType, run_triton: Run) -> None:
     x = values_to_cast(source)

@@ -229,6 +229,7 @@ def test_empty_domains(check_triton: Check) -> None:
 REDUCED = [d for d in DTYPES.values() if d.compute == d and d.kind in "fiub"]
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("dtype", REDUCED, ids=str)
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (5, 70), (3, 2100)])
 def test_every_reduction(n: int, d: int, dtype: DType, check_triton: Check) -> None:

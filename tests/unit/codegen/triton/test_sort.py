@@ -23,6 +23,7 @@ def _check(case: Case, run_triton: Run, x: Array) -> None:
     check(kernel, sizes, x, made, outputs_of(case))
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
 @pytest.mark.parametrize("name", NUMERIC)
 def test_all_dtypes(name: str, descending: bool, run_triton: Run) -> None:

@@ -62,7 +62,6 @@ _RECURRENT = {
 }
 
 
-@pytest.mark.slow
 def test_hopper(assemble: Assemble, check_resources: Callable[..., None]) -> None:
     """Attention on tensor cores is by wgmma."""
     results = assemble(90, _ON_TENSOR_CORES | _OTHERS | _RECURRENT)
