@@ -20,8 +20,10 @@ with contextlib.suppress(ImportError):  # not everywhere is a triton
     import triton  # noqa: F401
 del os.environ["TRITON_INTERPRET"]
 
-# Tests send Ctrl-C to processes that they start; those ignore it where this one does, as in the background of a script.
+# Tests send signals to processes that they start; those ignore what this one does, as in the background of a script, or
+# under nohup.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
