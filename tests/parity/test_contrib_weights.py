@@ -110,6 +110,7 @@ REFUSED: list[Case] = [
     ("GatherBlockQuantized", [u8(4, 8), np.array([0]), f(4, 1, dtype=np.float64)], {"block_size": 16}),
     ("GatherBlockQuantized", [u8(4, 8), np.array([0]), f(4, 1), ints(4, 1, below=8)], {"block_size": 16}),
     ("GatherBlockQuantized", [ints(4, 8, below=8), np.array([0]), f(4, 1)], {"block_size": 16}),
+    ("GatherBlockQuantized", [u8(4, 8), np.int16([0]), f(4, 1)], {"block_size": 16}),
 ]  # fmt: skip
 
 

@@ -114,6 +114,8 @@ def gather_block_quantized(
         raise ValueError(f"elements of type {x.dtype}")
     if (zeros is not None and zeros.dtype != x.dtype) or not (scales.dtype.is_float and scales.dtype.bits in (16, 32)):
         raise ValueError(f"scales of type {scales.dtype}, zero points of {zeros and zeros.dtype} for {x.dtype}")
+    if indices.dtype not in (I32, I64):
+        raise ValueError(f"indices of type {indices.dtype}, not int32 or int64")
     at, along, packed = x.axis(gather_axis), x.axis(quantize_axis), x.dtype == U8
     if packed and (at or along != x.rank - 1 or not along):
         raise ValueError(f"gather_axis {at} and quantize_axis {along} for bytes; they must be the first and the last")
