@@ -197,6 +197,8 @@ class _Importer:
             result = scope.get(name)
             if result is BROKEN:
                 continue
+            if result is None and type.kind != "optional":
+                raise Fail(f"Graph output ({name}) is one that its node does not compute from the inputs that it has.")
             if isinstance(result, (Value, Shaped)):
                 _check_output(name, type, result.flat if isinstance(result, Shaped) else result, graph)
             if not isinstance(result, Value):

@@ -119,7 +119,7 @@ REFUSED: list[Case] = [
     ("CausalConvWithState", [f(2, 4, 5), f(3, 1, 2)], {}, 2),
     ("GatedAdd", [f(2, 3), f(2, 3), f(2, 3)], {}, 1), ("GatedAdd", [f(2, 3), f(1, 3), f(2, 1)], {}, 1),
     ("GatedRMSNorm", [f(2, 8), f(3), f(2, 8)], {}, 1), ("GatedRMSNorm", [f(2, 8), f(4), f(2, 4)], {}, 1),
-    ("LinearAttentionGate", [f(2, 4), f(3), f(4)], {}, 1),
+    ("LinearAttentionGate", [f(2, 4), f(3), f(4)], {}, 1), ("LinearAttentionGate", [f(2, 4), f(4), f(4)], {}, 2),
     ("BranchwiseRMSNorm", [f(2, 12), f(5)], {"num_branches": 3}, 1),
     ("HyperConnectionPreMix", [f(2, 3, 4), f(2, 4, 1)], {}, 1),
     ("HyperConnectionPostMix", [f(2, 3, 4), f(2, 3), f(2, 3)], {}, 1),
