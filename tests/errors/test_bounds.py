@@ -75,6 +75,7 @@ def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path))
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ["input", "weight", "arena", "output"])
 @pytest.mark.parametrize("which", [model, matmul])

@@ -275,6 +275,7 @@ def _entries(cache: Path) -> list[Path]:
     return list((cache / "models").iterdir()) if (cache / "models").exists() else []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("seconds", [0.5, 1.2, 2.5])
 def test_a_compilation_killed_half_way(tmp_path: Path, seconds: float) -> None:
     model, cache = SMALL_DIR / "convnext.onnx", tmp_path / "cache"

@@ -51,6 +51,7 @@ def left(folder: Path) -> list[Path]:
     return [path for pattern in patterns for path in folder.glob(pattern)]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("receiver", ["process", "terminal"])
 @pytest.mark.parametrize("delays", [(), (0, 0, 0), (0.001, 0.001, 0.001)])
 def test_interrupted_while_compiling(folders: Path, receiver: str, delays: tuple[float, ...]) -> None:

@@ -243,7 +243,7 @@ def check(seed: int, compiler: str) -> None:
         )
 
 
-@pytest.mark.sample(28)
+@pytest.mark.sample(14)
 @pytest.mark.parametrize("seed", range(60))
 def test_c_agrees_with_interpreter(seed: int) -> None:
     compilers = list(COMPILERS)
@@ -256,7 +256,7 @@ def nest_for_triton(seed: int) -> tuple[Kernel, Nest]:
     return (blocked(nest) if seed % 10 == 9 else nest.kernel()), nest
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("seed", range(24))
 def test_triton_agrees_with_interpreter(seed: int, check_triton: Callable[..., object]) -> None:
     kernel, nest = nest_for_triton(seed)

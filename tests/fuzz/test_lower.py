@@ -65,6 +65,7 @@ def some_schedule(rng: random.Random, launch: Launch, cpu: Target, approximate: 
     return made
 
 
+@pytest.mark.sample(75)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_kernels_compute_what_the_graph_means(seed: int) -> None:
     world = World(seed)

@@ -188,6 +188,7 @@ for command in (["cache", "list"], ["cache", "explain", folder / name], ["run", 
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "name",
     [b"Mod\xe8le \xff", "Modèle 模型\n".encode(), b"$(exit) `exit`; 'a' \"b\" %s {x} -o"],

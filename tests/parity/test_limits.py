@@ -156,6 +156,7 @@ OPS = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(23)
 @pytest.mark.parametrize("kind", [FIXED, SYMBOLIC])
 @pytest.mark.parametrize("of", OPS, ids=lambda of: of.op)
 def test_numbers_at_the_limits(of: Of, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ CASES: list[tuple[str, tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]] 
 ]
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("op, shape, constants, attributes", CASES)
 def test_constants_tell_the_size(op: str, shape: Any, constants: Any, attributes: Any) -> None:
     """Each axis of the input is named, one at a time and all of them."""

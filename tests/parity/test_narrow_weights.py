@@ -91,7 +91,7 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.sample(43)
+@pytest.mark.sample(22)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_right(case: Case) -> None:
     data, weights, bias = model(case)

@@ -19,7 +19,7 @@ UFUNCS = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimu
 OF_BOOLS = {"add": np.logical_or, "mul": np.logical_and, "max": np.logical_or, "min": np.logical_and}
 
 
-@pytest.mark.sample(130)
+@pytest.mark.sample(65)
 @pytest.mark.parametrize("named", [False, True], ids=["sizes", "named"])
 @pytest.mark.parametrize("reduction", ["none", *UFUNCS])
 @pytest.mark.parametrize("name", TYPES)

@@ -175,6 +175,7 @@ def always(kernel: Kernel) -> set[int]:
     return found
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize("seed", range(40))
 def test_random_nests(seed: int, compiled: Compile) -> None:
     nest = nests.Nest(random.Random(seed), points=1 << 12)
@@ -252,6 +253,7 @@ def test_masked_loads_that_are_off_are_nowhere(compiled: Compile) -> None:
 PRODUCTS = [{}, {"m": 2}, {"n": 64}, {"acc": F64}, {"acc": I32}, {"a_type": F16, "b_type": F16}]
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("b", ["packed", "rows", "columns"])
 @pytest.mark.parametrize("a", ["rows", "columns", "scaled"])
 @pytest.mark.parametrize("how", PRODUCTS, ids=str)
@@ -277,6 +279,7 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.sample(18)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name: str, compiled: Compile) -> None:
     case = CONVOLUTIONS[name].filled()

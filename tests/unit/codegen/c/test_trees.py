@@ -78,6 +78,7 @@ def arrays_of(records: Records, x: Array, targets: int, parts: int, block: int) 
     return [x, *records.tables, sums], [*x.shape, *lengths, targets, parts, block]
 
 
+@pytest.mark.sample(32)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [F16, F32, F64], ids=str)
 @pytest.mark.parametrize("name", FORMS)

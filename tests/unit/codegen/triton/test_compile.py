@@ -98,7 +98,7 @@ def all_combined(dtype: DType) -> Kernel:
     return Kernel(tuple(params), (N,), LoopNest((o,), tuple(stages)))
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("gpu", DTYPES_FOR)
 def test_all_that_expressions_and_loops_have(gpu: str, tmp_path: Path) -> None:
     """Of every dtype for one GPU, of some for the others: what differs between them comes after Triton's own types."""

@@ -82,7 +82,7 @@ def test_bools(run_triton: Run) -> None:
 NATIVE = ["exp", "log", "sin", "cos", "erf"]  # the functions of Triton itself, which its interpreter takes from numpy
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", EXPANDED)
 def test_functions_of_f32(name: str, run_triton: Run) -> None:
     x = samples(name)
