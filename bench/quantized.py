@@ -65,6 +65,7 @@ def quantized(name: str, form: str) -> Path:
         whole, model = Path(folder, "whole.onnx"), Path(folder, "model.onnx")
         onnx.save(onnx.load(path(name)), whole)
         quant_pre_process(str(whole), str(model), skip_symbolic_shape=True)
+        _forget_shapes(model)
         if form == "dynamic":
             quantize_dynamic(model, file, reduce_range=reduce_range)
             return file
@@ -74,6 +75,13 @@ def quantized(name: str, form: str) -> Path:
             reduce_range=reduce_range, activation_type=activations, weight_type=weights,
         )  # fmt: skip
     return file
+
+
+def _forget_shapes(file: Path) -> None:
+    """The optimiser turns weights round and leaves their old shapes (ViT's last product); the quantisers infer all."""
+    model = onnx.load(file)
+    del model.graph.value_info[:]
+    onnx.save(model, file)
 
 
 @dataclass
