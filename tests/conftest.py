@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -27,14 +28,16 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the cases of a test marked `sample(n)`, n that are spread evenly run by default; the others are slow."""
+    """Of the cases of a test marked `sample(n)`, n run by default, always the same; the others are slow.
+
+    They are drawn: every second one of a grid would have but one value of an axis."""
     grids: dict[tuple[object, str], list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("sample"):
             grids.setdefault((item.parent, item.name.partition("[")[0]), []).append(item)
-    for cases in grids.values():
+    for (_, name), cases in grids.items():
         (mark,) = cases[0].iter_markers("sample")
-        taken = {i * len(cases) // mark.args[0] for i in range(mark.args[0])}
+        taken = random.Random(name).sample(range(len(cases)), min(mark.args[0], len(cases)))
         for i, case in enumerate(cases):
             if i not in taken:
                 case.add_marker(pytest.mark.slow)

@@ -261,7 +261,7 @@ def _run_bomb(name: str) -> str:
     return "it ran"
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "functions")) for n in BOMBS])
 def test_sizes_that_no_memory_holds(name: str) -> None:
     ((_, result),) = pool.run(_run_bomb, [name], jobs=1, seconds=60)
     assert isinstance(result, str), result.how

@@ -527,7 +527,7 @@ def test_sizes_that_a_loop_computes(consumer: NodeProto, fed: str) -> None:
     compare(data, [{**feeds, **({fed: arrays[fed]} if fed else {})}])
 
 
-@pytest.mark.sample(25)
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("rows", [5, 10, 64, 65, 200])
 @pytest.mark.parametrize("last", [
     node("ReduceSum", ["s", "zero"], ["y"]), node("ReduceSum", ["s"], ["y"]), node("ReduceMax", ["s"], ["y"], axes=[0]),

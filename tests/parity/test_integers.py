@@ -215,6 +215,7 @@ def _remainder(a: int, b: int) -> int:
     return abs(a) % abs(b) * (1 if a >= 0 else -1)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("seed", range(8))
 def test_chains(seed: int) -> None:
     chain = Chain(seed)

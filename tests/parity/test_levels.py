@@ -19,6 +19,7 @@ DATA = Path(__file__).parents[1] / "data"
 LEVELS = ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_LAYOUT"]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", ["vit", "mobilenetv2"])
 def test_numbers(name: str, level: str) -> None:

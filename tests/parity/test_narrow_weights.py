@@ -167,7 +167,7 @@ def dequantized(axis: int, dtype: int, block: int, transposed: bool) -> tuple[by
     return data, real.T if transposed else real
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("block", [0, 32, 128])
 @pytest.mark.parametrize("dtype", [TensorProto.UINT4, TensorProto.INT4, TensorProto.UINT8, TensorProto.INT8])

@@ -84,6 +84,7 @@ def test_kernels_are_packed(form: str) -> None:
     assert {"conv", "matmul"} & {node.op.name for node in graph.nodes()}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("form", ["3x3", "grouped", "depthwise"])
 def test_on_a_gpu(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")

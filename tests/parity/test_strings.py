@@ -255,6 +255,7 @@ def by_numbers(case: Case) -> list[Any]:
     return [np.array(known, object)[y.astype(np.int64)] if y.dtype == np.float32 else y for y in results]
 
 
+@pytest.mark.sample(65)
 @pytest.mark.parametrize("named", [False, True], ids=["fixed", "named"])
 @pytest.mark.parametrize("name", CASES)
 def test_operators(name: str, named: bool) -> None:

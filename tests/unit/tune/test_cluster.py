@@ -127,6 +127,7 @@ def test_a_pinned_target(client: Client, database: Path) -> None:
     assert report.records >= 3 and {(r.cpu, r.target) for r in records} == {(place.cpu, place.target)}
 
 
+@pytest.mark.slow
 def test_on_one_machine_a_worker_that_ends_costs_nothing(database: Path) -> None:
     """Of two workers one measures; the other takes over."""
     ended: list[int] = []
@@ -147,6 +148,7 @@ def test_on_one_machine_a_worker_that_ends_costs_nothing(database: Path) -> None
     assert sorted(kernel.trials for kernel in report.kernels)[-2:] == [4, 4]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_ends_every_worker_is_left_out(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "ATTEMPTS", 2)
 

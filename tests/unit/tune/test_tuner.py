@@ -201,6 +201,7 @@ def wait_for_records(database: Path, count: int, process: subprocess.Popen[str])
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_twice_it_goes_on(database: Path, model: Path) -> None:
     for count in (2, 5):
         process = started(model, "--resume", "--time", "5m")

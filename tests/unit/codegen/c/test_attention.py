@@ -28,11 +28,13 @@ def _check(case: Case, compile_kernel: Callable[..., Any], arrays: list[Array] |
     assert whole.tobytes() == arrays[3].tobytes(), "the result depends on how tasks are split"
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_case(case: Case, compile_kernel: Callable[..., Any]) -> None:
     _check(case, compile_kernel)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("target_name", ["x86-64-v3", "x86-64-v2", "generic"])
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_other_targets_and_compilers(target_name: str, compiler: str, compile_kernel: Callable[..., Any]) -> None:

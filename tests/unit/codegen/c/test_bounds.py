@@ -303,6 +303,7 @@ def convolved(case: convolutions.Case, x: Array, w: Array) -> bool:
     return bool(exact.meant(kernel, arrays, sizes)[-1].any())
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("case", attentions.CASES, ids=str)
 def test_attention(case: attentions.Case, compiled: Compile) -> None:
     kernel, sizes = attentions.kernel_of(case)

@@ -84,7 +84,7 @@ def test_what_makes_another_object(
     assert sorted(compiled) == ["header", "pool"]
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("damage", handmade.DAMAGES)
 @pytest.mark.parametrize("suffix", [".o", ".o.crc"])
 def test_a_damaged_object_is_made_again(

@@ -50,6 +50,7 @@ def _run(
     return results
 
 
+@pytest.mark.sample(14)
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape(name: str, compile_kernel: Compile) -> None:
     _run(SHAPES[name], compile_kernel)
@@ -90,7 +91,7 @@ def _of_bytes(name: str, x_type: DType) -> Case:
     return replace(SHAPES[name], x_type=x_type, w_type=I8, dtype=I32, fill=7 if x_type == U8 else -5)
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", SHAPES)
 def test_bytes(name: str, compile_kernel: Compile) -> None:
     _run(_of_bytes(name, I8), compile_kernel, cpu="x86-64-v3+avxvnni")

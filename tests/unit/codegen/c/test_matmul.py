@@ -158,7 +158,7 @@ def test_every_dtype(a_type: DType, b_type: DType, acc: DType, b: str, compile_k
     _run(Case(19, 37, 23, a_type=a_type, b_type=b_type, acc=acc, b=b), compile_kernel)
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("cpu", BYTES)
 @pytest.mark.parametrize(("a", "b"), [("rows", "packed"), ("scaled", "columns")])
 @pytest.mark.parametrize("a_type", [U8, I8])

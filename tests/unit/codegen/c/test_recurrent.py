@@ -31,6 +31,7 @@ def _check(case: Case, compile_kernel: Callable[..., Any], rng: np.random.Genera
     assert all(before[n].tobytes() == a.tobytes() for n, a in results.items()), "the result depends on the split"
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_case(case: Case, compile_kernel: Callable[..., Any]) -> None:
     _check(case, compile_kernel)

@@ -39,6 +39,7 @@ def some(space: Iterable[Any]) -> list[Any]:
     return rng.sample(everything, min(int(os.environ.get("INTAGLIO_FUZZ_COUNT", "4")), len(everything)))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("case", [
     matmuls.Case(29, 70, 13), matmuls.Case(1, 33, 40), matmuls.Case(13, 17, 9, 2, "scaled", "rows", symbolic=False),
     matmuls.Case(50, 20, 7, 2, "columns", "columns"),

@@ -20,6 +20,7 @@ def _check(case: Case, compile_kernel: Callable[..., Any], x: Array, **how: Any)
     check(kernel, sizes, x, made, outputs_of(case))
 
 
+@pytest.mark.sample(13)
 @pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
 @pytest.mark.parametrize("name", NUMERIC)
 def test_all_dtypes(name: str, descending: bool, compile_kernel: Callable[..., Any]) -> None:

@@ -27,6 +27,7 @@ from intaglio.compiler.target import targets
 
 N = Symbol("n")
 SOME = [DTYPES[n] for n in ("f32", "bf16", "i8")]
+SLOW = pytest.mark.slow
 DTYPES_FOR = {"cuda:sm_90": CASTABLE, "cuda:sm_80": SOME, "cuda:sm_100": SOME, "hip:gfx942": SOME}
 
 
@@ -98,8 +99,7 @@ def all_combined(dtype: DType) -> Kernel:
     return Kernel(tuple(params), (N,), LoopNest((o,), tuple(stages)))
 
 
-@pytest.mark.sample(1)
-@pytest.mark.parametrize("gpu", DTYPES_FOR)
+@pytest.mark.parametrize("gpu", ["cuda:sm_80", *(pytest.param(g, marks=SLOW) for g in DTYPES_FOR if g != "cuda:sm_80")])
 def test_all_that_expressions_and_loops_have(gpu: str, tmp_path: Path) -> None:
     """Of every dtype for one GPU, of some for the others: what differs between them comes after Triton's own types."""
     dtypes = DTYPES_FOR[gpu]

@@ -114,6 +114,7 @@ def test_every_tail(m: int, n: int, run_triton: Run) -> None:
     _check(Case(m, n, 37, symbolic=False), run_triton)
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("b", ["rows", "columns", "shared"])
 @pytest.mark.parametrize("a", ["rows", "columns", "scaled", "masked", "exp"])
 def test_every_operand(a: str, b: str, run_triton: Run) -> None:

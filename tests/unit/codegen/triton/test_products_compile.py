@@ -80,6 +80,7 @@ def _sources(names: Sequence[str]) -> dict[str, Source]:
     return {n: translated.source(_KERNELS[n.removeprefix("tf32 ")], n.startswith("tf32 ")) for n in names}
 
 
+@pytest.mark.slow
 def test_hopper(assemble: Callable[..., Any], check_resources: Callable[..., None]) -> None:
     """Every kernel; its tensor cores are those of wgmma, where the types and the number of rows allow."""
     rounded = ["tf32 " + name for name in ("f32", "f32 sizes unknown", "conv f32", "first layer")]
