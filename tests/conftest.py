@@ -31,16 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of the cases of a test marked `sample(n)`, n run by default, always the same; the others are slow.
 
     They are drawn: every second one of a grid would have but one value of an axis."""
-    grids: dict[tuple[object, str], list[pytest.Item]] = {}
+    grids: dict[tuple[str, int], list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("sample"):
-            grids.setdefault((item.parent, item.name.partition("[")[0]), []).append(item)
-    for (_, name), cases in grids.items():
-        (mark,) = cases[0].iter_markers("sample")
-        taken = random.Random(name).sample(range(len(cases)), min(mark.args[0], len(cases)))
-        for i, case in enumerate(cases):
-            if i not in taken:
-                case.add_marker(pytest.mark.slow)
+        if mark := item.get_closest_marker("sample"):
+            grids.setdefault((item.nodeid.partition("[")[0], mark.args[0]), []).append(item)
+    for (test, count), cases in grids.items():
+        random.Random(test).shuffle(cases)
+        for case in cases[count:]:
+            case.add_marker(pytest.mark.slow)
 
 
 def pytest_configure(config: pytest.Config) -> None:

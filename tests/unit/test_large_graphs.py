@@ -95,8 +95,8 @@ def growing_from_data(i: int, a: str, b: str) -> Nodes:
 
 
 GROWING: dict[str, Callable[[], Nodes]] = {  # what is printed of sizes grows with their squares
-    "growing": lambda: chain(growing, 18),
-    "growing from data": lambda: chain(growing_from_data, 18),
+    "growing": lambda: chain(growing, 25),
+    "growing from data": lambda: chain(growing_from_data, 25),
 }
 GRAPHS: dict[str, Callable[[], Nodes]] = {
     "pointwise": lambda: chain(one(*POINTWISE)),
