@@ -115,7 +115,7 @@ def lower_model(model: str | bytes, options: Options, progress: Progress = silen
     unit = lowered_model(model, options, progress)
     assert unit.program
     unit.chooser = _chooser(options, unit.target)
-    arguments = unit.program, unit.target, options.approximate, unit.device, unit.chooser
+    arguments = unit.program, unit.target, options.rounding, unit.device, unit.chooser
     unit.program = unit.stage("schedule", schedule, *arguments)
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
     unit.device_kernels = translate(unit.program)

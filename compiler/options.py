@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime import cpus, variables
+from .precision import Precision, precision
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,10 @@ class Options:
     """How to compile. Fields up to `tuning` change the code; they are plain data, since the cache key has them as JSON.
 
     level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
-    round differently: Winograd). target: names of target.py, separated by commas. allow_tf32: on a GPU, products of f32
-    matrices may round to TF32. check_data: a run fails where data violate the demands of an operator (an index out of
-    range, a division of integers by zero); else such an index is clamped, and such a quotient is 0.
+    round differently). precision: of products of f32, one of precision.py; "exact" is "strict" below level 99.
+    target: names of target.py, separated by commas. allow_tf32: on a GPU, products of f32 matrices may round to TF32.
+    check_data: a run fails where data violate the demands of an operator (an index out of range, a division of integers
+    by zero); else such an index is clamped, and such a quotient is 0.
     free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size), which fix symbolic dimensions.
     external_data_folder: the folder of external data, "" for that of the model.
     outputs: values in the graph that become outputs as well. fed: initializers that become inputs.
@@ -33,6 +35,7 @@ class Options:
     """
 
     level: int = 99
+    precision: str = "exact"
     target: str = "native"
     allow_tf32: bool = False
     check_data: bool = True
@@ -49,10 +52,15 @@ class Options:
     dump: Path | None = field(default_factory=lambda: environment().dump)
     data: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        """Raises InvalidArgument for an unknown precision."""
+        precision(self.precision)
+
     @property
-    def approximate(self) -> bool:
-        """Whether algorithms that round differently are allowed."""
-        return self.level >= 99
+    def rounding(self) -> Precision:
+        """The precision of products at this level."""
+        asked = precision(self.precision)
+        return "strict" if asked == "exact" and self.level < 99 else asked
 
     @property
     def dims(self) -> dict[str, int]:

@@ -1,10 +1,12 @@
 """The processor of this machine: its name, instructions and caches, and how many CPUs this process may use.
 
-What is asked on every warm start must never start a process or load a library: all but `model_name`.
+What is asked on every warm start must never start a process or load a library: all but `model_name` and
+`tiles_permitted`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
@@ -65,6 +67,14 @@ def identity() -> str:
 def model_name() -> str:
     """What the CPU is called."""
     return _described().get("model name") or platform.processor() or architecture()
+
+
+def tiles_permitted() -> bool | None:
+    """Whether Linux lets this process use its CPU's matrix unit (AMX), for which it asks; None if there is no unit."""
+    if "amx_tile" not in features():
+        return None
+    arch_prctl, request, tile_data = 158, 0x1023, 18  # Documentation/arch/x86/xstate.rst of Linux
+    return int(ctypes.CDLL(None).syscall(arch_prctl, request, tile_data)) == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,14 @@ def _cpu() -> list[Finding]:
     features = " ".join(best.extras)
     text = f"{cpus.model_name()}: target {best.name}, vectors of {best.vector_bytes} bytes, {best.registers} registers"
     sizes = ", ".join(f"{cache.bytes >> 10} KiB" for cache in (best.l1, best.l2, best.l3))
-    return [Finding("cpu", f"{text}{', ' + features if features else ''}, caches of {sizes}")]
+    found = [Finding("cpu", f"{text}{', ' + features if features else ''}, caches of {sizes}")]
+    permitted = cpus.tiles_permitted()
+    if permitted:
+        found.append(Finding("tiles", "products of float32, bfloat16 and bytes use the matrix unit (AMX)", True))
+    elif permitted is not None:
+        remedy = "Linux 5.16, and a sandbox that allows arch_prctl, would permit it"
+        found.append(Finding("tiles", f"the system permits no use of the matrix unit (AMX): {remedy}", False))
+    return found
 
 
 def _threads() -> list[Finding]:

@@ -28,7 +28,7 @@ import numpy as np
 
 from ...runtime.api.load import load
 from ...runtime.api.metadata import NodeArg
-from ...runtime.api.options import TARGET, SessionOptions
+from ...runtime.api.options import PRECISION, TARGET, SessionOptions
 from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache, tuning
@@ -37,6 +37,7 @@ from ..frontend.load import load_model
 from ..inputs import Feeds, random_inputs, read_inputs, sizes
 from ..options import Options
 from ..package import writer as package
+from ..precision import PARTS as PRECISIONS
 from ..progress import Progress
 from ..roofline import machine
 from ..tables import megabytes, number, table
@@ -296,8 +297,10 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _options(arguments: argparse.Namespace) -> SessionOptions:
-    """The options of a session, with --target."""
+    """The options of a session, with --target and --precision."""
     options = SessionOptions()
+    if arguments.precision:
+        options.add_session_config_entry(PRECISION, arguments.precision)
     if arguments.target:
         options.add_session_config_entry(TARGET, arguments.target)
     return options
@@ -393,6 +396,7 @@ def _parser() -> Parser:
         help=f"what to compile for, with commas between: a CPU ({', '.join(TARGETS)}; default: this one), and GPUs "
         "such as cuda:sm_90 or hip:gfx942",
     )
+    target.add_argument("--precision", choices=tuple(PRECISIONS), help="of products of float32 (default: exact)")
     inputs = Parser(add_help=False)
     inputs.add_argument(
         "-i",

@@ -20,6 +20,7 @@ from ..kernel.ir import Attention, Body, Conv, Launch, LoopNest, Matmul, Nms, Re
 from ..kernel.operands import packed_operands
 from ..kernel.program import Program, map_launches
 from ..lower.groups import Accelerator
+from ..precision import Precision
 from ..target import Target
 from . import attention, conv, loopnest, matmul, nms, recurrent, sort, trees
 from .close import close
@@ -35,13 +36,13 @@ WORK_OF_ONE_THREAD = 400_000  # operations; a model with fewer runs on the calli
 class Kind(Protocol):
     """The functions of a module about the schedules of one kind of body."""
 
-    def default(self, body: Any, target: Target, approximate: bool = True, /) -> Schedule:
+    def default(self, body: Any, target: Target, precision: Precision = "exact", /) -> Schedule:
         """The schedule by rules that need no measurement."""
 
-    def legal(self, body: Any, schedule: Any, target: Target, /) -> str | None:
+    def legal(self, body: Any, schedule: Any, target: Target, precision: Precision = "exact", /) -> str | None:
         """Why the schedule cannot compute the body; None if it can."""
 
-    def space(self, body: Any, target: Target, /) -> Iterator[Schedule]:
+    def space(self, body: Any, target: Target, precision: Precision = "exact", /) -> Iterator[Schedule]:
         """Candidates: the default first, then the most promising ones."""
 
 
@@ -69,28 +70,28 @@ SCHEDULES: dict[type[Body], tuple[type[Schedule], ...]] = {
     Trees: (trees.TreesSchedule,),
 }
 
-Choose = Callable[[Launch, Target, bool], Schedule | None]  # of a lowered launch
+Choose = Callable[[Launch, Target, Precision], Schedule | None]  # of a lowered launch
 
 
 def schedule(
     program: Program,
     target: Target,
-    approximate: bool = True,
+    precision: Precision = "exact",
     accelerator: Accelerator | None = None,
     choose: Choose | None = None,
 ) -> Program:
     """Decides how each launch is executed; changes the program, and returns it.
 
-    approximate: allows algorithms that round differently, and spread an infinity to neighbours (Winograd).
+    precision: of products; all but "strict" allow algorithms that spread an infinity to neighbours (Winograd).
     choose: replaces `default`."""
-    choose = choose or (lambda launch, target, approximate: default(launch.kernel.body, target, approximate))
+    choose = choose or (lambda launch, target, precision: default(launch.kernel.body, target, precision))
     packer = Packer(program)
 
     def of(launch: Launch) -> Launch:
         if launch.device:
             assert accelerator is not None
             return packer.place(accelerator.arranged(launch))
-        return packer.place(close(executed(launch, choose(launch, target, approximate))))
+        return packer.place(close(executed(launch, choose(launch, target, precision))))
 
     program.steps = share(map_launches(program.steps, of))
     program.scheduled = True
@@ -112,23 +113,21 @@ def executed(launch: Launch, how: Schedule | None) -> Launch:
     return replace(launch, schedule=how)
 
 
-def default(body: Body, target: Target, approximate: bool = True) -> Schedule | None:
+def default(body: Body, target: Target, precision: Precision = "exact") -> Schedule | None:
     """The schedule by rules that need no measurement; None for a kind of body that has nothing to choose."""
     kind = _KINDS.get(type(body))
-    return kind.default(body, target, approximate) if kind else None
+    return kind.default(body, target, precision) if kind else None
 
 
-def legal(body: Body, how: Schedule, target: Target, approximate: bool = True) -> str | None:
+def legal(body: Body, how: Schedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why a schedule, of any kind, cannot compute the body; None if it can."""
     kind = _KINDS.get(type(body))
     if kind is None or not isinstance(how, SCHEDULES[type(body)]):
         return f"{type(how).__name__} is no schedule of {type(body).__name__}"
-    if isinstance(how, WinogradSchedule) and not approximate:
-        return "Winograd's algorithm rounds differently"
-    return kind.legal(body, how, target)
+    return kind.legal(body, how, target, precision)
 
 
-def space(body: Body, target: Target) -> Iterator[Schedule]:
+def space(body: Body, target: Target, precision: Precision = "exact") -> Iterator[Schedule]:
     """Candidates, the default first; none for a kind of body that has nothing to choose."""
     kind = _KINDS.get(type(body))
-    return kind.space(body, target) if kind else iter(())
+    return kind.space(body, target, precision) if kind else iter(())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..kernel.ir import Attention, Schedule
+from ..precision import Precision
 from ..target import Target
 from .tile import most_rows, too_many
 
@@ -37,7 +38,7 @@ class AttentionSchedule(Schedule):
         return self.vectors * self.lanes
 
 
-def default(body: Attention, target: Target, approximate: bool = True) -> AttentionSchedule:
+def default(body: Attention, target: Target, precision: Precision = "exact") -> AttentionSchedule:
     """The schedule by rules that need no measurement."""
     vectors = 3 if target.registers >= 32 else 2  # wider panels would leave fewer tasks
     rows = most_rows(vectors, target)
@@ -59,7 +60,7 @@ def _causal_cost(vectors: int, rows: int, body: Attention, target: Target) -> fl
     return computed * max(1 / units, loads / _LOADS)
 
 
-def legal(body: Attention, schedule: AttentionSchedule, target: Target) -> str | None:
+def legal(body: Attention, schedule: AttentionSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     if schedule.lanes != target.lanes(body.acc.itemsize):
         return f"a vector has {target.lanes(body.acc.itemsize)} elements, not {schedule.lanes}"
@@ -68,7 +69,7 @@ def legal(body: Attention, schedule: AttentionSchedule, target: Target) -> str |
     return too_many(schedule.rows, schedule.vectors, target)
 
 
-def space(body: Attention, target: Target) -> Iterator[AttentionSchedule]:
+def space(body: Attention, target: Target, precision: Precision = "exact") -> Iterator[AttentionSchedule]:
     """Candidates, the most promising first."""
     first = default(body, target)
     candidates = [first] + [

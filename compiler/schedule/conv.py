@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from ..kernel.ir import Conv, Schedule
 from ..kernel.operands import conv_input, packed_operands
 from ..kernel.packing import Form, Packing
-from ..scalar.dim import Size, dim_min, extent, floor_div, known_le
+from ..precision import Precision
+from ..scalar.dim import Size, dim_min, extent, floor_div, known_le, prod
 from ..scalar.dtype import I8, U8
 from ..target import Target
 from . import tile as tiles
 from .tile import Tile
 
 _BLOCK_PIXELS = 96  # before balancing: some 50 microseconds of work for one panel
+_BLOCK_PIXELS_OF_TILES = 256  # of products of parts: each block cuts its panels again
 _TABLE_POINTERS = 1 << 14  # about the most in a table: with many taps blocks are small
 _PATCH_PIXELS = 224  # of a block of rows with a patch: more than _BLOCK_PIXELS, as neighbouring patches overlap
 _PATCH_PANELS = 4  # of a task, which repay its patch
@@ -98,6 +100,12 @@ def runs(body: Conv, schedule: DenseSchedule) -> int:
     return math.prod(taps)
 
 
+def _run_length(body: Conv, patch: bool) -> Size:
+    """The elements of K in one run of taps whose input is contiguous."""
+    in_c = floor_div(extent(body.channel), body.groups)
+    return in_c * body.taps[-1] if patch and body.dilations[-1] == 1 else in_c
+
+
 def channels(body: Conv) -> tuple[int, int]:
     """The input channels of a group, and the output channels of all groups."""
     (operand,) = packed_operands(body)
@@ -129,18 +137,21 @@ def _repays_transforming(body: Conv) -> bool:
     return height * width >= _WINOGRAD_PIXELS and covered <= _WINOGRAD_SURPLUS * height * width
 
 
-def default(body: Conv, target: Target, approximate: bool = True) -> ConvSchedule:
-    """The schedule by rules that need no measurement; approximate: Winograd's algorithm is allowed."""
+def default(body: Conv, target: Target, precision: Precision = "exact") -> ConvSchedule:
+    """The schedule by rules that need no measurement."""
     if body.packing.form != "plain":
-        return _of(body, body.packing.form, body.packing.nr, target)
+        return _of(body, body.packing.form, body.packing.nr, target, precision)
     _, out_c = channels(body)
     nr = tiles.choose_nr(out_c // body.groups, body.x.dtype, target)
-    transformed = approximate and _winograd_applies(body, target) and _repays_transforming(body)
-    return _of(body, "taps" if is_depthwise(body) else "winograd" if transformed else "panels", nr, target)
+    dense = _of(body, "taps" if is_depthwise(body) else "panels", nr, target, precision)
+    if precision == "strict" or (isinstance(dense, DenseSchedule) and dense.tile.products):
+        return dense
+    transformed = _winograd_applies(body, target) and _repays_transforming(body)
+    return _of(body, "winograd", nr, target, precision) if transformed else dense
 
 
-def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
-    """The default for weights of that packing."""
+def _of(body: Conv, form: Form, nr: int, target: Target, precision: Precision, tiled: bool = True) -> ConvSchedule:
+    """The default for weights of that packing; tiled: a CPU's tiles are used where they pay."""
     if form == "taps":
         lanes = target.lanes(body.acc.itemsize)
         unrolled = body.taps[-1] <= _UNROLLED_TAPS
@@ -152,9 +163,13 @@ def _of(body: Conv, form: Form, nr: int, target: Target) -> ConvSchedule:
     tile = tiles.tile_of(nr, body.x.dtype, target)
     if form == "winograd":
         return WinogradSchedule(tile, _BLOCK_TILES, _PANELS_OF_TILES)
-    if _needs_patch(body, tile):
+    patch = _needs_patch(body, tile)
+    if tiled and tiles.repays_tiles(prod(extent(s) for s in (body.n, *body.out)), _run_length(body, patch)):
+        tile = tiles.on_tiles(tile, body.x, None, target, precision)
+    if patch:
         return DenseSchedule(tile, True, _patch_pixels(body, tile, target), _PATCH_PANELS)
-    return DenseSchedule(tile, False, max(tile.mr, min(_BLOCK_PIXELS, _TABLE_POINTERS // math.prod(body.taps))), 1)
+    pixels = _BLOCK_PIXELS_OF_TILES if tile.products else _BLOCK_PIXELS
+    return DenseSchedule(tile, False, max(tile.mr, min(pixels, _TABLE_POINTERS // math.prod(body.taps))), 1)
 
 
 def in_place(body: Conv, tile: Tile) -> bool:
@@ -175,7 +190,7 @@ def _patch_pixels(body: Conv, tile: Tile, target: Target) -> int:
     return max(tile.mr, min(_PATCH_PIXELS, cached // math.prod(body.strides)))
 
 
-def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
+def legal(body: Conv, schedule: ConvSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     reason = _weight_conflict(body, schedule, target)
     if reason:
@@ -193,7 +208,10 @@ def legal(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
     block = schedule.block_pixels if isinstance(schedule, DenseSchedule) else schedule.block_tiles
     if not known_le(1, dim_min(block, schedule.panels_per_task)):
         return "a task has at least a pixel and a panel"
-    return tiles.refusal(schedule.tile, body.x.dtype, target)
+    if isinstance(schedule, WinogradSchedule) and (precision == "strict" or schedule.tile.products):
+        return "Winograd's algorithm rounds differently"
+    allowed = tiles.on_tiles(schedule.tile, body.x, None, target, precision)
+    return tiles.refusal(schedule.tile, body.x.dtype, target, allowed)
 
 
 def _weight_conflict(body: Conv, schedule: ConvSchedule, target: Target) -> str | None:
@@ -212,16 +230,17 @@ def _weight_conflict(body: Conv, schedule: ConvSchedule, target: Target) -> str 
     return None
 
 
-def space(body: Conv, target: Target, approximate: bool = True) -> Iterator[ConvSchedule]:
+def space(body: Conv, target: Target, precision: Precision = "exact") -> Iterator[ConvSchedule]:
     """Candidates, the most promising first."""
-    first = default(body, target, approximate)
+    first = default(body, target, precision)
     candidates: list[ConvSchedule] = [first, *_around(first)]
     if body.packing.form == "plain":
-        forms: tuple[Form, ...] = ("winograd", "panels") if approximate else ("panels",)
+        forms: tuple[Form, ...] = ("winograd", "panels") if precision != "strict" else ("panels",)
         for form in forms:
             for tile in tiles.tiles(body.x.dtype, target):
-                candidates += _around(_of(body, form, tile.nr, target))
-    return (each for each in dict.fromkeys(candidates) if legal(body, each, target) is None)
+                for tiled in (True, False):
+                    candidates += _around(_of(body, form, tile.nr, target, precision, tiled))
+    return (each for each in dict.fromkeys(candidates) if legal(body, each, target, precision) is None)
 
 
 def _around(first: ConvSchedule) -> list[ConvSchedule]:

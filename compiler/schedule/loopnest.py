@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from ..kernel.ir import LoopNest, Schedule, Stage
 from ..kernel.rebuild import expressions, map_sizes, sizes_of
+from ..precision import Precision
 from ..scalar.dim import (
     Dim,
     FloorDiv,
@@ -63,7 +64,7 @@ class LoopNestSchedule(Schedule):
     grain: int = 16384
 
 
-def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNestSchedule:
+def default(body: LoopNest, target: Target, precision: Precision = "exact") -> LoopNestSchedule:
     """The schedule by rules that need no measurement."""
     l1 = target.l1
     points = 1 << (l1.bytes // _L1_PER_POINT).bit_length() - 1
@@ -71,13 +72,13 @@ def default(body: LoopNest, target: Target, approximate: bool = True) -> LoopNes
     return LoopNestSchedule(points, square=square, apart=l1.bytes // l1.ways // _SETS)
 
 
-def legal(body: LoopNest, schedule: LoopNestSchedule, target: Target) -> str | None:
+def legal(body: LoopNest, schedule: LoopNestSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     least = min(getattr(schedule, f.name) for f in fields(schedule) if f.name != "scanned")
     return None if least >= 1 and schedule.scanned >= 0 else "all numbers are at least 1"
 
 
-def space(body: LoopNest, target: Target) -> Iterator[LoopNestSchedule]:
+def space(body: LoopNest, target: Target, precision: Precision = "exact") -> Iterator[LoopNestSchedule]:
     """The default, then schedules that differ from it in one number, a quarter or four times of it."""
     first = default(body, target)
     yield first

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from ..kernel.ir import Matmul, Schedule
 from ..kernel.operands import matmul_rows, panels_in_place
 from ..kernel.packing import Packing
-from ..scalar.dim import Size, dim_min, known_le
+from ..precision import Precision
+from ..scalar.dim import Size, dim_min, extent, known_le
 from ..target import Target
 from . import tile as tiles
 from .tile import Tile
@@ -22,6 +23,7 @@ _BLOCK_ROWS = 96  # before balancing; each block reads its panels from the secon
 _BLOCK_ROWS_OF_PACKING = 384  # if B is packed at run time, which each block repeats
 _TILES_OF_COPY = 2  # in the rows of a block, if A is evaluated into scratch: there are then many tasks
 _BLOCK_ROWS_OF_BOTH = 192  # if both
+_BLOCK_ROWS_OF_TILES = 256  # of products of parts: each block cuts its panels again
 _PANELS_PER_COPY = 4  # of a task, which repay the evaluation of A
 FEW_ROWS = 2  # up to which weights of few bits are multiplied as they are; for more rows a panel is widened once
 _FEW_BLOCKS = 4  # of rows, up to which panels are tasks as well
@@ -51,16 +53,19 @@ def rows_in_place(body: Matmul, schedule: MatmulSchedule) -> Size | None:
     return matmul_rows(body) if is_as_read else None
 
 
-def default(body: Matmul, target: Target, approximate: bool = True) -> MatmulSchedule:
+def default(body: Matmul, target: Target, precision: Precision = "exact") -> MatmulSchedule:
     """The schedule by rules that need no measurement."""
     rows, columns = body.m.extent, body.n.extent
     assert rows is not None and columns is not None
     decided = _packed(body)
     nr = decided.nr if decided else tiles.choose_nr(columns, body.a.dtype, target)
     tile = tiles.tile_of(nr, body.a.dtype, target)
+    if tiles.repays_tiles(rows, extent(body.k)):
+        tile = tiles.on_tiles(tile, body.a, body.b, target, precision)
     if isinstance(rows, int):
         tile = tile.at_most(rows)
-    in_place = MatmulSchedule(tile, _BLOCK_ROWS if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
+    most_rows = _BLOCK_ROWS_OF_TILES if tile.products else _BLOCK_ROWS
+    in_place = MatmulSchedule(tile, most_rows if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
     if rows_in_place(body, in_place) is not None:  # several panels repay the sums of A's blocks
         return in_place if body.blocks is None else replace(in_place, panels_per_task=_PANELS_PER_COPY)
     if not panels_in_place(body):
@@ -76,22 +81,24 @@ def _packed(body: Matmul) -> Packing | None:
     return body.packing if body.packing is not None and body.packing.form != "plain" else None
 
 
-def legal(body: Matmul, schedule: MatmulSchedule, target: Target) -> str | None:
+def legal(body: Matmul, schedule: MatmulSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     decided = _packed(body)
     if decided and decided != packing(body, schedule):
         return f"B is packed as {decided}, not as {packing(body, schedule)}"
     if not known_le(1, dim_min(schedule.block_rows, schedule.panels_per_task)):
         return "a task has at least a row and a panel"
-    return tiles.refusal(schedule.tile, body.a.dtype, target)
+    allowed = tiles.on_tiles(schedule.tile, body.a, body.b, target, precision)
+    return tiles.refusal(schedule.tile, body.a.dtype, target, allowed)
 
 
-def space(body: Matmul, target: Target) -> Iterator[MatmulSchedule]:
+def space(body: Matmul, target: Target, precision: Precision = "exact") -> Iterator[MatmulSchedule]:
     """Candidates, the most promising first."""
-    first = default(body, target)
+    first = default(body, target, precision)
     yield first
-    rows = body.m.extent
-    for tile in tiles.tiles(body.a.dtype, target):
+    rows, plain = body.m.extent, [*tiles.tiles(body.a.dtype, target)]
+    on_tiles = (tiles.on_tiles(tile, body.a, body.b, target, precision) for tile in plain)
+    for tile in dict.fromkeys((*on_tiles, *plain)):
         for block_rows in (first.block_rows, first.block_rows // 2, first.block_rows * 2):
             for panels in (1, 2, 4):
                 other = MatmulSchedule(tile.at_most(rows) if isinstance(rows, int) else tile, block_rows, panels)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..kernel.ir import Nms, Schedule
+from ..precision import Precision
 from ..target import Target
 from .sort import Order, cannot_order, orders
 
@@ -18,17 +19,17 @@ class NmsSchedule(Schedule):
     block: int
 
 
-def default(body: Nms, target: Target, approximate: bool = True) -> NmsSchedule:
+def default(body: Nms, target: Target, precision: Precision = "exact") -> NmsSchedule:
     """The schedule by rules that need no measurement."""
     return NmsSchedule(Order(), block=64)
 
 
-def legal(body: Nms, schedule: NmsSchedule, target: Target) -> str | None:
+def legal(body: Nms, schedule: NmsSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     return cannot_order(schedule.order) if schedule.block >= 1 else "a block has at least a box"
 
 
-def space(body: Nms, target: Target) -> Iterator[NmsSchedule]:
+def space(body: Nms, target: Target, precision: Precision = "exact") -> Iterator[NmsSchedule]:
     """Candidates, the most promising first."""
     first = default(body, target)
     yield from (replace(first, order=order) for order in orders())

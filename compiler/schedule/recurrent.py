@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..kernel.ir import Recurrent, Schedule
+from ..precision import Precision
 from ..target import Target
 from .tile import too_many
 
@@ -40,7 +41,7 @@ class RecurrentSchedule(Schedule):
         return self.tiles[-1].rows
 
 
-def default(body: Recurrent, target: Target, approximate: bool = True) -> RecurrentSchedule:
+def default(body: Recurrent, target: Target, precision: Precision = "exact") -> RecurrentSchedule:
     """The schedule by rules that need no measurement; without tiles for more sequences than there are."""
     tiles = tuple(_tile(rows, target) for rows in _ROWS)
     if isinstance(body.batch, int):
@@ -55,7 +56,7 @@ def _tile(rows: int, target: Target, width: int = _WIDTH) -> Tile:
     return Tile(rows, tuple(sorted({widest, min(_HALF, widest), 1}, reverse=True)))
 
 
-def legal(body: Recurrent, schedule: RecurrentSchedule, target: Target) -> str | None:
+def legal(body: Recurrent, schedule: RecurrentSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     rows = [tile.rows for tile in schedule.tiles]
     if not rows or rows[0] != 1 or rows != sorted(set(rows)) or any(t.widths[-1] != 1 for t in schedule.tiles):
@@ -65,7 +66,7 @@ def legal(body: Recurrent, schedule: RecurrentSchedule, target: Target) -> str |
     return next(filter(None, (too_many(t.rows, width, target) for t in schedule.tiles for width in t.widths)), None)
 
 
-def space(body: Recurrent, target: Target) -> Iterator[RecurrentSchedule]:
+def space(body: Recurrent, target: Target, precision: Precision = "exact") -> Iterator[RecurrentSchedule]:
     """Candidates, the most promising first: tiles for fewer or more sequences, narrower and wider ones."""
     first = default(body, target)
     candidates = [first] + [

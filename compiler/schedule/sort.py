@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..kernel.ir import Schedule, Sort
+from ..precision import Precision
 from ..target import Target
 
 
@@ -32,7 +33,7 @@ class SortSchedule(Schedule):
     few: int
 
 
-def default(body: Sort, target: Target, approximate: bool = True) -> SortSchedule:
+def default(body: Sort, target: Target, precision: Precision = "exact") -> SortSchedule:
     """The schedule by rules that need no measurement."""
     return SortSchedule(Order(), spare=64, block=256, few=16)
 
@@ -50,14 +51,14 @@ def cannot_order(order: Order) -> str | None:
     return None if min(order.run, order.radix) >= 1 else "runs and digits are of at least one item"
 
 
-def legal(body: Sort, schedule: SortSchedule, target: Target) -> str | None:
+def legal(body: Sort, schedule: SortSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     if schedule.block < 1 or schedule.spare < 1 or schedule.few < 0:
         return "a block has at least an element, and there is room for one more"
     return cannot_order(schedule.order)
 
 
-def space(body: Sort, target: Target) -> Iterator[SortSchedule]:
+def space(body: Sort, target: Target, precision: Precision = "exact") -> Iterator[SortSchedule]:
     """Candidates, the most promising first."""
     first = default(body, target)
     yield from (replace(first, order=order) for order in orders())

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..kernel.packing import Packing
+from ..precision import PARTS, Precision
 from ..scalar.dim import Size
-from ..scalar.dtype import I8, I16, DType
+from ..scalar.dtype import BF16, F16, F32, I8, I16, DType
+from ..scalar.expr import Call, Expr
 from ..target import Target
 
 _WIDEST = 4  # vectors in a row of a tile
@@ -23,6 +25,8 @@ STORED = 16  # bytes of the smallest vectors by which results are stored
 _RUN, _SUMS_OF_RUN = 2, 4  # vectors of a panel of weights of few bits that a row takes at once, sums of each
 _ODD_RUN, _SUMS_OF_ODD_RUN = 3, 2  # the same where the panel has three vectors
 _HALF_WORD = 16  # bits of a word that are multiplied where they lie, as signed numbers
+TILE_ROWS, _TILE_BYTES = 16, 64  # of a CPU's tile unit; bytes of a row
+_ROWS_BESIDE_TILES = (1, 2, 4, 8)  # row counts of micro-kernels beside tiles, whose rows are a multiple of each
 _COST_OF_LOAD = 0.25  # of a load that overlaps multiplications, in multiplications; measured
 
 
@@ -69,16 +73,29 @@ class Tile:
     """A register tile.
 
     rows: the row counts with a micro-kernel, ascending; vectors: of a row; lanes: sums of a vector; unit: the name of
-    what multiplies."""
+    what multiplies; products: of which bf16 parts of an element of A and of B a product is the sum, the largest parts
+    being 0, on a CPU's tiles of TILE_ROWS rows; empty: elements are multiplied as they are. The micro-kernels remain,
+    for few rows and where the system permits no tiles."""
 
     rows: tuple[int, ...]
     vectors: int
     lanes: int
     unit: str = "fma"
+    products: tuple[tuple[int, int], ...] = ()
 
     @property
     def mr(self) -> int:
-        return self.rows[-1]
+        return TILE_ROWS if self.products else self.rows[-1]
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """The parts of an element of A and of B."""
+        return 1 + max(i for i, _ in self.products), 1 + max(j for _, j in self.products)
+
+    @property
+    def cut_rows(self) -> int:
+        """The rows from which on it pays to cut a panel of B: that takes longer than a product of fewer rows."""
+        return TILE_ROWS
 
     @property
     def nr(self) -> int:
@@ -162,6 +179,30 @@ def tiles(element: DType, target: Target) -> Iterator[Tile]:
     return (tile_of(vectors * lanes, element, target) for vectors in reversed(widths))
 
 
+def _parts(element: Expr) -> int:
+    """The bf16 parts that are all of an element of f32, which may be a cast of a shorter one."""
+    origin = element.args[0].dtype if isinstance(element, Call) and element.prim == "cast" else element.dtype
+    return {BF16: 1, F16: 2}.get(origin, 3)
+
+
+def on_tiles(tile: Tile, a: Expr, b: Expr | None, target: Target, precision: Precision) -> Tile:
+    """The tile for products of bf16 parts of elements a and b (None: of f32), if the target has a unit for those and
+    the precision allows it; else the same tile."""
+    has_unit = "amx-bf16" in target.features and target.vector_bytes == _TILE_BYTES
+    if not has_unit or a.dtype != F32 or tile.vectors > _WIDEST:
+        return replace(tile, products=())
+    most, parts = PARTS[precision], 3 if b is None else _parts(b)
+    products = tuple((i, j) for j in range(parts) for i in range(_parts(a)) if i + j < most)
+    rows = tuple(r for r in _ROWS_BESIDE_TILES if r <= tile.mr)
+    return replace(tile, rows=rows, products=products) if products else replace(tile, products=())
+
+
+def repays_tiles(rows: Size | None, depth: Size) -> bool:
+    """Whether a product of that many rows and elements of K, in one run, fills enough of a CPU's tiles to be faster
+    than multiply-adds; sizes that are not known are taken for large."""
+    return not any(isinstance(size, int) and size < TILE_ROWS for size in (rows, depth))
+
+
 def narrow_runs(vectors: int, bits: int) -> list[tuple[int, int, int]]:
     """How the product of one row with a panel of weights of few bits is cut: of each run of vectors of the panel the
     first one, their count, and the sums of each, one for as many neighbours in a word.
@@ -177,15 +218,19 @@ def rows_in_cache(depth: Size | None, element: DType, target: Target) -> int:
     return target.l2.bytes // 2 // (element.itemsize * (depth if isinstance(depth, int) else 1))
 
 
-def refusal(tile: Tile, element: DType, target: Target) -> str | None:
-    """Why a tile is illegal, or None: its sums, one row of B and an element of A have to stay in registers."""
+def refusal(tile: Tile, element: DType, target: Target, on_tiles: Tile | None = None) -> str | None:
+    """Why a tile is illegal, or None: its sums, one row of B and an element of A have to stay in registers.
+
+    on_tiles: the same tile as `on_tiles` has it, where products of parts are possible."""
     if tile.lanes != _lanes(element, target):
         return f"a vector has {_lanes(element, target)} sums of products of {element}, not {tile.lanes}"
     if tile.unit != unit_of(element, target):
         return f"products of {element} are computed by {unit_of(element, target)}, not by {tile.unit}"
     if not tile.rows or list(tile.rows) != sorted(set(tile.rows)) or tile.rows[0] < 1 or tile.vectors < 1:
         return f"row counts {tile.rows} by {tile.vectors} vectors are no tile"
-    return too_many(tile.mr, tile.vectors, target, tile.unit)
+    if tile.products and tile != on_tiles:
+        return f"the precision and the target allow no products of parts {tile.products} in rows {tile.rows}"
+    return too_many(tile.rows[-1], tile.vectors, target, tile.unit)
 
 
 def too_many(rows: int, vectors: int, target: Target, unit: str = "fma") -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..kernel.ir import Schedule, Trees
+from ..precision import Precision
 from ..scalar.dim import Size, known_le
 from ..target import Target
 
@@ -23,7 +24,7 @@ class TreesSchedule(Schedule):
     lanes: int = _LANES
 
 
-def default(body: Trees, target: Target, approximate: bool = True) -> TreesSchedule:
+def default(body: Trees, target: Target, precision: Precision = "exact") -> TreesSchedule:
     """The schedule by rules that need no measurement."""
     steps, targets = body.steps, body.target.extent
     assert isinstance(steps, int) and isinstance(targets, int)
@@ -32,12 +33,12 @@ def default(body: Trees, target: Target, approximate: bool = True) -> TreesSched
     return TreesSchedule(max(1, min(rows, _SUMS // targets)))
 
 
-def legal(body: Trees, schedule: TreesSchedule, target: Target) -> str | None:
+def legal(body: Trees, schedule: TreesSchedule, target: Target, precision: Precision = "exact") -> str | None:
     """Why the schedule cannot compute the body; None if it can."""
     return None if known_le(1, schedule.rows) and schedule.lanes >= 1 else "a task has at least a row and a lane"
 
 
-def space(body: Trees, target: Target) -> Iterator[TreesSchedule]:
+def space(body: Trees, target: Target, precision: Precision = "exact") -> Iterator[TreesSchedule]:
     """Candidates, the most promising first."""
     first = default(body, target)
     assert isinstance(first.rows, int)

@@ -18,6 +18,7 @@ from ...runtime.store import cache
 from ...runtime.store.tuning import Record
 from ..codegen.c import kernels, toolchain
 from ..kernel.ir import Launch, Schedule, Scheduled
+from ..precision import Precision
 from ..schedule import default, executed, legal
 from ..schedule.close import close
 from ..target import Target
@@ -76,10 +77,10 @@ class Chooser:
         for record in self.records:
             self.by_kernel.setdefault(record.kernel, []).append(record)
 
-    def __call__(self, launch: Launch, target: Target, approximate: bool) -> Schedule | None:
-        how, choice = default(launch.kernel.body, target, approximate), Choice(RULES)
+    def __call__(self, launch: Launch, target: Target, precision: Precision) -> Schedule | None:
+        how, choice = default(launch.kernel.body, target, precision), Choice(RULES)
         if how is not None and self.by_kernel:
-            found = self._best(launch, target, approximate)
+            found = self._best(launch, target, precision)
             if isinstance(found, str):
                 choice = Choice(f"{RULES}: {found}")
             elif found is not None:
@@ -89,7 +90,7 @@ class Chooser:
         self.told[closed.scheduled] = choice
         return how
 
-    def _best(self, launch: Launch, target: Target, approximate: bool) -> tuple[Schedule, Record] | str | None:
+    def _best(self, launch: Launch, target: Target, precision: Precision) -> tuple[Schedule, Record] | str | None:
         """The best schedule with its record, or why none of the records counts; None if there are no records."""
         closed = close(launch)
         records = [r for r in self.by_kernel.get(digest(closed.kernel), ()) if _fits(r.sizes, closed.sizes)]
@@ -104,7 +105,7 @@ class Chooser:
         grouped: dict[Schedule, list[Record]] = {}
         for record in mine:
             made = decoded(record.schedule)
-            if made is not None and legal(launch.kernel.body, made, target, approximate) is None:
+            if made is not None and legal(launch.kernel.body, made, target, precision) is None:
                 grouped.setdefault(made, []).append(record)
         if not grouped:
             return "measured schedules are none of this version"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..kernel.ir import Launch, Schedule
 from ..kernel.program import Program
+from ..precision import Precision
 from ..scalar.dim import Symbol, evaluate
 from ..schedule import default
 from ..schedule.close import close
@@ -30,7 +31,7 @@ class Problem:
     digest: str
     sizes: tuple[int, ...]
     target: Target
-    approximate: bool = True
+    precision: Precision = "exact"
     steps: list[int] = field(default_factory=list)
 
     @property
@@ -45,13 +46,13 @@ class Problem:
     @property
     def default(self) -> Schedule:
         """The schedule that rules choose."""
-        how = default(self.launch.kernel.body, self.target, self.approximate)
+        how = default(self.launch.kernel.body, self.target, self.precision)
         assert how is not None
         return how
 
 
 def problems(
-    program: Program, values: Mapping[str, int], target: Target, approximate: bool = True
+    program: Program, values: Mapping[str, int], target: Target, precision: Precision = "exact"
 ) -> tuple[list[Problem], dict[int, str]]:
     """The kernels, in the order of their first steps, and the reasons why steps are left out, by their numbers."""
     found: dict[tuple[str, tuple[int, ...]], Problem] = {}
@@ -70,7 +71,7 @@ def problems(
             continue
         key = digest(closed.kernel), sizes
         if key not in found:
-            found[key] = Problem(launch, known, *key, target, approximate)
+            found[key] = Problem(launch, known, *key, target, precision)
         found[key].steps.append(number)
     return list(found.values()), left_out
 

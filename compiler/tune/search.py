@@ -94,8 +94,8 @@ class Candidates:
     def __init__(self, problem: Problem) -> None:
         body = problem.launch.kernel.body
         self._problem = problem
-        found = [problem.default, *space(body, problem.target)]
-        legals = (how for how in found if legal(body, how, problem.target, problem.approximate) is None)
+        found = [problem.default, *space(body, problem.target, problem.precision)]
+        legals = (how for how in found if legal(body, how, problem.target, problem.precision) is None)
         distinct: dict[Any, Schedule] = {}
         for how in legals:
             distinct.setdefault(self._identity(how), how)

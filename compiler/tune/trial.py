@@ -30,6 +30,7 @@ from ..kernel.program import Buffer, Program
 from ..lower.groups import lower
 from ..package.writer import Writer
 from ..plan import memory
+from ..precision import Precision
 from ..scalar.dim import evaluate
 from ..scalar.dtype import F32, DType
 from ..schedule import default, schedule
@@ -103,11 +104,11 @@ class Bench:
         program = self._operands.copy()
         mine = program.steps[-1]
 
-        def choose(launch: Launch, target: Any, approximate: bool) -> Schedule | None:
-            return how if launch is mine else default(launch.kernel.body, target, approximate)
+        def choose(launch: Launch, target: Any, precision: Precision) -> Schedule | None:
+            return how if launch is mine else default(launch.kernel.body, target, precision)
 
         target = self.problem.target
-        schedule(program, target, self.problem.approximate, choose=choose)
+        schedule(program, target, self.problem.precision, choose=choose)
         sources = generate(program, memory.arenas(program))
         objects = cache.objects(folder)
         build(sources.files, folder / artifact.LIBRARY, toolchain.find(objects), target, objects)

@@ -101,7 +101,7 @@ class _Run:
         unit = driver.lowered_model(subject.model, subject.options)
         assert unit.program is not None
         self.program = unit.program
-        found, left_out = problems(unit.program, self.profile.dims, unit.target, subject.options.approximate)
+        found, left_out = problems(unit.program, self.profile.dims, unit.target, subject.options.rounding)
         spent = self.profile.steps
         shares = [(problem, float(sum(spent[n] for n in problem.steps) / spent.sum())) for problem in found]
         self.work = {

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Session entries of our own.
 CHECK_DATA = "session.intaglio.check_data"  # "0": indices out of range are clamped, and no error
 TUNING = "intaglio.tuning"  # "use" measured schedules, "off", or "search:60s": look for some first, once for each model
+PRECISION = "intaglio.precision"  # of products of f32: "strict", "exact" (the default), "high" or "bf16"
 TARGET = "session.intaglio.target"  # what to compile for, in the place of the variable INTAGLIO_TARGET
 
 
@@ -257,6 +258,9 @@ class SessionOptions(_Checked):
             settings["free_dimensions"] = tuple(sorted(self._free_dimensions.items()))
         if self.config(CHECK_DATA, "1") == "0":
             settings["check_data"] = False
+        precision = self.config(PRECISION, "exact")
+        if precision != "exact":
+            settings["precision"] = precision
         target = self.config(TARGET) or variables.TARGET.text()
         if target:
             settings["target"] = target

@@ -22,6 +22,7 @@ from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.plan.memory import plan
+from intaglio.compiler.precision import Precision
 from intaglio.compiler.scalar import dim
 from intaglio.compiler.schedule import default, schedule
 from intaglio.compiler.schedule.loopnest import LoopNestSchedule, legal
@@ -55,11 +56,11 @@ def run_program(program: Program, feeds: Sequence[Array]) -> list[Array]:
     return [o.reshape(s) for o, s in zip(outputs, shapes)]
 
 
-def some_schedule(rng: random.Random, launch: Launch, cpu: Target, approximate: bool) -> Schedule | None:
+def some_schedule(rng: random.Random, launch: Launch, cpu: Target, precision: Precision) -> Schedule | None:
     """Loops in blocks of any length; the default of other kernels."""
     body = launch.kernel.body
     if not isinstance(body, LoopNest):
-        return default(body, cpu, approximate)
+        return default(body, cpu, precision)
     made = LoopNestSchedule(**{f.name: rng.choice((1, 2, 3, 7, 64)) for f in fields(LoopNestSchedule)})
     assert legal(body, made, cpu) is None
     return made

@@ -28,11 +28,12 @@ LAYERS = {
     "kernel": {"scalar", "graph"},
     "plan": {"scalar", "kernel"},
     "lower": {"scalar", "graph", "kernel", "plan"},
-    "schedule": {"scalar", "kernel", "lower", "target"},
+    "schedule": {"scalar", "kernel", "lower", "target", "precision"},
     "codegen": {"scalar", "graph", "kernel", "lower", "plan", "schedule", "target", "options", "processes", "errors"},
     "errors": set[str](),
-    "options": set[str](),
+    "options": {"precision"},
     "processes": set[str](),
+    "precision": set[str](),
     "target": set[str](),
 }
 # What of the runtime these layers may know.

@@ -6,6 +6,7 @@ output rows is first copied into a padded patch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ...kernel.ir import Conv, Kernel
@@ -17,7 +18,7 @@ from ...schedule.conv import DenseSchedule, in_place, runs
 from ..render import render
 from .conv_input import X_NAMES, Y_NAMES, plain_input, spread, symbol_names
 from .expr import ctype
-from .gemm import element_type
+from .gemm import Scratch, element_type
 from .holes import Holes
 
 
@@ -38,7 +39,18 @@ def tasks(body: Conv, schedule: DenseSchedule) -> Size:
 
 
 def scratch_bytes(body: Conv, schedule: DenseSchedule) -> Size:
-    """Bytes of scratch a thread needs: the table of pointers, then the patch, or zeros and the starts of pixels."""
+    """Bytes of scratch a thread needs."""
+    return _scratch(body, schedule).bytes
+
+
+def _scratch(body: Conv, schedule: DenseSchedule) -> Scratch:
+    count = runs(body, schedule)
+    depth = floor_div(extent(body.channel), body.groups) * (math.prod(body.taps) // count)
+    return Scratch(schedule.tile, _copied(body, schedule), count, depth)
+
+
+def _copied(body: Conv, schedule: DenseSchedule) -> Size:
+    """Bytes of the table of pointers, then of the patch, or of zeros and the starts of pixels."""
     cut, size = _blocking(body, schedule), _element(body, schedule).itemsize
     in_c = floor_div(extent(body.channel), body.groups)
     pitch = ceil_div(cut.block_pixels, schedule.tile.mr) * schedule.tile.mr
@@ -81,6 +93,7 @@ def source(kernel: Kernel, name: str, schedule: DenseSchedule) -> str:
         block_h=holes.size(cut.block_h),
         panels_per_task=holes.size(schedule.panels_per_task),
         panel_rows=holes.size(body.packing.rows(depth)),
+        parts=_scratch(body, schedule).parts(holes),
         patch=schedule.patch,
         fill_statements=fill_statements,
         fill_value=fill_value,

@@ -17,7 +17,7 @@ from ...schedule.matmul import FEW_ROWS, MatmulSchedule, packing, rows_in_place
 from ...schedule.tile import narrow_runs
 from ..render import render
 from .expr import ctype
-from .gemm import element_type, transpose_steps
+from .gemm import Scratch, element_type, transpose_steps
 from .holes import Holes
 
 _PANEL, _COLUMN = Symbol("panel"), Symbol("column")  # variables of the template: n // NR and n % NR
@@ -39,7 +39,16 @@ def tasks(body: Matmul, schedule: MatmulSchedule) -> Size:
 
 
 def scratch_bytes(body: Matmul, schedule: MatmulSchedule) -> Size:
-    """Bytes of scratch a thread needs: a block of A, then a panel of B, each if it is copied."""
+    """Bytes of scratch a thread needs."""
+    return _scratch(body, schedule).bytes
+
+
+def _scratch(body: Matmul, schedule: MatmulSchedule) -> Scratch:
+    return Scratch(schedule.tile, _copied(body, schedule), 1, extent(body.k))
+
+
+def _copied(body: Matmul, schedule: MatmulSchedule) -> Size:
+    """Bytes of a block of A, then of a panel of B, each if it is copied."""
     depth, block_rows = extent(body.k), _blocking(body, schedule).block_rows
     size = schedule.tile.element(body.a.dtype).itemsize
     a = 0 if rows_in_place(body, schedule) is not None else ceil_div(block_rows * depth * size, 64) * 64
@@ -77,6 +86,7 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
         a_statements=a_statements,
         a_value=a_value,
         b_panel=_b_panel(body, holes),
+        parts=_scratch(body, schedule).parts(holes),
         narrow=_narrow(body, schedule, holes),
         b_rows=_b_rows(body, holes),
         b_columns=_b_columns(body, holes),

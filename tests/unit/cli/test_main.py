@@ -273,6 +273,26 @@ def test_doctor_finds_this_machine_well(ok: Run) -> None:
     assert "compiler" in ok("doctor")
 
 
+@pytest.mark.parametrize(("permitted", "said"), [(None, ""), (True, "use the matrix unit"), (False, "permits no use")])
+def test_doctor_tells_of_the_matrix_unit(
+    permitted: bool | None, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpus, "tiles_permitted", lambda: permitted)
+    assert cli.main(["doctor", "--json"]) == (permitted is False)
+    findings = {finding["topic"]: finding["text"] for finding in json.loads(capsys.readouterr().out)}
+    assert said in findings.get("tiles", "") and ("tiles" in findings) == bool(said)
+
+
+def test_precision_is_checked_and_part_of_the_cache(ok: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INTAGLIO_CACHE_DIR", str(tmp_path))
+    with pytest.raises(SystemExit) as failed:
+        cli.main(["compile", str(MLP), "--precision", "double"])
+    assert failed.value.code == 2
+    ok("run", MLP, "--precision", "strict")
+    assert "hit" in ok("cache", "explain", MLP, "--precision", "strict")
+    assert "miss" in ok("cache", "explain", MLP)
+
+
 def test_doctor_without_a_compiler(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTAGLIO_CC", "no-such-compiler")
     assert cli.main(["doctor"]) == 1

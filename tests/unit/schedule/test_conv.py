@@ -62,8 +62,8 @@ def test_algorithms(body: Conv, kind: type, form: str) -> None:
 
 
 def test_exact_ones_alone() -> None:
-    assert isinstance(default(TRANSFORMED, V4, approximate=False), DenseSchedule)
-    assert not any(isinstance(each, WinogradSchedule) for each in space(TRANSFORMED, V4, approximate=False))
+    assert isinstance(default(TRANSFORMED, V4, precision="strict"), DenseSchedule)
+    assert not any(isinstance(each, WinogradSchedule) for each in space(TRANSFORMED, V4, precision="strict"))
 
 
 def test_defaults() -> None:

@@ -25,6 +25,8 @@ READABLE = "length from which on text is cut, for readers and compilers"
 TILE_OF_WINOGRAD = "F(2x2, 3x3) is about tiles of 4x4"
 LANES = "sums of a vector, by which an instruction has its name"
 PRODUCTS = "products of bytes that make one sum"
+REGISTERS = "numbers of registers: sums, then one of A, then those of B"
+TILES = "rows and bytes of a tile, elements of K in it"
 UNROLL = "more than any tile that is unrolled has"
 ALLOWED: dict[str, dict[int, str]] = {
     "codegen/c/build.py": {12: "lines of a message", 40: DIGEST},
@@ -32,7 +34,7 @@ ALLOWED: dict[str, dict[int, str]] = {
     "codegen/c/conv_winograd.py": {16: TILE_OF_WINOGRAD},
     "codegen/c/expr.py": dict.fromkeys(range(4, 14), BINDING) | dict.fromkeys((16, 31, 32, 63, 64), TYPES)
     | dict.fromkeys((100, 200), READABLE),
-    "codegen/c/gemm.py": {32: TYPES, 64: TYPES},
+    "codegen/c/gemm.py": {32: f"{TYPES}; {TILES}", 64: f"{TYPES}; {LINE}"},
     "codegen/c/kernels.py": {16: DIGEST},
     "codegen/c/loopnest.py": {32: TYPES, 64: LINE, 0x7F800000: "infinity", 0x7FF0000000000000: "infinity"},
     "codegen/c/matmul.py": {64: LINE},
@@ -65,6 +67,7 @@ ALLOWED: dict[str, dict[int, str]] = {
     "c/micro/avx512vnni.h.j2": {8: LANES, 16: LANES},
     "c/micro/avxvnni.h.j2": {11: "version of a compiler", 12: "version of a compiler"},
     "c/micro/dot.h.j2": {32: UNROLL},
+    "c/micro/parts.h.j2": {4: UNROLL, 5: REGISTERS, 8: REGISTERS, 16: TILES, 32: TILES, 64: TILES},
     "c/micro/narrow.h.j2": {4: TYPES, 8: UNROLL, 16: UNROLL, 32: TYPES},
     "c/matmul.c.j2": {63: LINE, 64: LINE, 128: "what makes signed bytes unsigned"},
     "c/order.h.j2": {4: TYPES, 8: TYPES, 256: "values of a byte"},

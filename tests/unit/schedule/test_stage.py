@@ -22,6 +22,7 @@ from intaglio.compiler.kernel.operands import packed_operands
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.verify_program import verify_program
 from intaglio.compiler.lower.groups import lower
+from intaglio.compiler.precision import Precision
 from intaglio.compiler.scalar import dim
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F32, I64
@@ -128,10 +129,10 @@ def test_any_schedule_can_be_forced_on_a_model(
     shape = [d.dim_value for d in made.graph.value_info[0].type.tensor_type.shape.dim]
     made.graph.initializer.append(onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), "w"))
 
-    def one_of_all(body: Body, cpu: Target, approximate: bool = True) -> Schedule | None:
+    def one_of_all(body: Body, cpu: Target, precision: Precision = "exact") -> Schedule | None:
         if not isinstance(body, (Matmul, Conv)):
-            return by_rules(body, cpu, approximate)
-        space = list(matmul.space(body, cpu) if isinstance(body, Matmul) else conv.space(body, cpu, approximate))
+            return by_rules(body, cpu, precision)
+        space = list(matmul.space(body, cpu) if isinstance(body, Matmul) else conv.space(body, cpu, precision))
         forced.append(space[np.random.default_rng(seed).integers(len(space))])
         return forced[-1]
 

@@ -46,9 +46,9 @@ def _compilers() -> dict[str, list[str]]:
 COMPILERS = _compilers()
 
 
-def _flags(cpu: Target) -> tuple[str, ...]:
-    """Of the compiler; units that this machine lacks are emulated, and longer vectors are several."""
-    if not cpus.features() >= set(cpu.required):
+def _flags(cpu: Target, emulated: bool) -> tuple[str, ...]:
+    """Of the compiler; units that this machine lacks, or all, are emulated, and longer vectors are several."""
+    if emulated or not cpus.features() >= set(cpu.required):
         return (*target("native").flags, "-DINTAGLIO_EMULATE", "-Wno-psabi")
     return cpu.flags
 
@@ -79,23 +79,33 @@ class Compiled:
 
 @pytest.fixture(scope="session")
 def compile_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compiled]:
-    """compile_kernel(module, kernel, target="native", compiler="gcc", optimise="-O3", schedule=default) -> Compiled."""
+    """compile_kernel(module, kernel, target="native", compiler="gcc", optimise="-O3", schedule=default, emulated=False)
+    -> Compiled."""
     folder: Path = tmp_path_factory.mktemp("kernels")
     libraries: dict[tuple[str, ...], ctypes.CDLL] = {}
 
     def compile_kernel(
         module: ModuleType, kernel: Kernel, target_name: str = "native", compiler: str = "gcc", optimise: str = "-O3",
-        schedule: Schedule | None = None,
+        schedule: Schedule | None = None, emulated: bool = False,
     ) -> Compiled:  # fmt: skip
         cpu = target(target_name)
         schedule = schedule or default(kernel.body, cpu)
-        key = (module.source(kernel, "kernel", schedule), target_name, compiler, optimise)
+        key = (module.source(kernel, "kernel", schedule), target_name, compiler, optimise, str(emulated))
         if key not in libraries:
             if compiler not in COMPILERS:
                 pytest.skip(f"there is no {compiler} here")
             stem = folder / f"kernel{len(libraries)}"
             stem.with_suffix(".c").write_text(key[0])
-            command = [*COMPILERS[compiler], *_FLAGS, *_flags(cpu), optimise, f"{stem}.c", "-o", f"{stem}.so", "-lm"]
+            command = [
+                *COMPILERS[compiler],
+                *_FLAGS,
+                *_flags(cpu, emulated),
+                optimise,
+                f"{stem}.c",
+                "-o",
+                f"{stem}.so",
+                "-lm",
+            ]
             subprocess.run([*command, *os.environ.get("CFLAGS", "").split()], check=True)
             libraries[key] = ctypes.CDLL(f"{stem}.so")
         function = libraries[key].kernel

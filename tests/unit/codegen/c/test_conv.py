@@ -14,33 +14,40 @@ from unit.codegen.convolutions import SHAPES, Array, Case, kernel, problem
 from intaglio.compiler.codegen.c import conv
 from intaglio.compiler.kernel.ir import Conv
 from intaglio.compiler.kernel.packing import PLAIN, Packing
+from intaglio.compiler.precision import Precision
 from intaglio.compiler.scalar.dim import Symbol
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I8, I32, U8, DType
-from intaglio.compiler.schedule.conv import ConvSchedule, WinogradSchedule, default, packing
+from intaglio.compiler.schedule.conv import ConvSchedule, DenseSchedule, WinogradSchedule, default, packing
 from intaglio.compiler.schedule.tile import choose_nr
 from intaglio.compiler.target import Target, target
 
 Compile = Callable[..., Any]
 
 
-def how(case: Case, cpu: Target) -> tuple[Packing, ConvSchedule]:
+def how(case: Case, cpu: Target, precision: Precision = "strict") -> tuple[Packing, ConvSchedule]:
     """The packing of the weights and the schedule, by default, but that the case says whether weights are transformed.
     They are chosen while sizes are known."""
     weights = Packing("winograd", choose_nr(case.out_c, case.dtype, cpu)) if case.winograd else PLAIN
     body = kernel(replace(case, symbolic=False), weights)[0].body
     assert isinstance(body, Conv)
-    made = default(body, cpu, approximate=False)
+    made = default(body, cpu, precision)
     return packing(body, made), made
 
 
 def _run(
-    case: Case, compile_kernel: Compile, splits: Sequence[int] = (1,), cpu: str = "native", compiler: str = "gcc"
+    case: Case,
+    compile_kernel: Compile,
+    splits: Sequence[int] = (1,),
+    cpu: str = "native",
+    compiler: str = "gcc",
+    precision: Precision = "strict",
+    emulated: bool = False,
 ) -> list[Array]:
     """The results for each number of runs, after a comparison with what it means."""
     case = case.filled()
-    weights, schedule = how(case, target(cpu))
+    weights, schedule = how(case, target(cpu), precision)
     made = problem(case, weights)
-    compiled = compile_kernel(conv, made.kernel, cpu, compiler, schedule=schedule)
+    compiled = compile_kernel(conv, made.kernel, cpu, compiler, schedule=schedule, emulated=emulated)
     results = []
     for split in splits:
         buffers = made.fresh()
@@ -84,6 +91,16 @@ def test_other_compilers(name: str, compile_kernel: Compile) -> None:
 @pytest.mark.parametrize("name", ["3x3", "depthwise tail", "first layer"])
 def test_every_dtype(name: str, dtype: DType, x_type: DType, compile_kernel: Compile) -> None:
     _run(replace(SHAPES[name], dtype=dtype, x_type=x_type), compile_kernel)
+
+
+@pytest.mark.sample(8)
+@pytest.mark.parametrize("name", [name for name in SHAPES if "depthwise" not in name])
+def test_parts(name: str, compile_kernel: Compile) -> None:
+    """Products of bf16 parts on tiles, where the shape repays them, are as accurate as multiply-adds."""
+    cpu = "sapphirerapids"
+    _run(SHAPES[name], compile_kernel, cpu=cpu, precision="exact", emulated=True)
+    with_tiles = (how(SHAPES[each].filled(), target(cpu), "exact")[1] for each in SHAPES)
+    assert sum(isinstance(each, DenseSchedule) and bool(each.tile.products) for each in with_tiles) > 10
 
 
 def _of_bytes(name: str, x_type: DType) -> Case:
@@ -139,15 +156,15 @@ def test_winograd_elsewhere(compile_kernel: Compile) -> None:
 
 
 def test_winograd_is_chosen_for_large_products() -> None:
-    def chosen(height: Symbol | None = None, approximate: bool = True, **changed: Any) -> bool:
+    def chosen(height: Symbol | None = None, precision: Precision = "exact", **changed: Any) -> bool:
         case = replace(Case((14, 14), 64, 64, (3, 3), symbolic=False), **changed).filled()
         body = kernel(case, Packing("plain"))[0].body
         assert isinstance(body, Conv)
         if height is not None:
             body = replace(body, out=(Symbol("y0", 0, height), body.out[1]))
-        return isinstance(default(body, target("x86-64-v4"), approximate), WinogradSchedule)
+        return isinstance(default(body, target("x86-64-v4"), precision), WinogradSchedule)
 
-    assert chosen() and chosen(height=Symbol("h")) and not chosen(approximate=False)
+    assert chosen() and chosen(height=Symbol("h")) and not chosen(precision="strict")
     others: list[dict[str, Any]] = [
         {"taps": (3, 1)}, {"strides": (2, 2)}, {"dilations": (2, 2)}, {"groups": 2}, {"in_c": 3}, {"spatial": (3, 3)},
     ]  # fmt: skip

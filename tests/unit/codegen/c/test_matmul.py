@@ -47,6 +47,7 @@ class Case:
     target: str = "native"
     compiler: str = "gcc"
     symbolic: bool = True
+    emulated: bool = False
 
 
 def _kernel(case: Case, packing: Packing | None) -> Kernel:
@@ -104,7 +105,7 @@ def _run(case: Case, compile_kernel: Compile, splits: Sequence[int] = (1,)) -> l
     """The results for each number of runs, after a comparison with what the kernel means."""
     packing = _packing(case)
     kernel, (arrays, sizes) = _kernel(case, packing), _arrays(case, packing)
-    compiled = compile_kernel(matmul, kernel, case.target, case.compiler)
+    compiled = compile_kernel(matmul, kernel, case.target, case.compiler, emulated=case.emulated)
     allowed = exact.tolerance(kernel, arrays, sizes, case.k + 4, case.acc)[5]
     results = []
     for split in splits:
@@ -156,6 +157,16 @@ def test_other_compilers(a: str, b: str, compile_kernel: Compile) -> None:
 @pytest.mark.parametrize("b", ["packed", "rows"])
 def test_every_dtype(a_type: DType, b_type: DType, acc: DType, b: str, compile_kernel: Compile) -> None:
     _run(Case(19, 37, 23, a_type=a_type, b_type=b_type, acc=acc, b=b), compile_kernel)
+
+
+@pytest.mark.parametrize(("a", "a_type"), [("rows", F32), ("scaled", F32), ("columns", F32), ("rows", BF16)])
+@pytest.mark.parametrize(("b", "b_type"), [("packed", F32), ("rows", F32), ("columns", F32), ("rows", F16)])
+def test_parts(a: str, a_type: DType, b: str, b_type: DType, compile_kernel: Compile) -> None:
+    """Products of bf16 parts on tiles are as accurate as multiply-adds; blocks end with few rows, and with many."""
+    for m, n, k in ((16, 16, 16), (35, 70, 129), (301, 48, 40)):
+        case = Case(m, n, k, 2, a, b, a_type=a_type, b_type=b_type, target="sapphirerapids", emulated=True)
+        first, *others = _run(case, compile_kernel, [1, 3])
+        assert all((other == first).all() for other in others)
 
 
 @pytest.mark.sample(8)

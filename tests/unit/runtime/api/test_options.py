@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from intaglio import GraphOptimizationLevel, RunOptions, SessionOptions
+from intaglio import GraphOptimizationLevel, InferenceSession, RunOptions, SessionOptions
 from intaglio.runtime import cpus
 from intaglio.runtime.api import providers
 from intaglio.runtime.errors import InvalidArgument
+
+MLP = Path(__file__).resolve().parents[3] / "data" / "mlp.onnx"
 
 
 def test_defaults() -> None:
@@ -71,6 +74,17 @@ def test_the_target_is_an_entry_or_a_variable(monkeypatch: pytest.MonkeyPatch) -
     assert options.compiler_settings() == {"target": "x86-64-v3"}
     options.add_session_config_entry("session.intaglio.target", "x86-64-v4")
     assert options.compiler_settings() == {"target": "x86-64-v4"}
+
+
+def test_the_precision_is_an_entry() -> None:
+    options = SessionOptions()
+    for name in ("strict", "high", "bf16", "exact"):
+        options.add_session_config_entry("intaglio.precision", name)
+        assert options.compiler_settings() == ({} if name == "exact" else {"precision": name})
+        assert InferenceSession(MLP, options).get_inputs()
+    options.add_session_config_entry("intaglio.precision", "double")
+    with pytest.raises(InvalidArgument, match="unknown precision 'double'; choose one of: strict, exact, high, bf16"):
+        InferenceSession(MLP, options)
 
 
 def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
