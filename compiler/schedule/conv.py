@@ -20,7 +20,7 @@ from . import tile as tiles
 from .tile import Tile
 
 _BLOCK_PIXELS = 96  # before balancing: some 50 microseconds of work for one panel
-_BLOCK_PIXELS_OF_TILES = 256  # of products of parts: each block cuts its panels again
+_BLOCK_PIXELS_OF_PARTS = 256  # of products of parts: each block cuts its panels again
 _TABLE_POINTERS = 1 << 14  # about the most in a table: with many taps blocks are small
 _PATCH_PIXELS = 224  # of a block of rows with a patch: more than _BLOCK_PIXELS, as neighbouring patches overlap
 _PATCH_PANELS = 4  # of a task, which repay its patch
@@ -168,7 +168,7 @@ def _of(body: Conv, form: Form, nr: int, target: Target, precision: Precision, t
         tile = tiles.on_tiles(tile, body.x, None, target, precision)
     if patch:
         return DenseSchedule(tile, True, _patch_pixels(body, tile, target), _PATCH_PANELS)
-    pixels = _BLOCK_PIXELS_OF_TILES if tile.products else _BLOCK_PIXELS
+    pixels = _BLOCK_PIXELS_OF_PARTS if tile.cut else _BLOCK_PIXELS
     return DenseSchedule(tile, False, max(tile.mr, min(pixels, _TABLE_POINTERS // math.prod(body.taps))), 1)
 
 

@@ -23,7 +23,7 @@ _BLOCK_ROWS = 96  # before balancing; each block reads its panels from the secon
 _BLOCK_ROWS_OF_PACKING = 384  # if B is packed at run time, which each block repeats
 _TILES_OF_COPY = 2  # in the rows of a block, if A is evaluated into scratch: there are then many tasks
 _BLOCK_ROWS_OF_BOTH = 192  # if both
-_BLOCK_ROWS_OF_TILES = 256  # of products of parts: each block cuts its panels again
+_BLOCK_ROWS_OF_PARTS = 256  # of products of parts: each block cuts its panels again
 _PANELS_PER_COPY = 4  # of a task, which repay the evaluation of A
 FEW_ROWS = 2  # up to which weights of few bits are multiplied as they are; for more rows a panel is widened once
 _FEW_BLOCKS = 4  # of rows, up to which panels are tasks as well
@@ -64,7 +64,7 @@ def default(body: Matmul, target: Target, precision: Precision = "exact") -> Mat
         tile = tiles.on_tiles(tile, body.a, body.b, target, precision)
     if isinstance(rows, int):
         tile = tile.at_most(rows)
-    most_rows = _BLOCK_ROWS_OF_TILES if tile.products else _BLOCK_ROWS
+    most_rows = _BLOCK_ROWS_OF_PARTS if tile.cut else _BLOCK_ROWS
     in_place = MatmulSchedule(tile, most_rows if panels_in_place(body) else _BLOCK_ROWS_OF_PACKING, 1)
     if rows_in_place(body, in_place) is not None:  # several panels repay the sums of A's blocks
         return in_place if body.blocks is None else replace(in_place, panels_per_task=_PANELS_PER_COPY)

@@ -26,6 +26,7 @@ _RUN, _SUMS_OF_RUN = 2, 4  # vectors of a panel of weights of few bits that a ro
 _ODD_RUN, _SUMS_OF_ODD_RUN = 3, 2  # the same where the panel has three vectors
 _HALF_WORD = 16  # bits of a word that are multiplied where they lie, as signed numbers
 TILE_ROWS, _TILE_BYTES = 16, 64  # of a CPU's tile unit; bytes of a row
+_QUAD = 4  # bytes of K that it multiplies and adds to one sum
 _ROWS_BESIDE_TILES = (1, 2, 4, 8)  # row counts of micro-kernels beside tiles, whose rows are a multiple of each
 _COST_OF_LOAD = 0.25  # of a load that overlaps multiplications, in multiplications; measured
 
@@ -73,9 +74,9 @@ class Tile:
     """A register tile.
 
     rows: the row counts with a micro-kernel, ascending; vectors: of a row; lanes: sums of a vector; unit: the name of
-    what multiplies; products: of which bf16 parts of an element of A and of B a product is the sum, the largest parts
-    being 0, on a CPU's tiles of TILE_ROWS rows; empty: elements are multiplied as they are. The micro-kernels remain,
-    for few rows and where the system permits no tiles."""
+    what multiplies; products: of which parts of an element of A and of B a product is the sum, on a CPU's tiles of
+    TILE_ROWS rows: of bf16 parts of f32, the largest being 0, and of bytes as they are; empty: without those. The
+    micro-kernels remain, for few rows and where the system permits no tiles."""
 
     rows: tuple[int, ...]
     vectors: int
@@ -86,6 +87,11 @@ class Tile:
     @property
     def mr(self) -> int:
         return TILE_ROWS if self.products else self.rows[-1]
+
+    @property
+    def cut(self) -> bool:
+        """Whether panels of B are cut into parts."""
+        return bool(self.products) and self.kr == 1
 
     @property
     def parts(self) -> tuple[int, int]:
@@ -186,15 +192,17 @@ def _parts(element: Expr) -> int:
 
 
 def on_tiles(tile: Tile, a: Expr, b: Expr | None, target: Target, precision: Precision) -> Tile:
-    """The tile for products of bf16 parts of elements a and b (None: of f32), if the target has a unit for those and
-    the precision allows it; else the same tile."""
-    has_unit = "amx-bf16" in target.features and target.vector_bytes == _TILE_BYTES
-    if not has_unit or a.dtype != F32 or tile.vectors > _WIDEST:
+    """The tile for products of elements a and b (None: as long as those of A) on a CPU's tiles, if the target has them
+    and the precision allows it; else the same tile."""
+    products: tuple[tuple[int, int], ...] = ()
+    if a.dtype == F32 and "amx-bf16" in target.features:
+        most, parts = PARTS[precision], 3 if b is None else _parts(b)
+        products = tuple((i, j) for j in range(parts) for i in range(_parts(a)) if i + j < most)
+    elif tile.kr == _QUAD and "amx-int8" in target.features:
+        products = ((0, 0),)
+    if not products or target.vector_bytes != _TILE_BYTES or tile.vectors > _WIDEST:
         return replace(tile, products=())
-    most, parts = PARTS[precision], 3 if b is None else _parts(b)
-    products = tuple((i, j) for j in range(parts) for i in range(_parts(a)) if i + j < most)
-    rows = tuple(r for r in _ROWS_BESIDE_TILES if r <= tile.mr)
-    return replace(tile, rows=rows, products=products) if products else replace(tile, products=())
+    return replace(tile, rows=tuple(r for r in _ROWS_BESIDE_TILES if r <= tile.mr), products=products)
 
 
 def repays_tiles(rows: Size | None, depth: Size) -> bool:

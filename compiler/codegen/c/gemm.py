@@ -21,7 +21,7 @@ def element_type(dtype: DType) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """The scratch of a product: `copied` bytes, then, for a tile of products of parts, a panel of B of `runs` runs of
+    """The scratch of a product: `copied` bytes, then, for a tile that cuts panels, a panel of B of `runs` runs of
     `depth` elements of K, cut into those (templates/c/micro/parts.h.j2)."""
 
     tile: Tile
@@ -39,11 +39,11 @@ class Scratch:
 
     @property
     def bytes(self) -> Size:
-        return self._start + self._cut if self.tile.products else self.copied
+        return self._start + self._cut if self.tile.cut else self.copied
 
     def parts(self, holes: Holes) -> dict[str, str] | None:
         """Where the cut panel lies, in bytes, for templates; None if there is none."""
-        return {"start": holes.size(self._start), "bytes": holes.size(self._cut)} if self.tile.products else None
+        return {"start": holes.size(self._start), "bytes": holes.size(self._cut)} if self.tile.cut else None
 
 
 def transpose_steps(lanes: int) -> list[dict[str, int | str]]:

@@ -68,6 +68,7 @@ ALLOWED: dict[str, dict[int, str]] = {
     "c/micro/avxvnni.h.j2": {11: "version of a compiler", 12: "version of a compiler"},
     "c/micro/dot.h.j2": {32: UNROLL},
     "c/micro/parts.h.j2": {4: UNROLL, 5: REGISTERS, 8: REGISTERS, 16: TILES, 32: TILES, 64: TILES},
+    "c/micro/quads.h.j2": {4: REGISTERS, 5: REGISTERS, 6: REGISTERS, 7: REGISTERS, 8: REGISTERS, 16: TILES, 64: TILES},
     "c/micro/narrow.h.j2": {4: TYPES, 8: UNROLL, 16: UNROLL, 32: TYPES},
     "c/matmul.c.j2": {63: LINE, 64: LINE, 128: "what makes signed bytes unsigned"},
     "c/order.h.j2": {4: TYPES, 8: TYPES, 256: "values of a byte"},

@@ -114,6 +114,13 @@ def test_bytes(name: str, compile_kernel: Compile) -> None:
     _run(_of_bytes(name, I8), compile_kernel, cpu="x86-64-v3+avxvnni")
 
 
+@pytest.mark.sample(8)
+@pytest.mark.parametrize("x_type", [U8, I8])
+@pytest.mark.parametrize("name", [name for name in SHAPES if "depthwise" not in name])
+def test_bytes_on_tiles(name: str, x_type: DType, compile_kernel: Compile) -> None:
+    _run(_of_bytes(name, x_type), compile_kernel, cpu="sapphirerapids", precision="exact", emulated=True)
+
+
 @pytest.mark.sample(6)
 @pytest.mark.parametrize(("name", "x_type", "scaled"), [("3x3", I8, False), ("first layer", U8, True)])
 @pytest.mark.parametrize("cpu", BYTES)

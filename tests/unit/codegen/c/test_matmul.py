@@ -179,6 +179,17 @@ def test_bytes(cpu: str, a: str, b: str, a_type: DType, compile_kernel: Compile)
         _run(Case(m, n, k, 2, a=a, b=b, a_type=a_type, b_type=I8, acc=I32, target=cpu), compile_kernel)
 
 
+@pytest.mark.parametrize("cpu", ["sapphirerapids", "native+amx-int8+vector_bytes=64+registers=32"])
+@pytest.mark.parametrize("a_type", [U8, I8])
+@pytest.mark.parametrize(("a", "b"), [("rows", "packed"), ("scaled", "columns"), ("columns", "rows")])
+def test_bytes_on_tiles(a: str, b: str, a_type: DType, cpu: str, compile_kernel: Compile) -> None:
+    """With panels that begin with sums, and those that do not; blocks and K end anywhere."""
+    for m, n, k in ((16, 16, 16), (35, 70, 129), (101, 48, 40), (17, 33, 65)):
+        case = Case(m, n, k, 2, a, b, a_type=a_type, b_type=I8, acc=I32, target=cpu, emulated=True)
+        first, *others = _run(case, compile_kernel, [1, 3])
+        assert all((other == first).all() for other in others)
+
+
 @pytest.mark.sample(2)
 @pytest.mark.parametrize("a_type", [U8, I8])
 @pytest.mark.parametrize("b", ["packed", "rows"])
@@ -189,18 +200,19 @@ def test_bytes_by_other_compilers(b: str, a_type: DType, compile_kernel: Compile
 
 
 @pytest.mark.sample(4)
-@pytest.mark.parametrize("cpu", BYTES)
+@pytest.mark.parametrize("cpu", [*BYTES, "sapphirerapids"])
 def test_bytes_of_extreme_values(cpu: str, compile_kernel: Compile) -> None:
     """No pair of products saturates."""
+    emulated = cpu == "sapphirerapids"
     for a_type, a in ((U8, 255), (I8, -128), (I8, 127)):
         for b in (-128, 127):
-            case = Case(6, 32, 400, a_type=a_type, b_type=I8, acc=I32, target=cpu)
+            case = Case(26, 32, 400, a_type=a_type, b_type=I8, acc=I32, target=cpu)
             packing = _packing(case)
             assert packing
             kernel, (arrays, sizes) = _kernel(case, packing), _arrays(case, packing)
             arrays[0][:], arrays[1] = a, packing.pack(np.full((400, 32), b, np.int8))
             meant = exact.meant(kernel, arrays, sizes)[5]
-            compile_kernel(matmul, kernel, cpu)(arrays, sizes)
+            compile_kernel(matmul, kernel, cpu, emulated=emulated)(arrays, sizes)
             np.testing.assert_array_equal(arrays[5], meant)
 
 
