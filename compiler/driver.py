@@ -103,7 +103,7 @@ def lowered_model(model: str | bytes, options: Options, progress: Progress = sil
     unit.conditions = conditions(unit.graph)  # kept, even if passes remove the nodes that demand them
     for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)
-    unit.device = Device(options.allow_tf32) if unit.gpus else None
+    unit.device = Device(options.rounding_on_gpu) if unit.gpus else None
     unit.program = unit.stage("lower", lower.lower, unit.graph, unit.conditions, unit.device)
     if unit.device:
         unit.program = unit.stage("place", place.place, unit.program)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime import cpus, variables
-from .precision import Precision, precision
+from .precision import ON_GPU, Precision, Rounding, precision
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Options:
 
     level: onnxruntime's graph optimization level: 0 (no passes), 1, 2, 3 (see passes/), 99 (all, and algorithms that
     round differently). precision: of products of f32, one of precision.py; "exact" is "strict" below level 99.
-    target: names of target.py, separated by commas. allow_tf32: on a GPU, products of f32 matrices may round to TF32.
+    target: names of target.py, separated by commas. allow_tf32: on a GPU, "exact" products of f32 may round to TF32.
     check_data: a run fails where data violate the demands of an operator (an index out of range, a division of integers
     by zero); else such an index is clamped, and such a quotient is 0.
     free_dimensions: ("name:batch" or "denotation:DATA_BATCH", size), which fix symbolic dimensions.
@@ -61,6 +61,13 @@ class Options:
         """The precision of products at this level."""
         asked = precision(self.precision)
         return "strict" if asked == "exact" and self.level < 99 else asked
+
+    @property
+    def rounding_on_gpu(self) -> Rounding:
+        """What happens to factors of f32 on a GPU; most of AMD's have no TF32."""
+        asked = precision(self.precision)
+        rounding: Rounding = "tf32" if asked == "exact" and self.allow_tf32 else ON_GPU[asked]
+        return "bf16x3" if rounding == "tf32" and "hip:" in self.target else rounding
 
     @property
     def dims(self) -> dict[str, int]:

@@ -21,6 +21,11 @@ from ..runtime.errors import InvalidArgument
 Precision = Literal["strict", "exact", "high", "bf16"]
 PARTS: dict[Precision, int] = {"strict": 0, "exact": 3, "high": 2, "bf16": 1}
 
+# What matrix units of a GPU do to factors of f32, as tl.dot of Triton has it: nothing (they are then not used), three
+# products of bf16 parts, or one product of 11 bits.
+Rounding = Literal["ieee", "bf16x3", "tf32"]
+ON_GPU: dict[Precision, Rounding] = {"strict": "ieee", "exact": "ieee", "high": "bf16x3", "bf16": "tf32"}
+
 
 def precision(name: str) -> Precision:
     """The precision of that name. Raises InvalidArgument, naming the choices."""

@@ -12,11 +12,11 @@ import math
 
 from ...kernel.ir import Attention, Kernel
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, dim_min, extent, floor_div, known_eq, known_lt, prod
-from ...scalar.dtype import F32
 from ...scalar.expr import Const, as_type
 from ...schedule.device.attention import AttentionSchedule, factors, is_wide
 from ..render import render
 from .expr import Value, literal, value_type
+from .gemm import precision
 from .holes import Axis, epilogue, part, tile
 from .tiles import Source, arguments, parameters, printer
 
@@ -81,7 +81,7 @@ def source(kernel: Kernel, name: str, sizes: AttentionSchedule) -> Source:
         tile=sizes,
         D=out.size(extent(body.d)) if is_wide(body.d) else None,
         acc=value_type(acc),
-        precision="tf32" if sizes.tf32 and acc == F32 else "ieee",
+        precision=precision(acc, sizes.rounding) or "ieee",
         p_type=value_type(v_value.dtype),
         scale=literal(Const(body.scale * (_LOG2_E if body.mask is None else 1.0), acc)),
         log2_e=literal(Const(_LOG2_E, acc)),

@@ -81,7 +81,7 @@ def source(kernel: Kernel, name: str, schedule: ConvSchedule) -> Source:
         [("group", body.groups)] if product.groups(body) > 1 else [],
         tile(out, x, tuple(x_axes), (blocks.rows, blocks.columns if depthwise else blocks.depth)),
         tile(out, w, tuple(w_axes), (blocks.depth, blocks.columns)),
-        gemm.precision(x.dtype, blocks.tf32),
+        gemm.precision(x.dtype, blocks.rounding),
         epilogue(out, kernel, body.epilogue, (row, c)),
         outputs=[(text, out.size(extent(s))) for s, text in outputs.items()],
         flat=flat,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...kernel.ir import Kernel
+from ...precision import Rounding
 from ...scalar.dim import Size, ceil_div, known_eq
 from ...scalar.dtype import F32, DType
 from ...schedule.device.product import ProductSchedule
@@ -44,9 +45,9 @@ def source(
     return Source(text, arguments(kernel), blocks.warps, blocks.stages)
 
 
-def precision(factor: DType, tf32: bool) -> str:
-    """The input precision of tl.dot: "tf32" or "ieee" for f32, "" for other types."""
-    return "" if factor != F32 else "tf32" if tf32 else "ieee"
+def precision(factor: DType, rounding: Rounding) -> str:
+    """The input precision of tl.dot: "" for other types than f32, which are multiplied as they are."""
+    return rounding if factor == F32 else ""
 
 
 def mask(out: Printer, positions: str, size: Size, length: int) -> str | None:

@@ -57,5 +57,5 @@ def source(kernel: Kernel, name: str, blocks: ProductSchedule) -> Source:
         out.acc, result = Value("acc", frozenset((0,))), (n,)
     return gemm.source(
         "triton/matmul.py.j2", kernel, name, out, blocks, body.acc, m_size, n_size, k_size, batch, a_tile, b_tile,
-        gemm.precision(a.dtype, blocks.tf32), epilogue(out, kernel, body.epilogue, result),
+        gemm.precision(a.dtype, blocks.rounding), epilogue(out, kernel, body.epilogue, result),
     )  # fmt: skip

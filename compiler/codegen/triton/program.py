@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ...kernel.ir import Kernel, Launch, Scheduled
 from ...kernel.program import Program
 from ...kernel.rebuild import expressions
+from ...precision import Rounding
 from ...scalar.dim import Size, Symbol, symbols
 from ...scalar.expr import Index
 from ...schedule.device import arranged
@@ -35,16 +36,16 @@ class DeviceKernel:
 class Device:
     """The accelerator of one model (`lower.groups.Accelerator`).
 
-    allow_tf32: products of f32 may round their operands to 11 bits."""
+    rounding: of factors of f32."""
 
     weights = kernels.WEIGHTS
 
-    def __init__(self, allow_tf32: bool = False) -> None:
-        self.allow_tf32 = allow_tf32
+    def __init__(self, rounding: Rounding = "ieee") -> None:
+        self.rounding = rounding
 
     def arranged(self, launch: Launch) -> Launch:
         """The launch with its schedule for the device, closed over formal sizes."""
-        return arranged(launch, self.allow_tf32)
+        return arranged(launch, self.rounding)
 
     def refusal(self, launch: Launch) -> str | None:
         """Why a launch cannot run on the device; None if it can."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from ...kernel.ir import Kernel, Recurrent
 from ...scalar.dim import Size, ceil_div
-from ...scalar.dtype import F32
 from ...scalar.expr import Const, Var
 from ...schedule.device.recurrent import RecurrentSchedule
 from ..render import render
 from .expr import Printer, literal, value_type
+from .gemm import precision
 from .tiles import Source, arguments, parameters, printer
 
 GATES = {"lstm": 4, "gru": 3, "gru_linear_before_reset": 3, "rnn": 1}
@@ -61,7 +61,7 @@ def source(kernel: Kernel, name: str, schedule: RecurrentSchedule) -> Source:
         depth=schedule.depth,
         acc=value_type(acc),
         storage=value_type(body.dtype),
-        precision="tf32" if schedule.tf32 and acc == F32 else "ieee",
+        precision=precision(acc, schedule.rounding) or "ieee",
         activations=_activations(out, body),
         clip=None if body.clip is None else literal(Const(body.clip, acc)),
         input_forget=body.input_forget,

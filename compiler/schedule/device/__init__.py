@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ...kernel.ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nonzero, Recurrent, Schedule, Sort
+from ...precision import Rounding
 from ..close import close
 from ..loopnest import arranged as in_order
 from ..pack import packed
@@ -19,8 +20,8 @@ from . import attention, conv, loopnest, nonzero, product, recurrent, sort
 class Kind(Protocol):
     """The functions of a module about the schedules of one kind of body."""
 
-    def default(self, kernel: Kernel, allow_tf32: bool, /) -> Schedule:
-        """The schedule by fixed rules; allow_tf32: products of f32 may round their operands to 11 bits."""
+    def default(self, kernel: Kernel, rounding: Rounding, /) -> Schedule:
+        """The schedule by fixed rules; rounding: of factors of f32."""
 
 
 _KINDS: dict[type[Body], Kind] = {
@@ -34,18 +35,18 @@ _KINDS: dict[type[Body], Kind] = {
 }
 
 
-def arranged(launch: Launch, allow_tf32: bool = False) -> Launch:
-    """The launch closed and with its default schedule; allow_tf32: products of f32 may round their operands."""
+def arranged(launch: Launch, rounding: Rounding = "ieee") -> Launch:
+    """The launch closed and with its default schedule; rounding: of factors of f32."""
     body = launch.kernel.body
     if isinstance(body, LoopNest):
         launch = replace(launch, kernel=replace(launch.kernel, body=in_order(body, loopnest.ORDER)))
     elif isinstance(body, Conv):
         launch = packed(launch, conv.packing(body))
     launch = close(launch, literal=True)
-    return replace(launch, schedule=default(launch.kernel, allow_tf32))
+    return replace(launch, schedule=default(launch.kernel, rounding))
 
 
-def default(kernel: Kernel, allow_tf32: bool = False) -> Schedule | None:
+def default(kernel: Kernel, rounding: Rounding = "ieee") -> Schedule | None:
     """The schedule by rules that need no measurement; None for a kind of kernel that no accelerator has."""
     kind = _KINDS.get(type(kernel.body))
-    return kind.default(kernel, allow_tf32) if kind else None
+    return kind.default(kernel, rounding) if kind else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Attention, Kernel, Schedule
+from ...precision import Rounding
 from ...scalar.dim import Symbol, extent, prod, upper_bound
 from ...scalar.dtype import F32, DType
 from ...scalar.expr import Call, Expr, Load, as_type
@@ -28,7 +29,7 @@ class AttentionSchedule(Schedule):
     """How queries, keys and columns are cut into blocks.
 
     kind: of products, a key of _BLOCKS; m, n: queries and keys of a block; d, dv: columns of q and k, and of v, at a
-    time; tf32: whether products of f32 may round their operands to 11 bits."""
+    time; rounding: of factors of f32."""
 
     kind: str
     m: int
@@ -37,23 +38,24 @@ class AttentionSchedule(Schedule):
     dv: int
     warps: int
     stages: int
-    tf32: bool = False
+    rounding: Rounding = "ieee"
 
 
-def default(kernel: Kernel, allow_tf32: bool) -> AttentionSchedule:
+def default(kernel: Kernel, rounding: Rounding) -> AttentionSchedule:
     """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Attention)
     acc = body.acc
     operands = [*factors(acc, body.q, body.k), *factors(acc, body.v)]
-    kind = "16 bits" if all(e.dtype.bits == 16 for e in operands) else "tf32" if allow_tf32 and acc == F32 else acc.name
+    is_rounded = rounding != "ieee" and acc == F32
+    kind = "16 bits" if all(e.dtype.bits == 16 for e in operands) else "tf32" if is_rounded else acc.name
     d, dv = (_SPLIT if is_wide(s) else max(tile_length(extent(s), _WIDEST), MIN_DOT) for s in (body.d, body.dv))
     m, n, warps, stages = next(block for width, block in _BLOCKS[kind].items() if width >= max(d, dv))
     m, n = (max(tile_length(extent(s), most), MIN_DOT) for s, most in ((body.m, m), (body.n, n)))
     points, queries = upper_bound(prod(extent(s) for s in body.batch)), upper_bound(extent(body.m))
     while points is not None and queries is not None and m > _HOPPER and points * -(-queries // m) < PROGRAMS:
         m //= 2
-    return AttentionSchedule(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages, allow_tf32)
+    return AttentionSchedule(kind, m, n, d, dv, min(warps, max(m // 8, 4)), stages, rounding)
 
 
 def factors(acc: DType, *values: Expr) -> list[Expr]:

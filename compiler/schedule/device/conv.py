@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...kernel.ir import Conv, Kernel, Schedule
 from ...kernel.packing import Packing
+from ...precision import Rounding
 from ...scalar.dim import Size, extent, floor_div, prod, upper_bound
 from ...scalar.expr import Load
 from .. import conv as host
@@ -31,7 +32,7 @@ def packing(body: Conv) -> Packing:
     return Packing("taps") if host.is_depthwise(body) else Packing("whole", out_c // body.groups, body.groups)
 
 
-def default(kernel: Kernel, allow_tf32: bool) -> ConvSchedule:
+def default(kernel: Kernel, rounding: Rounding) -> ConvSchedule:
     """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Conv)
@@ -44,7 +45,7 @@ def default(kernel: Kernel, allow_tf32: bool) -> ConvSchedule:
     factor = factors(body.x, Load(body.w, 0, kernel.params[body.w].dtype), body.acc)[0].dtype
     sizes = pixels(body), columns(body), in_c * (taps if across else 1), body.groups
     blocks = blocks_of(*sizes, body.acc, factor, body.epilogue, _UNKNOWN)
-    return ConvSchedule(replace(blocks, tf32=allow_tf32), across and blocks.form == "dot")
+    return ConvSchedule(replace(blocks, rounding=rounding), across and blocks.form == "dot")
 
 
 # -- a convolution as a product --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Schedule
+from ...precision import Rounding
 from ..loopnest import LoopNestSchedule
 
 ORDER = LoopNestSchedule(scanned=0)  # a program for each column of a scan
@@ -29,6 +30,6 @@ class NestSchedule(Schedule):
     vector: int = 16
 
 
-def default(kernel: Kernel, allow_tf32: bool) -> NestSchedule:
+def default(kernel: Kernel, rounding: Rounding) -> NestSchedule:
     """The schedule by rules that need no measurement."""
     return NestSchedule()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Nonzero, Schedule
+from ...precision import Rounding
 from ...scalar.dim import extent
 from .tile import tile_length
 
@@ -18,7 +19,7 @@ class NonzeroSchedule(Schedule):
     rows: int
 
 
-def default(kernel: Kernel, allow_tf32: bool) -> NonzeroSchedule:
+def default(kernel: Kernel, rounding: Rounding) -> NonzeroSchedule:
     """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Nonzero)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ...kernel.ir import Kernel, Matmul, Schedule, Stage
+from ...precision import Rounding
 from ...scalar.dim import Size, ceil_div, extent, known_eq, prod, upper_bound
 from ...scalar.dtype import BF16, F16, F32, I8, I32, DType
 from ...scalar.expr import Call, Expr, as_type, walk
@@ -33,7 +34,7 @@ class ProductSchedule(Schedule):
     """How the result is cut into programs: rows and columns of each, `depth` elements of K at a time, in which form.
 
     group: rows of blocks that are computed together, column by column, so that they share B in the second-level cache;
-    tf32: whether products of f32 may round their operands to 11 bits.
+    rounding: of factors of f32.
     """
 
     form: str
@@ -43,14 +44,14 @@ class ProductSchedule(Schedule):
     warps: int
     stages: int
     group: int = _GROUP
-    tf32: bool = False
+    rounding: Rounding = "ieee"
 
     def programs(self, rows: Size, columns: Size) -> Size:
         """The number of programs for a matrix."""
         return ceil_div(rows, self.rows) * ceil_div(columns, self.columns)
 
 
-def default(kernel: Kernel, allow_tf32: bool) -> ProductSchedule:
+def default(kernel: Kernel, rounding: Rounding) -> ProductSchedule:
     """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Matmul)
@@ -59,7 +60,7 @@ def default(kernel: Kernel, allow_tf32: bool) -> ProductSchedule:
     if known_eq(m, 1) is True:
         return inner_blocks(n, k, batch)
     blocks = blocks_of(m, n, k, batch, body.acc, factors(body.a, body.b, body.acc)[0].dtype, body.epilogue)
-    return replace(blocks, tf32=allow_tf32)
+    return replace(blocks, rounding=rounding)
 
 
 def factors(a: Expr, b: Expr, acc: DType) -> tuple[Expr, Expr]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Recurrent, Schedule
+from ...precision import Rounding
 from .tile import MIN_DOT, tile_length
 
 _ROWS = 16
@@ -15,18 +16,18 @@ _WARPS = 8
 @dataclass(frozen=True, slots=True)
 class RecurrentSchedule(Schedule):
     """rows: sequences of a program; columns: hidden units computed at a time; depth: hidden units summed at a time;
-    tf32: whether products of f32 may round their operands to 11 bits."""
+    rounding: of factors of f32."""
 
     rows: int
     columns: int
     depth: int
     warps: int
-    tf32: bool = False
+    rounding: Rounding = "ieee"
 
 
-def default(kernel: Kernel, allow_tf32: bool) -> RecurrentSchedule:
+def default(kernel: Kernel, rounding: Rounding) -> RecurrentSchedule:
     """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Recurrent)
     columns, depth = (max(tile_length(body.hidden, most), MIN_DOT) for most in (_COLUMNS, _DEPTH))
-    return RecurrentSchedule(tile_length(body.batch, _ROWS), columns, depth, _WARPS, allow_tf32)
+    return RecurrentSchedule(tile_length(body.batch, _ROWS), columns, depth, _WARPS, rounding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Schedule, Sort
+from ...precision import Rounding
 from ...scalar.dim import extent
 from .tile import tile_length
 
@@ -19,7 +20,7 @@ class SortSchedule(Schedule):
     columns: int
 
 
-def default(kernel: Kernel, allow_tf32: bool) -> SortSchedule:
+def default(kernel: Kernel, rounding: Rounding) -> SortSchedule:
     """The schedule by rules that need no measurement."""
     body = kernel.body
     assert isinstance(body, Sort)

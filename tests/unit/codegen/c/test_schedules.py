@@ -50,7 +50,7 @@ def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
     kernel = matmuls._kernel(case, matmuls._packing(case))
     for each in some(schedule.space(kernel.body, cpu)):
 
-        def forced(module: Any, kernel: Any, *how: Any, each: Any = each) -> Any:
+        def forced(module: Any, kernel: Any, *how: Any, each: Any = each, **more: Any) -> Any:
             return compile_kernel(module, kernel, name, schedule=each)
 
         matmuls._run(case, forced)

@@ -10,6 +10,7 @@ from unit.codegen.convolutions import SHAPES, Case, kernel, problem
 from unit.codegen.triton import translated
 
 from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.precision import Rounding
 from intaglio.compiler.scalar.dtype import F16, F32, F64, I8, I32, DType
 
 Run = Callable[..., None]
@@ -26,9 +27,9 @@ def _run(case: Case, run_triton: Run) -> None:
     made.check(made.buffers[-1])
 
 
-def _text(case: Case, allow_tf32: bool = False) -> str:
+def _text(case: Case, rounding: Rounding = "ieee") -> str:
     case = case.filled()
-    return translated.source(kernel(case, packing_of(case))[0], allow_tf32).text
+    return translated.source(kernel(case, packing_of(case))[0], rounding).text
 
 
 _SLOW = ("many pixels", "depthwise long", "depthwise 7x7")  # thousands of steps of an interpreter
@@ -76,7 +77,7 @@ def test_tensor_cores_get_what_is_loaded() -> None:
     narrow = replace(_SHAPES["3x3"], x_type=F16, w_type=F16)
     assert "input_precision" not in _text(narrow) and ".to(tl.float32)" not in _text(narrow)
     assert 'input_precision="ieee"' in _text(_SHAPES["3x3"])
-    assert 'input_precision="tf32"' in _text(_SHAPES["3x3"], allow_tf32=True)
+    assert 'input_precision="tf32"' in _text(_SHAPES["3x3"], rounding="tf32")
     assert "tl.dot" not in _text(replace(_SHAPES["3x3"], dtype=F64))
 
 

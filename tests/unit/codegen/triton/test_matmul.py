@@ -14,6 +14,7 @@ from unit.codegen.triton import translated
 
 from intaglio.compiler.kernel.ir import Kernel, Let, Matmul, Param, Stage, Store
 from intaglio.compiler.kernel.packing import Packing
+from intaglio.compiler.precision import Rounding
 from intaglio.compiler.scalar import prims
 from intaglio.compiler.scalar.dim import Size, Symbol, mod
 from intaglio.compiler.scalar.dtype import BF16, BOOL, F16, F32, F64, I8, I32, I64, U8, DType
@@ -147,8 +148,8 @@ def test_blocks_of_many_rows_cover_all(run_triton: Run) -> None:
     _check(Case(130, 70, 20, (3,), symbolic=False), run_triton)
 
 
-def _text(case: Case, allow_tf32: bool = False) -> str:
-    return translated.source(_kernel(case), allow_tf32).text
+def _text(case: Case, rounding: Rounding = "ieee") -> str:
+    return translated.source(_kernel(case), rounding).text
 
 
 def test_tensor_cores_get_what_is_loaded() -> None:
@@ -159,11 +160,11 @@ def test_tensor_cores_get_what_is_loaded() -> None:
         loop = text[text.index("for start") : text.index("acc = tl.dot(")]
         assert ".to(" not in loop, loop
     assert 'input_precision="ieee"' in _text(Case(40, 40, 40))
-    assert 'input_precision="tf32"' in _text(Case(40, 40, 40), allow_tf32=True)
-    mixed = _text(Case(40, 40, 40, a_type=F16), allow_tf32=True)
+    assert 'input_precision="tf32"' in _text(Case(40, 40, 40), rounding="tf32")
+    mixed = _text(Case(40, 40, 40, a_type=F16), rounding="tf32")
     assert 'input_precision="tf32"' in mixed and ".to(tl.float32)" in mixed
     for acc in (F64, I32, I64):
-        assert "tl.dot" not in _text(Case(40, 40, 40, acc=acc), allow_tf32=True)
+        assert "tl.dot" not in _text(Case(40, 40, 40, acc=acc), rounding="tf32")
 
 
 def test_whole_blocks_have_no_masks() -> None:

@@ -16,6 +16,7 @@ from unit.codegen.triton.test_conv import packing_of
 
 from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
+from intaglio.compiler.precision import Rounding
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Expr, Load
@@ -71,19 +72,28 @@ _KERNELS = {
 }
 _TENSOR_CORES = {
     "f16", "f16 rows unknown", "f16 sizes unknown", "bf16", "i8", "tf32 f32", "tf32 f32 sizes unknown", "conv f16",
-    "conv bf16", "tf32 conv f32", "tf32 first layer",
+    "conv bf16", "tf32 conv f32", "tf32 first layer", "bf16x3 f32", "bf16x3 conv f32",
 }  # fmt: skip
 
 
 def _sources(names: Sequence[str]) -> dict[str, Source]:
-    """ "tf32 ": with that precision."""
-    return {n: translated.source(_KERNELS[n.removeprefix("tf32 ")], n.startswith("tf32 ")) for n in names}
+    """ "tf32 " and "bf16x3 ": with that rounding."""
+    return {name: _source(name) for name in names}
+
+
+def _source(name: str) -> Source:
+    roundings: tuple[Rounding, ...] = ("tf32", "bf16x3")
+    for rounding in roundings:
+        if name.startswith(f"{rounding} "):
+            return translated.source(_KERNELS[name.removeprefix(f"{rounding} ")], rounding)
+    return translated.source(_KERNELS[name])
 
 
 @pytest.mark.slow
 def test_hopper(assemble: Callable[..., Any], check_resources: Callable[..., None]) -> None:
     """Every kernel; its tensor cores are those of wgmma, where the types and the number of rows allow."""
-    rounded = ["tf32 " + name for name in ("f32", "f32 sizes unknown", "conv f32", "first layer")]
+    of_f32 = ("f32", "f32 sizes unknown", "conv f32", "first layer")
+    rounded = [f"{rounding} {name}" for rounding in ("tf32", "bf16x3") for name in of_f32]
     results = assemble(90, _sources([*_KERNELS, *rounded]))
     check_resources(results)
     assert {name for name, made in results.items() if made.wgmma} >= _TENSOR_CORES
@@ -92,5 +102,5 @@ def test_hopper(assemble: Callable[..., Any], check_resources: Callable[..., Non
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", [80, 100, "gfx942"])
 def test_other_gpus(arch: int | str, assemble: Callable[..., Any], check_resources: Callable[..., None]) -> None:
-    names = ["f16", "f16 rows unknown", "tf32 f32", "f32", "i8", "conv f16", "depthwise"]
+    names = ["f16", "f16 rows unknown", "tf32 f32", "bf16x3 f32", "f32", "i8", "conv f16", "depthwise"]
     check_resources(assemble(arch, _sources(names)))

@@ -14,15 +14,16 @@ from unit.codegen import attentions, recurrences, sorts
 from unit.codegen.triton import translated
 
 from intaglio.compiler.codegen.triton.tiles import Source
+from intaglio.compiler.precision import Rounding
 from intaglio.compiler.scalar.dtype import BF16, DTYPES, F16, F32, F64, DType
 
 Assemble = Callable[..., dict[str, dict[str, Any]]]
 
 
-def _attention(dtype: DType, d: int, allow_tf32: bool = False, length: int = 1024, **more: Any) -> Source:
+def _attention(dtype: DType, d: int, rounding: Rounding = "ieee", length: int = 1024, **more: Any) -> Source:
     heads = more.pop("heads", 16)
     case = attentions.Case(m=length, n=length, d=d, dv=d, heads=heads, kv_heads=heads, dtype=dtype, **more)
-    return translated.source(attentions.kernel_of(case)[0], allow_tf32)
+    return translated.source(attentions.kernel_of(case)[0], rounding)
 
 
 def _recurrent(kind: str, *direction: str, **more: Any) -> Source:
@@ -40,8 +41,10 @@ _ON_TENSOR_CORES = {
     "f16 128 causal": _attention(F16, 128, causal=0, **_FIXED),
     "bf16 128": _attention(BF16, 128, mask="mn", **_FIXED),
     "f16 256": _attention(F16, 256, **_FIXED),
-    "tf32 64": _attention(F32, 64, True, **_FIXED),
-    "tf32 128 causal": _attention(F32, 128, True, causal=0, **_FIXED),
+    "tf32 64": _attention(F32, 64, "tf32", **_FIXED),
+    "bf16x3 64": _attention(F32, 64, "bf16x3", **_FIXED),
+    "bf16x3 128 causal": _attention(F32, 128, "bf16x3", causal=0, **_FIXED),
+    "tf32 128 causal": _attention(F32, 128, "tf32", causal=0, **_FIXED),
 }
 _OTHERS = {
     "f32 64": _attention(F32, 64, **_FIXED),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from intaglio.compiler.codegen.triton import kernels
 from intaglio.compiler.codegen.triton.tiles import Source
 from intaglio.compiler.kernel.ir import Kernel
+from intaglio.compiler.precision import Rounding
 from intaglio.compiler.scalar.dim import Size
 from intaglio.compiler.schedule.device import default
 
 
-def source(kernel: Kernel, allow_tf32: bool = False) -> Source:
-    return kernels.source(kernel, "kernel", default(kernel, allow_tf32))
+def source(kernel: Kernel, rounding: Rounding = "ieee") -> Source:
+    return kernels.source(kernel, "kernel", default(kernel, rounding))
 
 
 def refusal(kernel: Kernel) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from unit.schedule.bodies import N, launch_of, tensor
 
+from intaglio.compiler.precision import Rounding
 from intaglio.compiler.scalar.dim import Size
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, DType
 from intaglio.compiler.schedule.device.attention import AttentionSchedule, default
@@ -12,18 +13,19 @@ from intaglio.compiler.schedule.device.tile import MIN_DOT, PROGRAMS
 
 
 def scheduled(
-    dtype: DType = F16, batch: int = 64, m: Size = 1024, d: int = 64, allow_tf32: bool = False
+    dtype: DType = F16, batch: int = 64, m: Size = 1024, d: int = 64, rounding: Rounding = "ieee"
 ) -> AttentionSchedule:
     q, k, v = (tensor(batch, m, d, name=name, dtype=dtype) for name in "qkv")
     output = q.emit("attention", [q, k, v], scale=1.0, causal=None, zero_rows=False)[0]
-    return default(launch_of(output).kernel, allow_tf32)
+    return default(launch_of(output).kernel, rounding)
 
 
-@pytest.mark.parametrize(("dtype", "allow_tf32", "kind"), [
-    (F16, False, "16 bits"), (BF16, True, "16 bits"), (F32, False, "f32"), (F32, True, "tf32"), (F64, True, "f64"),
+@pytest.mark.parametrize(("dtype", "rounding", "kind"), [
+    (F16, "ieee", "16 bits"), (BF16, "tf32", "16 bits"), (F32, "ieee", "f32"), (F32, "tf32", "tf32"),
+    (F32, "bf16x3", "tf32"), (F64, "tf32", "f64"),
 ])  # fmt: skip
-def test_kinds_of_products(dtype: DType, allow_tf32: bool, kind: str) -> None:
-    assert scheduled(dtype, allow_tf32=allow_tf32).kind == kind
+def test_kinds_of_products(dtype: DType, rounding: Rounding, kind: str) -> None:
+    assert scheduled(dtype, rounding=rounding).kind == kind
 
 
 def test_wider_rows_have_smaller_blocks() -> None:
@@ -50,4 +52,4 @@ def test_blocks_are_no_longer_than_the_rows() -> None:
 
 def test_the_number_of_queries_is_the_same_with_tf32() -> None:
     for d in (64, 128, 256):
-        assert scheduled(F32, d=d).m == scheduled(F32, d=d, allow_tf32=True).m
+        assert scheduled(F32, d=d).m == scheduled(F32, d=d, rounding="tf32").m
