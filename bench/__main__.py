@@ -19,6 +19,7 @@ COMMANDS = {
     "scaling": "the time of the compiler against the number of nodes, against its budgets",
     "real": "models of published packages: first and later sessions, and runs, against onnxruntime",
     "quantized": "models quantised by onnxruntime's tools, against onnxruntime and the same models in f32",
+    "half": "models of 16-bit floats, against the same in f32, onnxruntime and OpenVINO",
     "narrow": "products with weights of 2, 4 and 8 bits, against onnxruntime and the memory's bandwidth",
     "threads": "one session, eight threads: runs per second, and memory, against onnxruntime",
     "contend": "runs beside processes that keep the CPUs busy, with one thread and with two",

@@ -104,7 +104,8 @@ def lowered_model(model: str | bytes, options: Options, progress: Progress = sil
     for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)
     unit.device = Device(options.rounding_on_gpu) if unit.gpus else None
-    unit.program = unit.stage("lower", lower.lower, unit.graph, unit.conditions, unit.device)
+    rounds = options.rounding == "strict"
+    unit.program = unit.stage("lower", lower.lower, unit.graph, unit.conditions, unit.device, rounds)
     if unit.device:
         unit.program = unit.stage("place", place.place, unit.program)
     return unit

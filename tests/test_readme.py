@@ -46,7 +46,15 @@ def test_block(language: str, text: str, folder: Path) -> None:
 
 
 def documents() -> dict[str, str]:
-    names = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/tuning.md")
+    names = (
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/precision.md",
+        "docs/tour.md",
+        "docs/tuning.md",
+    )
     return {name: (ROOT / name).read_text() for name in names}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..scalar.dim import Size, ceil_div, extent, floor_div, linear_in
 from ..scalar.dtype import I8, I32, U8, DType
-from ..scalar.expr import Expr, Load, walk
+from ..scalar.expr import Call, Expr, Load, walk
 from .ir import Body, Conv, Matmul
 from .packing import Packing
 
@@ -63,6 +63,13 @@ def packed_operands(body: Body) -> tuple[PackedOperand, ...]:
 def plain_load(value: Expr, dtype: DType) -> Load | None:
     """`value`, if it is an unmasked load of `dtype`, else None."""
     return value if isinstance(value, Load) and value.mask is None and value.dtype == dtype else None
+
+
+def cast_load(value: Expr) -> Load | None:
+    """The unmasked load of another type that `value` is a cast of, else None."""
+    if not isinstance(value, Call) or value.prim != "cast":
+        return None
+    return plain_load(value.args[0], value.args[0].dtype)
 
 
 def matmul_rows(body: Matmul) -> Size | None:

@@ -28,7 +28,7 @@ from ..kernel.operands import multiplied
 from ..kernel.packing import PLAIN, Packing
 from ..kernel.program import Weight
 from ..scalar.dim import Size, Symbol, dim_max, dim_min, linear_in, number, prod
-from ..scalar.dtype import F32, I64, U8
+from ..scalar.dtype import BF16, F16, F32, I64, U8
 from ..scalar.expr import Call, Const, Expr, Load, as_type, walk
 from ..scalar.prims import TABLE
 from .elements import Elements, stored
@@ -142,10 +142,14 @@ def matmul(elements: Elements, node: Node) -> Matmul:
     elif is_weight and (acc == a.dtype == b.dtype or widened):
         packing = PLAIN
         b_expr = Load(elements.param(elements.bufs.constant(Weight(b.cast(b_type), packing))), 0, b_type)
+    elif is_weight and acc == F32 and b.dtype in (F16, BF16):  # stay as short in memory
+        packing = PLAIN
+        b_expr = Load(elements.param(elements.bufs.constant(Weight(b, packing))), 0, b.dtype)
     else:
         b_expr = elements.at(b, (*(0,) * (b.rank - 2), k, n)) if shared else at(b, batch, k, n)
     if not elements.weights.narrow:
         a_expr, b_expr = as_type(a_expr, a_type), as_type(b_expr, b_type)
+        a_expr, b_expr = elements.as_computed((a_expr, b_expr))
     epilogue = epilogue_of(elements, out, (*lead, n))
     return Matmul(batch, m, n, k, a_expr, b_expr, acc, epilogue, packing, blocks)
 

@@ -20,10 +20,13 @@ from ..scalar.expr import Load
 
 
 class Buffers:
-    """The numbers of the program's buffers, which are added on first use."""
+    """The numbers of the program's buffers, which are added on first use.
 
-    def __init__(self, program: Program) -> None:
+    rounds: whether values of f16 and bf16 are rounded where a kernel computes on with them, as where it stores them."""
+
+    def __init__(self, program: Program, rounds: bool = True) -> None:
         self.program = program
+        self.rounds = rounds
         self.number: dict[Value, int] = {}
         self.weight: dict[Weight, int] = {}
         self.narrow: dict[Value, Narrow | None] = {}
@@ -31,7 +34,7 @@ class Buffers:
 
     def inner(self) -> Buffers:
         """The buffers of a sub-graph's values."""
-        inner = Buffers(self.program)
+        inner = Buffers(self.program, self.rounds)
         inner.weight, inner.narrow = self.weight, self.narrow
         return inner
 

@@ -161,9 +161,10 @@ class Elements:
         if prim == "require":
             return self.require(node, args[0], args[1], mask)
         if prim not in ("cast", "cast_unsaturated", "bitcast"):
-            result = Call(prim, args, dtype.compute)
-            return result if TABLE[prim].exact else rounded(result, dtype)
-        (arg,) = args
+            taken = args if TABLE[prim].abrupt else self.as_computed(args)
+            result = Call(prim, taken, dtype.compute)
+            return result if TABLE[prim].exact and taken == args else rounded(result, dtype)
+        (arg,) = self.as_computed(args) if dtype.is_float else args
         source = node.inputs[0].dtype
         if dtype == source:
             return arg
@@ -174,6 +175,10 @@ class Elements:
                 return rounded(arg, dtype)
             narrow = arg if arg.dtype == dtype else Call(prim, (arg,), dtype)
         return narrow if dtype == dtype.compute else Call("cast", (narrow,), dtype.compute)
+
+    def as_computed(self, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """The same values before they were rounded to f16 or bf16, if the program may do without that."""
+        return args if self.bufs.rounds else tuple(map(unrounded, args))
 
     def _view(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         inner, condition = input_index(value.node, 0, index)
@@ -262,10 +267,10 @@ class Elements:
 
     def _reduce(self, value: Value, index: Index, mask: Expr | None) -> Answer:
         node, kind = value.node, value.node.attrs["kind"]
-        total = yield from self._reduced(node, index, kind, node.attrs["axes"])
-        return total if TABLE[kind].exact else rounded(total, value.dtype)
+        total = yield from self._reduced(node, index, kind, node.attrs["axes"], self.bufs.rounds)
+        return total if TABLE[kind].exact and self.bufs.rounds else rounded(total, value.dtype)
 
-    def _reduced(self, node: Node, index: Index, kind: str, axes: Sequence[int]) -> Answer:
+    def _reduced(self, node: Node, index: Index, kind: str, axes: Sequence[int], rounds: bool = True) -> Answer:
         value = node.outputs[0]
         key = (node, tuple(index))
         dtype = value.dtype.compute
@@ -273,7 +278,7 @@ class Elements:
             source = node.inputs[0]
             over = tuple(self.symbol("r", source.shape[a]) for a in axes)
             e = yield source, merge_axes(index, axes, over), None
-            self.slots[key] = self.stage(value=e, store=None, reduce_axes=over, reduce=kind)
+            self.slots[key] = self.stage(value=e if rounds else unrounded(e), store=None, reduce_axes=over, reduce=kind)
         return Local(self.slots[key], 0, dtype)
 
     def _argreduce(self, value: Value, index: Index, mask: Expr | None) -> Answer:
@@ -307,9 +312,10 @@ class Elements:
             axes = tuple(self.symbol("k", value.shape[a]) for a in inner)
             at = merge_axes(rows, inner, axes)
             e = yield from self.mapped(value.node, at)
-            self.slots[key] = self.stage(value=e, store=None, axes=axes)
+            self.slots[key] = self.stage(value=e if self.bufs.rounds else unrounded(e), store=None, axes=axes)
         position = linear([index[a] for a in inner], [value.shape[a] for a in inner])
-        return Local(self.slots[key], position, value.dtype.compute)
+        kept = Local(self.slots[key], position, value.dtype.compute)
+        return kept if self.bufs.rounds else rounded(kept, value.dtype)
 
     def final(self, index: Index, axes: tuple[Symbol, ...] = ()) -> None:
         """Appends the stage that writes the group's root at `index`."""
@@ -349,6 +355,11 @@ def stored(e: Expr, dtype: DType) -> Expr:
     if isinstance(e, Call) and e.prim == "cast" and e.args[0].dtype == dtype:
         return e.args[0]
     return Call("cast", (e,), dtype)
+
+
+def unrounded(e: Expr) -> Expr:
+    """A value in its computing dtype before it was rounded to f16 or bf16."""
+    return e.args[0] if isinstance(e, Call) and e.prim in ROUNDING.values() else e
 
 
 def rounded(e: Expr, dtype: DType) -> Expr:

@@ -36,14 +36,19 @@ class Accelerator(Protocol):
         """The launch with its schedule for the accelerator, closed over formal sizes."""
 
 
-def lower(graph: Graph, demanded: Sequence[Condition] = (), accelerator: Accelerator | None = None) -> Program:
+def lower(
+    graph: Graph,
+    demanded: Sequence[Condition] = (),
+    accelerator: Accelerator | None = None,
+    rounds: bool = True,
+) -> Program:
     """Fuses and lowers a graph.
 
     demanded: conditions to check beside those of the graph, if their symbols are known before a run.
-    accelerator: runs the launches that it does not refuse."""
+    accelerator: runs the launches that it does not refuse. rounds: see `Buffers`."""
     graph = distinct_outputs(graph)
     program = Program(graph, placed=accelerator is None)
-    bufs = Buffers(program)
+    bufs = Buffers(program, rounds)
     for i, value in enumerate(graph.inputs):
         bufs.add(value, "input", i)
     names = dict(enumerate(graph.output_names))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .dim import LEAST, Dim, Size, decided, lower_bound, truth_eq, upper_bound
-from .dtype import BOOL, F32, F64, I32, U8, U16, DType, from_numpy
+from .dtype import BOOL, F16, F32, F64, I16, I32, U8, U16, DType, from_numpy
 from .expr import Call, Const, Expr, Var
 
 Array = npt.NDArray[Any]
@@ -196,8 +196,9 @@ def rounded(x: Expr, target: DType) -> Expr:
         code = _if(absolute < 2.0 ** (1 - f.bias), _bits((absolute + unit) - unit), code)
         greatest = (f.greatest << shift) + ((127 - f.bias) << 23)
         code = _if(Call("lt", (Const(greatest, I32), code), BOOL), Const(0x7F800000, I32), code)
+    code = _if(_is_nan(magnitude), _integer("bit_or", magnitude, 0x7FC00000), code)
     signed = Call("bit_or", (code, _integer("bit_and", bits, -(1 << 31))), I32)
-    return _if(Call("isnan", (x,), BOOL), x, Call("bitcast", (signed,), F32))
+    return Call("bitcast", (signed,), F32)
 
 
 def c_cast(source: DType, target: DType, saturate: bool) -> str | Expansion:
@@ -286,6 +287,8 @@ def _bits(x: Expr) -> Expr:
 
 def _widen(x: Expr) -> Expr:
     """A narrow float as an f32, exactly: a multiplication rebiases the exponent, and also normalises denormals."""
+    if x.dtype == F16:
+        return _widen_half(x)
     code = Call("cast", (Call("bitcast", (x,), U16 if x.dtype.bits == 16 else U8),), I32)
     if x.dtype.name == "f8e8m0":
         return _widen_exponent(code)
@@ -308,6 +311,17 @@ def _widen(x: Expr) -> Expr:
     return signed
 
 
+def _widen_half(x: Expr) -> Expr:
+    """The same for f16, whose sign needs no operations of its own: a shift of the code as a signed integer places it,
+    and copies of it that are cleared."""
+    code = Call("cast", (Call("bitcast", (x,), I16),), I32)
+    placed = _integer("bit_and", _integer("shl", code, 13), 0x8FFFE000 - (1 << 32))
+    wide = _bits(Call("bitcast", (placed,), F32) * 2.0**112)
+    # Infinity and NaN, which became numbers from 2**16 on, have the greatest exponent, and keep their mantissa.
+    is_special = Call("le", (Const(0x47800000, I32), _integer("bit_and", wide, 0x7FFFFFFF)), BOOL)
+    return Call("bitcast", (_if(is_special, _integer("bit_or", wide, 0x7F800000), wide),), F32)
+
+
 def _widen_exponent(code: Expr) -> Expr:
     """The f8e8m0 of a code as an f32: 2**(code - 127), which is denormal for 0; 255 is NaN."""
     power = _if(_is(code, 0), Const(1 << 22, I32), _integer("shl", code, 23))
@@ -324,6 +338,12 @@ def _narrow_exponent(x: Expr) -> Expr:
 
 def _is(x: Expr, value: int) -> Expr:
     return Call("eq", (x, Const(value, x.dtype)), BOOL)
+
+
+def _is_nan(magnitude: Expr) -> Expr:
+    """Whether the bits of an f32, but for its sign, are no number: compared as integers, as C compilers make branches,
+    which they cannot vectorise, of several comparisons of a float with itself."""
+    return Call("lt", (Const(0x7F800000, I32), magnitude), BOOL)
 
 
 def _narrow(x: Expr, target: DType, saturate: bool) -> Expr:
@@ -350,7 +370,7 @@ def _narrow(x: Expr, target: DType, saturate: bool) -> Expr:
     if (saturate and target.bits == 8) or target.name == "f4e2m1":
         overflow = f.greatest
     code = _if(Call("lt", (Const(f.greatest, I32), code), BOOL), Const(overflow, I32), code)
-    code = _if(Call("isnan", (x,), BOOL), Const(not_a_number, I32), code)
+    code = _if(_is_nan(magnitude), Const(not_a_number, I32), code)
     sign = _integer("bit_and", _integer("shr", bits, 31 - width), 1 << width)
     if f.unsigned_zero:
         sign = _if(Call("or", (_is(code, 0), _is(code, 1 << width)), BOOL), Const(0, I32), sign)

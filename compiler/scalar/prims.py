@@ -45,6 +45,7 @@ class Prim:
     functions of templates/triton/prelude.py.j2; {bits} is the width. Without one, f32 is computed by the expansion.
     identity: neutral element for a dtype, if the primitive combines values in reductions and scans.
     exact: whether the result for numbers of any float type is a number of that type, so that nothing is rounded.
+    abrupt: whether a little more or less of an argument can change the result by much.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Prim:
     expand: Callable[..., Expr] | None = None
     ulp: float = 0.0
     exact: bool = False
+    abrupt: bool = False
 
     @property
     def flops(self) -> int:
@@ -341,7 +343,7 @@ _ROWS = [
             "i": "b == 0 ? 0 : b == -1 ? ({T})(({U})0 - ({U})a) : ({T})(a / b - (a % b != 0 && (a < 0) != (b < 0)))",
             "u": "b == 0 ? 0 : ({T})(a / b)",
         },
-        {"f32": "tl.floor(tl.div_rn({0}, {1}))", "f64": "tl.floor({0} / {1})", "iu": "int_floor_div({0}, {1})"}, "fiu", symbolic=True,
+        {"f32": "tl.floor(tl.div_rn({0}, {1}))", "f64": "tl.floor({0} / {1})", "iu": "int_floor_div({0}, {1})"}, "fiu", symbolic=True, abrupt=True,
     ),
     Prim(
         "mod", 2, _or_symbolic(_modulo, _symbolic_floor("%")),
@@ -350,12 +352,12 @@ _ROWS = [
             "i": "b == 0 || b == -1 ? 0 : ({T})(a % b + (a % b != 0 && (a < 0) != (b < 0) ? b : 0))",
             "u": "b == 0 ? 0 : ({T})(a % b)",
         },
-        {"f": "float_mod({0}, {1})", "iu": "int_mod({0}, {1})"}, "fiu", symbolic=True,
+        {"f": "float_mod({0}, {1})", "iu": "int_mod({0}, {1})"}, "fiu", symbolic=True, abrupt=True,
     ),
     Prim(
         "fmod", 2, _remainder,
         {"f": "__builtin_fmod", "i": "b == 0 || b == -1 ? 0 : ({T})(a % b)", "u": "b == 0 ? 0 : ({T})(a % b)"},
-        {"f": "{0} % {1}", "iu": "int_rem({0}, {1})"}, "fiu", exact=True,
+        {"f": "{0} % {1}", "iu": "int_rem({0}, {1})"}, "fiu", exact=True, abrupt=True,
     ),
     Prim(
         "pow", 2, _power,
@@ -375,7 +377,7 @@ _ROWS = [
     Prim(
         "sign", 1, np.sign,
         {"f": "a > 0 ? 1 : a < 0 ? -1 : a", "i": "({T})((a > 0) - (a < 0))", "u": "a > 0"},
-        {"f": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, {0} + 0.0))", "i": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, 0))", "u": "tl.where({0} > 0, 1, {0})"}, "fiu", exact=True,
+        {"f": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, {0} + 0.0))", "i": "tl.where({0} > 0, 1, tl.where({0} < 0, -1, 0))", "u": "tl.where({0} > 0, 1, {0})"}, "fiu", exact=True, abrupt=True,
     ),
     Prim(
         "min", 2, _or_symbolic(np.minimum, _symbolic_min),
@@ -389,12 +391,12 @@ _ROWS = [
     ),
     Prim("fma", 3, lambda a, b, c: (a.astype(np.float64) * b + c).astype(a.dtype), {"f": "__builtin_fma"}, "tl.fma({0}, {1}, {2})"),
     # Rounding
-    Prim("floor", 1, np.floor, {"f": "__builtin_floor"}, "tl.floor({0})", exact=True),
-    Prim("ceil", 1, np.ceil, {"f": "__builtin_ceil"}, "tl.ceil({0})", exact=True),
-    Prim("trunc", 1, np.trunc, {"f": "__builtin_trunc"}, "tl.where({0} < 0, tl.ceil({0}), tl.floor({0}))", exact=True),
+    Prim("floor", 1, np.floor, {"f": "__builtin_floor"}, "tl.floor({0})", exact=True, abrupt=True),
+    Prim("ceil", 1, np.ceil, {"f": "__builtin_ceil"}, "tl.ceil({0})", exact=True, abrupt=True),
+    Prim("trunc", 1, np.trunc, {"f": "__builtin_trunc"}, "tl.where({0} < 0, tl.ceil({0}), tl.floor({0}))", exact=True, abrupt=True),
     Prim(
         "round", 1, np.rint, {"f": "__builtin_rint"},
-        "round_half_even({0})", exact=True,
+        "round_half_even({0})", exact=True, abrupt=True,
     ),
     Prim("sqrt", 1, np.sqrt, {"f": "__builtin_sqrt"}, {"f32": "tl.sqrt_rn({0})", "f64": "tl.sqrt({0})"}),
     # Exponentials, logarithms, trigonometry
@@ -417,16 +419,16 @@ _ROWS = [
     _math("erf", _erf, _erf_expansion, 1.7, triton="tl.erf({0})"),
     Prim("sigmoid", 1, _sigmoid, {"f": "{T} e = __builtin_exp{f}(a < 0 ? a : -a); return (a < 0 ? e : 1) / (1 + e);"}, {"f64": "tl.sigmoid({0})"}, expand=approx.sigmoid, ulp=2.5),
     # Comparison and logic
-    Prim("eq", 2, _compare(np.equal, _symbolic_eq), {"fiub": "=="}, "{0} == {1}", "fiubs", "bool", symbolic=True),
-    Prim("ne", 2, _compare(np.not_equal, _symbolic_eq, negate=True), {"fiub": "!="}, "{0} != {1}", "fiubs", "bool", symbolic=True),
-    Prim("lt", 2, _compare(np.less, _symbolic_lt), {"fiub": "<"}, "{0} < {1}", "fiub", "bool", symbolic=True),
-    Prim("le", 2, _compare(np.less_equal, _symbolic_le), {"fiub": "<="}, "{0} <= {1}", "fiub", "bool", symbolic=True),
+    Prim("eq", 2, _compare(np.equal, _symbolic_eq), {"fiub": "=="}, "{0} == {1}", "fiubs", "bool", symbolic=True, abrupt=True),
+    Prim("ne", 2, _compare(np.not_equal, _symbolic_eq, negate=True), {"fiub": "!="}, "{0} != {1}", "fiubs", "bool", symbolic=True, abrupt=True),
+    Prim("lt", 2, _compare(np.less, _symbolic_lt), {"fiub": "<"}, "{0} < {1}", "fiub", "bool", symbolic=True, abrupt=True),
+    Prim("le", 2, _compare(np.less_equal, _symbolic_le), {"fiub": "<="}, "{0} <= {1}", "fiub", "bool", symbolic=True, abrupt=True),
     Prim("and", 2, _or_symbolic(np.logical_and, _symbolic_and), {"b": "&"}, "{0} & {1}", "b", symbolic=True, identity=lambda _: True),
     Prim("or", 2, _or_symbolic(np.logical_or, _symbolic_or), {"b": "|"}, "{0} | {1}", "b", symbolic=True, identity=lambda _: False),
     Prim("xor", 2, _or_symbolic(np.not_equal, _symbolic_xor), {"b": "^"}, "{0} ^ {1}", "b", symbolic=True, identity=lambda _: False),
     Prim("not", 1, _or_symbolic(np.logical_not, _symbolic_not), {"b": "!"}, "~{0}", "b", symbolic=True),
-    Prim("isnan", 1, np.isnan, {"f": "a != a"}, "{0} != {0}", "f", "bool"),
-    Prim("isinf", 1, np.isinf, {"f": "__builtin_fabs{f}(a) == __builtin_inf()"}, "tl.abs({0}) == float('inf')", "f", "bool"),
+    Prim("isnan", 1, np.isnan, {"f": "a != a"}, "{0} != {0}", "f", "bool", abrupt=True),
+    Prim("isinf", 1, np.isinf, {"f": "__builtin_fabs{f}(a) == __builtin_inf()"}, "tl.abs({0}) == float('inf')", "f", "bool", abrupt=True),
     Prim("select", 3, _select, {"fiub": "?:"}, "tl.where({0}, {1}, {2})", "fiubs", symbolic=True, exact=True),
     Prim("require", 2, lambda ok, a: np.broadcast_arrays(ok, a)[1], {}, "{1}", "fiub", symbolic=True, exact=True),
     # Bits; shifts by the width or more give 0 (or the sign)

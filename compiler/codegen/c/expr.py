@@ -124,6 +124,10 @@ def size_prelude() -> str:
     return functions.prelude
 
 
+# Functions that the CPU has an instruction for, of which templates/c/halves.h tells.
+_HALVES = {"ig_cast_f32_f16": "(uint16_t)intaglio_half(x)", "ig_round_f16_f32": "intaglio_rounded(x)"}
+
+
 class Functions:
     """The static inline functions that a source needs, each defined once, callees first."""
 
@@ -133,7 +137,9 @@ class Functions:
     @property
     def prelude(self) -> str:
         """The head of a C source: the headers that every kernel includes, then the functions printed so far."""
-        return render("c/prelude.h.j2", functions=list(self._definitions.values()))
+        functions = list(self._definitions.values())
+        halves = not {*_HALVES, "ig_cast_f16_f32"}.isdisjoint(self._definitions)
+        return render("c/prelude.h.j2", functions=functions, halves=halves)
 
     def apply(self, node: Call, args: Sequence[Text]) -> Text:
         """The C text of a Call whose arguments are printed."""
@@ -188,7 +194,10 @@ class Functions:
 
     def _from_expression(self, name: str, formals: Sequence[Var], body: Expr) -> None:
         lines, (text,) = Printer(functions=self).statements([body])
-        self._define(name, body.dtype, [(v.name, v.dtype) for v in formals], [*lines, f"return {text};"])
+        lines.append(f"return {text};")
+        if name in _HALVES:
+            lines = ["#ifdef INTAGLIO_HALVES", f"return {_HALVES[name]};", "#else", *lines, "#endif"]
+        self._define(name, body.dtype, [(v.name, v.dtype) for v in formals], lines)
 
     def _bitcast(self, source: DType, target: DType) -> str:
         name = f"ig_bitcast_{source}_{target}"

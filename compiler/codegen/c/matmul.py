@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Matmul
-from ...kernel.operands import panels_in_place, plain_load
+from ...kernel.operands import cast_load, panels_in_place, plain_load
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
-from ...scalar.expr import Expr, Load, rewrite, walk
+from ...scalar.dtype import F16
+from ...scalar.expr import Expr, Load, as_type, rewrite, walk
 from ...schedule.matmul import FEW_ROWS, MatmulSchedule, packing, rows_in_place
 from ...schedule.tile import narrow_runs
 from ..render import render
@@ -21,6 +22,7 @@ from .gemm import Scratch, element_type, transpose_steps
 from .holes import Holes
 
 _PANEL, _COLUMN = Symbol("panel"), Symbol("column")  # variables of the template: n // NR and n % NR
+_ELEMENT = Symbol("element")  # of packed B
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
     assert isinstance(body, Matmul)
     cut = _blocking(body, schedule)
     names = {body.m: "m", body.n: "n", body.k: "k", _PANEL: "panel", _COLUMN: "column"}
+    names[_ELEMENT] = "(panel * panel_rows * NR + at)"
     holes = Holes(kernel, names | {s: f"batch{i}" for i, s in enumerate(body.batch)})
     a_statements, a_value = holes.value(body.a)
     b_statements, b_value = holes.value(_b_in_panel(body, tile.nr) if body.packing else body.b)
@@ -85,6 +88,8 @@ def source(kernel: Kernel, name: str, schedule: MatmulSchedule) -> str:
         a_row=_a_row(body, schedule, holes),
         a_statements=a_statements,
         a_value=a_value,
+        a_halves=_a_halves(body, holes),
+        b_cast=_b_cast(body, holes),
         b_panel=_b_panel(body, holes),
         parts=_scratch(body, schedule).parts(holes),
         narrow=_narrow(body, schedule, holes),
@@ -110,6 +115,25 @@ def _a_row(body: Matmul, schedule: MatmulSchedule, holes: Holes) -> dict[str, st
         return None
     assert isinstance(body.a, Load)
     return {"buffer": holes.buffer(body.a.buffer), "start": holes.size(start)}
+
+
+def _a_halves(body: Matmul, holes: Holes) -> dict[str, str] | None:
+    """The start of row m of A, if rows are contiguous numbers of f16."""
+    load = cast_load(body.a)
+    line = linear_in(load.index, body.k) if load is not None and load.dtype == F16 else None
+    if load is None or line is None or line[0] != 1:
+        return None
+    return {"buffer": holes.buffer(load.buffer), "start": holes.size(line[1])}
+
+
+def _b_cast(body: Matmul, holes: Holes) -> dict[str, object] | None:
+    """Packed panels of a shorter type: their buffer, and an element, the index of which in its panel is `at`."""
+    load = cast_load(body.b) if body.packing and body.blocks is None else None
+    if load is None:
+        return None
+    element = Load(load.buffer, load.index + _ELEMENT, load.dtype)
+    _, value = holes.value(as_type(element, body.b.dtype))
+    return {"buffer": holes.buffer(load.buffer), "value": value, "halves": load.dtype == F16}
 
 
 def _b_panel(body: Matmul, holes: Holes) -> dict[str, str] | None:
