@@ -1,4 +1,4 @@
-"""Narrow floats: each operator computes in f32 and rounds once; convolutions agree with onnxruntime to a rounding."""
+"""Narrow floats: kernels compute in f32, and round what they store; convolutions agree with onnxruntime's."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _of_one_input(type_: str) -> list[str]:
 
 @pytest.mark.parametrize(("type_", "number"), [("float16", TensorProto.FLOAT16), ("bfloat16", TensorProto.BFLOAT16)])
 def test_a_value_is_the_same_where_it_stays_in_a_kernel(type_: str, number: int) -> None:
-    """Each operator's result is one of its type: another one reads what it would be as an output."""
+    """Each operator's result is one of its type: a cast reads what it would be as an output."""
     names = _of_one_input(f"tensor({type_})")
     assert len(names) > 30
     x = np.random.default_rng(0).uniform(0.05, 0.95, (2, 3, 4, 4)).astype(helper.tensor_dtype_to_np_dtype(number))
@@ -92,3 +92,41 @@ def test_a_value_is_the_same_where_it_stays_in_a_kernel(type_: str, number: int)
         results.append(intaglio.InferenceSession(model).run(None, {"x": x}))
     for name, outside, within in zip(names, *results):
         np.testing.assert_array_equal(outside.astype(np.float32), within, name)
+
+
+@pytest.mark.parametrize("number", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_within_a_kernel_nothing_is_rounded_but_where_that_is_asked_for(number: int) -> None:
+    """(a x + b) y - z, of which each operator's result would be rounded: at "strict" it is, bit for bit."""
+    dtype = helper.tensor_dtype_to_np_dtype(number)
+    rng = np.random.default_rng(1)
+    feeds = {name: rng.uniform(0.5, 2, (1000,)).astype(dtype) for name in "abxyz"}
+    nodes = [
+        helper.make_node("Mul", ["a", "x"], ["p"]), helper.make_node("Add", ["p", "b"], ["q"]),
+        helper.make_node("Mul", ["q", "y"], ["r"]), helper.make_node("Sub", ["r", "z"], ["s"]),
+        helper.make_node("Floor", ["r"], ["f"]), helper.make_node("Less", ["q", "z"], ["l"]),
+    ]  # fmt: skip
+    inputs = [helper.make_tensor_value_info(name, number, [1000]) for name in feeds]
+
+    def run(output: str, precision: str) -> np.ndarray:
+        type_ = TensorProto.BOOL if output == "l" else number
+        graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info(output, type_, [1000])])
+        options = intaglio.SessionOptions()
+        options.add_session_config_entry("intaglio.precision", precision)
+        model = helper.make_model(graph, ir_version=8).SerializeToString()
+        (result,) = intaglio.InferenceSession(model, options).run(None, feeds)
+        return np.asarray(result)
+
+    def rounded(x: np.ndarray) -> np.ndarray:
+        return x.astype(dtype).astype(np.float32)
+
+    a, b, x, y, z = (feeds[name].astype(np.float32) for name in "abxyz")
+    q = rounded(rounded(a * x) + b)
+    r = rounded(q * y)
+    s, wide = (run("s", precision).astype(np.float64) for precision in ("strict", "exact"))
+    np.testing.assert_array_equal(s, rounded(r - z))
+    np.testing.assert_array_equal(run("f", "strict").astype(np.float32), np.floor(r))
+    np.testing.assert_array_equal(run("l", "strict"), q < z)
+    exact = (a.astype(np.float64) * x + b) * y - z
+    assert np.abs(wide - exact).mean() < 0.5 * np.abs(s - exact).mean()
+    half_of_unit = 2.0**-11 if number == TensorProto.FLOAT16 else 2.0**-8
+    assert (np.abs(wide - exact) <= half_of_unit * np.abs(exact) + 1e-5).all()

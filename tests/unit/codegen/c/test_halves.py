@@ -39,9 +39,7 @@ def test_no_variant_is_missing(cpu: str, level: str, tmp_path: Path) -> None:
     assert "_ZGVdN8v_intaglio_half" in defined
 
 
-@pytest.mark.skipif(
-    "x86" not in target().architecture or "f16c" not in target().features, reason="this CPU has no F16C"
-)
+@pytest.mark.skipif("f16c" not in target().features, reason="this CPU has no instruction for it")
 @pytest.mark.parametrize("name", TYPES)
 def test_rounding(name: str, tmp_path: Path) -> None:
     (tmp_path / "loops.c").write_text(SOURCE)
@@ -49,9 +47,8 @@ def test_rounding(name: str, tmp_path: Path) -> None:
     subprocess.run(["gcc", *flags, "loops.c", "-o", "loops.so"], cwd=tmp_path, check=True)
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 1 << 32, 5003, dtype=np.uint32)
-    y = np.concatenate(
-        [codes.view(np.float32), np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)]
-    )
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    y = np.concatenate([codes.view(np.float32), halves.astype(np.float32)])
     y = np.where(np.isnan(y), np.float32(1.5), y)
     x = np.zeros(len(y), np.dtype(name.removesuffix("_t").replace("float", "float32").replace("double", "float64")))
     z, r = np.empty(len(y), np.float16), np.empty(len(y), np.float32)
