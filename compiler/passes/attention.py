@@ -37,12 +37,16 @@ def run(graph: Graph) -> Graph:
 def _attention(node: Node, uses: Counter[Value], formulas: Formulas) -> Value | None:
     if node.op.name != "matmul" or node.attrs["acc"] != node.inputs[0].dtype:
         return None
-    weights, v = node.inputs
-    narrowed = _prim(weights) == "cast" and weights.node.inputs[0].dtype == F32
-    p = weights.node.inputs[0] if narrowed else weights  # the softmax of narrow floats may be that of f32
-    unguarded = _unguarded(p)
-    softmax = unguarded or p
-    if _shared(weights, uses) or _shared(p, uses) or _shared(softmax, uses, 2 if unguarded else 1):
+    softmax, v = node.inputs
+    most, is_guarded = 1, False
+    while not _shared(softmax, uses, most):
+        if (unguarded := _unguarded(softmax)) is not None:
+            softmax, most, is_guarded = unguarded, 2, True
+        elif _prim(softmax) == "cast" and softmax.node.inputs[0].dtype == F32:  # that of narrow floats may be in f32
+            softmax, most = softmax.node.inputs[0], 1
+        else:
+            break
+    else:
         return None
     logits = _logits(softmax)
     if logits is None:
@@ -64,7 +68,7 @@ def _attention(node: Node, uses: Counter[Value], formulas: Formulas) -> Value | 
     operands = [scores.q, scores.k, v]
     if mask is not None:
         operands.append(mask.cast(F32))
-    attrs = {"scale": scores.scale, "causal": causal, "zero_rows": unguarded is not None}
+    attrs = {"scale": scores.scale, "causal": causal, "zero_rows": is_guarded}
     y = make("attention", operands, **attrs)[0]
     if y.shape != (*batch, *node.outputs[0].shape[-2:]):
         return None
