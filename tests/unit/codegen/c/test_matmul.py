@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,14 @@ import pytest
 from unit.codegen import exact
 
 from intaglio.compiler.codegen.c import matmul
+from intaglio.compiler.codegen.c.build import TEMPLATES
 from intaglio.compiler.kernel.ir import Kernel, Matmul, Param, Stage, Store
 from intaglio.compiler.kernel.operands import multiplied
 from intaglio.compiler.kernel.packing import Packing
 from intaglio.compiler.scalar.dim import Size, Symbol
 from intaglio.compiler.scalar.dtype import BF16, F16, F32, F64, I8, I32, I64, U8, DType
 from intaglio.compiler.scalar.expr import Acc, Call, Const, Load, as_type
+from intaglio.compiler.schedule import default
 from intaglio.compiler.schedule.tile import choose_nr, tile_of
 from intaglio.compiler.target import target
 
@@ -188,6 +192,19 @@ def test_bytes_on_tiles(a: str, b: str, a_type: DType, cpu: str, compile_kernel:
         case = Case(m, n, k, 2, a, b, a_type=a_type, b_type=I8, acc=I32, target=cpu, emulated=True)
         first, *others = _run(case, compile_kernel, [1, 3])
         assert all((other == first).all() for other in others)
+
+
+@pytest.mark.parametrize(("a_type", "instruction"), [(U8, "tdpbusd"), (I8, "tdpbssd")])
+def test_instructions_of_tiles(a_type: DType, instruction: str, tmp_path: Path) -> None:
+    """They are in the code for a CPU that has them, which this machine need not be."""
+    case = Case(40, 70, 129, a_type=a_type, b_type=I8, acc=I32, target="sapphirerapids")
+    kernel, cpu = _kernel(case, _packing(case)), target(case.target)
+    (tmp_path / "kernel.c").write_text(matmul.source(kernel, "kernel", default(kernel.body, cpu)))
+    flags = [*cpu.flags, "-std=c11", "-O2", "-fopenmp-simd", f"-I{TEMPLATES}"]
+    done = subprocess.run(
+        ["gcc", *flags, "-S", "-o", "-", str(tmp_path / "kernel.c")], capture_output=True, text=True, check=True
+    )
+    assert f"\t{instruction}\t" in done.stdout
 
 
 @pytest.mark.sample(2)
