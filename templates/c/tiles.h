@@ -108,7 +108,6 @@ INTAGLIO_TILE_BYTES(tile_uu, uint8_t, uint8_t)
 
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #include <cpuid.h>
-#include <immintrin.h>
 #include <sys/syscall.h>
 #define TILED __attribute__((target("amx-tile,amx-bf16,amx-int8")))
 
@@ -139,19 +138,23 @@ static inline TILED void tiles_begin(const uint8_t *rows, const uint16_t *bytes)
     } layout = {.palette = 1};
     memcpy(layout.bytes, bytes, 8 * sizeof(uint16_t));
     memcpy(layout.rows, rows, 8);
-    _tile_loadconfig(&layout);
+    __asm__ volatile("ldtilecfg %0" ::"m"(layout));
 }
 
-static inline TILED void tiles_end(void) { _tile_release(); }
+static inline TILED void tiles_end(void) { __asm__ volatile("tilerelease"); }
 
-#define tile_zero(t) _tile_zero(t)
-#define tile_load(t, from, stride) _tile_loadd(t, from, stride)
-#define tile_store(t, to, stride) _tile_stored(t, to, stride)
-#define tile_bf16(c, a, b) _tile_dpbf16ps(c, a, b)
-#define tile_ss(c, a, b) _tile_dpbssd(c, a, b)
-#define tile_su(c, a, b) _tile_dpbsud(c, a, b)
-#define tile_us(c, a, b) _tile_dpbusd(c, a, b)
-#define tile_uu(c, a, b) _tile_dpbuud(c, a, b)
+/* The instructions themselves: <immintrin.h>, which has functions for them, takes longer to compile than a kernel. */
+#define tile_zero(t) __asm__ volatile("tilezero %%tmm" #t ::)
+#define tile_load(t, from, stride)                                                                                        \
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"((const void *)(from)), "r"((int64_t)(stride)) : "memory")
+#define tile_store(t, to, stride)                                                                                         \
+    __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"((void *)(to)), "r"((int64_t)(stride)) : "memory")
+#define INTAGLIO_TILE(instruction, c, a, b) __asm__ volatile(instruction " %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define tile_bf16(c, a, b) INTAGLIO_TILE("tdpbf16ps", c, a, b)
+#define tile_ss(c, a, b) INTAGLIO_TILE("tdpbssd", c, a, b)
+#define tile_su(c, a, b) INTAGLIO_TILE("tdpbsud", c, a, b)
+#define tile_us(c, a, b) INTAGLIO_TILE("tdpbusd", c, a, b)
+#define tile_uu(c, a, b) INTAGLIO_TILE("tdpbuud", c, a, b)
 
 #else /* a compiler without the instructions */
 
