@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -204,7 +205,7 @@ def test_instructions_of_tiles(a_type: DType, instruction: str, tmp_path: Path) 
     done = subprocess.run(
         ["gcc", *flags, "-S", "-o", "-", str(tmp_path / "kernel.c")], capture_output=True, text=True, check=True
     )
-    assert f"\t{instruction}\t" in done.stdout
+    assert re.search(rf"\b{instruction}\b", done.stdout)
 
 
 @pytest.mark.sample(2)
