@@ -99,11 +99,6 @@ class Tile:
         return 1 + max(i for i, _ in self.products), 1 + max(j for _, j in self.products)
 
     @property
-    def cut_rows(self) -> int:
-        """The rows from which on it pays to cut a panel of B: that takes longer than a product of fewer rows."""
-        return TILE_ROWS
-
-    @property
     def nr(self) -> int:
         return self.vectors * self.lanes
 

@@ -9,7 +9,7 @@
        tiles_end()                     after the last one: the system then has no tiles to save
        tile_zero(t), tile_load(t, from, stride), tile_store(t, to, stride)
        tile_bf16(c, a, b)              c[m][n] += sum over k of a[m][2k, 2k+1] * b[k][2n, 2n+1], of bf16, in f32
-       tile_ss, tile_su, tile_us, tile_uu(c, a, b)   the same for quadruples of signed or unsigned bytes, in i32
+       tile_ss, tile_us(c, a, b)       the same for quadruples of bytes, of which a's are signed or unsigned, in i32
 
    Where INTAGLIO_EMULATE is defined, plain C does the same: Intel, "Intel 64 and IA-32 Architectures Software Developer's
    Manual", TDPBF16PS and TDPBSSD. Denormals count as zeros there, and so they do here. */
@@ -87,7 +87,7 @@ static inline void tile_bf16(int c, int a, int b)
         }
 }
 
-#define INTAGLIO_TILE_BYTES(name, type_a, type_b)                                                                         \
+#define INTAGLIO_TILE_BYTES(name, type_a)                                                                                 \
     static inline void name(int c, int a, int b)                                                                          \
     {                                                                                                                     \
         const intaglio_tile *const x = &intaglio_tiles[a], *const y = &intaglio_tiles[b];                                 \
@@ -97,12 +97,10 @@ static inline void tile_bf16(int c, int a, int b)
                 for (int n = 0; n < intaglio_tiles[c].words; n++)                                                         \
                     for (int i = 0; i < 4; i++)                                                                           \
                         intaglio_tiles[c].word[m][n] += (uint32_t)((type_a)(x->word[m][k] >> 8 * i)                       \
-                                                                   * (type_b)(y->word[k][n] >> 8 * i));                   \
+                                                                   * (int8_t)(y->word[k][n] >> 8 * i));                   \
     }
-INTAGLIO_TILE_BYTES(tile_ss, int8_t, int8_t)
-INTAGLIO_TILE_BYTES(tile_su, int8_t, uint8_t)
-INTAGLIO_TILE_BYTES(tile_us, uint8_t, int8_t)
-INTAGLIO_TILE_BYTES(tile_uu, uint8_t, uint8_t)
+INTAGLIO_TILE_BYTES(tile_ss, int8_t)
+INTAGLIO_TILE_BYTES(tile_us, uint8_t)
 
 #else
 
@@ -152,9 +150,7 @@ static inline TILED void tiles_end(void) { __asm__ volatile("tilerelease"); }
 #define INTAGLIO_TILE(instruction, c, a, b) __asm__ volatile(instruction " %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
 #define tile_bf16(c, a, b) INTAGLIO_TILE("tdpbf16ps", c, a, b)
 #define tile_ss(c, a, b) INTAGLIO_TILE("tdpbssd", c, a, b)
-#define tile_su(c, a, b) INTAGLIO_TILE("tdpbsud", c, a, b)
 #define tile_us(c, a, b) INTAGLIO_TILE("tdpbusd", c, a, b)
-#define tile_uu(c, a, b) INTAGLIO_TILE("tdpbuud", c, a, b)
 
 #else /* a compiler without the instructions */
 
@@ -167,9 +163,7 @@ static inline void tiles_end(void) {}
 #define tile_store(t, to, stride) ((void)(to))
 #define tile_bf16(c, a, b) ((void)0)
 #define tile_ss(c, a, b) ((void)0)
-#define tile_su(c, a, b) ((void)0)
 #define tile_us(c, a, b) ((void)0)
-#define tile_uu(c, a, b) ((void)0)
 
 #endif
 #endif
