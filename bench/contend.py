@@ -30,7 +30,7 @@ from .engines import Run, ort, ours, wait_until_idle
 from .inputs import model_inputs
 from .models import MODELS, path
 from .peak import cpu_name, describe
-from .tables import RESULTS, milliseconds, ratio, table
+from .tables import keep, milliseconds, ratio, table
 
 NEIGHBOURS = (0, 1, 2, 4, 8)  # busy processes
 MORE_THAN_ONE_THREAD = 1.15  # what two threads may take of the time of one
@@ -222,7 +222,6 @@ def main(argv: list[str]) -> int:
         ]
     )
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{datetime.date.today()}-contend-{cpu_name()}.md").write_text(text + "\n")
+        keep(f"contend-{cpu_name()}", text)
     print(text)
     return int(not all(row.within for row in rows))

@@ -20,7 +20,7 @@ from intaglio.compiler.codegen.triton import build
 from intaglio.compiler.options import Options
 
 from .models import MODELS, path
-from .tables import RESULTS, table
+from .tables import keep, table
 
 GPUS = ("cuda:sm_80", "cuda:sm_90", "cuda:sm_100", "hip:gfx942")
 STRICT = "cuda:sm_90"  # where no kernel may spill
@@ -120,7 +120,6 @@ def main(argv: list[str]) -> int:
         ]
     )
     if options.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{datetime.date.today()}-cubins.md").write_text(text + "\n")
+        keep("cubins", text)
     print(text)
     return int(any(k.spills for row in rows if row.gpu == STRICT for k in row.kernels))

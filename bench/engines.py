@@ -16,10 +16,11 @@ What is fair (measured on two Zen 4 cores):
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,24 @@ import openvino
 
 import intaglio
 
+from .peak import cpus
+
 Feeds = dict[str, np.ndarray]
 Run = Callable[[], list[np.ndarray]]
+
+
+def selected(command: str, description: str, names: Iterable[str], argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of `python -m bench command`, which measures models of those names in turns of several engines."""
+    names = list(names)
+    parser = argparse.ArgumentParser(prog=f"python -m bench {command}", description=description)
+    parser.add_argument("models", nargs="*", default=names, help=f"of {', '.join(names)} (default: all)")
+    parser.add_argument("--threads", type=int, default=cpus(), help="of all engines (default: all CPUs)")
+    parser.add_argument("--rounds", type=int, default=11, help="turns that each engine gets")
+    parser.add_argument("--write", action="store_true", help="write the table to bench/results")
+    options = parser.parse_args(argv)
+    if unknown := set(options.models) - set(names):
+        parser.error(f"there is no model {min(unknown)}")
+    return options
 
 
 def ours(model: Path | bytes, feeds: Feeds, threads: int) -> Run:

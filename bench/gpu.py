@@ -31,7 +31,7 @@ import intaglio
 from .inputs import random_inputs
 from .models import MODELS
 from .recipes import RECIPES
-from .tables import RESULTS, milliseconds, ratio, table
+from .tables import keep, milliseconds, ratio, table
 from .zoo import FirstOutput, randomise
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -196,6 +196,5 @@ def main(argv: list[str]) -> int:
         print(*sections[-2:], sep="\n\n", flush=True)
     if options.write:
         name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{datetime.date.today()}-{name}.md").write_text("\n\n".join(sections) + "\n")
+        keep(name, "\n\n".join(sections))
     return int(wrong)

@@ -8,7 +8,6 @@ Intaglio, and `ours/ort` and `ours/ov`, to the same file on onnxruntime and Open
 
 from __future__ import annotations
 
-import argparse
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .engines import Feeds, Run, interleave, ort, ours, ov
+from .engines import Feeds, Run, interleave, ort, ours, ov, selected
 from .inputs import model_inputs
 from .models import MODELS, path, zoo_dir
-from .peak import cpu_name, cpus, describe
-from .tables import RESULTS, milliseconds, ratio, table
+from .peak import cpu_name, describe
+from .tables import keep, milliseconds, ratio, table
 
 TYPES = {
     "f16": (TensorProto.FLOAT16, np.dtype(np.float16)),
@@ -79,8 +78,9 @@ class Row:
     seconds: dict[str, float] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
 
-    def loss(self, other: str) -> float:
-        return self.seconds["ours"] / self.seconds[other] if other in self.seconds else 0.0
+    @property
+    def loss(self) -> float:
+        return self.seconds["ours"] / self.seconds["f32"]
 
 
 def measure(name: str, kind: str, threads: int, rounds: int) -> Row:
@@ -104,27 +104,17 @@ def measure(name: str, kind: str, threads: int, rounds: int) -> Row:
 
 
 def format_rows(rows: list[Row]) -> str:
-    def against(row: Row, other: str) -> str:
-        return ratio(row.seconds["ours"], row.seconds[other]) if other in row.seconds else "-"
-
     lines = [
         [row.name, row.kind, *(milliseconds(row.seconds[e]) for e in ("ours", "f32")),
-         *(against(row, e) for e in ("f32", "ort", "ov")), f"{row.errors['ours']:.3g}",
+         *(ratio(row.seconds["ours"], row.seconds.get(e)) for e in ("f32", "ort", "ov")), f"{row.errors['ours']:.3g}",
          f"{min((row.errors[e] for e in ('ort', 'ov') if e in row.errors), default=np.nan):.3g}"]
-        for row in sorted(rows, key=lambda row: -row.loss("f32"))
+        for row in sorted(rows, key=lambda row: -row.loss)
     ]  # fmt: skip
     return table(["", "", "ours ms", "f32 ms", "ours/f32", "ours/ort", "ours/ov", "error", "peer's error"], lines)
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench half", description="Time models of 16-bit floats.")
-    parser.add_argument("models", nargs="*", default=list(NAMES), help=f"of {', '.join(NAMES)} (default: all)")
-    parser.add_argument("--threads", type=int, default=cpus(), help="of all engines (default: all CPUs)")
-    parser.add_argument("--rounds", type=int, default=11, help="turns that each engine gets")
-    parser.add_argument("--write", action="store_true", help="write the table to bench/results")
-    options = parser.parse_args(argv)
-    if unknown := set(options.models) - set(NAMES):
-        parser.error(f"there is no model {min(unknown)}")
+    options = selected("half", "Time models of 16-bit floats.", NAMES, argv)
     rows = []
     for name in options.models:
         for kind in TYPES:
@@ -134,5 +124,5 @@ def main(argv: list[str]) -> int:
     text += format_rows(rows)
     print(text)
     if options.write:
-        (RESULTS / f"{datetime.date.today()}-half-{options.threads}-{cpu_name()}.md").write_text(text + "\n")
+        keep(f"half-{options.threads}-{cpu_name()}", text)
     return 0

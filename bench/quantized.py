@@ -8,7 +8,6 @@ onnxruntime's; exit code 1 where ours is more than 1.3 times as far off.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import tempfile
 from collections.abc import Iterable
@@ -22,11 +21,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from intaglio.runtime import cpus as machine
 
-from .engines import Feeds, interleave, ort, ours
+from .engines import Feeds, interleave, ort, ours, selected
 from .inputs import model_inputs
 from .models import MODELS, path, zoo_dir
-from .peak import cpu_name, cpus, describe
-from .tables import RESULTS, milliseconds, ratio, table
+from .peak import cpu_name, describe
+from .tables import keep, milliseconds, ratio, table
 
 CALIBRATIONS = 3  # batches
 FURTHER = 1.3  # times the error of onnxruntime that ours may have
@@ -121,14 +120,7 @@ def format_rows(rows: Iterable[Row]) -> str:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench quantized", description="Time quantised models.")
-    parser.add_argument("models", nargs="*", default=list(FORMS), help=f"of {', '.join(FORMS)} (default: all)")
-    parser.add_argument("--threads", type=int, default=cpus(), help="of both engines (default: all CPUs)")
-    parser.add_argument("--rounds", type=int, default=11, help="turns that each engine gets")
-    parser.add_argument("--write", action="store_true", help="write the table to bench/results")
-    options = parser.parse_args(argv)
-    if unknown := set(options.models) - set(FORMS):
-        parser.error(f"there is no model {min(unknown)}")
+    options = selected("quantized", "Time quantised models.", FORMS, argv)
     rows = []
     for name in options.models:
         for form in FORMS[name]:
@@ -139,5 +131,5 @@ def main(argv: list[str]) -> int:
     text += format_rows(rows)
     print(text)
     if options.write:
-        (RESULTS / f"{datetime.date.today()}-quantized-{options.threads}-{cpu_name()}.md").write_text(text + "\n")
+        keep(f"quantized-{options.threads}-{cpu_name()}", text)
     return int(any(row.error > FURTHER * row.error_of_ort for row in rows))

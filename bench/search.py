@@ -28,7 +28,7 @@ from intaglio.runtime.store.tuning import Record
 from .inputs import model_inputs
 from .models import MODELS, path
 from .peak import cpu_name, cpus, describe
-from .tables import RESULTS, table
+from .tables import keep, table
 
 KERNELS = (("mobilenetv2", "Matmul"), ("mobilenetv2", "Conv"), ("resnet50", "Conv"), ("bert", "Attention"),
            ("convnext", "Conv"))  # fmt: skip
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     )
     print(text)
     if options.write:
-        (RESULTS / f"{datetime.date.today()}-search-{cpu_name()}.md").write_text(text + "\n")
+        keep(f"search-{cpu_name()}", text)
     return 0
 
 

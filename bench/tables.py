@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"  # where reports are kept
+
+
+def keep(name: str, text: str) -> None:
+    """Writes a report to bench/results, under today's date."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{datetime.date.today()}-{name}.md").write_text(text + "\n")
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

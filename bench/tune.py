@@ -25,7 +25,7 @@ from .engines import Run, difference, turns
 from .inputs import model_inputs
 from .models import MODELS, path
 from .peak import cpu_name, cpus, describe
-from .tables import RESULTS, milliseconds, table
+from .tables import keep, milliseconds, table
 
 LEAST = 0.99  # of the gain of a model
 
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
     print(text, *wrong, sep="\n")
     if options.write:
         kind = "" if options.target == "native" else f"-{options.target.replace('+', '-')}"
-        (RESULTS / f"{datetime.date.today()}-tune{kind}-{cpu_name()}.md").write_text(text + "\n")
+        keep(f"tune{kind}-{cpu_name()}", text)
     return int(bool(wrong) or min(gain for gain, _ in rows) < LEAST)
 
 
