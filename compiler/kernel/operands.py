@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..scalar.dim import Size, ceil_div, extent, floor_div, linear_in
+from ..scalar.dim import Size, Symbol, ceil_div, extent, floor_div, linear_in
 from ..scalar.dtype import I8, I32, U8, DType
 from ..scalar.expr import Call, Expr, Load, walk
 from .ir import Body, Conv, Matmul
@@ -75,7 +75,12 @@ def cast_load(value: Expr) -> Load | None:
 def matmul_rows(body: Matmul) -> Size | None:
     """The index of A's element (m, k = 0), if A is a plain load with unit stride in k, whose rows are read in place."""
     load = plain_load(body.a, body.a.dtype)
-    parts = load and linear_in(load.index, body.k)
+    return None if load is None else row_start(load, body.k)
+
+
+def row_start(load: Load, along: Symbol) -> Size | None:
+    """The index of the element at along = 0, if those along it are contiguous."""
+    parts = linear_in(load.index, along)
     return parts[1] if parts and parts[0] == 1 else None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...kernel.ir import Kernel, Matmul
-from ...kernel.operands import cast_load, panels_in_place, plain_load
+from ...kernel.operands import cast_load, panels_in_place, plain_load, row_start
 from ...scalar.dim import Size, Symbol, ceil_div, dim_max, extent, linear_in, prod, symbols
 from ...scalar.dtype import F16
 from ...scalar.expr import Expr, Load, as_type, rewrite, walk
@@ -120,10 +120,10 @@ def _a_row(body: Matmul, schedule: MatmulSchedule, holes: Holes) -> dict[str, st
 def _a_halves(body: Matmul, holes: Holes) -> dict[str, str] | None:
     """The start of row m of A, if rows are contiguous numbers of f16."""
     load = cast_load(body.a)
-    line = linear_in(load.index, body.k) if load is not None and load.dtype == F16 else None
-    if load is None or line is None or line[0] != 1:
+    start = row_start(load, body.k) if load is not None and load.dtype == F16 else None
+    if load is None or start is None:
         return None
-    return {"buffer": holes.buffer(load.buffer), "start": holes.size(line[1])}
+    return {"buffer": holes.buffer(load.buffer), "start": holes.size(start)}
 
 
 def _b_cast(body: Matmul, holes: Holes) -> dict[str, object] | None:
