@@ -35,7 +35,7 @@ class Options:
     """
 
     level: int = 99
-    precision: str = "exact"
+    precision: Precision = "exact"
     target: str = "native"
     allow_tf32: bool = False
     check_data: bool = True
@@ -59,14 +59,12 @@ class Options:
     @property
     def rounding(self) -> Precision:
         """The precision of products at this level."""
-        asked = precision(self.precision)
-        return "strict" if asked == "exact" and self.level < 99 else asked
+        return "strict" if self.precision == "exact" and self.level < 99 else self.precision
 
     @property
     def rounding_on_gpu(self) -> Rounding:
         """What happens to factors of f32 on a GPU; most of AMD's have no TF32."""
-        asked = precision(self.precision)
-        rounding: Rounding = "tf32" if asked == "exact" and self.allow_tf32 else ON_GPU[asked]
+        rounding: Rounding = "tf32" if self.precision == "exact" and self.allow_tf32 else ON_GPU[self.precision]
         return "bf16x3" if rounding == "tf32" and "hip:" in self.target else rounding
 
     @property

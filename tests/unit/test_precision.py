@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_unknown_ones_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="unknown precision 'Exact'"):
-        Options(precision="Exact")
+        Options(precision="Exact")  # type: ignore[arg-type]
     assert [precision(name) for name in PARTS] == [*PARTS]
 
 
