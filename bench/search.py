@@ -21,7 +21,7 @@ from intaglio.compiler.tune.machines import Folder, Local
 from intaglio.compiler.tune.search import Candidates, compare, search
 from intaglio.compiler.tune.trial import Bench
 from intaglio.runtime.run.executable import Executable
-from intaglio.runtime.run.profiler import Timed
+from intaglio.runtime.run.trace import Timed
 from intaglio.runtime.store import artifact, cache
 from intaglio.runtime.store.tuning import Record
 

@@ -153,7 +153,7 @@ def compile_model(model: str | bytes, options: Options, directory: Path, progres
     Raises as `lower_model`, and InvalidArgument for a CPU of another architecture."""
     ensure_buildable(targets(options.target)[0])
     unit = lower_model(model, options, progress)
-    assert unit.model and unit.program and unit.sources
+    assert unit.model and unit.program and unit.arenas and unit.sources
     objects = cache.objects(directory)
     compiler = toolchain.find(objects).instrumented(options.checked, options.sanitize)
     launcher = [part("cuda")] if any(gpu.backend == "cuda" for gpu in unit.gpus) else []
@@ -165,7 +165,7 @@ def compile_model(model: str | bytes, options: Options, directory: Path, progres
     unit.stage("build", build, sources, directory / "model.so", compiler, unit.target, objects, report)
     unit.device_code = unit.stage("gpu", _device_code, unit, objects) if unit.device else None
     told = unit.chooser.told if unit.chooser else {}
-    parts = unit.model, unit.program, unit.sources, unit.target, directory, unit.device_code, told
+    parts = unit.model, unit.program, unit.arenas, unit.sources, unit.target, directory, unit.device_code, told
     unit.stage("package", write_artifact, *parts)
     return unit
 

@@ -16,7 +16,7 @@ import numpy as np
 from ...runtime.api.options import SessionOptions
 from ...runtime.device import gpu
 from ...runtime.run.executable import Executable
-from ...runtime.run.profiler import Timed
+from ...runtime.run.trace import Timed
 from ...runtime.store.artifact import Artifact
 from ..roofline import Machine
 from ..scalar.dim import Symbol, evaluate, parse

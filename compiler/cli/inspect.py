@@ -21,6 +21,7 @@ from ..graph.ir import Value
 from ..kernel.ir import Copy, HostCall, Launch
 from ..kernel.program import every_step
 from ..options import Options
+from ..package.manifest import memory
 from ..scalar.dim import Size
 from ..tables import megabytes, table
 
@@ -88,16 +89,7 @@ def describe(unit: Compilation) -> Description:
             for step in every_step(program.steps)
             if isinstance(step, Copy)
         ],
-        "memory": [
-            {
-                "buffer": f"arena {program.buffers[b].number}{' on the device' if program.buffers[b].device else ''}",
-                "offset": _plain(arena.offset(b)),
-                "bytes": _plain(program.buffers[b].size * program.buffers[b].dtype.itemsize),
-                "steps": list(arena.lifetimes[b]),
-            }
-            for arena in unit.arenas
-            for b in sorted(arena.slot)
-        ],
+        "memory": memory(program, unit.arenas),
     }
 
 

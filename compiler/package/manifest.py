@@ -26,6 +26,7 @@ from ..graph.ir import Graph, Value
 from ..kernel import cost
 from ..kernel.ir import Bind, Branch, Copy, HostCall, Launch, Loop, Scheduled
 from ..kernel.program import Program, every_step
+from ..plan.memory import Arena
 from ..scalar.dim import LONG, Dim, Size, Symbol
 from ..scalar.dtype import STRING
 from ..target import Gpu, Target
@@ -52,6 +53,7 @@ class DeviceCode:
 def write_artifact(
     model: Model,
     program: Program,
+    arenas: Sequence[Arena],
     sources: Sources,
     target: Target,
     directory: Path,
@@ -66,7 +68,8 @@ def write_artifact(
         entries = manifest(model, program)
         if device is not None:
             entries["device"] = _device(device, program, directory)
-        writer.finish(entries, notes(model, program, sources, device is not None, told or {}), target, VERSION)
+        about = notes(model, program, arenas, sources, device is not None, told or {})
+        writer.finish(entries, about, target, VERSION)
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
@@ -191,11 +194,16 @@ def _conflicts(model: Model, graph: Graph) -> list[str]:
 
 
 def notes(
-    model: Model, program: Program, sources: Sources, device: bool, told: Mapping[Scheduled, Choice]
+    model: Model,
+    program: Program,
+    arenas: Sequence[Arena],
+    sources: Sources,
+    device: bool,
+    told: Mapping[Scheduled, Choice],
 ) -> dict[str, Any]:
     """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs and bytes (in the model's symbols), shapes of
     inputs and outputs, why fusion stopped there, and where the schedule is from (`told`); of the model the nodes and
-    their outputs."""
+    their outputs; of each intermediate buffer where it lies, and the first and the last step that use it."""
     steps: list[dict[str, Any]] = []
     groups = iter(program.provenance)
     for launch, kernel in zip(program.numbered, sources.steps):
@@ -231,7 +239,23 @@ def notes(
         for step in every_step(program.steps)
         if isinstance(step, Copy)
     ]
-    return {"steps": steps, "nodes": nodes, "values": values(model), "copies": copies}
+    return {"steps": steps, "nodes": nodes, "values": values(model), "copies": copies, "memory": memory(program, arenas)}
+
+
+def memory(program: Program, arenas: Sequence[Arena]) -> list[dict[str, Any]]:
+    """Of each intermediate buffer: the region of memory that it is in, its place there in bytes, and the first and the
+    last step that use it."""
+    return [
+        {
+            "buffer": f"arena {program.buffers[b].number}{' on the device' if program.buffers[b].device else ''}",
+            "region": arena.region(b),
+            "offset": _number(arena.offset(b)),
+            "bytes": _number(program.buffers[b].size * program.buffers[b].dtype.itemsize),
+            "steps": list(arena.used(b)),
+        }
+        for arena in arenas
+        for b in sorted(arena.slot)
+    ]
 
 
 def _host_note(call: HostCall, program: Program) -> dict[str, Any]:
@@ -258,6 +282,11 @@ def _bytes(value: Value) -> int:
 def _shape(value: Value) -> dict[str, list[int | str]]:
     """The type and shape of a value in the form of profiles, such as {"float": [2, "batch"]}."""
     return {value.dtype.ort[7:-1]: [d if isinstance(d, int) else _formula(d) for d in value.shape]}
+
+
+def _number(size: Size) -> int | str:
+    """A size for JSON."""
+    return size if isinstance(size, int) else _formula(size)
 
 
 def _formula(size: Size) -> str:

@@ -23,7 +23,8 @@ CANDIDATES = 16  # free slots, those freed last, that are considered for a buffe
 @dataclass(frozen=True)
 class Arena:
     """slot: arena buffer (its number in Program.buffers) -> slot; regions, offsets: of the slots, offsets in bytes;
-    sizes: of the regions, in bytes. lifetimes: arena buffer -> (time of its first use, time of its last use).
+    sizes: of the regions, in bytes. lifetimes: arena buffer -> (time of its first use, time of its last use);
+    steps: the number of the step at each time (of the one before it where something else happens).
     """
 
     slot: dict[int, int]
@@ -31,11 +32,17 @@ class Arena:
     offsets: tuple[Size, ...]
     sizes: tuple[Size, ...]
     lifetimes: dict[int, tuple[int, int]]
+    steps: tuple[int, ...]
 
     @property
     def size(self) -> Size:
         """The bytes of region 0, which is allocated before a run."""
         return self.sizes[0]
+
+    def used(self, buffer: int) -> tuple[int, int]:
+        """The numbers of the first and the last step that use it."""
+        first, last = self.lifetimes[buffer]
+        return self.steps[first], self.steps[last]
 
     def offset(self, buffer: int) -> Size:
         return self.offsets[self.slot[buffer]]
@@ -72,7 +79,7 @@ def plan(buffers: Sequence[Buffer], steps: Sequence[Step], bound: Sequence[Symbo
     for region, size in zip(slots.regions, slots.sizes):
         offsets.append(sizes[region])
         sizes[region] = sizes[region] + aligned(size)
-    return Arena(slots.of, tuple(slots.regions), tuple(offsets), tuple(sizes), lifetimes)
+    return Arena(slots.of, tuple(slots.regions), tuple(offsets), tuple(sizes), lifetimes, tuple(times.steps))
 
 
 def region_numbers(bound: Sequence[Symbol]) -> dict[Symbol, int]:
@@ -98,9 +105,12 @@ class _Times:
         self.device = device
         self.used: list[list[int]] = []
         self.lifetimes: dict[int, tuple[int, int]] = {}
+        self.steps: list[int] = []
+        self.numbered = 0
 
     def use(self, *numbers: int) -> None:
         time = len(self.used)
+        self.steps.append(max(self.numbered - 1, 0))
         self.used.append([b for b in dict.fromkeys(numbers) if self._planned(self.buffers[b])])
         for b in self.used[-1]:
             self.lifetimes[b] = (self.lifetimes.get(b, (time, time))[0], time)
@@ -110,6 +120,7 @@ class _Times:
 
     def walk(self, steps: Sequence[Step]) -> None:
         for step in steps:
+            self.numbered += isinstance(step, (Launch, HostCall))
             if isinstance(step, Launch):
                 self.use(*step.buffers)
             elif isinstance(step, HostCall):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.run.executable import Executable
-from ...runtime.run.profiler import Timed
+from ...runtime.run.trace import Timed
 from ...runtime.store import artifact, fingerprint, tuning
 from ...runtime.store.tuning import Record
 from .. import driver

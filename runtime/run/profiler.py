@@ -1,47 +1,45 @@
 """A profile of a session as Chrome's trace viewer (chrome://tracing, Perfetto) reads it, as onnxruntime writes them.
 
-In: the times that a program notes at the beginning of each step. Out: a JSON file: `[`, one event a line, `]`. A step
-is one kernel, which may be many nodes of the model: its arguments name them all. `Timed` tells the seconds of steps
-directly.
+In: the traces of runs. Out: a JSON file: `[`, one event a line, `]`. A step is one kernel, which may be many nodes of
+the model: its arguments name them all. The caller's track has runs, their steps, and in these the time in which it waits
+for workers; each worker has a track of its own; a counter tells the memory of intermediate values.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from ..device.memory import Tensor
 from ..dtypes import numpy_dtype, type_name
 from ..provider_names import CPU
-from . import feeds
 from .executable import Executable
 from .program import Plan
+from .trace import Recorder, Trace
 
 Event = dict[str, Any]
 
 
 class Run:
-    """The times of one run in progress, in nanoseconds of the monotonic clock; dims: the values of the symbols."""
+    """One run in progress. dims: the values of the symbols; arena: bytes of its intermediate values."""
 
-    __slots__ = ("begin", "dims", "thread", "times")
+    __slots__ = ("arena", "begin", "dims", "recorder", "thread")
 
-    def __init__(self, steps: int, dims: dict[str, int]):
-        self.times = (ctypes.c_int64 * (steps + 1))()
+    def __init__(self, steps: int, plan: Plan, names: Sequence[str]):
+        self.recorder = Recorder(steps, plan.threads)
+        self.arena = plan.arena_bytes
+        self.dims = dict(zip(names, plan.dims))
         self.thread = threading.get_native_id()
-        self.dims = dims
         self.begin = time.monotonic_ns()
 
     @property
     def address(self) -> int:
-        return ctypes.addressof(self.times)
+        return self.recorder.address
 
 
 class Profiler:
@@ -54,6 +52,8 @@ class Profiler:
         self._path = f"{prefix}_{stamp}_{self.start_ns // 10**6 % 1000:03}.json"
         self._events: list[Event] = []
         self._steps: list[Event] = []
+        self._live: dict[int, int] = {}  # bytes of the values that are alive in each step, where sizes are numbers
+        self._workers: set[int] = set()
 
     def now(self) -> int:
         return time.monotonic_ns()
@@ -71,42 +71,81 @@ class Profiler:
             last = nodes[-1] if nodes[-1] in operators else f"{nodes[-1]}_{index}"
             operator = "+".join(operators.get(node, node) for node in nodes)
             self._steps.append({**step, "name": f"{last}_kernel_time", "op_name": operator, "nodes": nodes})
+        sizes = [(each["bytes"], each["steps"]) for each in notes.get("memory", ())]
+        if all(isinstance(size, int) for size, _ in sizes):
+            for number in range(len(self._steps)):
+                self._live[number] = sum(size for size, (first, last) in sizes if first <= number <= last)
 
     def begin(self, executable: Executable, plan: Plan) -> Run:
-        """Room for the times of one run."""
+        """Room for the records of one run."""
         names = [symbol["name"] for symbol in executable.symbols]
-        return Run(int(executable.artifact.manifest.get("steps", 0)), dict(zip(names, plan.dims)))
+        return Run(int(executable.artifact.manifest.get("steps", 0)), plan, names)
 
     def end(self, run: Run, described: bool, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         """A run that ends now. described: whether its steps are those of `describe`."""
         done = self.now()
-        times = list(run.times)
-        first = next((each for each in times if each), run.begin)
-        for index, step in enumerate(self._steps[: len(times) - 1] if described else []):
-            begin, end = times[index], next((each for each in times[index + 1 :] if each), done)
-            if begin:  # steps of a branch that was not taken have no time
-                self._add("Node", run.thread, step["name"], begin, max(begin, end), _arguments(index, step, run))
-        self._add("Session", run.thread, "SequentialExecutor::Execute", first, done, {})
-        shapes = {"input_type_shape": _shapes(inputs), "output_type_shape": _shapes(outputs)}
-        self._add("Session", run.thread, "model_run", run.begin, done, shapes)
+        trace = run.recorder.trace()
+        self._add("Session", run.thread, "model_run", run.begin, done,
+                  {"input_type_shape": _shapes(inputs), "output_type_shape": _shapes(outputs)})  # fmt: skip
+        self._add("Session", run.thread, "SequentialExecutor::Execute", trace.begin, trace.end, _lost(trace))
+        if described:
+            self._steps_of(run, trace)
+
+    def _steps_of(self, run: Run, trace: Trace) -> None:
+        """The events of each step: on the caller's track all of it, with its waits; on a worker's track its work."""
+        at = trace.begin  # from where on the caller's track is free
+        for index, (start, stop) in enumerate(zip(trace.start.tolist(), trace.stop.tolist())):
+            number, work = int(trace.step[index]), trace.work[index].tolist()
+            name = self._steps[number]["name"]
+            last = index + 1 == trace.step.size or trace.start[index + 1] != start
+            begin, worked = max(at, start), work[0][1] or max(at, start)  # steps that run together follow each other here
+            at = stop if last else worked
+            self._count("memory", begin, {"bytes": self._live.get(number, run.arena)})
+            self._add("Node", run.thread, name, begin, at, _arguments(number, self._steps[number], run, work))
+            if last and worked < stop:
+                self._add("Wait", run.thread, "barrier", worked, stop, {})
+            for first, end, busy, claims, thread, cpu in work[1:]:
+                if claims:
+                    self._workers.add(thread)
+                    about = {"kernel": self._steps[number]["kernel"], "busy_us": busy / 1000, "claims": claims, "core": cpu}
+                    self._add("Work", thread, name.removesuffix("_kernel_time"), first, end, about)
+        self._count("memory", trace.end, {"bytes": 0})
 
     def _add(self, category: str, thread: int, name: str, begin: int, end: int, args: Event) -> None:
-        at, duration = (begin - self._zero) // 1000, (end - begin) // 1000
+        """A span. Times are microseconds, with three decimals: spans within spans stay so."""
+        self._event(category, thread, name, "X", begin, max(end - begin, 0), args)
+
+    def _count(self, name: str, time: int, values: Event) -> None:
+        self._event("Memory", threading.get_native_id(), name, "C", time, 0, values)
+
+    def _event(self, category: str, thread: int, name: str, phase: str, begin: int, duration: int, args: Event) -> None:
         self._events.append(
-            {"cat": category, "pid": os.getpid(), "tid": thread, "dur": duration, "ts": at, "ph": "X", "name": name,
-             "args": args}
+            {"cat": category, "pid": os.getpid(), "tid": thread, "dur": duration / 1000,
+             "ts": (begin - self._zero) / 1000, "ph": phase, "name": name, "args": args}
         )  # fmt: skip
 
     def write(self) -> str:
         """Writes the file and returns its path."""
+        for number, thread in enumerate(sorted(self._workers), 1):
+            self._event("Thread", thread, "thread_name", "M", self._zero, 0, {"name": f"worker {number}"})
         lines = ",\n".join(json.dumps(event) for event in self._events)
         with open(self._path, "w") as file:
             file.write(f"[\n{lines}\n]\n")
         return self._path
 
 
-def _arguments(index: int, step: Event, run: Run) -> Event:
-    """onnxruntime's arguments of a kernel, then ours: the kernel's name and all nodes that it computes."""
+def _lost(trace: Trace) -> Event:
+    """Tells the steps of a long loop that were not recorded."""
+    return {"steps_not_recorded": trace.lost} if trace.lost else {}
+
+
+def _arguments(index: int, step: Event, run: Run, work: Sequence[Sequence[int]]) -> Event:
+    """onnxruntime's arguments of a kernel, then ours: the kernel's name and all nodes that it computes.
+
+    work: of each thread, as `Trace` has it."""
+    claims, core = work[0][3], work[0][5]
+    main = {"thread_id": str(run.thread), "core": core, "Run": work[0][2] // 1000, "num_run": claims}
+    workers = {str(thread): {"num_run": claims, "core": core} for *_, claims, thread, core in work[1:] if claims}
     inputs, outputs = (_known(step.get(name, ()), run.dims) for name in ("inputs", "outputs"))
     parameters = step.get("parameter_bytes", 0)
     return {
@@ -118,7 +157,7 @@ def _arguments(index: int, step: Event, run: Run) -> Event:
         "activation_size": str(_bytes(inputs) - parameters),
         "parameter_size": str(parameters),
         "output_size": str(_bytes(outputs)),
-        "thread_scheduling_stats": {"main_thread": {"thread_id": str(run.thread)}, "sub_threads": {}},
+        "thread_scheduling_stats": {"main_thread": main, "sub_threads": workers},
         "kernel": step["kernel"],
         "nodes": step["nodes"],
     }
@@ -143,29 +182,3 @@ def _bytes(shapes: Sequence[dict[str, list[Any]]]) -> int:
 def _shapes(arrays: Sequence[Tensor]) -> list[dict[str, list[int]]]:
     """[{"float": [2, 3]}]"""
     return [{(type_name(a.dtype) or "tensor(?)")[7:-1]: list(a.shape)} for a in arrays]
-
-
-class Timed:
-    """A model with inputs, whose runs tell the seconds of each step. dims: the values of its symbols."""
-
-    def __init__(self, model: Executable, inputs: Mapping[str, Any]):
-        fitted = feeds.fit(feeds.convert(inputs, model.inputs), model.inputs)
-        self._arrays = [fitted[each.name] for each in model.inputs]
-        self._program = model.program
-        self.plan = model.plan(self._arrays)
-        self.dims = dict(zip((each["name"] for each in model.symbols), self.plan.dims))
-        self._marks = np.zeros(model.artifact.manifest["steps"] + 1, np.int64)  # the starts of the steps, and the end
-
-    def run(self) -> np.ndarray[Any, Any]:
-        """Runs once, step by step; returns the seconds of each step."""
-        self._marks[:] = 0
-        self._program.run(self.plan, self._arrays, profile=self._marks.ctypes.data)
-        # A step that a branch skipped has no mark, and takes no time: it starts when the next one does.
-        starts = np.where(self._marks == 0, self._marks[-1], self._marks)
-        return np.diff(np.minimum.accumulate(starts[::-1])[::-1]) / 1e9
-
-    def whole(self) -> float:
-        """The seconds of one run."""
-        start = time.perf_counter()
-        self._program.run(self.plan, self._arrays)
-        return time.perf_counter() - start

@@ -26,7 +26,7 @@ from ..errors import Fail, InvalidArgument, RuntimeException
 from ..host.calls import Calls
 from ..store.artifact import Artifact, aligned
 
-ABI = 5  # INTAGLIO_ABI
+ABI = 6  # INTAGLIO_ABI
 TERMINATED, NO_MEMORY, ABSURD_SIZE, ON_DEVICE, OUTSIDE, ON_HOST = -1, -2, -3, -4, -5, -6
 TOO_LARGE = -1  # INTAGLIO_TOO_LARGE
 CPUS = 1024  # INTAGLIO_CPUS
@@ -49,6 +49,18 @@ class Host(ctypes.Structure):
     """intaglio_host: how a program asks for an output whose shape depends on data, and for a function of the host."""
 
     _fields_ = (("self", ctypes.c_void_p), ("output", _Output), ("call", _HostCall))
+
+
+class Profile(ctypes.Structure):
+    """intaglio_profile: what is recorded of a run."""
+
+    _fields_ = (
+        ("records", ctypes.c_void_p),
+        ("capacity", ctypes.c_int64),
+        ("count", ctypes.c_int64),
+        ("begin", ctypes.c_int64),
+        ("end", ctypes.c_int64),
+    )
 
 
 class Call(ctypes.Structure):

@@ -46,7 +46,7 @@ The manifest, a JSON object:
                       99], "threads": 128, "shared": 0, "registers": 32, "spills": 0, "scratch": 0}}}, places being
                       [offset, size] in device.bin; how many steps run there; whether every run is the same work; the
                       inputs and outputs that the host reads or writes
-    steps             how many steps intaglio_mark notes; 0 where absent
+    steps             how many steps are numbered; 0 where absent
     files             {"model.so": {"bytes": 1, "crc32": 2}, "weights.bin": {"bytes": 3}}; "offset" in a single file;
                       all have a checksum but the weights
 """

@@ -45,7 +45,7 @@
 
 int32_t intaglio_abi(void) { return INTAGLIO_ABI; }
 
-int64_t intaglio_nanoseconds(void)
+static int64_t nanoseconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -142,7 +142,7 @@ static int poll(bed *self, const change *c, int64_t spin_ns, bed *const *others,
             if (came(c, __ATOMIC_ACQUIRE)) return 1;
             relax();
         }
-        int64_t now = intaglio_nanoseconds();
+        int64_t now = nanoseconds();
         if (!start) start = now;
         if (now - start >= spin_ns) return 0;
         if (in_the_way(others, count)) {
@@ -395,7 +395,7 @@ static void *work(void *self)
 static void wake_workers(team *t)
 {
     if (!__atomic_exchange_n(&t->drowsy, 0, __ATOMIC_SEQ_CST)) return;
-    uint64_t now = (uint64_t)intaglio_nanoseconds(), later = 0;
+    uint64_t now = (uint64_t)nanoseconds(), later = 0;
     for (uint64_t i = 0; i + 1 < t->threads; i++)
         if (load(&t->beds[i]->rest) > now) later = 1;
         else if (sleeps(t->beds[i])) {
@@ -692,6 +692,50 @@ _Noreturn void intaglio_outside(const char *name, int64_t index, int64_t extent)
 
 #endif
 
+/* ---- The record of a run ------------------------------------------------------------------------------------- */
+
+static int64_t this_thread(void)
+{
+#ifdef __linux__
+    static _Thread_local int64_t number;
+    if (!number) number = syscall(SYS_gettid);
+    return number;
+#else
+    return -1;
+#endif
+}
+
+/* The record of a step that begins at `now`; NULL if nobody asks, or there is no room. */
+static intaglio_record *record(const intaglio_walker *w, int64_t step, int64_t now)
+{
+    intaglio_profile *profile = w->call->profile;
+    if (!profile || profile->count++ >= profile->capacity) return NULL;
+    size_t work = (size_t)w->call->threads * sizeof(intaglio_work);
+    intaglio_record *r = (void *)((char *)profile->records + (size_t)(profile->count - 1) * (sizeof *r + work));
+    r->step = step, r->begin = r->end = now;
+    memset(r->work, 0, work);
+    return r;
+}
+
+static inline int64_t now_if_recorded(const intaglio_walker *w) { return w->call->profile ? nanoseconds() : 0; }
+
+/* Adds what a thread did since `begin`; returns the time. */
+static int64_t add_work(intaglio_work *work, int64_t begin)
+{
+    int64_t end = nanoseconds();
+    if (!work->claims++) work->begin = begin;
+    work->end = end, work->busy += end - begin;
+    work->thread = this_thread(), work->cpu = this_cpu();
+    return end;
+}
+
+/* Adds what this thread did, all of a step that begins at `begin`. */
+static void record_alone(const intaglio_walker *w, int64_t step, int64_t begin)
+{
+    intaglio_record *r = record(w, step, begin);
+    if (r) r->end = add_work(r->work, begin);
+}
+
 /* Runs tasks of a step, on any thread. If accesses are checked, the first one out of bounds ends this call. */
 static void call_kernel(void *arg, int32_t id, int64_t begin, int64_t end)
 {
@@ -702,7 +746,9 @@ static void call_kernel(void *arg, int32_t id, int64_t begin, int64_t end)
     guarded.opened = o;
     if (setjmp(guarded.back)) return;
 #endif
+    int64_t start = o->record ? nanoseconds() : 0;
     step->kernel(step->buf, step->p, begin, end, step->scratch + id * step->scratch_bytes);
+    if (o->record) add_work(&o->record->work[id], start);
 }
 
 static inline intaglio_opened *opened(const intaglio_walker *w, int32_t i) { return (void *)(w->steps + i * w->stride); }
@@ -723,12 +769,18 @@ static void fill_next(intaglio_walker *w)
 static void finish(intaglio_walker *w)
 {
     intaglio_job jobs[INTAGLIO_JOBS];
+    int64_t now = now_if_recorded(w);
     for (int32_t i = 0; i < w->opened; i++) {
         intaglio_opened *o = opened(w, i);
+        o->record = record(w, o->step.number, now);
         jobs[i] = (intaglio_job){call_kernel, o, o->step.tasks, o->step.grain};
     }
     w->call->pool->run(w->team, jobs, w->opened);
-    for (int32_t i = 0; i < w->opened; i++) conclude(w, opened(w, i));
+    now = now_if_recorded(w);
+    for (int32_t i = 0; i < w->opened; i++) {
+        conclude(w, opened(w, i));
+        if (opened(w, i)->record) opened(w, i)->record->end = now;
+    }
     w->opened = 0;
     fill_next(w);
 }
@@ -738,14 +790,16 @@ void intaglio_open(intaglio_walker *w, const intaglio_step *step)
     intaglio_opened *o = w->next;
     o->step = *step;
     if (!w->team) {
+        o->record = record(w, step->number, now_if_recorded(w));
         if (step->tasks > 0) call_kernel(o, 0, 0, step->tasks);
+        if (o->record) o->record->end = nanoseconds();
         conclude(w, o);
         o->fault = 0;
         return;
     }
     o->step.buf = memcpy(o->words, step->buf, (size_t)step->buffers * sizeof *step->buf);
     o->step.p = memcpy(o->words + step->buffers, step->p, (size_t)step->sizes * sizeof *step->p);
-    if (++w->opened == INTAGLIO_JOBS || w->call->profile) finish(w);
+    if (++w->opened == INTAGLIO_JOBS) finish(w);
     else fill_next(w);
 }
 
@@ -778,8 +832,10 @@ int32_t intaglio_launch(const intaglio_call *call, void (*walk)(intaglio_walker 
     for (int32_t i = 0; i < (w.team ? INTAGLIO_JOBS : 1); i++) opened(&w, i)->walker = &w;
     fill_next(&w);
     uint64_t before = set_float_mode(w.mode);
+    int64_t begin = now_if_recorded(&w);
     walk(&w);
     if (w.opened && !w.status) finish(&w);
+    if (call->profile) call->profile->begin = begin, call->profile->end = nanoseconds();
     set_float_mode(before);
     if (lent) call->pool->give_back(lent);
     free(steps);
@@ -813,10 +869,13 @@ void intaglio_output(intaglio_walker *w, int32_t block, int32_t index, const int
     if (!w->blocks[block].at) intaglio_fail(w, INTAGLIO_NO_MEMORY, 0, 0);
 }
 
-int32_t intaglio_call_host(intaglio_walker *w, int32_t call, void *const *buffers, const int64_t *shapes)
+int32_t intaglio_call_host(intaglio_walker *w, int32_t step, int32_t call, void *const *buffers, const int64_t *shapes)
 {
     const intaglio_host *host = w->call->host;
-    return host->call(host->self, call, buffers, shapes) ? intaglio_fail(w, INTAGLIO_HOST, 0, 0) : 0;
+    int64_t begin = now_if_recorded(w);
+    int32_t failed = host->call(host->self, call, buffers, shapes);
+    record_alone(w, step, begin);
+    return failed ? intaglio_fail(w, INTAGLIO_HOST, 0, 0) : 0;
 }
 
 void intaglio_reserve_on_device(intaglio_walker *w, int32_t block, int64_t bytes)
@@ -833,7 +892,9 @@ int32_t intaglio_start(intaglio_walker *w, int32_t step, int32_t kernel, int64_t
 {
     const intaglio_device *device = w->call->device;
     if (w->call->terminate && *w->call->terminate) return intaglio_fail(w, INTAGLIO_TERMINATED, 0, 0);
+    int64_t begin = now_if_recorded(w);
     int32_t status = programs > 0 ? device->launch(device->self, kernel, programs, buffers, sizes) : 0;
+    record_alone(w, step, begin);
     return status ? intaglio_fail(w, INTAGLIO_DEVICE, step, status) : 0;
 }
 

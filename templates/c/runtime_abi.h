@@ -29,7 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define INTAGLIO_ABI 5 /* changes with any change of this file's structures or meanings */
+#define INTAGLIO_ABI 6 /* changes with any change of this file's structures or meanings */
 #define INTAGLIO_EXPORT __attribute__((visibility("default")))
 
 /* ---- The pool: worker threads, one set for the process, shared by all models --------------------------------- */
@@ -94,6 +94,30 @@ typedef struct intaglio_device {
     int32_t (*reserve)(void *self, int32_t block, int64_t bytes, void **at);
 } intaglio_device;
 
+/* A line of memory that one thread writes: what it did for a step. Times are nanoseconds of the monotonic clock. */
+typedef struct intaglio_work {
+    int64_t begin, end;  /* of its first and its last task; 0: it did none */
+    int64_t busy;        /* of that, the time in the kernel */
+    int64_t claims;      /* ranges of tasks */
+    int64_t thread, cpu; /* the system's numbers; -1 if it does not tell them */
+    int64_t unused[2];
+} intaglio_work;
+
+/* A step of a run. Steps that ran at the same time begin and end together. */
+typedef struct intaglio_record {
+    int64_t step, begin, end;
+    int64_t unused[5];
+    intaglio_work work[]; /* [threads] of the call */
+} intaglio_record;
+
+/* What is recorded of a run. */
+typedef struct intaglio_profile {
+    intaglio_record *records; /* [capacity], 64-byte aligned */
+    int64_t capacity;
+    int64_t count;      /* of the steps of the run; those beyond the capacity have no record */
+    int64_t begin, end; /* of the run */
+} intaglio_profile;
+
 /* One run. Buffers are row-major, C-contiguous; order and types are the manifest's. */
 typedef struct intaglio_call {
     void *const *inputs;
@@ -105,7 +129,7 @@ typedef struct intaglio_call {
     int64_t scratch_bytes;  /* a multiple of 64, from intaglio_plan */
     intaglio_pool *pool;    /* NULL: run on the calling thread alone */
     const volatile int32_t *terminate; /* non-zero ends the run at the next barrier; may be NULL */
-    int64_t *profile;       /* NULL, or room for the steps + 1 times that intaglio_mark notes */
+    intaglio_profile *profile; /* NULL, or where the run is recorded */
     int64_t *report;        /* 4 numbers, the details of a failure; never NULL */
     const intaglio_host *host;
     const intaglio_device *device; /* NULL if no step needs it */
@@ -169,6 +193,7 @@ typedef struct intaglio_opened {
     uint64_t fault; /* the faults that the kernel found in data: it sets a bit (atomically) for each kind */
     intaglio_step step;
     struct intaglio_walker *walker;
+    intaglio_record *record; /* NULL: nobody asks */
     uint64_t words[]; /* copies of buf and p */
 } intaglio_opened;
 
@@ -203,8 +228,8 @@ void intaglio_output(intaglio_walker *w, int32_t block, int32_t index, const int
    run fails then: return from walk. */
 int32_t intaglio_absurd(intaglio_walker *w, int64_t size, int64_t lower);
 
-/* Calls a function of the host; all steps before it are done. Non-zero: return from walk. */
-int32_t intaglio_call_host(intaglio_walker *w, int32_t call, void *const *buffers, const int64_t *shapes);
+/* Step `step`: calls a function of the host; all steps before it are done. Non-zero: return from walk. */
+int32_t intaglio_call_host(intaglio_walker *w, int32_t step, int32_t call, void *const *buffers, const int64_t *shapes);
 
 /* The same as intaglio_reserve, for memory of the device. */
 void intaglio_reserve_on_device(intaglio_walker *w, int32_t block, int64_t bytes);
@@ -225,12 +250,5 @@ int32_t intaglio_barrier(intaglio_walker *w);
 /* Makes the run fail with a `status` other than 0; walk returns at once or at the next barrier. The numbers go to
    call->report, for the message. The first failure counts. Returns 1. */
 int32_t intaglio_fail(intaglio_walker *w, int32_t status, int64_t a, int64_t b);
-
-/* Notes the time at which step `step` begins (only when profiling); the end is step = steps. */
-int64_t intaglio_nanoseconds(void);
-static inline void intaglio_mark(const intaglio_walker *w, int64_t step)
-{
-    if (w->call->profile) w->call->profile[step] = intaglio_nanoseconds();
-}
 
 #endif

@@ -31,7 +31,6 @@ static void walk(intaglio_walker *w)
     void *const first[] = { (void *)x, (void *)call->weights, (void *)(call->weights + 64), call->outputs[0], call->arena };
     void *const second[] = { call->arena, call->outputs[1] };
 
-    intaglio_mark(w, 0);
     if (batch > 0 && isinf(x[0])) {
         intaglio_fail(w, 1, batch, 7);
         return;
@@ -39,10 +38,8 @@ static void walk(intaglio_walker *w)
     intaglio_open(w, &(const intaglio_step){ .kernel = product, .buf = first, .buffers = 5, .tasks = batch, .grain = 4,
                                              .scratch = w->scratch, .scratch_bytes = call->scratch_bytes });
     if (intaglio_barrier(w)) return;
-    intaglio_mark(w, 1);
     intaglio_open(w, &(const intaglio_step){ .kernel = transposed, .buf = second, .buffers = 2, .p = &batch, .sizes = 1,
                                              .tasks = COLUMNS * batch, .grain = 1, .number = 1 });
-    intaglio_mark(w, 2);
 }
 
 int32_t intaglio_plan(const int64_t *dims, int64_t *out)

@@ -84,12 +84,12 @@ static void *caller(void *unused)
         memset(n, 0, sizeof *n);
         memset(scratch, 0, (size_t)threads * LINE);
         for (int64_t i = 0; i < N; i++) n->a[i] = i;
-        int64_t report[4], begin = intaglio_nanoseconds();
+        int64_t report[4], begin = nanoseconds();
         void *outputs[] = {n};
         intaglio_call call = {.outputs = outputs, .arena = scratch, .scratch_bytes = LINE, .pool = shared,
                               .report = report, .threads = threads};
         int32_t bad = intaglio_run(&call);
-        int64_t took = intaglio_nanoseconds() - begin, seen = __atomic_load_n(&slowest, __ATOMIC_RELAXED);
+        int64_t took = nanoseconds() - begin, seen = __atomic_load_n(&slowest, __ATOMIC_RELAXED);
         while (took > seen && !__atomic_compare_exchange_n(&slowest, &seen, took, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
         for (int64_t i = 0; i < N; i++) {
             bad |= n->a[i] != i + STEPS * (STEPS - 1) / 2;

@@ -80,7 +80,6 @@ def generate(
         work_of_one_thread=WORK_OF_ONE_THREAD if not device else "INT64_MAX",
         output_dims=["-1" if region_of(d, printer.regions) else printer.text(d) for d in printer.output_dims()],
         steps=steps,
-        launches=len(printer.names),
         given=given,
         bound=bound,
         blocks=len(printer.blocks),

@@ -1,0 +1,118 @@
+"""What a run did, step by step and thread by thread.
+
+In: the records that a run leaves (intaglio_profile in templates/c/runtime_abi.h). Out: a `Trace`; `Timed`, a model with
+inputs whose runs are traced. It must not change how a run goes: steps that run together are recorded together.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..store.artifact import aligned
+from . import feeds
+from .executable import Executable
+from .program import Profile, address
+
+Array = np.ndarray[Any, Any]
+
+_WORDS = 8  # of a record's head, and of what a thread did
+_LEAST = 1 << 14  # records for which there is room: the steps of loops are recorded each time; untouched pages are free
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run. Times are nanoseconds of the monotonic clock.
+
+    begin, end: of the run. step: int64 [records], the number of the step that each record is of, in the order in which
+    they were opened. start, stop: [records], of all steps that ran at the same time. work: [records, threads, 6]: of
+    each thread the begin of its first task and the end of its last one (0: it did none), the time in the kernel, the
+    ranges of tasks that it claimed, and the system's numbers of the thread and of its CPU. lost: records for which
+    there was no room."""
+
+    begin: int
+    end: int
+    step: Array
+    start: Array
+    stop: Array
+    work: Array
+    lost: int
+
+    @property
+    def busy(self) -> Array:
+        """[records, threads]: the time in the kernel."""
+        return np.asarray(self.work[:, :, 2])
+
+    @cached_property
+    def share(self) -> Array:
+        """[records], float64: the nanoseconds of the run that are a record's. What ran at the same time shares it by
+        the time in its kernel."""
+        first = np.flatnonzero(np.diff(self.start, prepend=-1))
+        group = np.repeat(np.arange(first.size), np.diff(first, append=self.step.size))
+        busy = self.busy.sum(1).astype(np.float64)
+        total = np.bincount(group, busy, first.size)
+        alone = np.bincount(group, minlength=first.size)[group]
+        part = np.divide(busy, total[group], out=1.0 / np.maximum(alone, 1), where=total[group] > 0)
+        return np.asarray((self.stop - self.start) * part)
+
+    def seconds(self, steps: int) -> Array:
+        """float64 [steps]: the seconds of each step, over all times that it ran."""
+        return np.bincount(self.step, self.share, steps) / 1e9
+
+
+class Recorder:
+    """Room for the records of one run at a time. threads: of the call."""
+
+    def __init__(self, steps: int, threads: int):
+        self._threads = threads
+        self._capacity = max(_LEAST, 4 * steps)
+        self._memory = aligned(self._capacity * (1 + threads) * _WORDS * 8)
+        self._profile = Profile(address(self._memory), self._capacity)
+
+    @property
+    def address(self) -> int:
+        """Of an intaglio_profile that the next run may fill in."""
+        self._profile.count = 0
+        return ctypes.addressof(self._profile)
+
+    def trace(self) -> Trace:
+        """What the last run did."""
+        count = min(self._profile.count, self._capacity)
+        words = self._memory.view(np.int64).reshape(self._capacity, 1 + self._threads, _WORDS)[:count].copy()
+        head, lost = words[:, 0], self._profile.count - count
+        work = words[:, 1:, :6]
+        return Trace(self._profile.begin, self._profile.end, head[:, 0], head[:, 1], head[:, 2], work, lost)
+
+
+class Timed:
+    """A model with inputs, whose runs tell the seconds of each step. dims: the values of its symbols."""
+
+    def __init__(self, model: Executable, inputs: Mapping[str, Any]):
+        fitted = feeds.fit(feeds.convert(inputs, model.inputs), model.inputs)
+        self._arrays = [fitted[each.name] for each in model.inputs]
+        self._program = model.program
+        self.plan = model.plan(self._arrays)
+        self.dims = dict(zip((each["name"] for each in model.symbols), self.plan.dims))
+        self._steps = model.artifact.manifest["steps"]
+        self._recorder = Recorder(self._steps, self.plan.threads)
+
+    def trace(self) -> Trace:
+        """Runs once; returns what it did."""
+        self._program.run(self.plan, self._arrays, profile=self._recorder.address)
+        return self._recorder.trace()
+
+    def run(self) -> Array:
+        """Runs once; returns the seconds of each step."""
+        return self.trace().seconds(self._steps)
+
+    def whole(self) -> float:
+        """The seconds of one run."""
+        start = time.perf_counter()
+        self._program.run(self.plan, self._arrays)
+        return time.perf_counter() - start
