@@ -19,6 +19,7 @@ import numpy as np
 from ...runtime import VERSION
 from ...runtime.dtypes import numpy_dtype
 from ...runtime.run import program as runtime
+from ...runtime.run.trace import Recorder
 from ...runtime.store import artifact, cache
 from ..codegen.c import toolchain
 from ..codegen.c.build import build
@@ -183,13 +184,14 @@ class Trial:
     ) -> None:
         self._program, self._arrays = program, arrays
         self._plan = program.plan([values[each["name"]] for each in manifest["symbols"]])
-        self._marks = np.zeros(manifest["steps"] + 1, np.int64)
+        self._recorder = Recorder(manifest["steps"], self._plan.threads, alone=True)
         self._outputs = [_aligned(shape or (), dtype) for shape, dtype in self._plan.outputs]
 
     def run(self) -> float:
         """The seconds of the kernel in one run."""
-        self._program.run_into(self._plan, self._arrays, [*self._outputs], None, self._marks.ctypes.data)
-        return float(self._marks[-1] - self._marks[-2]) / 1e9
+        self._program.run_into(self._plan, self._arrays, [*self._outputs], None, self._recorder.address)
+        trace = self._recorder.trace()
+        return float(trace.stop[-1] - trace.start[-1]) / 1e9
 
     def results(self) -> list[Array]:
         """What the kernel writes, into memory that holds none of it before."""

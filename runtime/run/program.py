@@ -60,6 +60,7 @@ class Profile(ctypes.Structure):
         ("count", ctypes.c_int64),
         ("begin", ctypes.c_int64),
         ("end", ctypes.c_int64),
+        ("alone", ctypes.c_int64),
     )
 
 

@@ -67,13 +67,14 @@ class Trace:
 
 
 class Recorder:
-    """Room for the records of one run at a time. threads: of the call."""
+    """Room for the records of one run at a time. threads: of the call; alone: runs go step by step, although steps that
+    do not depend on each other would run together."""
 
-    def __init__(self, steps: int, threads: int):
+    def __init__(self, steps: int, threads: int, alone: bool = False):
         self._threads = threads
         self._capacity = max(_LEAST, 4 * steps)
         self._memory = aligned(self._capacity * (1 + threads) * _WORDS * 8)
-        self._profile = Profile(address(self._memory), self._capacity)
+        self._profile = Profile(address(self._memory), self._capacity, alone=alone)
 
     @property
     def address(self) -> int:

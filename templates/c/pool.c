@@ -799,7 +799,7 @@ void intaglio_open(intaglio_walker *w, const intaglio_step *step)
     }
     o->step.buf = memcpy(o->words, step->buf, (size_t)step->buffers * sizeof *step->buf);
     o->step.p = memcpy(o->words + step->buffers, step->p, (size_t)step->sizes * sizeof *step->p);
-    if (++w->opened == INTAGLIO_JOBS) finish(w);
+    if (++w->opened == INTAGLIO_JOBS || (w->call->profile && w->call->profile->alone)) finish(w);
     else fill_next(w);
 }
 

@@ -116,6 +116,7 @@ typedef struct intaglio_profile {
     int64_t capacity;
     int64_t count;      /* of the steps of the run; those beyond the capacity have no record */
     int64_t begin, end; /* of the run */
+    int64_t alone;      /* whether each step waits for the one before, even if it does not depend on it */
 } intaglio_profile;
 
 /* One run. Buffers are row-major, C-contiguous; order and types are the manifest's. */

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from intaglio import InferenceSession, SessionOptions
 from intaglio.runtime.run.executable import Executable
-from intaglio.runtime.run.trace import Timed, Trace
+from intaglio.runtime.run.trace import Recorder, Timed, Trace
 
 
 def timed(model: bytes, feeds: dict[str, np.ndarray], threads: int) -> Timed:
@@ -101,6 +101,18 @@ def test_steps_of_a_loop_are_recorded_each_time(threads: int) -> None:
     assert 50 in counts and counts[trace.step[0]] == 1
     seconds = trace.seconds(counts.size)
     assert seconds[np.argmax(counts)] == pytest.approx(trace.share[trace.step == np.argmax(counts)].sum() / 1e9)
+
+
+def test_step_by_step() -> None:
+    """Where it is asked for, steps do not run together."""
+    options = SessionOptions()
+    options.intra_op_num_threads = 2
+    main = InferenceSession(products(3), options)._main
+    recorder = Recorder(main.artifact.manifest["steps"], 2, alone=True)
+    arrays = [np.ones((256, 256), np.float32)]
+    main.program.run(main.plan(arrays), arrays, profile=recorder.address)
+    trace = recorder.trace()
+    assert trace.step.size == 4 and (trace.stop[:-1] <= trace.start[1:]).all()
 
 
 def test_what_there_is_no_room_for_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
