@@ -25,6 +25,7 @@ COMMANDS = {
     "contend": "runs beside processes that keep the CPUs busy, with one thread and with two",
     "tune": "what autotuning gains on whole models, and kernel by kernel",
     "search": "the search of autotuning against random trials",
+    "explain": "whether the sums and limits of `intaglio explain` hold",
     "report": "all tables, as Markdown, to bench/results",
 }
 

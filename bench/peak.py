@@ -1,4 +1,4 @@
-"""`python -m bench peak`: the machine's FMA peak (GFLOP/s) and memory bandwidth (GB/s), by running `peak.c`.
+"""`python -m bench peak`: the machine's FMA peak (GFLOP/s) and memory bandwidth (GB/s), as `intaglio explain` has them.
 
 In: a number of threads. Out: a `Peak`, against which the other commands put their times. Needs a C compiler.
 """
@@ -9,13 +9,9 @@ import argparse
 import functools
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
-from intaglio.compiler.target import target
+from intaglio.compiler.roofline import machine
 from intaglio.runtime.cpus import model_name
 
 
@@ -39,19 +35,9 @@ def cpus() -> int:
 
 @functools.cache
 def measure(threads: int) -> Peak:
-    """Compile and run `peak.c` (two seconds or so). Raises RuntimeError without a C compiler."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
-    if compiler is None:
-        raise RuntimeError("measuring the peak needs a C compiler: install gcc or clang, or set CC")
-    cpu = target()
-    with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "peak"
-        source = Path(__file__).with_suffix(".c")
-        command = [compiler, "-O3", "-ffp-contract=fast", f"-DVECTOR_BYTES={cpu.vector_bytes}", *cpu.flags, "-pthread"]
-        subprocess.run([*command, "-o", program, source], check=True)
-        output = subprocess.run([program, str(threads)], check=True, capture_output=True, text=True).stdout
-    gflops, gbytes = map(float, output.split())
-    return Peak(threads, gflops, gbytes)
+    """Raises NotFound without a C compiler."""
+    found = machine(threads)
+    return Peak(threads, found.flops / 1e9, found.bytes / 1e9)
 
 
 def cpu_name() -> str:

@@ -1,99 +1,23 @@
-"""`intaglio explain`: what each kernel does, its cost compared with the machine's limits, and why fusion stopped.
+"""`intaglio explain`: what each kernel does, its time against the machine's limits, and why fusion stopped.
 
-In: the notes of an artifact, values of the model's symbols and, if the model was run, seconds per step.
-Out: `Step`s, and their text.
+In: a `Report`. Out: its text, and its JSON.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from ...runtime.api.options import SessionOptions
-from ...runtime.device import gpu
-from ...runtime.run.executable import Executable
-from ...runtime.run.trace import Timed
-from ...runtime.store.artifact import Artifact
-from ..roofline import Machine
-from ..scalar.dim import Symbol, evaluate, parse
+from ..explain.findings import findings
+from ..explain.groups import Group, by_kind, by_layer, by_operators
+from ..explain.steps import Report, Step
 from ..tables import number, table
 from ..tune.choose import RULES
-from ..tune.report import described
 
-
-@dataclass(frozen=True)
-class Step:
-    """One launch of a kernel.
-
-    kind: of the kernel's body. nodes: the ONNX nodes in it. bytes: each buffer once. reasons: why values that it reads
-    are computed by other kernels. on: "device", or "host: why", "" in models for a CPU alone. seconds: measured, None
-    if the model was not run; for steps on a device, the time to start them. schedule: where it is from.
-    """
-
-    number: int
-    kernel: str
-    kind: str
-    nodes: tuple[str, ...]
-    flops: int
-    bytes: int
-    reasons: tuple[str, ...]
-    on: str = ""
-    seconds: float | None = None
-    schedule: str = ""
-
-    def roofline(self, machine: Machine) -> float:
-        """The minimum seconds for arithmetic and memory (Williams, Waterman, Patterson, "Roofline", 2009)."""
-        return max(self.flops / machine.flops, self.bytes / machine.bytes)
-
-    def limit(self, machine: Machine) -> str:
-        """The bound of the step: "compute" or "memory"."""
-        return "compute" if self.flops / machine.flops > self.bytes / machine.bytes else "memory"
-
-
-def steps(notes: Mapping[str, Any], dims: Mapping[str, int], seconds: Sequence[float] | None = None) -> list[Step]:
-    """The steps of an artifact, from its notes. dims: values of the model's symbols, 1 for missing ones."""
-    result = []
-    for position, note in enumerate(notes["steps"]):
-        result.append(
-            Step(
-                position,
-                note["kernel"],
-                note["kind"],
-                tuple(note["nodes"]),
-                _evaluated(note["flops"], dims),
-                _evaluated(note["bytes"], dims),
-                tuple(note["reasons"]),
-                note.get("on", ""),
-                None if seconds is None else seconds[position],
-                _schedule(note),
-            )
-        )
-    return result
-
-
-class _Symbols(dict[str, Symbol]):
-    """The symbols of a formula, created on demand."""
-
-    def __missing__(self, name: str) -> Symbol:
-        self[name] = Symbol(name)
-        return self[name]
-
-
-def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
-    symbols = _Symbols()
-    return evaluate(parse(formula, symbols), {s: dims.get(name, 1) for name, s in symbols.items()})
-
-
-def measure(loaded: Artifact, inputs: Mapping[str, Any], repeat: int) -> list[float]:
-    """The seconds of each step: medians of `repeat` runs, with the default number of threads."""
-    device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
-    model = Timed(Executable(loaded, SessionOptions().threads(), 0, device), inputs)
-    runs = [model.run() for _ in range(repeat + 1)]
-    return [float(seconds) for seconds in np.median(runs[1:], axis=0)]  # the first run is a warm-up
+_ROWS = 10  # of the table of steps, unless all are asked for
+_GROUPS = 8
 
 
 def schedules_text(notes: Mapping[str, Any]) -> str:
@@ -102,53 +26,90 @@ def schedules_text(notes: Mapping[str, Any]) -> str:
     return "".join(f"\n  {count} steps: {source}" for source, count in counts.items()) if set(counts) != {RULES} else ""
 
 
-def _schedule(note: Mapping[str, Any]) -> str:
-    """Where the schedule of a step is from, and its fields if it was measured."""
-    fields = described(note.get("measured", {}))
-    return f"{note.get('schedule', RULES)}{f' ({fields})' if fields else ''}"
-
-
-def text(found: Sequence[Step], limits: Machine, reasons: bool = True, copies: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The report: a table of the steps, then the copies to and from a device, and the reasons why fusion stopped."""
-    total = sum(step.seconds or 0.0 for step in found)
-    headings = ["step", "kind", "ONNX nodes", "GFLOP", "MB", "bound by", "limit µs"]
-    measured = total > 0
-    rows = []
-    for step in found:
-        row = [
-            str(step.number),
-            step.kind,
-            _nodes(step.nodes),
-            number(step.flops / 1e9),
-            number(step.bytes / 1e6),
-            step.limit(limits),
-            number(step.roofline(limits) * 1e6),
-        ]
-        if measured:
-            assert step.seconds is not None
-            row += [
-                number(step.seconds * 1e6),
-                f"{step.seconds / total:.1%}",
-                f"{step.roofline(limits) / max(step.seconds, 1e-9):.0%}",
-            ]
-        rows.append(row)
-    lines = [table([*headings, *(["µs", "share", "of limit"] if measured else [])], rows, left=3)]
-    lines.append(
-        f"\n{len(found)} steps, {number(sum(s.flops for s in found) / 1e9)} GFLOP"
-        + (f", {number(total * 1e3)} ms" if measured else "")
-        + f"; limits of this machine by numpy: {number(limits.flops / 1e9)} GFLOP/s, {number(limits.bytes / 1e9)} GB/s"
-    )
-    for step in found:
+def text(report: Report, every: bool = False) -> str:
+    """What to know in words, the steps in groups, those that take most, and why they do not compute more of what they
+    read. every: all steps, in their order."""
+    steps = report.steps
+    shown = list(steps)
+    if report.measured and not every:
+        shown = sorted(steps, key=lambda step: -report.seconds(step))[:_ROWS]
+    lines = [_summary(report)]
+    if report.measured:
+        lines += [f"  {sentence}" for sentence in findings(report)]
+        for title, grouped in (("kind", by_kind), ("operators", by_operators), ("part", by_layer)):
+            if len(groups := grouped(report)) > 1:
+                lines += ["", _groups(report, title, groups)]
+    lines += ["", _table(report, shown)]
+    if len(shown) < len(steps):
+        lines.append(f"the {len(shown)} steps that take most, of {len(steps)}; --steps shows all")
+    chosen = {step.schedule for step in shown}
+    for choice in sorted(chosen):
+        lines += ["", f"schedule {choice}: step {', '.join(str(s.number) for s in shown if s.schedule == choice)}"]
+    for step in steps:
         if step.on.startswith("host: "):
-            lines.append(f"\nstep {step.number} stays on the host: {step.on[6:]}")
-    for choice in sorted({step.schedule for step in found} - {RULES}):
-        lines.append(f"\nschedule {choice}: step {', '.join(str(s.number) for s in found if s.schedule == choice)}")
-    for copy in copies:
+            lines.append(f"step {step.number} stays on the host: {step.on[6:]}")
+    for copy in report.copies:
         lines.append(f"copied to the {copy['to']}: {copy['bytes']} bytes, for {', '.join(copy['nodes'])}")
-    if reasons and any(step.reasons for step in found):
+    if any(step.reasons for step in shown):
         lines.append("\nWhy these steps do not compute more of what they read:")
-        lines += [f"  {step.number}: {reason}" for step in found for reason in step.reasons]
+        lines += [f"  {step.number}: {reason}" for step in shown for reason in step.reasons]
     return "\n".join(lines)
+
+
+def _summary(report: Report) -> str:
+    """The sum of all steps, against the latency; and the limits."""
+    measured, limits = report.measured, report.limits
+    line = f"{len(report.steps)} steps, {number(sum(s.flops for s in report.steps) / 1e9)} GFLOP"
+    if measured:
+        inside = sum(map(report.seconds, report.steps))
+        parts = [("in steps", inside), ("between them", measured.between), ("around the program", measured.around)]
+        threads = f"{measured.threads} thread{'s' * (measured.threads > 1)}"
+        line += f", {number(measured.latency * 1e3)} ms with {threads}\n"
+        line += " + ".join(f"{number(seconds * 1e3)} ms {what}" for what, seconds in parts)
+        line += f" = {number(measured.total * 1e3)} ms, {measured.total / measured.latency:.1%} of the latency"
+    if limits:
+        inner, memory = limits.levels[-2], limits.levels[-1]
+        rates = f"{number(memory.rate / 1e9)} GB/s from memory, {number(inner.rate / 1e9)} GB/s from the last cache"
+        line += f"\nlimits of this machine: {number(limits.flops / 1e9)} GFLOP/s, {rates}"
+    return line
+
+
+def _groups(report: Report, title: str, groups: Sequence[Group]) -> str:
+    """A table of groups of steps."""
+    assert report.measured
+    rows = []
+    for group in groups[:_GROUPS]:
+        seconds = sum(map(report.seconds, group.steps))
+        reached = f"{report.of_limit(group.steps):.0%}" if report.limits and group.steps[0].kind != "HostCall" else ""
+        share = f"{seconds / report.measured.total:.1%}"
+        rows.append([_short(group.name), str(len(group.steps)), number(seconds * 1e6), share, reached])
+    rest = groups[_GROUPS:]
+    if rest:
+        seconds = sum(report.seconds(step) for group in rest for step in group.steps)
+        count = str(sum(len(group.steps) for group in rest))
+        rows.append([f"{len(rest)} others", count, number(seconds * 1e6), f"{seconds / report.measured.total:.1%}", ""])
+    return table([title, "steps", "µs", "share", "of limit"], rows)
+
+
+def _table(report: Report, steps: Sequence[Step]) -> str:
+    headings = ["step", "kind", "ONNX nodes", "GFLOP", "MB"]
+    headings += ["bound by", "limit µs"] * bool(report.limits)
+    if report.measured:
+        headings += ["µs", "share"] + ["of limit"] * bool(report.limits) + ["at work"] * (report.measured.threads > 1)
+    rows = []
+    for step in steps:
+        row = [str(step.number), step.kind, _nodes(step.nodes), number(step.flops / 1e9), number(step.bytes / 1e6)]
+        if report.limits:
+            row += [report.bound(step), number(report.limit(step) * 1e6)]
+        if report.measured:
+            times = report.measured.times[step.number]
+            row += [number(times.seconds * 1e6), f"{times.seconds / report.measured.total:.1%}"]
+            if report.limits:
+                row.append(f"{report.of_limit([step]):.0%}")
+            if report.measured.threads > 1:
+                row.append(f"{times.at_work:.0%}")
+        rows.append(row)
+    return table(headings, rows, left=3)
 
 
 def _nodes(names: Sequence[str], width: int = 48) -> str:
@@ -158,9 +119,32 @@ def _nodes(names: Sequence[str], width: int = 48) -> str:
     return f"{names[0][: width - 12]}{' ' if len(names) == 1 else f' and {len(names) - 1} more'}"
 
 
-def as_json(found: Sequence[Step], limits: Machine) -> dict[str, Any]:
-    """The report for programs."""
-    return {
-        "machine": asdict(limits),
-        "steps": [{**asdict(s), "roofline": s.roofline(limits), "bound": s.limit(limits)} for s in found],
-    }
+def _short(name: str, width: int = 48) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The report for programs. Times are in seconds."""
+    steps = []
+    for step in report.steps:
+        entry = asdict(step)
+        if report.limits:
+            entry |= {"roofline": report.limit(step), "bound": report.bound(step)}
+        if report.measured:
+            entry |= asdict(report.measured.times[step.number])
+        steps.append(entry)
+    described: dict[str, Any] = {"steps": steps, "copies": list(report.copies)}
+    if report.limits:
+        described["machine"] = {**asdict(report.limits), "levels": [_level(each) for each in report.limits.levels]}
+    if report.measured:
+        measured = report.measured
+        described |= {name: getattr(measured, name) for name in ("threads", "latency", "total", "between", "around")}
+        described["findings"] = findings(report)
+        for name, groups in (("kinds", by_kind), ("operators", by_operators), ("layers", by_layer)):
+            described[name] = [{"name": g.name, "steps": [s.number for s in g.steps]} for g in groups(report)]
+    return described
+
+
+def _level(level: Any) -> dict[str, float | None]:
+    """A level of memory; JSON has no infinity."""
+    return {"capacity": level.capacity if level.capacity != float("inf") else None, "rate": level.rate}

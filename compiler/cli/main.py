@@ -33,13 +33,14 @@ from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache, tuning
 from .. import driver
+from ..explain.steps import explained, measure
 from ..frontend.load import load_model
 from ..inputs import Feeds, random_inputs, read_inputs, sizes
 from ..options import Options
 from ..package import writer as package
 from ..precision import PARTS as PRECISIONS
 from ..progress import Progress
-from ..roofline import machine
+from ..roofline import limits_of
 from ..tables import megabytes, number, table
 from ..target import NAMES as TARGETS
 from ..target import targets
@@ -159,17 +160,16 @@ def inspect_command(arguments: argparse.Namespace) -> int:
 
 
 def explain_command(arguments: argparse.Namespace) -> int:
-    """Says for each kernel: its ONNX nodes, cost, measured time against the roofline, and why fusion stopped."""
+    """Says where the time goes: in words, in groups of kernels, and of each kernel its ONNX nodes, cost, schedule, time
+    against the machine's limits, and why fusion stopped."""
     loaded = load(arguments.model, _options(arguments))
     manifest = loaded.manifest
     specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
     feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
-    seconds = None if arguments.no_run else explain.measure(loaded, feeds, arguments.repeat)
-    notes, limits = loaded.notes(), machine()
-    steps = explain.steps(notes, sizes(specs, feeds), seconds)
-    if arguments.json:
-        return _print_json(explain.as_json(steps, limits) | {"copies": notes["copies"]})
-    return _print(explain.text(steps, limits, copies=notes["copies"]))
+    threads = arguments.threads or SessionOptions().threads()
+    run = None if arguments.no_run else partial(measure, loaded, feeds, threads, arguments.repeat)
+    report = explained(loaded, sizes(specs, feeds), partial(limits_of, threads), run)
+    return _print_json(explain.as_json(report)) if arguments.json else _print(explain.text(report, arguments.steps))
 
 
 def tune_command(arguments: argparse.Namespace) -> int:
@@ -436,7 +436,9 @@ def _parser() -> Parser:
     inspect_parser.add_argument("--stage", metavar="NAME", help=f"print this stage's text: {', '.join(driver.STAGES)}")
     explain_parser = add(commands, "explain", explain_command, model, inputs, dim, target)
     explain_parser.add_argument("--no-run", action="store_true", help="do not measure")
-    explain_parser.add_argument("--repeat", type=_positive, default=10, metavar="N", help="run so often to measure")
+    explain_parser.add_argument("--repeat", type=_positive, metavar="N", help="run so often to measure")
+    explain_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
+    explain_parser.add_argument("--steps", action="store_true", help="show all steps, in their order")
 
     tune_parser = add(commands, "tune", tune_command, target)
     tune_parser.add_argument("model", nargs="?", help="an ONNX file")

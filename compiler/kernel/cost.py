@@ -1,15 +1,16 @@
 """The cost of a launch: arithmetic operations and bytes moved, as sizes.
 
-It decides about threads and chunks of tasks, and is part of `explain`. Bytes count each buffer once: what must cross
-memory, not what the caches see.
+It decides about threads and chunks of tasks, and is part of `explain`. Bytes count each element once that is accessed:
+what must cross memory, not what the caches see. Of a table of which a few rows are gathered, those rows count.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..scalar.dim import Size, Symbol, extent, prod, substitute, symbols
-from ..scalar.expr import Call, Expr, walk
+from ..scalar.dim import Size, Symbol, dim_min, extent, prod, substitute, symbols
+from ..scalar.expr import Call, Expr, Load, walk
 from ..scalar.prims import TABLE
 from .ir import Attention, Body, Conv, Kernel, Launch, LoopNest, Matmul, Nms, Nonzero, Recurrent, Sort, Stage, Trees
 
@@ -31,10 +32,32 @@ def of_launch(launch: Launch) -> Cost:
 
 def of_kernel(kernel: Kernel) -> Cost:
     """The cost of one call, in the kernel's formal sizes."""
-    moved: Size = 0
-    for p in kernel.params:
-        moved = moved + p.size * p.dtype.itemsize
-    return Cost(flops(kernel.body), moved)
+    return Cost(flops(kernel.body), sum(touched(kernel), start=0))
+
+
+def touched(kernel: Kernel) -> list[Size]:
+    """The bytes of each parameter that one call accesses, at the most: no more elements than points at which a load or
+    a store is evaluated."""
+    counts: dict[int, Size] = {}
+    for buffer, index, loops in _accesses(kernel.body):
+        counts[buffer] = counts.get(buffer, 0) + prod(_bound(s) for s in loops if s in index)
+    sizes = [dim_min(p.size, counts.get(i, p.size)) for i, p in enumerate(kernel.params)]
+    return [size * p.dtype.itemsize for size, p in zip(sizes, kernel.params)]
+
+
+def _accesses(body: Body) -> Iterator[tuple[int, frozenset[Symbol], tuple[Symbol, ...]]]:
+    """The accesses of a loop nest: buffer, the loops that the index depends on, all loops around. Of other bodies none,
+    as they access all."""
+    if not isinstance(body, LoopNest):
+        return
+    for stage in body.stages:
+        loops = (*body.outer, *stage.axes, *stage.reduce_axes)
+        computed = {let.symbol for let in stage.lets}  # an index that depends on data depends on all loops
+        loads = [e for e in walk(stage.value, *(let.value for let in stage.lets)) if isinstance(e, Load)]
+        indices = [(e.buffer, e.index) for e in loads]
+        for buffer, index in [*indices, *([(stage.store.buffer, stage.store.index)] if stage.store else [])]:
+            named = symbols(index)
+            yield buffer, frozenset(loops) if named & computed else named, loops
 
 
 def flops(body: Body) -> Size:

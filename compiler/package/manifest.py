@@ -27,10 +27,13 @@ from ..kernel import cost
 from ..kernel.ir import Bind, Branch, Copy, HostCall, Launch, Loop, Scheduled
 from ..kernel.program import Program, every_step
 from ..plan.memory import Arena
-from ..scalar.dim import LONG, Dim, Size, Symbol
+from ..scalar.dim import LONG, Dim, Size, Symbol, substitute
 from ..scalar.dtype import STRING
+from ..schedule import work
 from ..target import Gpu, Target
 from ..tune.choose import RULES, Choice
+from ..tune.encoding import encoded
+from ..tune.report import described
 from .writer import Writer
 
 # Operators whose kernels in onnxruntime raise InvalidArgument for a wrong size; those of others raise Fail.
@@ -201,9 +204,11 @@ def notes(
     device: bool,
     told: Mapping[Scheduled, Choice],
 ) -> dict[str, Any]:
-    """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs and bytes (in the model's symbols), shapes of
-    inputs and outputs, why fusion stopped there, and where the schedule is from (`told`); of the model the nodes and
-    their outputs; of each intermediate buffer where it lies, and the first and the last step that use it."""
+    """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs (`operations`: those that its algorithm does;
+    `rate`: the most in a second, as a multiple of f32 multiply-adds), bytes (`kept`: those of weights and inputs of the
+    model, which were touched last in the run before), in the model's symbols; shapes of inputs and outputs, why fusion
+    stopped there, and where the schedule is from (`told`), and its fields; of the model the nodes and their outputs;
+    of each intermediate buffer where it lies, and the first and the last step that use it."""
     steps: list[dict[str, Any]] = []
     groups = iter(program.provenance)
     for launch, kernel in zip(program.numbered, sources.steps):
@@ -221,10 +226,14 @@ def notes(
                 "buffers": [program.buffers[b].described for b in launch.buffers],
                 "flops": _formula(costs.flops),
                 "bytes": _formula(costs.bytes),
+                "operations": _formula(work.operations(launch)),
+                "rate": work.rate(launch),
+                "kept": _formula(_kept(launch, program)),
                 "inputs": [_shape(v) for v in group.reads] if group else [],
                 "outputs": [_shape(group.root)] if group else [],
                 "parameter_bytes": sum(_bytes(v) for v in group.reads) if group else 0,
                 **_choice(told.get(launch.scheduled)),
+                "fields": _fields(launch),
                 "reasons": list(dict.fromkeys(group.reasons)) if group else [],
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
@@ -239,7 +248,13 @@ def notes(
         for step in every_step(program.steps)
         if isinstance(step, Copy)
     ]
-    return {"steps": steps, "nodes": nodes, "values": values(model), "copies": copies, "memory": memory(program, arenas)}
+    return {
+        "steps": steps,
+        "nodes": nodes,
+        "values": values(model),
+        "copies": copies,
+        "memory": memory(program, arenas),
+    }
 
 
 def memory(program: Program, arenas: Sequence[Arena]) -> list[dict[str, Any]]:
@@ -263,8 +278,29 @@ def _host_note(call: HostCall, program: Program) -> dict[str, Any]:
     buffers = [program.buffers[b].described for b in (*call.inputs, *call.outputs)]
     return {
         "kernel": call.function, "kind": "HostCall", "nodes": list(call.origin), "buffers": buffers, "flops": "0",
-        "bytes": "0", "inputs": [], "outputs": [], "parameter_bytes": 0, "schedule": RULES, "reasons": [],
+        "bytes": "0", "operations": "0", "rate": 1.0, "kept": "0",
+        "inputs": [], "outputs": [], "parameter_bytes": 0, "schedule": RULES, "reasons": [],
     }  # fmt: skip
+
+
+def _kept(launch: Launch, program: Program) -> Size:
+    """The bytes that a launch touches of weights and inputs."""
+    actual = dict(zip(launch.kernel.sizes, launch.sizes))
+    touched = zip(launch.buffers, cost.touched(launch.kernel))
+    kept = [size for b, size in touched if program.buffers[b].kind in ("weight", "input")]
+    return substitute(sum(kept, start=0), actual)
+
+
+def _fields(launch: Launch) -> str:
+    """The fields of a launch's schedule, in the model's symbols."""
+    actual = dict(zip(launch.kernel.sizes, launch.sizes))
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items()}
+        return _number(substitute(value, actual)) if isinstance(value, Dim) else value
+
+    return described(plain(encoded(launch.schedule))) if launch.schedule else ""
 
 
 def _choice(choice: Choice | None) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def profile(folder: Path, workload: Workload) -> Profile:
     """Where the time of a compiled model goes."""
     timed = workload.timed(folder)
     steps = np.median([timed.run() for _ in range(TURNS)], axis=0)
-    return Profile(steps, timed.dims, timed.plan.threads, machine())
+    return Profile(steps, timed.dims, timed.plan.threads, machine(timed.plan.threads))
 
 
 def compare_steps(before: Path, after: Path, workload: Workload) -> Steps:

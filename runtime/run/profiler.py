@@ -1,8 +1,8 @@
 """A profile of a session as Chrome's trace viewer (chrome://tracing, Perfetto) reads it, as onnxruntime writes them.
 
 In: the traces of runs. Out: a JSON file: `[`, one event a line, `]`. A step is one kernel, which may be many nodes of
-the model: its arguments name them all. The caller's track has runs, their steps, and in these the time in which it waits
-for workers; each worker has a track of its own; a counter tells the memory of intermediate values.
+the model: its arguments name them all. The caller's track has runs, their steps, and in these the time in which it
+waits for workers; each worker has a track of its own; a counter tells the memory of intermediate values.
 """
 
 from __future__ import annotations
@@ -94,21 +94,22 @@ class Profiler:
     def _steps_of(self, run: Run, trace: Trace) -> None:
         """The events of each step: on the caller's track all of it, with its waits; on a worker's track its work."""
         at = trace.begin  # from where on the caller's track is free
-        for index, (start, stop) in enumerate(zip(trace.start.tolist(), trace.stop.tolist())):
-            number, work = int(trace.step[index]), trace.work[index].tolist()
-            name = self._steps[number]["name"]
-            last = index + 1 == trace.step.size or trace.start[index + 1] != start
-            begin, worked = max(at, start), work[0][1] or max(at, start)  # steps that run together follow each other here
+        starts, stops = trace.start.tolist(), trace.stop.tolist()
+        for index, (number, start, stop) in enumerate(zip(trace.step.tolist(), starts, stops)):
+            step, work = self._steps[number], trace.work[index].tolist()
+            begin = max(at, start)  # steps that run together follow each other on this track
+            worked = work[0][1] or begin
+            last = starts[index + 1 : index + 2] != [start]
             at = stop if last else worked
             self._count("memory", begin, {"bytes": self._live.get(number, run.arena)})
-            self._add("Node", run.thread, name, begin, at, _arguments(number, self._steps[number], run, work))
+            self._add("Node", run.thread, step["name"], begin, at, _arguments(number, step, run, work))
             if last and worked < stop:
                 self._add("Wait", run.thread, "barrier", worked, stop, {})
-            for first, end, busy, claims, thread, cpu in work[1:]:
+            for first, end, busy, claims, thread, core in work[1:]:
                 if claims:
                     self._workers.add(thread)
-                    about = {"kernel": self._steps[number]["kernel"], "busy_us": busy / 1000, "claims": claims, "core": cpu}
-                    self._add("Work", thread, name.removesuffix("_kernel_time"), first, end, about)
+                    about = {"kernel": step["kernel"], "busy_us": busy / 1000, "claims": claims, "core": core}
+                    self._add("Work", thread, step["name"].removesuffix("_kernel_time"), first, end, about)
         self._count("memory", trace.end, {"bytes": 0})
 
     def _add(self, category: str, thread: int, name: str, begin: int, end: int, args: Event) -> None:

@@ -50,16 +50,27 @@ class Trace:
         return np.asarray(self.work[:, :, 2])
 
     @cached_property
+    def _group(self) -> Array:
+        """[records]: the number of the steps that ran at the same time."""
+        return np.cumsum(np.diff(self.start, prepend=self.start[:1]) != 0)
+
+    @cached_property
     def share(self) -> Array:
         """[records], float64: the nanoseconds of the run that are a record's. What ran at the same time shares it by
         the time in its kernel."""
-        first = np.flatnonzero(np.diff(self.start, prepend=-1))
-        group = np.repeat(np.arange(first.size), np.diff(first, append=self.step.size))
         busy = self.busy.sum(1).astype(np.float64)
-        total = np.bincount(group, busy, first.size)
-        alone = np.bincount(group, minlength=first.size)[group]
-        part = np.divide(busy, total[group], out=1.0 / np.maximum(alone, 1), where=total[group] > 0)
+        total, count = np.bincount(self._group, busy)[self._group], np.bincount(self._group)[self._group]
+        part = np.divide(busy, total, out=1.0 / count, where=total > 0)
         return np.asarray((self.stop - self.start) * part)
+
+    @cached_property
+    def lost_by(self) -> Array:
+        """[2, records, threads], float64: a record's share of the nanoseconds in which a thread waits for others, after
+        a part of what runs at the same time, and of those in which it is idle, without a part."""
+        wall = (self.stop - self.start)[:, None]
+        busy = np.stack([np.bincount(self._group, each)[self._group] for each in self.busy.T], axis=1)
+        part = np.divide(self.share[:, None], wall, out=np.zeros_like(wall, np.float64), where=wall > 0)
+        return np.where([busy > 0, busy == 0], np.maximum(wall - busy, 0) * part, 0.0)
 
     def seconds(self, steps: int) -> Array:
         """float64 [steps]: the seconds of each step, over all times that it ran."""
@@ -103,10 +114,16 @@ class Timed:
         self._steps = model.artifact.manifest["steps"]
         self._recorder = Recorder(self._steps, self.plan.threads)
 
+    def recorded(self) -> tuple[float, Trace]:
+        """Runs once; returns the seconds, and what it did."""
+        profile = self._recorder.address
+        start = time.perf_counter()
+        self._program.run(self.plan, self._arrays, profile=profile)
+        return time.perf_counter() - start, self._recorder.trace()
+
     def trace(self) -> Trace:
         """Runs once; returns what it did."""
-        self._program.run(self.plan, self._arrays, profile=self._recorder.address)
-        return self._recorder.trace()
+        return self.recorded()[1]
 
     def run(self) -> Array:
         """Runs once; returns the seconds of each step."""

@@ -13,7 +13,7 @@ from intaglio.compiler.kernel.ir import Launch, Recurrent
 from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.scalar import dim
 from intaglio.compiler.scalar.dim import Size, Symbol
-from intaglio.compiler.scalar.dtype import F16, F32
+from intaglio.compiler.scalar.dtype import F16, F32, I64
 from intaglio.compiler.scalar.expr import Load
 from intaglio.compiler.scalar.prims import TABLE
 from intaglio.compiler.schedule import default, executed
@@ -59,6 +59,16 @@ def convolution() -> Value:
 def test_costs(output: Value, flops: Size, moved: Size) -> None:
     made = cost.of_launch(launch_of(output))
     assert (made.flops, made.bytes) == (flops, moved)
+
+
+def test_of_a_table_only_the_rows_that_are_gathered_are_touched() -> None:
+    """And of one that is smaller than what is gathered, all."""
+    index = input_value("i", (N,), I64)
+    launch = launch_of(constant(np.ones((300, 8), np.float32)).take(index, 0) * 2.0)
+    read = {p.size: size for p, size in zip(launch.kernel.params, cost.touched(launch.kernel))}
+    assert [dim.evaluate(read[300 * 8], {N: n}) for n in (1, 7, 300, 1000)] == [32, 7 * 32, 300 * 32, 300 * 32]
+    part = X.narrow(1, 2, 2)
+    assert cost.touched(launch_of(part + 1.0).kernel)[0] == 8 * N
 
 
 def test_an_expression_that_is_used_twice_is_computed_once() -> None:

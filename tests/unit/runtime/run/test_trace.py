@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_every_thread_of_every_step(threads: int) -> None:
         assert sorted(trace.step) == list(range(trace.step.size))
         for thread in range(trace.work.shape[1]):
             spans = [w for w in trace.work[:, thread] if w[3]]
-            assert all(first[1] <= then[0] for first, then in zip(spans, spans[1:]))
+            assert all(first[1] <= then[0] for first, then in pairwise(spans))
         assert trace.seconds(trace.step.size).sum() == pytest.approx(trace.share.sum() / 1e9)
     together = [trace for trace in traces if len(set(trace.start)) < trace.step.size]
     assert bool(together) == (threads > 1)
