@@ -40,7 +40,7 @@ def cases() -> list[Any]:
     return found
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("test", "values"), cases())
 def test_random_placements(
     test: Callable[..., None], values: Sequence[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -49,7 +49,7 @@ OPS = [
 ]
 
 
-@pytest.mark.sample(30)
+@pytest.mark.sample(18)
 @pytest.mark.parametrize("named", [False, True], ids=["fixed", "named"])
 @pytest.mark.parametrize("op, inputs, attributes", OPS)
 def test_operators(

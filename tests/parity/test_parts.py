@@ -81,7 +81,7 @@ def model(part: str, whole: str, axis: int, reader: str) -> bytes:
     )
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("part", PARTS)
 def test_within_bounds(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTAGLIO_VERIFY", "2")

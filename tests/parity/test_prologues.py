@@ -124,7 +124,7 @@ def _cases() -> list[Any]:
     return [pytest.param((PROLOGUES | EXPENSIVE)[p], (PRODUCTS | CONVOLUTIONS)[c], id=f"{p}-{c}") for p, c in CASES]
 
 
-@pytest.mark.sample(24)
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(("prologue", "product"), _cases())
 def test_agrees_with_onnxruntime(prologue: Prologue, product: Product) -> None:
     made = model(prologue, product)
@@ -134,7 +134,7 @@ def test_agrees_with_onnxruntime(prologue: Prologue, product: Product) -> None:
     _compare(intaglio.InferenceSession(made), made, product)
 
 
-@pytest.mark.sample(16)
+@pytest.mark.sample(7)
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="there is no triton for this system")
 @pytest.mark.parametrize(("prologue", "product"), _cases())
 def test_on_a_gpu(prologue: Prologue, product: Product, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import intaglio
 MILLION = 1_000_000
 
 
+@pytest.mark.sample(14)
 @pytest.mark.parametrize("named", [False, True], ids=["sizes", "named"])
 @pytest.mark.parametrize(
     ("shape", "axes"),

@@ -26,7 +26,7 @@ def test_the_provider_may_be_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     zoo.compare(session, zoo.theirs(zoo.small("mlp")), {"batch": 2, "sequence": 5}, 0)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_agrees_with_onnxruntime(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")

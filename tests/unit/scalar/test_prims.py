@@ -243,7 +243,7 @@ def values_to_cast(source: DType) -> np.ndarray:
     return integers(source)[0]
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("source", CASTABLE, ids=str)
 def test_casts_in_c(source: DType) -> None:
     x = values_to_cast(source)

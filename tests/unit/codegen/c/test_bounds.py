@@ -175,7 +175,7 @@ def always(kernel: Kernel) -> set[int]:
     return found
 
 
-@pytest.mark.sample(20)
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("seed", range(40))
 def test_random_nests(seed: int, compiled: Compile) -> None:
     nest = nests.Nest(random.Random(seed), points=1 << 12)
@@ -253,7 +253,7 @@ def test_masked_loads_that_are_off_are_nowhere(compiled: Compile) -> None:
 PRODUCTS = [{}, {"m": 2}, {"n": 64}, {"acc": F64}, {"acc": I32}, {"a_type": F16, "b_type": F16}]
 
 
-@pytest.mark.sample(24)
+@pytest.mark.sample(10)
 @pytest.mark.parametrize("b", ["packed", "rows", "columns"])
 @pytest.mark.parametrize("a", ["rows", "columns", "scaled"])
 @pytest.mark.parametrize("how", PRODUCTS, ids=str)
@@ -279,7 +279,7 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.sample(18)
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name: str, compiled: Compile) -> None:
     case = CONVOLUTIONS[name].filled()
@@ -303,7 +303,7 @@ def convolved(case: convolutions.Case, x: Array, w: Array) -> bool:
     return bool(exact.meant(kernel, arrays, sizes)[-1].any())
 
 
-@pytest.mark.sample(9)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("case", attentions.CASES, ids=str)
 def test_attention(case: attentions.Case, compiled: Compile) -> None:
     kernel, sizes = attentions.kernel_of(case)
@@ -313,6 +313,7 @@ def test_attention(case: attentions.Case, compiled: Compile) -> None:
     check(Problem(attention, kernel, arrays, sizes, uses), compiled)
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("case", recurrences.CASES, ids=str)
 def test_recurrent(case: recurrences.Case, compiled: Compile) -> None:
     kernel, sizes = recurrences.kernel_of(case)

@@ -57,7 +57,7 @@ def _run(
     return results
 
 
-@pytest.mark.sample(14)
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape(name: str, compile_kernel: Compile) -> None:
     _run(SHAPES[name], compile_kernel)
@@ -93,7 +93,7 @@ def test_every_dtype(name: str, dtype: DType, x_type: DType, compile_kernel: Com
     _run(replace(SHAPES[name], dtype=dtype, x_type=x_type), compile_kernel)
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", [name for name in SHAPES if "depthwise" not in name])
 def test_parts(name: str, compile_kernel: Compile) -> None:
     """Products of bf16 parts on tiles, where the shape repays them, are as accurate as multiply-adds."""
@@ -108,13 +108,13 @@ def _of_bytes(name: str, x_type: DType) -> Case:
     return replace(SHAPES[name], x_type=x_type, w_type=I8, dtype=I32, fill=7 if x_type == U8 else -5)
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", SHAPES)
 def test_bytes(name: str, compile_kernel: Compile) -> None:
     _run(_of_bytes(name, I8), compile_kernel, cpu="x86-64-v3+avxvnni")
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("x_type", [U8, I8])
 @pytest.mark.parametrize("name", [name for name in SHAPES if "depthwise" not in name])
 def test_bytes_on_tiles(name: str, x_type: DType, compile_kernel: Compile) -> None:

@@ -77,6 +77,7 @@ def operands(name: str, depth: int, rng: np.random.Generator) -> tuple[Array, Ar
     return a.astype(np.float32), b.astype(np.float32)
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("name", ["normal", "positive", "cancelling", "of all sizes", "denormal"])
 @pytest.mark.parametrize("depth", [1, 2, 15, 16, 17, 31, 32, 33, 100, 768, 8192])
 @pytest.mark.parametrize("precision", PARTS)

@@ -9,6 +9,7 @@ from intaglio.compiler.scalar.dtype import BF16, F16, DType
 from intaglio.compiler.schedule.device import arranged
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_combinations(dtype: DType, run_triton: Run) -> None:
     check_combinations(dtype, run_triton, arranged)

@@ -51,7 +51,7 @@ def _compare(
     return result
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("case", CASES + MORE, ids=str)
 def test_every_case(case: Case, run_triton: Run) -> None:
     _check(case, run_triton)

@@ -41,7 +41,7 @@ _SHAPES = {name: case for name, case in SHAPES.items() if name not in _SLOW} | {
 }
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", _SHAPES)
 def test_every_shape(name: str, run_triton: Run) -> None:
     _run(_SHAPES[name], run_triton)
@@ -58,7 +58,7 @@ def test_constant_sizes(name: str, run_triton: Run) -> None:
     _run(replace(_SHAPES[name], symbolic=False), run_triton)
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("dtype", "x_type", "w_type"),
     [(F64, F64, F64), (I32, I32, I32), (I32, I8, I8), (I32, I8, I32), (F32, F16, F32), (F32, F16, F16)],

@@ -58,6 +58,7 @@ def check(prim: prims.Prim, dtype: DType, data: list[np.ndarray], run: Run) -> N
         np.testing.assert_array_equal(np.signbit(got[number]), np.signbit(want[number]), err_msg=f"{prim.name} {dtype}")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 def test_integers(dtype: DType, run_triton: Run) -> None:
     x, y = integers(dtype)
@@ -82,7 +83,7 @@ def test_bools(run_triton: Run) -> None:
 NATIVE = ["exp", "log", "sin", "cos", "erf"]  # the functions of Triton itself, which its interpreter takes from numpy
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", EXPANDED)
 def test_functions_of_f32(name: str, run_triton: Run) -> None:
     x = samples(name)
@@ -120,7 +121,7 @@ def test_what_is_not_defined() -> None:
     assert missing == {None, *(f"{name} of f64 in Triton" for name in names.split())}
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("source", CASTABLE, ids=str)
 def test_casts(source: DType, run_triton: Run) -> None:
     x = values_to_cast(source)
