@@ -1,4 +1,4 @@
-"""The command line: `intaglio compile | run | inspect | explain | tune | cache | doctor`.
+"""The command line: `intaglio compile | run | inspect | explain | report | tune | cache | doctor`.
 
 In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
 Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments.
@@ -33,6 +33,7 @@ from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache, tuning
 from .. import driver
+from ..explain.page import page
 from ..explain.steps import explained, measure
 from ..frontend.load import load_model
 from ..inputs import Feeds, random_inputs, read_inputs, sizes
@@ -170,6 +171,20 @@ def explain_command(arguments: argparse.Namespace) -> int:
     run = None if arguments.no_run else partial(measure, loaded, feeds, threads, arguments.repeat)
     report = explained(loaded, sizes(specs, feeds), partial(limits_of, threads), run)
     return _print_json(explain.as_json(report)) if arguments.json else _print(explain.text(report, arguments.steps))
+
+
+def report_command(arguments: argparse.Namespace) -> int:
+    """Writes a page about a model: where the time goes, its kernels as a graph, roofline, timeline, plan of memory."""
+    loaded = load(arguments.model, _options(arguments))
+    manifest = loaded.manifest
+    specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
+    feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
+    threads = arguments.threads or SessionOptions().threads()
+    dims = sizes(specs, feeds)
+    made = explained(loaded, dims, partial(limits_of, threads), partial(measure, loaded, feeds, threads, None))
+    arguments.output.write_text(page(made, loaded.notes(), Path(arguments.model).name, dims))
+    summary = {"written": str(arguments.output), "latency": made.measured.latency if made.measured else None}
+    return _print_json(summary) if arguments.json else _print(f"{arguments.model} -> {arguments.output}")
 
 
 def tune_command(arguments: argparse.Namespace) -> int:
@@ -439,6 +454,12 @@ def _parser() -> Parser:
     explain_parser.add_argument("--repeat", type=_positive, metavar="N", help="run so often to measure")
     explain_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
     explain_parser.add_argument("--steps", action="store_true", help="show all steps, in their order")
+
+    report_parser = add(commands, "report", report_command, model, inputs, dim, target)
+    report_parser.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page"
+    )
+    report_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
 
     tune_parser = add(commands, "tune", tune_command, target)
     tune_parser.add_argument("model", nargs="?", help="an ONNX file")

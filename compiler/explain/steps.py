@@ -135,7 +135,7 @@ def steps(notes: Mapping[str, Any], dims: Mapping[str, int]) -> tuple[Step, ...]
     operators = {name: op for name, _, op in notes["nodes"] if name}
     found = []
     for number, note in enumerate(notes["steps"]):
-        flops, operations, moved, kept = (_evaluated(note[f], dims) for f in ("flops", "operations", "bytes", "kept"))
+        flops, operations, moved, kept = (evaluated(note[f], dims) for f in ("flops", "operations", "bytes", "kept"))
         names = dict.fromkeys(operators.get(node, node) for node in note["nodes"])
         about = note["kernel"], note["kind"], tuple(note["nodes"]), "+".join(names)
         costs = flops, operations, note["rate"], moved, kept
@@ -151,7 +151,8 @@ class _Symbols(dict[str, Symbol]):
         return self[name]
 
 
-def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
+def evaluated(formula: str, dims: Mapping[str, int]) -> int:
+    """The value of a formula of the notes. dims: values of the symbols, 1 for missing ones."""
     symbols = _Symbols()
     return evaluate(parse(formula, symbols), {s: dims.get(name, 1) for name, s in symbols.items()})
 

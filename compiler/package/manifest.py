@@ -211,10 +211,11 @@ def notes(
     of each intermediate buffer where it lies, and the first and the last step that use it."""
     steps: list[dict[str, Any]] = []
     groups = iter(program.provenance)
-    for launch, kernel in zip(program.numbered, sources.steps):
+    needs = _needs(program)
+    for number, (launch, kernel) in enumerate(zip(program.numbered, sources.steps)):
         if isinstance(launch, HostCall):
             on = {"on": "host: it is a function of the runtime"} if device else {}
-            steps.append({**_host_note(launch, program), **on})
+            steps.append({**_host_note(launch, program), "needs": needs[number], **on})
             continue
         group = next(groups, None)  # copies of constants to outputs come last, and have none
         costs = cost.of_launch(launch)
@@ -234,6 +235,7 @@ def notes(
                 "parameter_bytes": sum(_bytes(v) for v in group.reads) if group else 0,
                 **_choice(told.get(launch.scheduled)),
                 "fields": _fields(launch),
+                "needs": needs[number],
                 "reasons": list(dict.fromkeys(group.reasons)) if group else [],
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
@@ -255,6 +257,21 @@ def notes(
         "copies": copies,
         "memory": memory(program, arenas),
     }
+
+
+def _needs(program: Program) -> list[list[int]]:
+    """Of each step, the steps that wrote last what it reads."""
+    writer: dict[int, int] = {}
+    needs = []
+    for number, step in enumerate(program.numbered):
+        if isinstance(step, HostCall):
+            reads, writes = step.inputs, step.outputs
+        else:
+            reads = step.buffers
+            writes = tuple(b for b, p in zip(step.buffers, step.kernel.params) if p.written)
+        needs.append(sorted({writer[b] for b in reads if b in writer}))
+        writer.update(dict.fromkeys(writes, number))
+    return needs
 
 
 def memory(program: Program, arenas: Sequence[Arena]) -> list[dict[str, Any]]:
