@@ -31,7 +31,8 @@ class Step:
 
     kind: of the kernel's body. nodes: the ONNX nodes in it. bytes: each buffer once. reasons: why values that it reads
     are computed by other kernels. on: "device", or "host: why", "" in models for a CPU alone. seconds: measured, None
-    if the model was not run; for steps on a device, the time to start them. schedule: where it is from.
+    if the model was not run; for steps on a device, the time to start them. schedule: where it is from. slow: why
+    it is slow, if the model could avoid that.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Step:
     on: str = ""
     seconds: float | None = None
     schedule: str = ""
+    slow: tuple[str, ...] = ()
 
     def roofline(self, machine: Machine) -> float:
         """The minimum seconds for arithmetic and memory (Williams, Waterman, Patterson, "Roofline", 2009)."""
@@ -70,6 +72,7 @@ def steps(notes: Mapping[str, Any], dims: Mapping[str, int], seconds: Sequence[f
                 note.get("on", ""),
                 None if seconds is None else seconds[position],
                 _schedule(note),
+                tuple(note.get("slow", ())),
             )
         )
     return result
@@ -141,6 +144,8 @@ def text(found: Sequence[Step], limits: Machine, reasons: bool = True, copies: S
     for step in found:
         if step.on.startswith("host: "):
             lines.append(f"\nstep {step.number} stays on the host: {step.on[6:]}")
+    for step in found:
+        lines += [f"\nstep {step.number} is slow: {reason}" for reason in step.slow]
     for choice in sorted({step.schedule for step in found} - {RULES}):
         lines.append(f"\nschedule {choice}: step {', '.join(str(s.number) for s in found if s.schedule == choice)}")
     for copy in copies:

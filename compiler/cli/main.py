@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...runtime import log
 from ...runtime.api.load import load
 from ...runtime.api.metadata import NodeArg
 from ...runtime.api.options import PRECISION, TARGET, SessionOptions
@@ -100,7 +101,10 @@ def compile_command(arguments: argparse.Namespace) -> int:
             emit.write_c(unit, directory, arguments.emit)
         if arguments.output:
             package.pack(directory, arguments.output)
+    for warning in unit.warnings:
+        log.log(log.WARNING, warning)
     summary = inspect_model.summary(unit)
+    summary["slow"] = unit.warnings
     summary["seconds"] = dict(unit.seconds)
     summary["total seconds"] = time.perf_counter() - start
     summary["written"] = [str(path) for path in (arguments.output, arguments.emit) if path]

@@ -30,6 +30,7 @@ from ..scalar.dim import LONG, Dim, Size, Symbol
 from ..scalar.dtype import STRING
 from ..target import Gpu, Target
 from ..tune.choose import RULES, Choice
+from . import slow
 from .writer import Writer
 
 # Operators whose kernels in onnxruntime raise InvalidArgument for a wrong size; those of others raise Fail.
@@ -57,8 +58,8 @@ def write_artifact(
     directory: Path,
     device: DeviceCode | None = None,
     told: Mapping[Scheduled, Choice] | None = None,
-) -> None:
-    """Writes weights, notes, manifest and the device's code into `directory`."""
+) -> list[str]:
+    """Writes weights, notes, manifest and the device's code into `directory`. Returns warnings of what is slow."""
     with Writer(directory) as writer:
         for weight, offset in zip(program.weights, program.weight_offsets()):
             at = writer.add(weight.laid_out(constant_array(weight.value)))
@@ -66,7 +67,12 @@ def write_artifact(
         entries = manifest(model, program)
         if device is not None:
             entries["device"] = _device(device, program, directory)
-        writer.finish(entries, notes(model, program, sources, device is not None, told or {}), target, VERSION)
+        noted = notes(model, program, sources, device is not None, told or {})
+        warnings = slow.warnings(noted["steps"])
+        if warnings:
+            entries["slow"] = warnings
+        writer.finish(entries, noted, target, VERSION)
+    return warnings
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
@@ -194,8 +200,8 @@ def notes(
     model: Model, program: Program, sources: Sources, device: bool, told: Mapping[Scheduled, Choice]
 ) -> dict[str, Any]:
     """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs and bytes (in the model's symbols), shapes of
-    inputs and outputs, why fusion stopped there, and where the schedule is from (`told`); of the model the nodes and
-    their outputs."""
+    inputs and outputs, why fusion stopped there, why it is slow, and where the schedule is from (`told`); of the model
+    the nodes and their outputs."""
     steps: list[dict[str, Any]] = []
     groups = iter(program.provenance)
     for launch, kernel in zip(program.numbered, sources.steps):
@@ -218,6 +224,7 @@ def notes(
                 "parameter_bytes": sum(_bytes(v) for v in group.reads) if group else 0,
                 **_choice(told.get(launch.scheduled)),
                 "reasons": list(dict.fromkeys(group.reasons)) if group else [],
+                "slow": slow.reasons(launch),
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
         )
@@ -240,6 +247,7 @@ def _host_note(call: HostCall, program: Program) -> dict[str, Any]:
     return {
         "kernel": call.function, "kind": "HostCall", "nodes": list(call.origin), "buffers": buffers, "flops": "0",
         "bytes": "0", "inputs": [], "outputs": [], "parameter_bytes": 0, "schedule": RULES, "reasons": [],
+        "slow": slow.reasons(call),
     }  # fmt: skip
 
 
