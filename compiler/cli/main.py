@@ -265,13 +265,13 @@ def cache_clear(arguments: argparse.Namespace) -> int:
 
 
 def doctor_command(arguments: argparse.Namespace) -> int:
-    """Checks the machine: CPU, threads, C compiler, cache. Exit code 1 where a model could not be compiled."""
+    """Checks the machine: CPU, threads, C compiler, cache. Exit code 1 where a model could not be compiled or run."""
     findings = doctor.examine()
     if arguments.json:
         _print_json([asdict(finding) for finding in findings])
     else:
-        marks = {True: "ok", False: "NOT OK", None: ""}
-        print(table(["", "", ""], [[f.topic, marks[f.ok], f.text] for f in findings], left=3).lstrip("\n"))
+        rows = [[f.topic, f.mark, f.text + (f"; remedy: {f.remedy}" if f.remedy else "")] for f in findings]
+        print(table(["", "", ""], rows, left=3).lstrip("\n"))
     return int(any(finding.ok is False for finding in findings))
 
 
