@@ -24,6 +24,7 @@ from ...runtime.device import cuda, gpu
 from ...runtime.errors import Status
 from ...runtime.store import cache
 from ..codegen.c import build, toolchain
+from ..driver import Progress, silent
 from ..tables import megabytes
 from ..target import target
 
@@ -50,7 +51,7 @@ class Finding:
         return {True: "ok", False: "NOT OK", None: "advice" if self.remedy else ""}[self.ok]
 
 
-def examine() -> list[Finding]:
+def examine(progress: Progress = silent) -> list[Finding]:
     """Examines everything that decides whether, and how fast, models compile and run here."""
     checks: dict[str, Callable[[], list[Finding]]] = {
         "software": _software,
@@ -66,6 +67,7 @@ def examine() -> list[Finding]:
     }
     findings = []
     for topic, check in checks.items():
+        progress(topic)
         try:
             findings += check()
         except Exception as error:  # a broken machine is what this command is for

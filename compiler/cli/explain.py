@@ -18,6 +18,7 @@ from ...runtime.device import gpu
 from ...runtime.run.executable import Executable
 from ...runtime.run.profiler import Timed
 from ...runtime.store.artifact import Artifact
+from ..driver import Progress, silent
 from ..roofline import Machine
 from ..scalar.dim import Symbol, evaluate, parse
 from ..tables import number, table
@@ -91,11 +92,14 @@ def _evaluated(formula: str, dims: Mapping[str, int]) -> int:
     return evaluate(parse(formula, symbols), {s: dims.get(name, 1) for name, s in symbols.items()})
 
 
-def measure(loaded: Artifact, inputs: Mapping[str, Any], repeat: int) -> list[float]:
+def measure(loaded: Artifact, inputs: Mapping[str, Any], repeat: int, progress: Progress = silent) -> list[float]:
     """The seconds of each step: medians of `repeat` runs, with the default number of threads."""
     device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
     model = Timed(Executable(loaded, SessionOptions().threads(), 0, device), inputs)
-    runs = [model.run() for _ in range(repeat + 1)]
+    runs = []
+    for number_of_run in range(repeat + 1):
+        progress("run", number_of_run, repeat + 1)
+        runs.append(model.run())
     return [float(seconds) for seconds in np.median(runs[1:], axis=0)]  # the first run is a warm-up
 
 
