@@ -16,7 +16,9 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 _LINK = re.compile(r"(\]\()(?:\.\./|docs/)(?=[\w.]+\.md)")
-_LOADED = re.compile(r"""<(?:script|img|iframe|link\b[^>]*\brel="?stylesheet"?)\b[^>]*\b(?:src|href)="?(?:https?:)?//[^>]*""")
+_LOADED = re.compile(
+    r"""<(?:script|img|iframe|link\b[^>]*\brel="?stylesheet"?)\b[^>]*\b(?:src|href)="?(?:https?:)?//[^>]*>"""
+)
 
 
 def on_files(files: Files, config: Any) -> Files:
