@@ -34,7 +34,7 @@ lint: $(READY) tree
 	MYPYPATH=$(dir $(TREE)) $(BIN)/mypy -p intaglio
 
 docs: $(VENV)/docs-ready tree
-	DOCS_TREE=$(dir $(TREE)) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	DOCS_TREE=$(dir $(TREE)) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 tree:
 	@mkdir -p $(TREE)

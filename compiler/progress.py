@@ -25,22 +25,24 @@ class Progress:
         self._start = time.monotonic()
         self._text = ""
         self._shown = False
-        self._lock = threading.RLock()  # the handler of a signal may end the work, or call
+        self._lock = threading.RLock()  # the handler of a signal may call, too
         self._over = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
         if self._terminal:
-            threading.Thread(target=self._tick, daemon=True).start()
+            self._ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._lock:
-            self._over.set()
-            if self._shown:
-                sys.stderr.write(_CLEAR)
-                sys.stderr.flush()
+        self._over.set()
+        if self._terminal:
+            self._ticker.join()  # a process that is forked later finds stderr free
+        if self._shown:
+            sys.stderr.write(_CLEAR)
+            sys.stderr.flush()
 
     def __call__(self, stage: str, done: int = 0, of: int = 0) -> None:
         filled = _WIDTH * done // of if of else 0

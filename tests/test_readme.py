@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import intaglio
 from intaglio.runtime.variables import VARIABLES
 from tests.documents import BLOCK, FILE, ROOT, UNRUN, environment
 
@@ -23,7 +24,7 @@ ELSEWHERE = {"docs/tour.md": "test_tour.py"}
 # How many blocks of a page need a cluster, containers or a package index: as few as can be.
 NOT_HERE = {"docs/deployment.md": 1, "docs/tuning.md": 4}
 LANGUAGES = {"sh", "python"}
-TEXTS = {"dockerfile"}  # languages of blocks that are no programs
+TEXTS = {"c", "dockerfile", "text"}  # languages of blocks that are no programs
 LONG = re.compile(r"(?<=--time )\d+\w+")  # searches, which may be shorter here
 
 
@@ -84,6 +85,18 @@ def test_extras_that_pages_name_are_there() -> None:
     extras = importlib.metadata.metadata("intaglio").get_all("Provides-Extra") or []
     named = {extra for text in pages().values() for extra in re.findall(r"pip install '[^'\[]+\[(\w+)\]'", text)}
     assert {"cc", "tune"} <= named <= set(extras)
+
+
+def test_the_site_has_every_page() -> None:
+    named = re.findall(r"^ +- .*: (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(Path(name).name for name in documents() if name != "README.md")
+
+
+def test_the_reference_is_complete() -> None:
+    """Every public name of the package has its place in docs/api.md, where it is found."""
+    places = re.findall(r"^::: intaglio\.([\w.]+)$", pages()["docs/api.md"], re.MULTILINE)
+    lazy = {f"{module[1:]}.{name}" for name, module in intaglio._LAZY.items()}
+    assert sorted(places) == sorted({*intaglio.__all__} | lazy)
 
 
 def test_links_and_paths_lead_somewhere() -> None:
