@@ -204,6 +204,7 @@ def notes(
     the nodes and their outputs."""
     steps: list[dict[str, Any]] = []
     groups = iter(program.provenance)
+    doubles = slow.has_doubles(model)
     for launch, kernel in zip(program.numbered, sources.steps):
         if isinstance(launch, HostCall):
             on = {"on": "host: it is a function of the runtime"} if device else {}
@@ -224,7 +225,7 @@ def notes(
                 "parameter_bytes": sum(_bytes(v) for v in group.reads) if group else 0,
                 **_choice(told.get(launch.scheduled)),
                 "reasons": list(dict.fromkeys(group.reasons)) if group else [],
-                "slow": slow.reasons(launch),
+                "slow": slow.reasons(launch, doubles),
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
         )
@@ -247,7 +248,7 @@ def _host_note(call: HostCall, program: Program) -> dict[str, Any]:
     return {
         "kernel": call.function, "kind": "HostCall", "nodes": list(call.origin), "buffers": buffers, "flops": "0",
         "bytes": "0", "inputs": [], "outputs": [], "parameter_bytes": 0, "schedule": RULES, "reasons": [],
-        "slow": slow.reasons(call),
+        "slow": slow.reasons(call, False),
     }  # fmt: skip
 
 

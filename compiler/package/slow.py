@@ -1,7 +1,7 @@
 """What of a model is slow, and could be changed by who makes it: reasons of steps, and a warning for each reason.
 
-In: the steps of a program. Out: the reasons of each, which its notes keep; from all notes, texts with a remedy, which
-the manifest keeps for sessions to log. It must never warn of little work, nor of what the compiler chose itself.
+In: the steps of a program, and its model. Out: the reasons of each, which its notes keep; from all notes, texts with a
+remedy, which the manifest keeps for sessions to log. It must never warn of little work, or of the compiler's choices.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..frontend.load import GraphDef, Model, NodeDef
 from ..kernel import cost
 from ..kernel.ir import HostCall, Launch, LoopNest, Stage, Trees
 from ..kernel.rebuild import expressions
 from ..scalar.dim import symbols, upper_bound
-from ..scalar.dtype import F64
+from ..scalar.dtype import BY_ONNX, F64
 from ..scalar.expr import Call
 from ..schedule import WORK_OF_ONE_THREAD
 
@@ -25,17 +26,18 @@ _REMEDIES = {
     SERIAL: "Where the positions are a range or a mask, Concat, Pad or Where do the same on all threads",
     DOUBLE: "Export the model in float32, if that is accurate enough",
 }
+_CASTS = ("cast", "cast_unsaturated")  # which are no arithmetic
 _NAMED = 3  # steps that a warning names
 
 
-def reasons(step: Launch | HostCall) -> list[str]:
-    """Why a step is slow; nothing for most."""
+def reasons(step: Launch | HostCall, doubles: bool) -> list[str]:
+    """Why a step is slow; nothing for most. doubles: whether the model has float64 of its own."""
     if isinstance(step, HostCall):
         return [HOST]
     work = upper_bound(cost.of_launch(step).flops)
     if work is not None and work < WORK_OF_ONE_THREAD:
         return []
-    return [*([SERIAL] if _is_serial(step) else []), *([DOUBLE] if _is_double(step) else [])]
+    return [*([SERIAL] if _is_serial(step) else []), *([DOUBLE] if doubles and _is_double(step) else [])]
 
 
 def warnings(notes: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -51,6 +53,27 @@ def warnings(notes: Sequence[Mapping[str, Any]]) -> list[str]:
     return texts
 
 
+def has_doubles(model: Model) -> bool:
+    """Whether a model has float64 of its own; some operators compute in it whatever their types."""
+    nodes = (node for function in model.functions.values() for node in function.nodes)
+    return _graph_has_doubles(model.graph) or any(map(_makes_doubles, nodes))
+
+
+def _graph_has_doubles(graph: GraphDef) -> bool:
+    typed = (graph.inputs, graph.outputs, graph.types, graph.initializers)
+    return any(each.dtype == F64 for named in typed for each in named.values()) or any(map(_makes_doubles, graph.nodes))
+
+
+def _makes_doubles(node: NodeDef) -> bool:
+    """Whether an attribute says so: a constant, a type to cast to, a graph."""
+    for name, value in node.attrs.items():
+        if isinstance(value, GraphDef) and _graph_has_doubles(value):
+            return True
+        if getattr(value, "dtype", None) == F64 or (name in ("to", "dtype") and BY_ONNX.get(value) == F64):
+            return True
+    return False
+
+
 def _is_serial(launch: Launch) -> bool:
     """Whether it is one task because it scatters."""
     body = launch.kernel.body
@@ -63,10 +86,10 @@ def _scatters(stage: Stage) -> bool:
 
 
 def _is_double(launch: Launch) -> bool:
-    """Whether it computes float64 of float64. Trees are summed in it whatever their type."""
+    """Whether it computes in float64. Trees are summed in it whatever their type."""
     kernel = launch.kernel
-    if isinstance(kernel.body, Trees) or not any(param.dtype == F64 for param in kernel.params):
-        return False
     if not isinstance(kernel.body, LoopNest):
-        return True
-    return any(isinstance(e, Call) and e.dtype == F64 for e in expressions(kernel.body))
+        return not isinstance(kernel.body, Trees) and any(param.dtype == F64 for param in kernel.params)
+    combined = (stage.value for stage in kernel.body.stages if stage.reduce or stage.scan)
+    calls = (e for e in expressions(kernel.body) if isinstance(e, Call) and e.prim not in _CASTS)
+    return any(e.dtype == F64 for e in (*combined, *calls))

@@ -40,13 +40,28 @@ def saved(text: str, size: object, folder: Path) -> str:
         ("copy (double[{0}] x) => (double[{0}] y) {{ y = Identity (x) }}", "n", []),
         # The arithmetic in float64 is the compiler's own.
         ("inner (float[{0}] x, float[{0}] e) => (float[{0}] y) {{ y = Pow (x, e) }}", "n", []),
+        ("dft (float[{0}, m, 1] x) => (float[{0}, m, 2] y) {{ y = DFT <axis = 1> (x) }}", "n", []),
+        (
+            "cast (float[{0}] x) => (float[{0}] y) {{ c = Cast <to = 11> (x) e = Exp (c) y = Cast <to = 1> (e) }}",
+            "n",
+            [slow.DOUBLE],
+        ),
+        (
+            "sum (double[{0}, m] x) => (double[{0}, 1] y) {{ y = ReduceSum (x, k) }}".replace(
+                "{{ y", "<int64[1] k = {{1}}> {{ y"
+            ),
+            "n",
+            [slow.DOUBLE],
+        ),
+        ("widen (float[{0}] x) => (double[{0}] y) {{ e = Exp (x) y = Cast <to = 11> (e) }}", "n", []),
         ("gather (float[{0}] x, int64[{0}] i) => (float[{0}] y) {{ y = Gather (x, i) }}", "n", []),
     ],
 )
 def test_reasons(text: str, size: object, expected: list[str], tmp_path: Path) -> None:
     unit = lower_model(saved(text, size, tmp_path), Options())
-    assert unit.program
-    found = dict.fromkeys(reason for step in unit.program.numbered for reason in slow.reasons(step))
+    assert unit.model and unit.program
+    doubles = slow.has_doubles(unit.model)
+    found = dict.fromkeys(reason for step in unit.program.numbered for reason in slow.reasons(step, doubles))
     assert list(found) == expected
 
 
