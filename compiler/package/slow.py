@@ -69,7 +69,8 @@ def _makes_doubles(node: NodeDef) -> bool:
     for name, value in node.attrs.items():
         if isinstance(value, GraphDef) and _graph_has_doubles(value):
             return True
-        if getattr(value, "dtype", None) == F64 or (name in ("to", "dtype") and BY_ONNX.get(value) == F64):
+        named = name in ("to", "dtype") and isinstance(value, int) and BY_ONNX.get(value) == F64
+        if named or getattr(value, "dtype", None) == F64:
             return True
     return False
 
