@@ -4,15 +4,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# mypy follows folders, not the import hook of an editable install: links that look like the installed package.
+# mypy and mkdocs follow folders, not the import hook of an editable install: links that look like the installed package.
 TREE := $(VENV)/tree/intaglio
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow lint docs tree clean
 
 help:
 	@echo "make demo   compile ResNet-50, check its output, time it"
 	@echo "make test   the tests; make test-slow runs what they leave out"
 	@echo "make lint   ruff, its formatter, and mypy --strict"
+	@echo "make docs   the documents as a site, in build/docs"
 	@echo "make clean  remove .venv and the caches of the tools"
 
 demo: $(READY)
@@ -27,18 +28,27 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 -m slow --ignore tests/onnx_suite
 
-lint: $(READY)
+lint: $(READY) tree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	MYPYPATH=$(dir $(TREE)) $(BIN)/mypy -p intaglio
+
+docs: $(VENV)/docs-ready tree
+	DOCS_TREE=$(dir $(TREE)) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+tree:
 	@mkdir -p $(TREE)
 	@for part in $(notdir $(wildcard intaglio/*)); do ln -sfn "$(CURDIR)/intaglio/$$part" $(TREE)/$$part; done
 	@for part in compiler runtime templates; do ln -sfn "$(CURDIR)/$$part" $(TREE)/$$part; done
-	MYPYPATH=$(dir $(TREE)) $(BIN)/mypy -p intaglio
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Intaglio needs Python 3.10 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[cc,test,lint]'
+	touch $@
+
+$(VENV)/docs-ready: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 clean:

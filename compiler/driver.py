@@ -68,6 +68,7 @@ class Compilation:
     sources: Sources | None = None
     device_kernels: dict[Scheduled, DeviceKernel] = field(default_factory=dict)
     device_code: DeviceCode | None = None
+    warnings: list[str] = field(default_factory=list)  # of what is slow
 
     def stage(self, name: str, work: Callable[..., T], *args: Any) -> T:
         """Runs one stage: times, verifies and dumps it."""
@@ -166,7 +167,7 @@ def compile_model(model: str | bytes, options: Options, directory: Path, progres
     unit.device_code = unit.stage("gpu", _device_code, unit, objects) if unit.device else None
     told = unit.chooser.told if unit.chooser else {}
     parts = unit.model, unit.program, unit.arenas, unit.sources, unit.target, directory, unit.device_code, told
-    unit.stage("package", write_artifact, *parts)
+    unit.warnings = unit.stage("package", write_artifact, *parts)
     return unit
 
 

@@ -1,4 +1,5 @@
-"""The processor of this machine: its name, instructions and caches, and how many CPUs this process may use.
+"""The processor of this machine: its name, instructions and caches, which CPUs this process may use, and how the system
+runs them.
 
 What is asked on every warm start must never start a process or load a library: all but `model_name` and
 `tiles_permitted`.
@@ -10,6 +11,7 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,16 +110,47 @@ def _count(cpus: str) -> int:
     return sum(int(last or first) - int(first) + 1 for first, _, last in bounds)
 
 
+def affinity() -> frozenset[int]:
+    """The numbers of the CPUs that this process may run on; all where the system has no affinity."""
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
 def usable() -> int:
     """How many CPUs this process may keep busy: affinity, then the quota of its control group; at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
+    count = len(affinity())
     quota = cgroup_quota()
     if quota is not None:
         count = min(count, int(quota + 0.5))
     return max(count, 1)
+
+
+_CPUS = Path("/sys/devices/system/cpu")
+
+
+def cores(numbers: Iterable[int], folder: Path = _CPUS) -> int | None:
+    """How many cores these CPUs are, of which some may be two threads of one; None where the system does not tell."""
+    siblings = {_told(folder / f"cpu{number}/topology/thread_siblings_list") for number in numbers}
+    return None if "" in siblings else len(siblings)
+
+
+def governors(numbers: Iterable[int], folder: Path = _CPUS) -> frozenset[str]:
+    """What decides the frequencies of these CPUs, such as `performance`; empty where the system does not tell."""
+    return frozenset(_told(folder / f"cpu{number}/cpufreq/scaling_governor") for number in numbers) - {""}
+
+
+def huge_pages(file: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> str:
+    """Who gets huge pages unasked: `always`, `madvise` (who asks for them) or `never`; "" where it is not told."""
+    return _told(file).partition("[")[2].partition("]")[0]
+
+
+def _told(file: Path) -> str:
+    """The line that a file of the system holds; "" where there is none."""
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), self_cgroup: Path = Path("/proc/self/cgroup")) -> float | None:

@@ -78,5 +78,10 @@ ORT_THREADS = Variable("ORT_INTRA_OP_NUM_THREADS", "threads of a run, where `INT
 ORT_CONFIG = Variable("ORT_LOAD_CONFIG_FROM_MODEL", "1: models may bring session options along (`ort_config`); 0")
 EXCLUDED_PROVIDERS = Variable("ORT_ONNX_BACKEND_EXCLUDE_PROVIDERS", "providers that the ONNX backend leaves out; none")
 RELEASED_OPSETS = Variable("ALLOW_RELEASED_ONNX_OPSET_ONLY", "0: opsets under development are accepted; 1")
+# Of libraries whose threads share the CPUs with ours: `intaglio doctor` alone reads them.
+OMP_WAIT_POLICY = Variable("OMP_WAIT_POLICY", "`passive`: idle threads of OpenMP sleep; they poll for a while")
+KMP_BLOCKTIME = Variable("KMP_BLOCKTIME", "milliseconds that idle threads of LLVM's and Intel's OpenMP poll; 200")
+GOMP_SPINCOUNT = Variable("GOMP_SPINCOUNT", "how often idle threads of GNU's OpenMP poll; some milliseconds' worth")
+OPENBLAS_NUM_THREADS = Variable("OPENBLAS_NUM_THREADS", "threads of numpy's products; the CPUs")
 
 VARIABLES = tuple(each for each in globals().values() if isinstance(each, Variable))

@@ -1,8 +1,8 @@
 """`python -m tests.tour`: runs the commands of docs/tour.md, and writes their outputs into it.
 
-In: the document. A Python block that begins with a comment such as `# model.py` is a file. A console block holds
-commands, lines that begin with `$ `, each followed by its output. Out: the document with the outputs of this source
-tree. The commands run in order, in one shell, in a folder that holds the files.
+In: the document. A console block holds commands, lines that begin with `$ `, each followed by its output. Out: the
+document with the outputs of this source tree. The commands run in order, in one shell, in a folder that holds the files
+of its Python blocks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.documents import BLOCK, ROOT, environment
+from tests.documents import BLOCK, FILE, ROOT, environment
 
 TOUR = ROOT / "docs" / "tour.md"
 PROMPT = "$ "
-_FILE = re.compile(r"# (\w+\.py)\n")
 _END = "\x1e"  # of a command's output
 
 
@@ -27,7 +26,7 @@ def refreshed(document: str) -> str:
     blocks = BLOCK.findall(document)
     with tempfile.TemporaryDirectory(prefix="intaglio-tour-") as name:
         for language, text in blocks:
-            if language == "python" and (file := _FILE.match(text)):
+            if language == "python" and (file := FILE.match(text)):
                 Path(name, file[1]).write_text(text)
         commands = [command for language, text in blocks if language == "console" for command in _commands(text)]
         outputs = iter(_run(commands, Path(name)))

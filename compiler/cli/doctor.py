@@ -16,33 +16,50 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ...runtime import cpus, variables
 from ...runtime.api.options import SessionOptions
 from ...runtime.device import cuda, gpu
 from ...runtime.errors import Status
 from ...runtime.store import cache
 from ..codegen.c import build, toolchain
+from ..driver import Progress, silent
+from ..tables import megabytes
 from ..target import target
 
 _PACKAGES = ("intaglio", "numpy", "onnx", "jinja2", "ml_dtypes")
+NOT_INSTALLED = "(not installed)"
+_OPENMP = ("torch", "scikit-learn", "faiss-cpu", "lightgbm", "xgboost")  # packages that bring a pool of OpenMP along
+_ROOM = 1 << 30  # bytes for models, below which few fit
 _PROBE = '__attribute__((visibility("default"))) int intaglio_probe(int a) { return a + 1; }\n'
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. ok: None where nothing can be wrong."""
+    """One line of the report. ok: whether it works, None where nothing can be wrong; a remedy with None is of what only
+    makes models slower."""
 
     topic: str
     text: str
     ok: bool | None = None
+    remedy: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What stands beside it, for people."""
+        return {True: "ok", False: "NOT OK", None: "advice" if self.remedy else ""}[self.ok]
 
 
-def examine() -> list[Finding]:
+def examine(progress: Progress = silent) -> list[Finding]:
     """Examines everything that decides whether, and how fast, models compile and run here."""
     checks: dict[str, Callable[[], list[Finding]]] = {
         "software": _software,
         "cpu": _cpu,
         "threads": _threads,
+        "clock": _clock,
+        "memory": _memory,
+        "pools": _pools,
         "compiler": _compiler,
         "cache": _cache,
         "environment": _environment,
@@ -50,6 +67,7 @@ def examine() -> list[Finding]:
     }
     findings = []
     for topic, check in checks.items():
+        progress(topic)
         try:
             findings += check()
         except Exception as error:  # a broken machine is what this command is for
@@ -58,11 +76,11 @@ def examine() -> list[Finding]:
 
 
 def version(package: str) -> str:
-    """The installed version of a package, or "(not installed)"."""
+    """The installed version of a package, or NOT_INSTALLED."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
+        return NOT_INSTALLED
 
 
 def _software() -> list[Finding]:
@@ -86,15 +104,64 @@ def _cpu() -> list[Finding]:
 
 
 def _threads() -> list[Finding]:
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quota = cpus.cgroup_quota()
+    threads, numbers, quota = SessionOptions().threads(), cpus.affinity(), cpus.cgroup_quota()
+    cores = cpus.cores(numbers)
     limit = "no quota" if quota is None else f"a quota of {quota:g} CPUs"
-    return [
-        Finding(
-            "threads",
-            f"{SessionOptions().threads()} by default ({os.cpu_count()} CPUs, affinity to {affinity}, cgroup: {limit})",
-        )
-    ]
+    counted = "" if cores is None else f" of {cores} cores"
+    text = f"{threads} by default ({os.cpu_count()} CPUs, affinity to {len(numbers)}{counted}, cgroup: {limit})"
+    found = [Finding("threads", text)]
+    if quota is not None and quota < threads:
+        text = f"{threads} threads use up the quota of {quota:g} CPUs before its period ends, and all wait for the next"
+        found.append(Finding("quota", text, None, f"INTAGLIO_NUM_THREADS={max(1, int(quota))}, or a larger quota"))
+    if cores is not None and cores < threads:
+        text = f"{threads} threads share {cores} cores, and the units of these"
+        found.append(Finding("cores", text, None, f"INTAGLIO_NUM_THREADS={cores}, if that is faster"))
+    return found
+
+
+def _clock() -> list[Finding]:
+    """Whether the CPUs are fast at once when a run begins."""
+    governors = cpus.governors(cpus.affinity())
+    slow = ", ".join(sorted(governors - {"performance"}))
+    if slow:
+        remedy = "`cpupower frequency-set -g performance`, where latency counts"
+        return [Finding("clock", f"the governor {slow} lets idle CPUs slow down", None, remedy)]
+    return [Finding("clock", "the governor is performance", True)] if governors else []
+
+
+def _memory() -> list[Finding]:
+    enabled = cpus.huge_pages()
+    if enabled == "always":
+        return [Finding("memory", "huge pages for all large blocks", True)]
+    if enabled == "madvise":
+        remedy = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 asks for them, in programs with glibc 2.35 or newer"
+        return [Finding("memory", "huge pages only for programs that ask for them", None, remedy)]
+    remedy = "`echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`, and GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
+    return [Finding("memory", "no huge pages", None, remedy)] if enabled else []
+
+
+def _pools() -> list[Finding]:
+    """Threads of other libraries that poll beside ours while they have nothing to do."""
+    found = []
+    polling = [each for each in (variables.KMP_BLOCKTIME, variables.GOMP_SPINCOUNT) if each.text() not in (None, "0")]
+    policy = (variables.OMP_WAIT_POLICY.text() or "").lower()
+    if policy == "active":
+        polling.append(variables.OMP_WAIT_POLICY)
+    libraries = ", ".join(name for name in _OPENMP if version(name) != NOT_INSTALLED)
+    if polling or (libraries and policy != "passive"):
+        who = " ".join(f"{each.name}={each.text()}" for each in polling) or libraries
+        text = f"idle threads of OpenMP poll ({who}), and take CPUs from a run that follows"
+        found.append(Finding("openmp", text, None, "OMP_WAIT_POLICY=passive"))
+    threads = variables.OPENBLAS_NUM_THREADS.text() or str(cpus.usable())
+    if threads != "1" and "openblas" in _blas():
+        text = f"{threads} threads of numpy's OpenBLAS poll for a moment after each product of numpy"
+        found.append(Finding("openblas", text, None, "OPENBLAS_NUM_THREADS=1, where numpy multiplies between runs"))
+    return found
+
+
+def _blas() -> str:
+    """The name of numpy's library of products."""
+    return str(np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"])
 
 
 def _compiler() -> list[Finding]:
@@ -120,7 +187,19 @@ def _cache() -> list[Finding]:
         pass
     entries = cache.entries(folder)
     size = sum(entry.bytes for entry in entries)
-    return [Finding("cache", f"{folder}: can be written, {len(entries)} compiled models, {size / 1e6:.1f} MB", True)]
+    written = f"{folder}: can be written, {len(entries)} compiled models, {megabytes(size)}"
+    found = [Finding("cache", written, True)]
+    system = os.statvfs(folder)
+    room = min(system.f_bavail * system.f_frsize, cache.most_bytes())
+    if room < _ROOM:
+        text = f"room for {megabytes(room)} of models, and each is as large as its weights"
+        found.append(
+            Finding("room", text, None, "INTAGLIO_CACHE_DIR names another folder, INTAGLIO_CACHE_SIZE its size")
+        )
+    if system.f_flag & getattr(os, "ST_NOEXEC", 0):
+        text = "no code may be run from there (noexec): each process keeps a copy of a model's code in its memory"
+        found.append(Finding("code", text, None, "INTAGLIO_CACHE_DIR in a file system that is mounted without noexec"))
+    return found
 
 
 def _environment() -> list[Finding]:

@@ -48,6 +48,7 @@ def text(report: Report, every: bool = False) -> str:
     for step in steps:
         if step.on.startswith("host: "):
             lines.append(f"step {step.number} stays on the host: {step.on[6:]}")
+        lines += [f"step {step.number} is slow: {reason}" for reason in step.slow]
     for copy in report.copies:
         lines.append(f"copied to the {copy['to']}: {copy['bytes']} bytes, for {', '.join(copy['nodes'])}")
     if any(step.reasons for step in shown):

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...runtime.errors import InvalidArgument
 from ...runtime.store.artifact import WEIGHTS, Artifact
-from ..driver import Compilation, lower_model
+from ..driver import Compilation, Progress, lower_model, silent
 from ..frontend.load import Type
 from ..graph.ir import Value
 from ..kernel.ir import Copy, HostCall, Launch
@@ -105,10 +105,10 @@ def _step(unit: Compilation, step: Launch | HostCall) -> Description:
                                        for name, buffers in (("reads", reads), ("writes", writes))}}  # fmt: skip
 
 
-def stage_text(model: str, options: Options, name: str) -> str:
+def stage_text(model: str, options: Options, name: str, progress: Progress = silent) -> str:
     """The text of the result of stage `name`, as in a dump. Raises InvalidArgument if the stage has none."""
     with tempfile.TemporaryDirectory(prefix="intaglio-") as folder:
-        lower_model(model, replace(options, dump=Path(folder)))
+        lower_model(model, replace(options, dump=Path(folder)), progress)
         texts = {path.stem.partition("-")[2]: path for path in sorted(Path(folder).iterdir())}
         if name not in texts:
             raise InvalidArgument(f"no stage '{name}' writes text; choose one of: {', '.join(texts)}")

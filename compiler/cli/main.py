@@ -1,7 +1,8 @@
-"""The command line: `intaglio compile | run | inspect | explain | report | tune | cache | doctor`.
+"""The command line: `intaglio compile | run | inspect | explain | report | tune | cache | doctor | completion`.
 
 In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
-Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments.
+Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments. Without a
+command the help is printed, on stderr and with the code 2: a script that lost its command must not go on.
 The commands only call the compiler and the runtime, and print.
 """
 
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...runtime import log
 from ...runtime.api.load import load
 from ...runtime.api.metadata import NodeArg
 from ...runtime.api.options import PRECISION, TARGET, SessionOptions
@@ -48,7 +50,7 @@ from ..target import targets
 from ..tune import tuner
 from ..tune.report import Live
 from ..tune.session import random_feeds
-from . import doctor, emit, explain, tune
+from . import completion, doctor, emit, explain, tune
 from . import inspect as inspect_model
 
 
@@ -102,7 +104,10 @@ def compile_command(arguments: argparse.Namespace) -> int:
             emit.write_c(unit, directory, arguments.emit)
         if arguments.output:
             package.pack(directory, arguments.output)
+    for warning in unit.warnings:
+        log.log(log.WARNING, warning)
     summary = inspect_model.summary(unit)
+    summary["slow"] = unit.warnings
     summary["seconds"] = dict(unit.seconds)
     summary["total seconds"] = time.perf_counter() - start
     summary["written"] = [str(path) for path in (arguments.output, arguments.emit) if path]
@@ -120,10 +125,12 @@ def run_command(arguments: argparse.Namespace) -> int:
     session = InferenceSession(arguments.model, _options(arguments))
     feeds = _feeds(session.get_inputs(), session.get_modelmeta().custom_metadata_map, arguments)
     times = []
-    for _ in range(arguments.repeat):
-        start = time.perf_counter()
-        results = session.run(arguments.output_name or None, feeds)
-        times.append(time.perf_counter() - start)
+    with Progress() as progress:
+        for number_of_run in range(arguments.repeat):
+            progress("run", number_of_run, arguments.repeat)
+            start = time.perf_counter()
+            results = session.run(arguments.output_name or None, feeds)
+            times.append(time.perf_counter() - start)
     names = arguments.output_name or [each.name for each in session.get_outputs()]
     outputs = dict(zip(names, results))
     if arguments.output:
@@ -152,10 +159,13 @@ def inspect_command(arguments: argparse.Namespace) -> int:
         description = inspect_model.artifact_summary(artifact.load(arguments.model))
         return _print_json(description) if arguments.json else _print(inspect_model.artifact_text(description))
     options = Options(**_settings(arguments))
-    if arguments.stage:
-        return _print(inspect_model.stage_text(arguments.model, options, arguments.stage))
     with Progress() as progress:
-        unit = driver.lower_model(arguments.model, options, progress)
+        if arguments.stage:
+            text = inspect_model.stage_text(arguments.model, options, arguments.stage, progress)
+        else:
+            unit = driver.lower_model(arguments.model, options, progress)
+    if arguments.stage:
+        return _print(text)
     description = inspect_model.describe(unit)
     return _print_json(description) if arguments.json else _print(inspect_model.text(description))
 
@@ -168,8 +178,9 @@ def explain_command(arguments: argparse.Namespace) -> int:
     specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
     feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
     threads = arguments.threads or SessionOptions().threads()
-    run = None if arguments.no_run else partial(measure, loaded, feeds, threads, arguments.repeat)
-    report = explained(loaded, sizes(specs, feeds), partial(limits_of, threads), run)
+    with Progress() as progress:
+        run = None if arguments.no_run else partial(measure, loaded, feeds, threads, arguments.repeat, progress)
+        report = explained(loaded, sizes(specs, feeds), partial(limits_of, threads), run, progress)
     return _print_json(explain.as_json(report)) if arguments.json else _print(explain.text(report, arguments.steps))
 
 
@@ -181,7 +192,9 @@ def report_command(arguments: argparse.Namespace) -> int:
     feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
     threads = arguments.threads or SessionOptions().threads()
     dims = sizes(specs, feeds)
-    made = explained(loaded, dims, partial(limits_of, threads), partial(measure, loaded, feeds, threads, None))
+    with Progress() as progress:
+        run = partial(measure, loaded, feeds, threads, None, progress)
+        made = explained(loaded, dims, partial(limits_of, threads), run, progress)
     arguments.output.write_text(page(made, loaded.notes(), Path(arguments.model).name, dims))
     summary = {"written": str(arguments.output), "latency": made.measured.latency if made.measured else None}
     return _print_json(summary) if arguments.json else _print(f"{arguments.model} -> {arguments.output}")
@@ -276,14 +289,26 @@ def cache_clear(arguments: argparse.Namespace) -> int:
 
 
 def doctor_command(arguments: argparse.Namespace) -> int:
-    """Checks the machine: CPU, threads, C compiler, cache. Exit code 1 where a model could not be compiled."""
-    findings = doctor.examine()
+    """Checks the machine: CPU, threads, C compiler, cache. Exit code 1 where a model could not be compiled or run."""
+    with Progress() as progress:
+        findings = doctor.examine(progress)
     if arguments.json:
         _print_json([asdict(finding) for finding in findings])
     else:
-        marks = {True: "ok", False: "NOT OK", None: ""}
-        print(table(["", "", ""], [[f.topic, marks[f.ok], f.text] for f in findings], left=3).lstrip("\n"))
+        rows = [[f.topic, f.mark, f.text + (f"; remedy: {f.remedy}" if f.remedy else "")] for f in findings]
+        print(table(["", "", ""], rows, left=3).lstrip("\n"))
     return int(any(finding.ok is False for finding in findings))
+
+
+def completion_command(arguments: argparse.Namespace) -> int:
+    """Prints a script that completes commands, options and files, for a shell to read when it starts."""
+    return _print(completion.script(_parser(), arguments.shell))
+
+
+def _help(parser: Parser, _: argparse.Namespace) -> int:
+    """What is done where no command is named."""
+    parser.print_help(sys.stderr)
+    return 2
 
 
 # ---- Shared helpers --------------------------------------------------------------------------------------------------
@@ -425,7 +450,8 @@ def _parser() -> Parser:
 
     parser = Parser(prog="intaglio", description="Compiles ONNX models to native code.")
     parser.add_argument("--version", action="version", version=f"intaglio {doctor.version('intaglio')}")
-    commands = parser.add_subparsers(required=True, metavar="command")
+    parser.set_defaults(command=partial(_help, parser))
+    commands = parser.add_subparsers(metavar="command")
 
     def add(to: Any, name: str, function: Any, *parents: Parser) -> Parser:
         parser: Parser = to.add_parser(
@@ -484,9 +510,9 @@ def _parser() -> Parser:
     )
     tune_parser.add_argument("--prune", action="store_true", help="remove records that later ones replace")
 
-    cache_commands = commands.add_parser("cache", help="The compiled models that are kept.").add_subparsers(
-        required=True, metavar="action"
-    )
+    cache_parser = commands.add_parser("cache", help="The compiled models that are kept.")
+    cache_parser.set_defaults(command=partial(_help, cache_parser))
+    cache_commands = cache_parser.add_subparsers(metavar="action")
     add(cache_commands, "list", cache_list)
     add(cache_commands, "explain", cache_explain, model, dim, target)
     prune_parser = add(cache_commands, "prune", cache_prune)
@@ -495,6 +521,8 @@ def _parser() -> Parser:
     )
     add(cache_commands, "clear", cache_clear)
     add(commands, "doctor", doctor_command)
+    completion_parser = add(commands, "completion", completion_command)
+    completion_parser.add_argument("shell", choices=completion.SHELLS)
     return parser
 
 

@@ -5,7 +5,6 @@ In: the notes of an artifact, values of the model's symbols, traces of runs. Out
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from ...runtime.device import gpu
 from ...runtime.run.executable import Executable
 from ...runtime.run.trace import Timed, Trace
 from ...runtime.store.artifact import Artifact
+from ..driver import Progress, silent
 from ..roofline import Machine
 from ..scalar.dim import Symbol, evaluate, parse
 from ..tune.choose import RULES
@@ -34,7 +34,7 @@ class Step:
     them; operations: those that the algorithm does; rate: the most of them in a second, as a multiple of f32
     multiply-adds. bytes: that it accesses, each once; kept: of these, weights and inputs of the model. reasons: why
     values that it reads are computed by other kernels. on: "device", or "host: why", "" in models for a CPU alone.
-    schedule: where it is from, and its fields."""
+    schedule: where it is from, and its fields. slow: why it is slow, if the model could avoid that."""
 
     number: int
     kernel: str
@@ -49,6 +49,7 @@ class Step:
     reasons: tuple[str, ...]
     on: str = ""
     schedule: str = ""
+    slow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def steps(notes: Mapping[str, Any], dims: Mapping[str, int]) -> tuple[Step, ...]
         names = dict.fromkeys(operators.get(node, node) for node in note["nodes"])
         about = note["kernel"], note["kind"], tuple(note["nodes"]), "+".join(names)
         costs = flops, operations, note["rate"], moved, kept
-        found.append(Step(number, *about, *costs, tuple(note["reasons"]), note.get("on", ""), _schedule(note)))
+        rest = tuple(note["reasons"]), note.get("on", ""), _schedule(note), tuple(note["slow"])
+        found.append(Step(number, *about, *costs, *rest))
     return tuple(found)
 
 
@@ -163,15 +165,22 @@ def _schedule(note: Mapping[str, Any]) -> str:
     return f"{note.get('schedule', RULES)}{f' ({fields})' if fields else ''}"
 
 
-def measure(loaded: Artifact, inputs: Mapping[str, Any], threads: int, repeat: int | None = None) -> Measured:
+def measure(
+    loaded: Artifact,
+    inputs: Mapping[str, Any],
+    threads: int,
+    repeat: int | None = None,
+    progress: Progress = silent,
+) -> Measured:
     """Runs a model, in turns recorded and not. repeat: so often; by default at least ten times, for half a second."""
     device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
     model = Timed(Executable(loaded, threads, 0, device), inputs)
     model.trace()  # the first run is a warm-up
+    turns = repeat or max(_RUNS, int(_SECONDS / 2 / max(model.whole(), 1e-9)))
     latencies: list[float] = []
     runs: list[tuple[float, Trace]] = []
-    end = time.perf_counter() + _SECONDS
-    while len(runs) < (repeat or _RUNS) or (repeat is None and time.perf_counter() < end):
+    while len(runs) < turns:
+        progress("run", len(runs), turns)
         latencies.append(model.whole())
         runs.append(model.recorded())
     runs.sort(key=lambda run: run[0])
@@ -205,12 +214,15 @@ def explained(
     dims: Mapping[str, int],
     limits: Callable[[], Machine | None],
     run: Callable[[], Measured] | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """The report of a compiled model. limits: measures the machine, before and after the model runs; run: measures the
     model, None to leave it out."""
     notes = loaded.notes()
     found = steps(notes, dims)
+    progress("limits of this machine")
     limits()
     measured = run() if run else None
+    progress("limits of this machine")
     footprint = sum(step.bytes for step in found)
     return Report(found, limits(), measured, footprint, tuple(notes["copies"]))

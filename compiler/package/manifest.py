@@ -34,6 +34,7 @@ from ..target import Gpu, Target
 from ..tune.choose import RULES, Choice
 from ..tune.encoding import encoded
 from ..tune.report import described
+from . import slow
 from .writer import Writer
 
 # Operators whose kernels in onnxruntime raise InvalidArgument for a wrong size; those of others raise Fail.
@@ -62,8 +63,8 @@ def write_artifact(
     directory: Path,
     device: DeviceCode | None = None,
     told: Mapping[Scheduled, Choice] | None = None,
-) -> None:
-    """Writes weights, notes, manifest and the device's code into `directory`."""
+) -> list[str]:
+    """Writes weights, notes, manifest and the device's code into `directory`. Returns warnings of what is slow."""
     with Writer(directory) as writer:
         for weight, offset in zip(program.weights, program.weight_offsets()):
             at = writer.add(weight.laid_out(constant_array(weight.value)))
@@ -71,8 +72,12 @@ def write_artifact(
         entries = manifest(model, program)
         if device is not None:
             entries["device"] = _device(device, program, directory)
-        about = notes(model, program, arenas, sources, device is not None, told or {})
-        writer.finish(entries, about, target, VERSION)
+        noted = notes(model, program, arenas, sources, device is not None, told or {})
+        warnings = slow.warnings(noted["steps"])
+        if warnings:
+            entries["slow"] = warnings
+        writer.finish(entries, noted, target, VERSION)
+    return warnings
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
@@ -207,11 +212,11 @@ def notes(
     """Provenance, for people: of each step the kernel, ONNX nodes, FLOPs (`operations`: those that its algorithm does;
     `rate`: the most in a second, as a multiple of f32 multiply-adds), bytes (`kept`: those of weights and inputs of the
     model, which were touched last in the run before), in the model's symbols; shapes of inputs and outputs, why fusion
-    stopped there, and where the schedule is from (`told`), and its fields; of the model the nodes and their outputs;
-    of each intermediate buffer where it lies, and the first and the last step that use it."""
+    stopped there, why it is slow, and where the schedule is from (`told`), and its fields; of the model the nodes and
+    their outputs; of each intermediate buffer where it lies, and the first and the last step that use it."""
     steps: list[dict[str, Any]] = []
     groups = iter(program.provenance)
-    needs = _needs(program)
+    needs, doubles = _needs(program), slow.has_doubles(model)
     for number, (launch, kernel) in enumerate(zip(program.numbered, sources.steps)):
         if isinstance(launch, HostCall):
             on = {"on": "host: it is a function of the runtime"} if device else {}
@@ -237,6 +242,7 @@ def notes(
                 "fields": _fields(launch),
                 "needs": needs[number],
                 "reasons": list(dict.fromkeys(group.reasons)) if group else [],
+                "slow": slow.reasons(launch, doubles),
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
         )
@@ -297,6 +303,7 @@ def _host_note(call: HostCall, program: Program) -> dict[str, Any]:
         "kernel": call.function, "kind": "HostCall", "nodes": list(call.origin), "buffers": buffers, "flops": "0",
         "bytes": "0", "operations": "0", "rate": 1.0, "kept": "0",
         "inputs": [], "outputs": [], "parameter_bytes": 0, "schedule": RULES, "reasons": [],
+        "slow": slow.reasons(call, False),
     }  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from ...runtime.store.tuning import Record
 from .. import driver
 from ..kernel import cost
 from ..options import Options
+from ..progress import Progress as Stages
 from ..scalar.dim import evaluate
 from ..target import targets
 from . import workload
@@ -96,9 +97,12 @@ class _Run:
         self.machines, self.paths, self.seconds, self.progress = machines, paths, seconds, progress
         self.start = time.monotonic()
         self.workload = machines.share(subject)
-        self.rules = self.compiled(())
-        self.profile: workload.Profile = self.measured(workload.profile, self.rules)
-        unit = driver.lowered_model(subject.model, subject.options)
+        with Stages() as show:  # before there is anything for `progress` to tell
+            show("compile")
+            self.rules = self.compiled(())
+            show("profile")
+            self.profile: workload.Profile = self.measured(workload.profile, self.rules)
+            unit = driver.lowered_model(subject.model, subject.options, show)
         assert unit.program is not None
         self.program = unit.program
         found, left_out = problems(unit.program, self.profile.dims, unit.target, subject.options.rounding)

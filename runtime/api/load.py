@@ -96,7 +96,9 @@ def write_optimized(model: str | bytes, options: SessionOptions) -> None:
     settings = imported.options(**options.compiler_settings(), data=options.given)
     external = options.config("session.optimized_model_external_initializers_file_name")
     least = options.config("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    imported.write_optimized(model, settings, path, external, int(least))
+    with imported.progress() as show:
+        show("write the optimized model")
+        imported.write_optimized(model, settings, path, external, int(least))
 
 
 _loading = threading.local()  # `active`: whether this thread is inside of `in_turn`

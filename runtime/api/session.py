@@ -66,6 +66,8 @@ class Session:
             if options.config("session.strict_shape_type_inference") == "1":
                 raise Fail(conflict)
             log.log(log.WARNING, conflict, options.log_severity_level, name=options.logid)
+        for warning in manifest.get("slow", ()):
+            log.log(log.WARNING, warning, options.log_severity_level, name=options.logid)
         self._artifact = main.artifact
         if options.optimized_model_filepath:
             write_optimized(self._model(), options)

@@ -39,6 +39,7 @@ The manifest, a JSON object:
     errors            failures of a run: [{"type": "InvalidArgument", "text": "indices element {0} ..."}]; {0} ... {3}
                       are the numbers of `report`; the type is a class of errors.py
     conflicts         shapes of outputs that the model declares and that cannot be, as texts; empty where absent
+    slow              warnings for sessions to log: what of the model is slow, and a remedy; absent where nothing is
     modelmeta         the fields of metadata.ModelMetadata
     device            of models for a GPU: {"gpus": ["cuda:sm_90"], "kernels": [...], "steps": 3, "straight": true,
                       "host_inputs": [0], "host_outputs": []}: which GPUs there is code for; of each kernel {"name":

@@ -315,6 +315,12 @@ def entries(folder: Path | None = None) -> list[Entry]:
     return sorted(found, key=lambda entry: -entry.used)
 
 
+def most_bytes() -> int:
+    """How many bytes the cache may hold."""
+    given = variables.CACHE_SIZE.value()
+    return DEFAULT_BYTES if given is None else given
+
+
 def prune(folder: Path | None = None, limit: int | None = None, keep: str = "") -> int:
     """Removes what was not used for the longest time until at most `limit` bytes are left; returns the bytes freed.
 
@@ -323,9 +329,7 @@ def prune(folder: Path | None = None, limit: int | None = None, keep: str = "") 
     """
     folder = folder or root()
     if limit is None:
-        limit = variables.CACHE_SIZE.value()
-    if limit is None:
-        limit = DEFAULT_BYTES
+        limit = most_bytes()
     freed = _prune_objects(folder / "objects", limit // 8)
     total = 0
     for entry in entries(folder):

@@ -313,6 +313,7 @@ BETTER = [
     "`copy_tensors` between tensors of the CPU; bool tensors from DLPack",
     "tensors of torch on a GPU as inputs of `run`, without a copy; values on a GPU as inputs of sessions on the CPU",
     "messages through Python's `logging`, as the logger `intaglio`",
+    "a warning, when a session is created, of what makes its model slow, with a remedy",
     "compiled code is cached on disk: the second start of a model takes milliseconds",
 ]
 

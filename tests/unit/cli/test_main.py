@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,14 +166,12 @@ def test_errors_are_one_line(fails: Run, arguments: list[object], message: str) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "arguments are required"),
         (["fly"], "invalid choice"),
         (["compile"], "required: model"),
         (["compile", MLP, "--dim", "batch"], "expected NAME=SIZE, not 'batch'"),
         (["compile", MLP, "--target", "z80"], "unknown target 'z80'"),
         (["compile", MLP, "--emit", "pascal"], "expected c"),
         (["run", MLP, "--repeat", "0"], "expected a positive integer"),
-        (["cache"], "required: action"),
     ],
 )
 def test_usage_errors_exit_with_2(fails: Run, arguments: list[object], message: str) -> None:
@@ -318,7 +317,44 @@ def test_progress_only_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress.Progress() as shown:
         shown("build", 3, 20)
-    assert "build 3 of 20" in capsys.readouterr().err
+    assert "build  [###.....................] 3 of 20" in capsys.readouterr().err
+
+
+def test_progress_goes_on_in_a_stage_that_says_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_QUIET", 0.02)
+    monkeypatch.setattr(progress, "_TICK", 0.01)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with progress.Progress() as shown:
+        shown("import")  # too early to be shown by itself
+        for _ in range(1000):
+            if shown._shown:
+                break
+            time.sleep(0.01)
+    said = capsys.readouterr().err
+    assert "import" in said and said.endswith("\r\x1b[K")  # and nothing is left of it
+
+
+LONG = (["explain"], ["inspect", "--stage", "import"], ["inspect"], ["run", "--repeat", "2"], ["doctor"])
+
+
+@pytest.mark.parametrize("command", LONG, ids=" ".join)
+def test_commands_that_take_long_show_progress(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_QUIET", -1.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli.main([*command, *([str(MLP)] if command != ["doctor"] else [])]) == 0
+    parts = {"explain": "run  [", "inspect": "import", "run": "] 1 of 2", "doctor": "compiler"}
+    assert parts[command[0]] in capsys.readouterr().err
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, expected in (([], "compile "), (["cache"], "prune ")):
+        assert cli.main(arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and captured.err.startswith("usage: ") and expected in captured.err
 
 
 def test_python_m_intaglio_and_the_script_are_the_same(tmp_path: Path) -> None:

@@ -72,9 +72,9 @@ def test_a_browser_shows_it(name: str, pages: dict[str, Path], tmp_path: Path) -
     """Without a network, the figures are drawn: many colours where the canvas would be blank, and no error."""
     KEPT.mkdir(parents=True, exist_ok=True)
     picture = KEPT / f"report-{name}.png"
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-               "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path}", "--window-size=1200,2600",
-               f"--screenshot={picture}", pages[name].as_uri()]  # fmt: skip
+    flags = "--headless --no-sandbox --disable-gpu --hide-scrollbars --enable-logging=stderr --window-size=1200,2600"
+    offline, profile = "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path}"
+    command = [str(BROWSER), *flags.split(), offline, profile, f"--screenshot={picture}", pages[name].as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "rror" in line]
     assert not console, console

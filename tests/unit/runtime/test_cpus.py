@@ -1,4 +1,4 @@
-"""How many CPUs a process may use, in the control groups of containers and systems."""
+"""How many CPUs a process may use, in the control groups of containers and systems, and how the system runs them."""
 
 from __future__ import annotations
 
@@ -71,3 +71,31 @@ def test_caches(tmp_path: Path) -> None:
     write_cache(4, "4", "Unified", "65536K", "0")
     write(tmp_path, {"index5/level": "5\n"})
     assert cpus.caches(tmp_path) == {1: cpus.Cache(48 << 10, 12, 2), 2: cpus.Cache(2 << 20, 16, 4)}
+
+
+def test_cores(tmp_path: Path) -> None:
+    """CPUs 0 and 2 are threads of one core, 1 and 3 of another."""
+    siblings = {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}
+    write(tmp_path, {f"cpu{n}/topology/thread_siblings_list": f"{text}\n" for n, text in siblings.items()})
+    assert [cpus.cores(numbers, tmp_path) for numbers in ({0}, {0, 1}, {0, 2}, range(4))] == [1, 2, 1, 2]
+    assert cpus.cores({0, 4}, tmp_path) is None
+
+
+def test_governors(tmp_path: Path) -> None:
+    names = {0: "performance", 1: "powersave"}
+    write(tmp_path, {f"cpu{n}/cpufreq/scaling_governor": f"{name}\n" for n, name in names.items()})
+    assert cpus.governors({0}, tmp_path) == {"performance"}
+    assert cpus.governors({0, 1, 2}, tmp_path) == {"performance", "powersave"}
+    assert cpus.governors({2}, tmp_path) == frozenset()
+
+
+@pytest.mark.parametrize("text", ["always [madvise] never", "[always] madvise never", "always madvise [never]", ""])
+def test_huge_pages(text: str, tmp_path: Path) -> None:
+    write(tmp_path, {"enabled": f"{text}\n"})
+    (chosen,) = [word[1:-1] for word in text.split() if word.startswith("[")] or [""]
+    assert cpus.huge_pages(tmp_path / "enabled") == chosen
+    assert cpus.huge_pages(tmp_path / "absent") == ""
+
+
+def test_affinity() -> None:
+    assert cpus.affinity() and (cpus.cores(cpus.affinity()) or 1) <= len(cpus.affinity())
