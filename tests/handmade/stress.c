@@ -1,4 +1,4 @@
-/* The thread pool under stress, with threads that are late: a program by itself, which includes pool.c.
+/* The thread pool under stress, with threads that are late: a program by itself, which includes pool.c and walker.c.
 
    stress RUNS THREADS CALLERS LATE_US: as many callers run, at the same time, RUNS runs each, in each of which steps add
    up numbers that the steps before wrote; every number is then checked, and how often each task was done. Where LATE_US is
@@ -7,6 +7,7 @@
 static void late(int id);
 #define INTAGLIO_LATE(id) late(id)
 #include "pool.c"
+#include "walker.c"
 #include <stdio.h>
 
 #define N 240

@@ -44,7 +44,7 @@ def build(
     objects: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the library of `sources` and the thread pool (templates/c/pool.c) to `output`.
+    """Writes the library of `sources`, the walker and the thread pool (templates/c/) to `output`.
 
     objects: the folder of the object cache. Sources may include the headers of templates/c. Raises Fail if the compiler
     rejects a source, which is then kept for inspection, and OSError if the disk is full.
@@ -52,7 +52,7 @@ def build(
     objects.mkdir(parents=True, exist_ok=True)
     flags = toolchain.compile_flags(target.flags)
     paths = {}
-    for source in (*sources, part("pool")):
+    for source in (*sources, part("walker"), part("pool")):
         key = _key(source, flags, toolchain)
         paths[objects / key[:2] / f"{key[2:]}.o"] = source
     with Processes(objects) as running, running.needed:
@@ -141,5 +141,5 @@ def _headers() -> str:
 
 @lru_cache
 def part(name: str) -> Source:
-    """A C file of templates/c that is not a template: "pool", which is part of every library, or "cuda"."""
+    """A C file of templates/c that is not a template: "walker" and "pool", which are part of every library, or "cuda"."""
     return Source(name, (TEMPLATES / f"{name}.c").read_text())

@@ -54,7 +54,8 @@ class Holes:
             pointer = f"{const}{ctype(param.dtype)} *restrict b{i} = buf[{i}];"
             lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{first_extent + i}]);")
         lines += [f"uint64_t fault{i} = 0; /* other than 0 where it was found */" for i in range(self.kernel.faults)]
-        return [*lines, f"EXTENT(scratch, (int64_t)buf[{first_extent + count}]);"]
+        used = ", ".join(f"(void){name}" for name in ("p", *(f"n{i}" for i in range(len(self.kernel.sizes)))))
+        return [*lines, f"EXTENT(scratch, (int64_t)buf[{first_extent + count}]);", f"{used}; /* not every kernel does */"]
 
     def conclusion(self) -> list[str]:
         """The last lines: they report the faults that were found, as other threads may do at the same time."""
