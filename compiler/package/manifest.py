@@ -60,13 +60,18 @@ def write_artifact(
 ) -> None:
     """Writes weights, notes, manifest and the device's code into `directory`."""
     with Writer(directory) as writer:
-        for weight, offset in zip(program.weights, program.weight_offsets()):
-            at = writer.add(weight.laid_out(constant_array(weight.value)))
-            assert at == offset, "the weights are not where the program reads them"
+        add_weights(program, writer)
         entries = manifest(model, program)
         if device is not None:
             entries["device"] = _device(device, program, directory)
         writer.finish(entries, notes(model, program, sources, device is not None, told or {}), target, VERSION)
+
+
+def add_weights(program: Program, writer: Writer) -> None:
+    """Writes the weights to where the program reads them."""
+    for weight, offset in zip(program.weights, program.weight_offsets()):
+        at = writer.add(weight.laid_out(constant_array(weight.value)))
+        assert at == offset, "the weights are not where the program reads them"
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:
