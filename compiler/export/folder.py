@@ -31,11 +31,10 @@ _WORDS = 1 << 16  # elements of weights.inc that are printed at once
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that was written: where, the interface, and its C files without the example."""
+    """A folder that was written: the interface, and the names of its C files without the example."""
 
-    path: Path
     interface: Interface
-    sources: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 def write(
@@ -88,7 +87,7 @@ def write(
         (path / name).write_text(text, encoding="utf-8")
     for file in [*TEMPLATES.glob("*.h"), *(TEMPLATES / "export").glob("*.h")]:
         shutil.copyfile(file, path / file.name)
-    return Folder(path, x, sources)
+    return Folder(x, sources)
 
 
 def _digest(path: Path) -> str:

@@ -79,7 +79,7 @@ def test_what_makes_another_object(
     if target().flags:
         assert sorted(compiled) == ["add", "header", "pool", "walker"]
     compiled.clear()
-    monkeypatch.setattr(module, "_headers", lambda: "other headers")
+    monkeypatch.setattr(module, "_headers", lambda folder: "other headers")
     build([ADD, header], tmp_path / "a.so", compiler, target(), objects)
     assert sorted(compiled) == ["header", "pool", "walker"]
 
