@@ -6,7 +6,7 @@ strings and calls of Python, is refused here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,11 @@ from ..graph.ir import Value
 from ..kernel.program import Program
 from ..package.manifest import manifest
 from ..plan.memory import region_numbers, region_of
-from ..scalar.dim import LONG, Dim, Size, Symbol
+from ..scalar.dim import LONG, Dim, Size, Symbol, substitute
 from ..scalar.dtype import BOOL, I32, I64, DType
 from . import names
+
+Name = Callable[[str], str]  # a name of the model as an identifier that is not taken
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Tensor:
     """An input or output.
 
     name, shape_name: of parameters; described: dtype, shape and the model's name of it, for people; sizes: of an input,
-    in terms of parameters; is_read: of an input, whether a size is one of its elements; is_made: of an output, whether
+    numbers and names of parameters; is_read: of an input, whether a size is one of its elements; is_made: of an output, whether
     its shape depends on data."""
 
     name: str
@@ -140,12 +142,12 @@ def interface(model: Model, program: Program, stem: str) -> Interface:
 
     graph = program.graph
     sources = [_source(s, name) for s in entries["symbols"]]
-    parameters = {s: each.parameter.name for s, each in zip(program.symbols(), sources) if each.parameter}
+    parameters = {s: Symbol(each.parameter.name) for s, each in zip(program.symbols(), sources) if each.parameter}
     read = {each.element[0] for each in sources if each.element}
     inputs = tuple(_input(v, i in read, name, parameters) for i, v in enumerate(graph.inputs))
     regions = region_numbers(program.bound())
     outputs = tuple(
-        _output(text, v, any(region_of(d, regions) for d in v.shape), name)
+        _output(text, v, any(region_of(d, regions) for d in v.shape), name, parameters)
         for text, v in zip(graph.output_names, graph.outputs)
     )
     messages = tuple(names.string(each["text"]) for each in (*entries["asserts"], *entries["errors"]))
@@ -169,7 +171,7 @@ def _refuse(entries: Mapping[str, Any]) -> None:
         raise NotImplemented("\n".join(["This model cannot be C by itself:", *(f"  {each}" for each in reasons)]))
 
 
-def _source(entry: Mapping[str, Any], name: Any) -> Source:
+def _source(entry: Mapping[str, Any], name: Name) -> Source:
     """A symbol of the manifest."""
     if "bind" in entry:
         return Source(Parameter(name(entry["name"]), max(entry["lower"], 0)))
@@ -178,18 +180,17 @@ def _source(entry: Mapping[str, Any], name: Any) -> Source:
     return Source(None)
 
 
-def _input(value: Value, is_read: bool, name: Any, parameters: Mapping[Symbol, str]) -> Tensor:
+def _input(value: Value, is_read: bool, name: Name, parameters: Mapping[Symbol, Symbol]) -> Tensor:
     if is_read and value.dtype not in (I32, I64):
         raise NotImplemented(f"Sizes are elements of the input '{value.name}', which is no tensor of int32 or int64.")
-    sizes = tuple(f"size_{parameters[d]}" if isinstance(d, Symbol) else str(d) for d in value.shape)
-    shape = [parameters[d] if isinstance(d, Symbol) else str(d) for d in value.shape]
+    shape = [parameters[d].name if isinstance(d, Symbol) else str(d) for d in value.shape]
     found = name(value.name or "input")
-    return Tensor(found, "", value.dtype, _described(found, value.name, value.dtype, shape), value.rank, sizes, is_read)
+    return Tensor(found, "", value.dtype, _described(found, value.name, value.dtype, shape), value.rank, tuple(shape), is_read)
 
 
-def _output(text: str, value: Value, is_made: bool, name: Any) -> Tensor:
+def _output(text: str, value: Value, is_made: bool, name: Name, parameters: Mapping[Symbol, Symbol]) -> Tensor:
     found = name(text)
-    described = _described(found, text, value.dtype, [_formula(d) for d in value.shape])
+    described = _described(found, text, value.dtype, [_formula(substitute(d, parameters)) for d in value.shape])
     return Tensor(found, name(f"{found}_shape"), value.dtype, described, value.rank, is_made=is_made)
 
 
