@@ -51,8 +51,8 @@ static inline void relax(void)
 #endif
 }
 
-static inline uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-static inline void store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+static inline uint64_t load(const intaglio_word *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+static inline void store(intaglio_word *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 
 /* The number of the CPU that runs this thread; negative if the system does not tell it. */
 static inline int32_t this_cpu(void)
@@ -68,7 +68,7 @@ static inline int32_t this_cpu(void)
 typedef struct {
     uint32_t asleep __attribute__((aligned(LINE)));
     int32_t cpu;   /* that ran it last, as far as known */
-    uint64_t rest; /* the time until which it is not worth waking */
+    intaglio_word rest; /* the time until which it is not worth waking */
 } bed;
 
 static inline void note_cpu(bed *self)
@@ -101,9 +101,9 @@ static void wake(uint32_t *word)
 
 /* The event that a thread waits for: a change of one of two words. */
 typedef struct {
-    const uint64_t *word;
+    const intaglio_word *word;
     uint64_t was;
-    const uint64_t *other;
+    const intaglio_word *other;
     uint64_t other_was;
 } change;
 
@@ -141,7 +141,7 @@ static int poll(bed *self, const change *c, int64_t spin_ns, bed *const *others,
 }
 
 /* Sleeps until the change came. drowsy: NULL, or a flag to set first, without which the others do not ring. */
-static void sleep_until(bed *self, const change *c, uint64_t *drowsy)
+static void sleep_until(bed *self, const change *c, intaglio_word *drowsy)
 {
     while (!came(c, __ATOMIC_ACQUIRE)) {
         __atomic_store_n(&self->asleep, 1, __ATOMIC_SEQ_CST);
@@ -183,7 +183,7 @@ static inline void ring(bed *b)
 
 typedef struct worker {
     bed bed;
-    uint64_t mail; /* the run that it helps, or helped last; or STOP */
+    intaglio_word mail; /* the run that it helps, or helped last; or STOP */
     struct pool *pool;
     pthread_t thread;
     int32_t number;      /* of all that were hired */
@@ -200,23 +200,23 @@ typedef struct worker {
 /* The progress of one thread's share of one step: the number of the step (so that it needs no reset), and that of claimed
    chunks. */
 typedef struct {
-    uint64_t claimed __attribute__((aligned(LINE)));
+    intaglio_word claimed __attribute__((aligned(LINE)));
 } share;
 
 /* One step, in one cache line: `open` is written last, and holds its number and that of its chunks. */
 typedef struct {
-    uint64_t open __attribute__((aligned(LINE)));
+    intaglio_word open __attribute__((aligned(LINE)));
     intaglio_job job;
 } slot;
 
 /* The threads of one run, reused for later runs: never freed, as late workers read it. */
 typedef struct intaglio_team {
     slot slots[INTAGLIO_JOBS];                      /* by number of the step */
-    uint64_t run __attribute__((aligned(LINE)));    /* the number of the run */
-    uint64_t first;                                 /* the first step of the run */
-    uint64_t threads;
-    uint64_t done __attribute__((aligned(LINE)));   /* chunks that workers have done, in all runs */
-    uint64_t drowsy __attribute__((aligned(LINE))); /* workers of the run may be asleep */
+    intaglio_word run __attribute__((aligned(LINE)));    /* the number of the run */
+    intaglio_word first;                                 /* the first step of the run */
+    intaglio_word threads;
+    intaglio_word done __attribute__((aligned(LINE)));   /* chunks that workers have done, in all runs */
+    intaglio_word drowsy __attribute__((aligned(LINE))); /* workers of the run may be asleep */
     bed bed;                                        /* the caller's */
     bed *caller;                                    /* its address, for workers that wait for the caller */
     /* The rest is the caller's alone. */
@@ -271,7 +271,8 @@ static inline share *share_of(team *t, uint64_t step, int32_t owner)
 static int64_t take(team *t, int32_t id, uint64_t step, int64_t chunks, int32_t owner, int32_t threads)
 {
     int64_t first = chunks * owner / threads, size = chunks * (owner + 1) / threads - first, done = 0;
-    uint64_t *claimed = &share_of(t, step, owner)->claimed, seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
+    intaglio_word *claimed = &share_of(t, step, owner)->claimed;
+    uint64_t seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
     while (STEP(seen) <= step) { /* else a later step has the slot: this one is over */
         int64_t begin = STEP(seen) == step ? CHUNKS(seen) : 0, left = size - begin;
         if (left <= 0) break;
@@ -327,7 +328,7 @@ static void keep_off(worker *w)
 }
 
 /* Polls, then sleeps, until the change came. */
-static void wait_for(worker *w, const change *c, int64_t spin_ns, bed *const *others, int32_t count, uint64_t *drowsy)
+static void wait_for(worker *w, const change *c, int64_t spin_ns, bed *const *others, int32_t count, intaglio_word *drowsy)
 {
     if (poll(&w->bed, c, spin_ns, others, count)) return;
     sleep_until(&w->bed, c, drowsy);

@@ -26,6 +26,8 @@
 #ifndef INTAGLIO_RUNTIME_ABI_H
 #define INTAGLIO_RUNTIME_ABI_H
 
+#include "words.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -168,7 +170,7 @@ typedef struct intaglio_step {
 
 /* A step with the memory that it owns until it is done. */
 typedef struct intaglio_opened {
-    uint64_t fault; /* the faults that the kernel found in data: it sets a bit (atomically) for each kind */
+    intaglio_word fault; /* the faults that the kernel found in data: it sets a bit (atomically) for each kind */
     intaglio_step step;
     struct intaglio_walker *walker;
     uint64_t words[]; /* copies of buf and p */

@@ -59,7 +59,7 @@ class Holes:
 
     def conclusion(self) -> list[str]:
         """The last lines: they report the faults that were found, as other threads may do at the same time."""
-        faults = f"(uint64_t *)buf[{len(self.kernel.params)}]"
+        faults = f"(intaglio_word *)buf[{len(self.kernel.params)}]"
         return [
             f"if (fault{i}) __atomic_fetch_or({faults}, (uint64_t)1 << {i}, __ATOMIC_RELAXED);"
             for i in range(self.kernel.faults)

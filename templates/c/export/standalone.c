@@ -21,7 +21,7 @@ struct intaglio_model {
     const char *weights;
     intaglio_pool *pool;
     int32_t threads;
-    uint64_t seed; /* changes with every random number */
+    intaglio_word seed; /* changes with every random number */
     arena *spare;  /* of a run that is over, or NULL */
 };
 
