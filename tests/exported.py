@@ -1,7 +1,7 @@
 """Models as C by itself: small ones, how they are built, and whether they compute what sessions do.
 
-In: a model, a C compiler. Out: the outputs' checksums, as the example of the folder prints them, to compare with those of
-a session on the same fresh random inputs.
+In: a model, a C compiler. Out: the checksums of outputs, as the example of the folder prints them, to compare with
+those of a session on the same fresh random inputs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ TARGET = "x86-64-v3"  # of tests that run the code: valgrind, too, knows its ins
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-fexpensive-optimizations", "-g"]
 
-_HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
+HEAD = '<ir_version: 10, opset_import: ["" : 21]>'
 # Of fixed sizes: a convolution, a pool, a product; values of f16.
-STATIC = f"""{_HEAD} static (float[1, 3, 12, 12] x, float16[5] h) => (float[1, 7] y, float16[5] z)
+STATIC = f"""{HEAD} static (float[1, 3, 12, 12] x, float16[5] h) => (float[1, 7] y, float16[5] z)
 <float[8, 3, 3, 3] w, float[8] b, float[8, 7] v> {{
     c = Conv <pads = [1, 1, 1, 1]> (x, w, b)
     r = Relu (c)
@@ -47,7 +47,7 @@ STATIC = f"""{_HEAD} static (float[1, 3, 12, 12] x, float16[5] h) => (float[1, 7
     z = Tanh (h)
 }}"""
 # Of two sizes: softmax over products, a norm, integers and booleans.
-DYNAMIC = f"""{_HEAD} dynamic (float[batch, length, 16] x, bool[batch, length] mask, int32[batch] int) =>
+DYNAMIC = f"""{HEAD} dynamic (float[batch, length, 16] x, bool[batch, length] mask, int32[batch] int) =>
     (float[batch, length, 16] y, bool[batch, length] register, int32[batch] twice)
 <float[16, 16] w, float[16] g> {{
     q = MatMul (x, w)
@@ -60,8 +60,8 @@ DYNAMIC = f"""{_HEAD} dynamic (float[batch, length, 16] x, bool[batch, length] m
     register = Not (mask)
     twice = Add (int, int)
 }}"""
-# Loops and branches; a shape that depends on data, one that is in the data of an input; an index that has to be checked.
-CONTROL = f"""{_HEAD} control (float[n, 4] x, int64 trips, bool flip, int64[2] size, int64 index) =>
+# Loops and branches; a shape that depends on data, one that is in the data of an input; an index to be checked.
+CONTROL = f"""{HEAD} control (float[n, 4] x, int64 trips, bool flip, int64[2] size, int64 index) =>
     (float[n, 4] y, int64[2, found] places, float[rows, columns] wide, float last, float[n] column)
 <float[4, 4] w, float level> {{
     yes = Constant <value = bool {{1}}> ()
@@ -156,7 +156,11 @@ def make(path: Path, cc: Sequence[str], flags: Sequence[str] = (), *targets: str
 
 
 def run(
-    program: Sequence[str], fed: Mapping[str, Array], outputs: Sequence[Array], folder: Path, *more: str,
+    program: Sequence[str],
+    fed: Mapping[str, Array],
+    outputs: Sequence[Array],
+    folder: Path,
+    *more: str,
     exact: bool = True,
 ) -> None:
     """Runs an example on inputs, which become files. Fails unless it prints `outputs`, bit by bit where `exact`, else

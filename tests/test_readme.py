@@ -51,6 +51,7 @@ def documents() -> dict[str, str]:
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "docs/c_export.md",
         "docs/precision.md",
         "docs/tour.md",
         "docs/tuning.md",

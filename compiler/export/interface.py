@@ -1,6 +1,6 @@
 """The interface of an exported model: what its header declares.
 
-In: a model and its program. Out: an `Interface`, names and types in C. Whatever a program by itself cannot have, such as
+In: a model and its program. Out: an `Interface`, names and types in C. What a program by itself cannot have, such as
 strings and calls of Python, is refused here.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...runtime import errors
 from ...runtime.dtypes import is_numbered
-from ...runtime.errors import InvalidArgument, NotImplemented
 from ..codegen.c.expr import ctype
 from ..frontend.load import Model
 from ..graph.ir import Value
@@ -57,9 +57,9 @@ class Source:
 class Tensor:
     """An input or output.
 
-    name, shape_name: of parameters; described: dtype, shape and the model's name of it, for people; sizes: of an input,
-    numbers and names of parameters; is_read: of an input, whether a size is one of its elements; is_made: of an output, whether
-    its shape depends on data."""
+    name, shape_name: of parameters; described: dtype, shape and the model's name of it, for people. Of an input: sizes,
+    numbers and names of parameters; is_read, whether a size is one of its elements. Of an output: is_made, whether its
+    shape depends on data."""
 
     name: str
     shape_name: str
@@ -130,7 +130,7 @@ def interface(model: Model, program: Program, stem: str) -> Interface:
     """The interface of a model that is called `stem`. Raises NotImplemented for what needs Python's runtime, and
     InvalidArgument for a program that runs on a GPU."""
     if any(launch.device for launch in program.launches):
-        raise InvalidArgument("C by itself is for CPUs: compile the model with a --target that names no GPU")
+        raise errors.InvalidArgument("C by itself is for CPUs: compile the model with a --target that names no GPU")
     entries = manifest(model, program)
     _refuse(entries)
     taken: set[str] = set()
@@ -150,8 +150,8 @@ def interface(model: Model, program: Program, stem: str) -> Interface:
         _output(text, v, any(region_of(d, regions) for d in v.shape), name, parameters)
         for text, v in zip(graph.output_names, graph.outputs)
     )
-    messages = tuple(names.string(each["text"]) for each in (*entries["asserts"], *entries["errors"]))
-    messages = tuple(text.replace("{{", "{").replace("}}", "}") for text in messages)
+    failures = (*entries["asserts"], *entries["errors"])
+    messages = tuple(names.string(each["text"].replace("{{", "{").replace("}}", "}")) for each in failures)
     return Interface(names.prefix(stem), tuple(sources), inputs, outputs, len(entries["asserts"]), messages)
 
 
@@ -168,7 +168,9 @@ def _refuse(entries: Mapping[str, Any]) -> None:
         for call in entries.get("host", ())
     ]
     if reasons:
-        raise NotImplemented("\n".join(["This model cannot be C by itself:", *(f"  {each}" for each in reasons)]))
+        raise errors.NotImplemented(
+            "\n".join(["This model cannot be C by itself:", *(f"  {each}" for each in reasons)])
+        )
 
 
 def _source(entry: Mapping[str, Any], name: Name) -> Source:
@@ -182,10 +184,11 @@ def _source(entry: Mapping[str, Any], name: Name) -> Source:
 
 def _input(value: Value, is_read: bool, name: Name, parameters: Mapping[Symbol, Symbol]) -> Tensor:
     if is_read and value.dtype not in (I32, I64):
-        raise NotImplemented(f"Sizes are elements of the input '{value.name}', which is no tensor of int32 or int64.")
+        raise errors.NotImplemented(f"Sizes are elements of the input '{value.name}', which are no int32 or int64.")
     shape = [parameters[d].name if isinstance(d, Symbol) else str(d) for d in value.shape]
     found = name(value.name or "input")
-    return Tensor(found, "", value.dtype, _described(found, value.name, value.dtype, shape), value.rank, tuple(shape), is_read)
+    described = _described(found, value.name, value.dtype, shape)
+    return Tensor(found, "", value.dtype, described, value.rank, tuple(shape), is_read)
 
 
 def _output(text: str, value: Value, is_made: bool, name: Name, parameters: Mapping[Symbol, Symbol]) -> Tensor:

@@ -1,7 +1,8 @@
 """A shared library that programs in C link, instead of a folder of sources.
 
-In: a compilation up to its C sources. Out: a folder with the library, its header, a file for pkg-config, and the weights
-unless they are linked in. The library is what the sources of folder.py make; it exports the functions of its header alone.
+In: a compilation up to its C sources. Out: a folder with the library, its header, a file for pkg-config, and the
+weights unless they are linked in. The library is what the sources of folder.py make; it exports the functions of its
+header alone.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def write(
     objects: Path,
     progress: Progress,
 ) -> None:
-    """Writes the folder `path`, which is created if necessary. workspace: an empty folder for the sources; objects: that of
-    the object cache. Raises as `folder.write`, and as `build`, and InvalidArgument for a CPU of another architecture."""
+    """Writes the folder `path`, which is created if necessary. workspace: an empty folder for the sources; objects:
+    that of the object cache. Raises as `folder.write` and `build.library`, and InvalidArgument for a CPU of another
+    architecture."""
     ensure_buildable(unit.target)
     sources = folder.write(unit, workspace, stem, embed, is_threaded)
     prefix = sources.interface.prefix

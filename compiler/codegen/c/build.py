@@ -62,8 +62,8 @@ def library(
 ) -> None:
     """Writes the library of `sources` to `output`.
 
-    objects: the folder of the object cache; include: that of headers. Raises Fail if the compiler rejects a source, which
-    is then kept for inspection, and OSError if the disk is full.
+    objects: the folder of the object cache; include: that of headers. Raises Fail if the compiler rejects a source,
+    which is then kept for inspection, and OSError if the disk is full.
     """
     objects.mkdir(parents=True, exist_ok=True)
     flags = toolchain.compile_flags(target.flags)
@@ -160,5 +160,5 @@ def _headers(folder: Path) -> str:
 
 @lru_cache
 def part(name: str) -> Source:
-    """A C file of templates/c that is not a template: "walker" and "pool", which are part of every library, or "cuda"."""
+    """A C file of templates/c that is not a template: "walker" or "pool", which all models have, or "cuda"."""
     return Source(name, (TEMPLATES / f"{name}.c").read_text())

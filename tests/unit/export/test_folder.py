@@ -31,7 +31,7 @@ def example(path: Path) -> list[str]:
     return [str(path / "example")]
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     ("embed", "is_threaded"), [(None, True), ("asm", True), ("plain", False)], ids=["file", "asm", "array, alone"]
@@ -125,6 +125,31 @@ def test_other_cpus(name: str, triple: str, cpu: str, machine: int, tmp_path: Pa
             run([*filter(None, [emulator]), *example(tmp_path)], fed, expected, tmp_path, *how, exact=False)
 
 
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.mark.sample(1)
+@pytest.mark.parametrize("name", sorted(path.name for path in DATA.iterdir()))
+@pytest.mark.parametrize("target", ["generic", exported.TARGET])
+def test_no_warnings(name: str, target: str, tmp_path: Path) -> None:
+    unit = lower_model(str(DATA / name), Options(target=target))
+    written = folder.write(unit, tmp_path, Path(name).stem)
+    command = ["gcc", "-fsyntax-only", "-std=c11", "-fopenmp-simd", *unit.target.flags, *exported.WARNINGS]
+    subprocess.run([*command, *written.names, "main.c"], cwd=tmp_path, check=True)
+
+
+def test_the_work_of_large_models_is_counted(tmp_path: Path) -> None:
+    """Beyond 32 bits, where all sizes are fixed: a compiler would warn of the overflow."""
+    text = f"""{exported.HEAD} large (float[1024, 768] x, float[768, 768] w) => (float[1024, 768] z) {{
+        y = MatMul (x, w)
+        z = MatMul (y, w)
+    }}"""
+    unit = lower_model(exported.model(text).SerializeToString(), Options(target="generic"))
+    folder.write(unit, tmp_path, "large")
+    command = ["gcc", "-fsyntax-only", *exported.WARNINGS, "program.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model without threads, built; without optimisation, which takes less time."""
@@ -205,7 +230,7 @@ def test_files(embed: Embedding | None, tmp_path: Path) -> None:
 
 
 def test_a_model_without_weights(tmp_path: Path) -> None:
-    text = '<ir_version: 10, opset_import: ["" : 21]> g (float[n] x) => (float[n] y) { y = Tanh (x) }'
+    text = f"{exported.HEAD} g (float[n] x) => (float[n] y) {{ y = Tanh (x) }}"
     unit = lower_model(exported.model(text).SerializeToString(), Options(target=exported.TARGET))
     written = folder.write(unit, tmp_path, "math", embed="asm")
     assert written.interface.prefix == "math_model" and not (tmp_path / WEIGHTS).exists()

@@ -20,13 +20,13 @@ def interface_of(text: str, target: str = "generic") -> Interface:
     model = exported.model(f"{HEAD} {text}" if not text.startswith("<") else text)
     unit = lower_model(model.SerializeToString(), Options(target=target))
     assert unit.model and unit.program
-    return interface(unit.model, unit.program, "m")
+    return interface(unit.model, unit.program, "g")
 
 
 def declared(x: Interface, function: str) -> str:
     """The parameters of a function, as the header has them."""
     header = render("c/export/model.h.j2", x=x, is_threaded=True, is_linked=False)
-    found = re.search(rf"M_API .* \*?m_{function}\((.*)\);", header)
+    found = re.search(rf"G_API .* \*?g_{function}\((.*)\);", header)
     return found[1] if found else ""
 
 
@@ -35,25 +35,25 @@ def declared(x: Interface, function: str) -> str:
     [
         (
             exported.STATIC,
-            "m_model *model, const float *x, const uint16_t *h, float *y, uint16_t *z",
+            "g_model *model, const float *x, const uint16_t *h, float *y, uint16_t *z",
             "int64_t y_shape[2], int64_t z_shape[1]",
         ),
         (
             exported.DYNAMIC,
-            "m_model *model, int64_t batch, int64_t length, const float *x, const bool *mask, const int32_t *int_, "
+            "g_model *model, int64_t batch, int64_t length, const float *x, const bool *mask, const int32_t *int_, "
             "float *y, bool *register_, int32_t *twice",
             "int64_t batch, int64_t length, int64_t y_shape[3], int64_t register_shape[2], int64_t twice_shape[1]",
         ),
         (
             exported.CONTROL,
-            "m_model *model, int64_t n, const float *x, const int64_t *trips, const bool *flip, const int64_t *size, "
+            "g_model *model, int64_t n, const float *x, const int64_t *trips, const bool *flip, const int64_t *size, "
             "const int64_t *index, float *y, int64_t **places, int64_t places_shape[2], float *wide, float *last, "
             "float *column",
             "int64_t n, const int64_t *trips, const int64_t *size, int64_t y_shape[2], int64_t places_shape[2], "
-            "int64_t column_shape[1]",
+            "int64_t wide_shape[2], int64_t column_shape[1]",
         ),
         ("g (double[1] x) => (double y) { y = ReduceSum <keepdims = 0> (x) }",
-         "m_model *model, const double *x, double *y", "void"),
+         "g_model *model, const double *x, double *y", "void"),
     ],
     ids=["static", "dynamic", "control", "scalar"],
 )  # fmt: skip
@@ -70,7 +70,7 @@ def test_shapes_are_told_in_terms_of_parameters() -> None:
 
 def test_random_numbers_have_a_seed() -> None:
     text = "g (float[n] x) => (float[n] y) { r = RandomUniformLike (x)\n y = Add (x, r) }"
-    assert declared(interface_of(text), "seed") == "m_model *model, uint64_t seed"
+    assert declared(interface_of(text), "seed") == "g_model *model, uint64_t seed"
     assert declared(interface_of(exported.STATIC), "seed") == ""
 
 
@@ -107,4 +107,3 @@ def test_what_needs_python_is_refused(text: str, reasons: list[str]) -> None:
 def test_gpus_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="no GPU"):
         interface_of(exported.STATIC, "generic,cuda:sm_90")
-

@@ -160,7 +160,7 @@ def test_random_numbers(tmp_path: Path) -> None:
     handle.call("destroy", handle.address)
 
 
-@pytest.mark.skipif(not (shutil.which("pkg-config") and shutil.which("gcc")), reason="there is no pkg-config, or no gcc")
+@pytest.mark.skipif(not (shutil.which("pkg-config") and shutil.which("gcc")), reason="no pkg-config, or no gcc")
 def test_pkg_config(control: Path, tmp_path: Path) -> None:
     """A program that finds the library by it."""
     (tmp_path / "user.c").write_text(

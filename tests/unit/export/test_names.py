@@ -41,9 +41,13 @@ def test_identifiers_differ() -> None:
     assert taken == {"a_b", "a_b_2", "a_b_3", "int_", "int__2"}
 
 
-@pytest.mark.parametrize("stem", ["math", "string", "runtime_abi", "pthread", "Time"])
+@pytest.mark.parametrize("stem", ["math", "string", "runtime_abi", "pthread", "Time", "m", "test"])
 def test_no_header_hides_another(stem: str) -> None:
     assert names.prefix(stem) == f"{stem}_model"
+
+
+def test_a_prefix_may_be_a_word_of_c() -> None:
+    assert names.prefix("static") == "static" and names.prefix("resnet50-v1.7") == "resnet50_v1_7"
 
 
 @pytest.mark.parametrize("text", ["*/ int x; /*", "a\\\nb", "??/", "**//**/", "a\x00b"])
