@@ -15,6 +15,7 @@ int32_t intaglio_open_weights(const char *path, int64_t bytes, const char **at)
     *at = NULL;
     if (!bytes) return INTAGLIO_OK;
     if (!path) return INTAGLIO_NULL_POINTER;
+    if ((uint64_t)bytes > SIZE_MAX) return INTAGLIO_NO_MEMORY;
     const int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return INTAGLIO_NO_WEIGHTS;
     struct stat about;
@@ -44,6 +45,7 @@ int32_t intaglio_open_weights(const char *path, int64_t bytes, const char **at)
     *at = NULL;
     if (!bytes) return INTAGLIO_OK;
     if (!path) return INTAGLIO_NULL_POINTER;
+    if ((uint64_t)bytes > SIZE_MAX) return INTAGLIO_NO_MEMORY;
     FILE *file = fopen(path, "rb");
     if (!file) return INTAGLIO_NO_WEIGHTS;
     const size_t size = (size_t)bytes;
