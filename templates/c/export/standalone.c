@@ -132,7 +132,7 @@ static void reset_outputs(const run *r, int is_over)
 {
     for (int32_t i = 0; i < r->about->outputs; i++) {
         void *made = NULL;
-        if (!r->about->output[i].is_made) continue;
+        if (!r->about->output[i].is_made || !r->arguments->outputs[i]) continue;
         if (is_over) {
             memcpy(&made, r->arguments->outputs[i], sizeof made);
             free(made);
@@ -170,9 +170,10 @@ static void give_back_arena(intaglio_model *model, arena *taken)
 
 int32_t intaglio_execute(intaglio_model *model, const intaglio_arguments *a)
 {
-    if (!model || has_null(model->about, a)) return INTAGLIO_NULL_POINTER;
+    if (!model) return INTAGLIO_NULL_POINTER;
     run r = {.about = model->about, .arguments = a};
     reset_outputs(&r, 0);
+    if (has_null(r.about, a)) return INTAGLIO_NULL_POINTER;
     int32_t status = plan(r.about, model, a);
     if (status) return status;
 

@@ -131,6 +131,10 @@ def test_statuses(handle: Handle, control: Path, tmp_path: Path) -> None:
     huge = ctypes.c_int64(1 << 60)
     assert handle.call("shapes", huge, fed["trips"], fed["size"], None, None, None, None) == NO_MEMORY
     assert handle.call("run", handle.address, ctypes.c_int64(1), *[None] * 12) == NULL_POINTER
+    places = ctypes.c_void_p(1)
+    some = [None, fed["trips"], fed["flip"], fed["size"], fed["index"], None, ctypes.byref(places)]
+    assert handle.call("run", handle.address, ctypes.c_int64(1), *some, *[None] * 4) == NULL_POINTER
+    assert not places.value  # nothing that would have to be freed
     assert handle.message(0) == "success" and handle.message(10_000) == "an unknown status"
 
     short = tmp_path / "short.bin"
