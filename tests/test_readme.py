@@ -21,10 +21,10 @@ from tests.documents import BLOCK, FILE, ROOT, UNRUN, environment
 IN_CI = re.compile(r"make \w+|pip install .*")
 # What its own test runs.
 ELSEWHERE = {"docs/tour.md": "test_tour.py"}
-# How many blocks of a page need a cluster, containers or a package index: as few as can be.
-NOT_HERE = {"docs/deployment.md": 1, "docs/tuning.md": 4}
+# How many blocks of a page need a cluster, containers, a package index or minutes: as few as can be.
+NOT_HERE = {"docs/c_export.md": 1, "docs/deployment.md": 1, "docs/tuning.md": 4}
 LANGUAGES = {"sh", "python"}
-TEXTS = {"c", "dockerfile", "text"}  # languages of blocks that are no programs
+TEXTS = {"c", "cmake", "dockerfile", "text"}  # languages of blocks that are no programs
 LONG = re.compile(r"(?<=--time )\d+\w+")  # searches, which may be shorter here
 
 

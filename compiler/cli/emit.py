@@ -1,47 +1,43 @@
-"""`intaglio compile --emit c`: the complete generated C, to be read, or built by hand.
+"""`intaglio compile --emit c | so`: a model for programs in C, which need neither Python nor Intaglio to run it.
 
-In: a compilation and its artifact. Out: a folder with program.c, a file for each kernel, the thread pool, the headers,
-weights.bin, manifest.json, and build.sh, which builds model.so.
+In: a compilation up to its C sources. Out: a folder, with sources (compiler/export/folder.py) or with a library
+(compiler/export/library.py).
 """
 
 from __future__ import annotations
 
-import shlex
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.store.artifact import MANIFEST, WEIGHTS
-from ..codegen.c.build import TEMPLATES
-from ..codegen.c.toolchain import Toolchain
+from ...runtime.store import cache
 from ..driver import Compilation
-from ..target import Target
+from ..export import folder, library
+from ..export.folder import Embedding
 
-_HEAD = """#!/bin/sh
-# Makes model.so; its functions are described in runtime_abi.h, its inputs and outputs in manifest.json.
-set -e
-cd "$(dirname "$0")"
-"""
+KINDS = ("c", "so")
 
 
-def write_c(unit: Compilation, artifact: Path, folder: Path) -> None:
-    """Writes the sources into `folder`, which is created if necessary. Raises OSError."""
-    assert unit.sources
-    folder.mkdir(parents=True, exist_ok=True)
-    for source in unit.sources.files:
-        (folder / f"{source.name}.c").write_text(source.text)
-    for path in [TEMPLATES / "pool.c", *TEMPLATES.glob("*.h"), artifact / WEIGHTS, artifact / MANIFEST]:
-        if path.exists():
-            shutil.copy(path, folder)
-    script = folder / "build.sh"
-    script.write_text(_HEAD + _commands(["pool", *(s.name for s in unit.sources.files)], unit.target))
-    script.chmod(0o755)
+@dataclass(frozen=True)
+class Wanted:
+    """kind: of KINDS; path: of the folder; embed, is_threaded: see folder.write."""
+
+    kind: str
+    path: Path
+    embed: Embedding | None
+    is_threaded: bool
 
 
-def _commands(names: Sequence[str], target: Target) -> str:
-    """The commands of the build stage, with $CC as the C compiler."""
-    compiler = Toolchain("cc", ("cc",), "")
-    flags = compiler.compile_flags(target.flags)
-    commands = [compiler.compile(Path(f"{n}.c"), Path(f"{n}.o"), flags, Path(".")) for n in names]
-    commands.append(compiler.link([Path(f"{n}.o") for n in names], Path("model.so")))
-    return "".join(f'"${{CC:-cc}}" {shlex.join(command[1:])}\n' for command in commands)
+def write(unit: Compilation, wanted: Wanted, stem: str, progress: Callable[..., None]) -> None:
+    """Writes what is wanted of a model that is called `stem`. Raises as folder.write and library.write."""
+    if wanted.kind == "c":
+        folder.write(unit, wanted.path, stem, wanted.embed, wanted.is_threaded)
+        return
+
+    def report(done: int, total: int) -> None:
+        progress("build", done, total)
+
+    with cache.workspace() as sources:
+        objects = cache.objects(sources)
+        how = wanted.embed, wanted.is_threaded
+        library.write(unit, wanted.path, stem, *how, sources, objects, report)

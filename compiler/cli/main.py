@@ -93,24 +93,28 @@ def _message(error: Exception) -> str:
 
 
 def compile_command(arguments: argparse.Namespace) -> int:
-    """Compiles a model ahead of time: to one file, to C, or both."""
-    if not arguments.output and not arguments.emit:
+    """Compiles a model ahead of time: to one file, to C or a library for programs in C, or both."""
+    wanted = _emitted(arguments)
+    if not arguments.output and not wanted:
         arguments.output = Path(arguments.model).with_suffix(".intaglio")
-    settings = _settings(arguments)
+    options = Options(**_settings(arguments))
     start = time.perf_counter()
-    with cache.workspace() as directory, Progress() as progress:
-        unit = driver.compile_model(arguments.model, Options(**settings), directory, progress)
-        if arguments.emit:
-            emit.write_c(unit, directory, arguments.emit)
+    with Progress() as progress:
         if arguments.output:
-            package.pack(directory, arguments.output)
+            with cache.workspace() as directory:
+                unit = driver.compile_model(arguments.model, options, directory, progress)
+                package.pack(directory, arguments.output)
+        else:
+            unit = driver.lower_model(arguments.model, options, progress)
+        if wanted:
+            emit.write(unit, wanted, Path(arguments.model).stem, progress)
     for warning in unit.warnings:
         log.log(log.WARNING, warning)
     summary = inspect_model.summary(unit)
     summary["slow"] = unit.warnings
     summary["seconds"] = dict(unit.seconds)
     summary["total seconds"] = time.perf_counter() - start
-    summary["written"] = [str(path) for path in (arguments.output, arguments.emit) if path]
+    summary["written"] = [str(path) for path in (arguments.output, wanted and wanted.path) if path]
     if arguments.json:
         return _print_json(summary)
     print(f"{arguments.model} -> {', '.join(summary['written'])}")
@@ -118,6 +122,17 @@ def compile_command(arguments: argparse.Namespace) -> int:
     print("  " + ", ".join(f"{name} {number(seconds)} s" for name, seconds in unit.seconds.items() if seconds >= 0.05))
     print(f"  {number(summary['total seconds'])} s in all")
     return 0
+
+
+def _emitted(arguments: argparse.Namespace) -> emit.Wanted | None:
+    """What --emit asks for. Raises InvalidArgument where options say how, and there is no --emit."""
+    if not arguments.emit:
+        if arguments.embed or arguments.threads:
+            raise InvalidArgument("--embed and --threads are options of --emit")
+        return None
+    kind, *folders = arguments.emit
+    path = Path(folders[0] if folders else f"{Path(arguments.model).stem}_{kind}")
+    return emit.Wanted(kind, path, arguments.embed, arguments.threads != 1)
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -465,7 +480,15 @@ def _parser() -> Parser:
         "-o", "--output", type=Path, metavar="FILE", help="the artifact (default: MODEL.intaglio)"
     )
     compile_parser.add_argument(
-        "--emit", nargs="+", action=_Emit, metavar=("c", "DIR"), help="write the C sources (default: MODEL_c)"
+        "--emit", nargs="+", action=_Emit, metavar=("{c,so}", "DIR"),
+        help="write C sources, or a library, for programs in C (default: MODEL_c, MODEL_so)",
+    )  # fmt: skip
+    compile_parser.add_argument(
+        "--embed", nargs="?", choices=("asm", "plain"), const="asm",
+        help="of --emit: link the weights in, by the assembler (default) or as an array",
+    )  # fmt: skip
+    compile_parser.add_argument(
+        "--threads", type=int, choices=(1,), help="of --emit: no threads but the caller's, and none of their functions"
     )
     run_parser = add(commands, "run", run_command, model, inputs, dim, target)
     run_parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="save outputs: .npz, or .npy for one")
@@ -527,13 +550,12 @@ def _parser() -> Parser:
 
 
 class _Emit(argparse.Action):
-    """--emit c [DIR]."""
+    """--emit c [DIR], or --emit so [DIR]."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        if values[0] != "c" or len(values) > 2:
-            parser.error(f"argument --emit: expected c, or c and a folder, not {' '.join(values)}")
-        default = f"{Path(namespace.model).stem}_c" if getattr(namespace, "model", None) else "model_c"
-        namespace.emit = Path(values[1] if len(values) == 2 else default)
+        if values[0] not in emit.KINDS or len(values) > 2:
+            parser.error(f"argument --emit: expected c or so, and at most a folder, not {' '.join(values)}")
+        namespace.emit = values
 
 
 def _dim(text: str) -> tuple[str, int]:

@@ -84,5 +84,6 @@ def export(paths: Sequence[Path], output: Path) -> int:
     if output.exists():
         raise InvalidArgument(f"{output} exists already")
     records = tuning.read(paths)
+    output.touch()  # also where there are none
     tuning.append(output, records)
     return len(records)

@@ -66,9 +66,7 @@ def write_artifact(
 ) -> list[str]:
     """Writes weights, notes, manifest and the device's code into `directory`. Returns warnings of what is slow."""
     with Writer(directory) as writer:
-        for weight, offset in zip(program.weights, program.weight_offsets()):
-            at = writer.add(weight.laid_out(constant_array(weight.value)))
-            assert at == offset, "the weights are not where the program reads them"
+        add_weights(program, writer)
         entries = manifest(model, program)
         if device is not None:
             entries["device"] = _device(device, program, directory)
@@ -78,6 +76,13 @@ def write_artifact(
             entries["slow"] = warnings
         writer.finish(entries, noted, target, VERSION)
     return warnings
+
+
+def add_weights(program: Program, writer: Writer) -> None:
+    """Writes the weights to where the program reads them."""
+    for weight, offset in zip(program.weights, program.weight_offsets()):
+        at = writer.add(weight.laid_out(constant_array(weight.value)))
+        assert at == offset, "the weights are not where the program reads them"
 
 
 def _device(device: DeviceCode, program: Program, directory: Path) -> dict[str, Any]:

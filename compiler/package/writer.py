@@ -39,12 +39,14 @@ ALIGNMENT = 64  # of each weight in weights.bin
 
 
 class Writer:
-    """Writes an artifact into an empty directory: `add` each weight, then `finish`. To be used in a `with`."""
+    """Writes an artifact into an empty directory: `add` each weight, then `finish`. To be used in a `with`.
+
+    size: the bytes of the weights so far."""
 
     def __init__(self, directory: Path):
         self._directory = directory
         self._file = open(directory / WEIGHTS, "wb", buffering=1 << 20)  # noqa: SIM115  closed by __exit__
-        self._size = 0
+        self.size = 0
 
     def __enter__(self) -> Writer:
         return self
@@ -57,10 +59,10 @@ class Writer:
     def add(self, data: np.ndarray[Any, Any]) -> int:
         """Writes an array in row-major order; returns its offset in weights.bin, a multiple of 64."""
         flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        offset = -(-self._size // ALIGNMENT) * ALIGNMENT
-        self._file.write(bytes(offset - self._size))
+        offset = -(-self.size // ALIGNMENT) * ALIGNMENT
+        self._file.write(bytes(offset - self.size))
         self._file.write(flat.data)
-        self._size = offset + flat.size
+        self.size = offset + flat.size
         return offset
 
     def finish(self, manifest: Manifest, notes: dict[str, Any], target: Target, version: str) -> None:
@@ -72,13 +74,13 @@ class Writer:
         """
         self._file.close()
         weights = self._directory / WEIGHTS
-        if self._size == 0:
+        if self.size == 0:
             weights.unlink()
         else:
             with open(weights, "rb") as file:
-                (self._directory / CHECKSUMS).write_bytes(checksums.of(file, 0, self._size))
+                (self._directory / CHECKSUMS).write_bytes(checksums.of(file, 0, self.size))
         (self._directory / NOTES).write_text(json.dumps(notes))
-        files = {WEIGHTS: {"bytes": self._size}} if self._size else {}
+        files = {WEIGHTS: {"bytes": self.size}} if self.size else {}
         for name in (LIBRARY, CHECKSUMS, NOTES, DEVICE):
             path = self._directory / name
             if path.exists():

@@ -12,7 +12,8 @@
        EXTENTS(...)                    in a program, the extents of a kernel's buffers: see Holes.declarations
 
    Empty ranges, and ranges of a negative count, are inside at any index. Arguments are evaluated once, except those of
-   INSIDE, LINES and EXTENT without checks, which are not evaluated at all. */
+   INSIDE, LINES and EXTENT without checks, which are not evaluated at all. Those name the pointer, so that a compiler does
+   not warn of one that a kernel has no use for. */
 
 #ifndef INTAGLIO_BOUNDS_H
 #define INTAGLIO_BOUNDS_H
@@ -48,10 +49,10 @@ static inline void intaglio_lines(const char *name, int64_t index, int64_t lines
 #else
 
 #define EXTENTS(...)
-#define EXTENT(x, n)
+#define EXTENT(x, n) ((void)(x))
 #define AT(x, i) (x)[i]
 #define RANGE(x, i, n) ((x) + (i))
-#define INSIDE(x, i, n) ((void)0)
+#define INSIDE(x, i, n) ((void)(x))
 #define LINES(x, i, lines, stride, n) ((void)0)
 
 #endif

@@ -1,6 +1,6 @@
-/* Worker threads, and the walker of a program's steps, which they help; the contract is in runtime_abi.h.
+/* Worker threads, which help the walker of a program's steps (walker.c); the contract is in runtime_abi.h.
 
-   In:  calls from program.c and from the runtime.
+   In:  calls of the walker, through an intaglio_pool, and of the runtime.
    Out: tasks that are done.
    It must never spin for long, wait for a thread that does nothing for a run, or let one access a run that is over.
 
@@ -14,16 +14,13 @@
    forked child has none of its parent's threads: the pool then starts afresh. */
 
 #define _GNU_SOURCE
-#include "bounds.h"
 #include "runtime_abi.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #ifdef __linux__
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -43,15 +40,6 @@
 #define INTAGLIO_LATE(id) /* the most critical points for a delay, where tests delay threads */
 #endif
 
-int32_t intaglio_abi(void) { return INTAGLIO_ABI; }
-
-static int64_t nanoseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 /* ---- Waiting for a word of memory ---------------------------------------------------------------------------- */
 
 static inline void relax(void)
@@ -63,8 +51,8 @@ static inline void relax(void)
 #endif
 }
 
-static inline uint64_t load(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
-static inline void store(uint64_t *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
+static inline uint64_t load(const intaglio_word *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
+static inline void store(intaglio_word *word, uint64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
 
 /* The number of the CPU that runs this thread; negative if the system does not tell it. */
 static inline int32_t this_cpu(void)
@@ -80,7 +68,7 @@ static inline int32_t this_cpu(void)
 typedef struct {
     uint32_t asleep __attribute__((aligned(LINE)));
     int32_t cpu;   /* that ran it last, as far as known */
-    uint64_t rest; /* the time until which it is not worth waking */
+    intaglio_word rest; /* the time until which it is not worth waking */
 } bed;
 
 static inline void note_cpu(bed *self)
@@ -113,9 +101,9 @@ static void wake(uint32_t *word)
 
 /* The event that a thread waits for: a change of one of two words. */
 typedef struct {
-    const uint64_t *word;
+    const intaglio_word *word;
     uint64_t was;
-    const uint64_t *other;
+    const intaglio_word *other;
     uint64_t other_was;
 } change;
 
@@ -142,7 +130,7 @@ static int poll(bed *self, const change *c, int64_t spin_ns, bed *const *others,
             if (came(c, __ATOMIC_ACQUIRE)) return 1;
             relax();
         }
-        int64_t now = nanoseconds();
+        int64_t now = intaglio_nanoseconds();
         if (!start) start = now;
         if (now - start >= spin_ns) return 0;
         if (in_the_way(others, count)) {
@@ -153,7 +141,7 @@ static int poll(bed *self, const change *c, int64_t spin_ns, bed *const *others,
 }
 
 /* Sleeps until the change came. drowsy: NULL, or a flag to set first, without which the others do not ring. */
-static void sleep_until(bed *self, const change *c, uint64_t *drowsy)
+static void sleep_until(bed *self, const change *c, intaglio_word *drowsy)
 {
     while (!came(c, __ATOMIC_ACQUIRE)) {
         __atomic_store_n(&self->asleep, 1, __ATOMIC_SEQ_CST);
@@ -195,7 +183,7 @@ static inline void ring(bed *b)
 
 typedef struct worker {
     bed bed;
-    uint64_t mail; /* the run that it helps, or helped last; or STOP */
+    intaglio_word mail; /* the run that it helps, or helped last; or STOP */
     struct pool *pool;
     pthread_t thread;
     int32_t number;      /* of all that were hired */
@@ -212,23 +200,23 @@ typedef struct worker {
 /* The progress of one thread's share of one step: the number of the step (so that it needs no reset), and that of claimed
    chunks. */
 typedef struct {
-    uint64_t claimed __attribute__((aligned(LINE)));
+    intaglio_word claimed __attribute__((aligned(LINE)));
 } share;
 
 /* One step, in one cache line: `open` is written last, and holds its number and that of its chunks. */
 typedef struct {
-    uint64_t open __attribute__((aligned(LINE)));
+    intaglio_word open __attribute__((aligned(LINE)));
     intaglio_job job;
 } slot;
 
 /* The threads of one run, reused for later runs: never freed, as late workers read it. */
 typedef struct intaglio_team {
     slot slots[INTAGLIO_JOBS];                      /* by number of the step */
-    uint64_t run __attribute__((aligned(LINE)));    /* the number of the run */
-    uint64_t first;                                 /* the first step of the run */
-    uint64_t threads;
-    uint64_t done __attribute__((aligned(LINE)));   /* chunks that workers have done, in all runs */
-    uint64_t drowsy __attribute__((aligned(LINE))); /* workers of the run may be asleep */
+    intaglio_word run __attribute__((aligned(LINE)));    /* the number of the run */
+    intaglio_word first;                                 /* the first step of the run */
+    intaglio_word threads;
+    intaglio_word done __attribute__((aligned(LINE)));   /* chunks that workers have done, in all runs */
+    intaglio_word drowsy __attribute__((aligned(LINE))); /* workers of the run may be asleep */
     bed bed;                                        /* the caller's */
     bed *caller;                                    /* its address, for workers that wait for the caller */
     /* The rest is the caller's alone. */
@@ -283,7 +271,8 @@ static inline share *share_of(team *t, uint64_t step, int32_t owner)
 static int64_t take(team *t, int32_t id, uint64_t step, int64_t chunks, int32_t owner, int32_t threads)
 {
     int64_t first = chunks * owner / threads, size = chunks * (owner + 1) / threads - first, done = 0;
-    uint64_t *claimed = &share_of(t, step, owner)->claimed, seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
+    intaglio_word *claimed = &share_of(t, step, owner)->claimed;
+    uint64_t seen = __atomic_load_n(claimed, __ATOMIC_RELAXED);
     while (STEP(seen) <= step) { /* else a later step has the slot: this one is over */
         int64_t begin = STEP(seen) == step ? CHUNKS(seen) : 0, left = size - begin;
         if (left <= 0) break;
@@ -339,7 +328,7 @@ static void keep_off(worker *w)
 }
 
 /* Polls, then sleeps, until the change came. */
-static void wait_for(worker *w, const change *c, int64_t spin_ns, bed *const *others, int32_t count, uint64_t *drowsy)
+static void wait_for(worker *w, const change *c, int64_t spin_ns, bed *const *others, int32_t count, intaglio_word *drowsy)
 {
     if (poll(&w->bed, c, spin_ns, others, count)) return;
     sleep_until(&w->bed, c, drowsy);
@@ -395,7 +384,7 @@ static void *work(void *self)
 static void wake_workers(team *t)
 {
     if (!__atomic_exchange_n(&t->drowsy, 0, __ATOMIC_SEQ_CST)) return;
-    uint64_t now = (uint64_t)nanoseconds(), later = 0;
+    uint64_t now = (uint64_t)intaglio_nanoseconds(), later = 0;
     for (uint64_t i = 0; i + 1 < t->threads; i++)
         if (load(&t->beds[i]->rest) > now) later = 1;
         else if (sleeps(t->beds[i])) {
@@ -634,278 +623,4 @@ void intaglio_pool_stop(intaglio_pool *interface)
         pthread_join(w->thread, NULL);
         free(w);
     }
-}
-
-/* ---- Walking a program --------------------------------------------------------------------------------------- */
-
-/* Sets this thread's floating-point mode, which is the same for all threads of a run; returns the old one. */
-static uint64_t set_float_mode(uint64_t mode)
-{
-#if defined(__SSE2__)
-    uint64_t before = _mm_getcsr();
-    _mm_setcsr((uint32_t)mode);
-    return before;
-#elif defined(__aarch64__)
-    uint64_t before;
-    __asm__ __volatile__("mrs %0, fpcr" : "=r"(before));
-    __asm__ __volatile__("msr fpcr, %0" : : "r"(mode));
-    return before;
-#else
-    return mode;
-#endif
-}
-
-static uint64_t float_mode(int32_t flags)
-{
-#if defined(__SSE2__)
-    return flags & INTAGLIO_FLUSH_DENORMALS ? 0x9fc0 : 0x1f80; /* all exceptions masked, round to nearest; FTZ, DAZ */
-#else
-    return flags & INTAGLIO_FLUSH_DENORMALS ? 1 << 24 : 0;
-#endif
-}
-
-static int32_t fail(intaglio_walker *w, int32_t status, int64_t a, int64_t b, int64_t c, int64_t d)
-{
-    int32_t none = 0;
-    if (__atomic_compare_exchange_n(&w->status, &none, status, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-        int64_t *report = w->call->report;
-        report[0] = a, report[1] = b, report[2] = c, report[3] = d;
-    }
-    return 1;
-}
-
-int32_t intaglio_fail(intaglio_walker *w, int32_t status, int64_t a, int64_t b) { return fail(w, status, a, b, 0, 0); }
-
-#ifdef INTAGLIO_CHECKED
-
-static _Thread_local struct {
-    const intaglio_opened *opened;
-    jmp_buf back;
-} guarded; /* the kernel that this thread is in */
-
-_Noreturn void intaglio_outside(const char *name, int64_t index, int64_t extent)
-{
-    const intaglio_opened *o = guarded.opened;
-    fail(o->walker, INTAGLIO_OUTSIDE, o->step.number, (int64_t)(intptr_t)name, index, extent);
-    longjmp(guarded.back, 1);
-}
-
-#endif
-
-/* ---- The record of a run ------------------------------------------------------------------------------------- */
-
-static int64_t this_thread(void)
-{
-#ifdef __linux__
-    static _Thread_local int64_t number;
-    if (!number) number = syscall(SYS_gettid);
-    return number;
-#else
-    return -1;
-#endif
-}
-
-/* The record of a step that begins at `now`; NULL if nobody asks, or there is no room. */
-static intaglio_record *record(const intaglio_walker *w, int64_t step, int64_t now)
-{
-    intaglio_profile *profile = w->call->profile;
-    if (!profile || profile->count++ >= profile->capacity) return NULL;
-    size_t work = (size_t)w->call->threads * sizeof(intaglio_work);
-    intaglio_record *r = (void *)((char *)profile->records + (size_t)(profile->count - 1) * (sizeof *r + work));
-    r->step = step, r->begin = r->end = now;
-    memset(r->work, 0, work);
-    return r;
-}
-
-static inline int64_t now_if_recorded(const intaglio_walker *w) { return w->call->profile ? nanoseconds() : 0; }
-
-/* Adds what a thread did since `begin`; returns the time. */
-static int64_t add_work(intaglio_work *work, int64_t begin)
-{
-    int64_t end = nanoseconds();
-    if (!work->claims++) work->begin = begin;
-    work->end = end, work->busy += end - begin;
-    work->thread = this_thread(), work->cpu = this_cpu();
-    return end;
-}
-
-/* Adds what this thread did, all of a step that begins at `begin`. */
-static void record_alone(const intaglio_walker *w, int64_t step, int64_t begin)
-{
-    intaglio_record *r = record(w, step, begin);
-    if (r) r->end = add_work(r->work, begin);
-}
-
-/* Runs tasks of a step, on any thread. If accesses are checked, the first one out of bounds ends this call. */
-static void call_kernel(void *arg, int32_t id, int64_t begin, int64_t end)
-{
-    const intaglio_opened *o = arg;
-    const intaglio_step *step = &o->step;
-    set_float_mode(o->walker->mode);
-#ifdef INTAGLIO_CHECKED
-    guarded.opened = o;
-    if (setjmp(guarded.back)) return;
-#endif
-    int64_t start = o->record ? nanoseconds() : 0;
-    step->kernel(step->buf, step->p, begin, end, step->scratch + id * step->scratch_bytes);
-    if (o->record) add_work(&o->record->work[id], start);
-}
-
-static inline intaglio_opened *opened(const intaglio_walker *w, int32_t i) { return (void *)(w->steps + i * w->stride); }
-
-/* Makes the run fail if the step's kernel has found a fault in data. */
-static void conclude(intaglio_walker *w, const intaglio_opened *o)
-{
-    if (o->fault) intaglio_fail(w, o->step.faults[__builtin_ctzll(o->fault)], 0, 0);
-}
-
-static void fill_next(intaglio_walker *w)
-{
-    w->next = opened(w, w->opened);
-    w->next->fault = 0;
-}
-
-/* Runs the steps that are open. */
-static void finish(intaglio_walker *w)
-{
-    intaglio_job jobs[INTAGLIO_JOBS];
-    int64_t now = now_if_recorded(w);
-    for (int32_t i = 0; i < w->opened; i++) {
-        intaglio_opened *o = opened(w, i);
-        o->record = record(w, o->step.number, now);
-        jobs[i] = (intaglio_job){call_kernel, o, o->step.tasks, o->step.grain};
-    }
-    w->call->pool->run(w->team, jobs, w->opened);
-    now = now_if_recorded(w);
-    for (int32_t i = 0; i < w->opened; i++) {
-        conclude(w, opened(w, i));
-        if (opened(w, i)->record) opened(w, i)->record->end = now;
-    }
-    w->opened = 0;
-    fill_next(w);
-}
-
-void intaglio_open(intaglio_walker *w, const intaglio_step *step)
-{
-    intaglio_opened *o = w->next;
-    o->step = *step;
-    if (!w->team) {
-        o->record = record(w, step->number, now_if_recorded(w));
-        if (step->tasks > 0) call_kernel(o, 0, 0, step->tasks);
-        if (o->record) o->record->end = nanoseconds();
-        conclude(w, o);
-        o->fault = 0;
-        return;
-    }
-    o->step.buf = memcpy(o->words, step->buf, (size_t)step->buffers * sizeof *step->buf);
-    o->step.p = memcpy(o->words + step->buffers, step->p, (size_t)step->sizes * sizeof *step->p);
-    if (++w->opened == INTAGLIO_JOBS || (w->call->profile && w->call->profile->alone)) finish(w);
-    else fill_next(w);
-}
-
-int32_t intaglio_barrier(intaglio_walker *w)
-{
-    if (w->opened) finish(w);
-    const volatile int32_t *terminate = w->call->terminate;
-    if (terminate && *terminate) intaglio_fail(w, INTAGLIO_TERMINATED, 0, 0);
-    return w->status != 0;
-}
-
-int32_t intaglio_launch(const intaglio_call *call, void (*walk)(intaglio_walker *), intaglio_block *blocks, int32_t count,
-                        int32_t words)
-{
-    intaglio_opened alone;
-    intaglio_walker w = {
-        .call = call,
-        .blocks = blocks,
-        .scratch = call->arena + call->arena_bytes,
-        .threads = 1,
-        .steps = (char *)&alone,
-        .mode = float_mode(call->flags),
-    };
-    w.stride = (int64_t)(sizeof alone + (size_t)words * sizeof *alone.words + LINE - 1) / LINE * LINE;
-    char *steps = NULL;
-    struct intaglio_team *lent = NULL;
-    if (call->pool && call->threads > 1 && !posix_memalign((void **)&steps, LINE, (size_t)w.stride * INTAGLIO_JOBS))
-        lent = call->pool->lend(call->pool, call->threads, &w.threads);
-    if (w.threads > 1) w.team = lent, w.steps = steps;
-    for (int32_t i = 0; i < (w.team ? INTAGLIO_JOBS : 1); i++) opened(&w, i)->walker = &w;
-    fill_next(&w);
-    uint64_t before = set_float_mode(w.mode);
-    int64_t begin = now_if_recorded(&w);
-    walk(&w);
-    if (w.opened && !w.status) finish(&w);
-    if (call->profile) call->profile->begin = begin, call->profile->end = nanoseconds();
-    set_float_mode(before);
-    if (lent) call->pool->give_back(lent);
-    free(steps);
-    for (int32_t i = 0; i < count; i++)
-        if (blocks[i].bytes) free(blocks[i].at);
-    return w.status;
-}
-
-/* ---- Memory whose size depends on data ----------------------------------------------------------------------- */
-
-#define LARGEST ((int64_t)1 << 40) /* no dimension is larger */
-
-void intaglio_reserve(intaglio_walker *w, int32_t block, int64_t bytes)
-{
-    intaglio_block *b = &w->blocks[block];
-    if (b->at && b->bytes >= bytes) return;
-    if (b->bytes) free(b->at);
-    b->at = NULL;
-    b->bytes = bytes > 0 ? bytes : 1;
-    if (bytes < 0 || posix_memalign(&b->at, LINE, (size_t)b->bytes)) {
-        b->at = NULL;
-        b->bytes = 0;
-        intaglio_fail(w, INTAGLIO_NO_MEMORY, 0, 0);
-    }
-}
-
-void intaglio_output(intaglio_walker *w, int32_t block, int32_t index, const int64_t *shape, int32_t rank)
-{
-    const intaglio_host *host = w->call->host;
-    w->blocks[block].at = host->output(host->self, index, shape, rank);
-    if (!w->blocks[block].at) intaglio_fail(w, INTAGLIO_NO_MEMORY, 0, 0);
-}
-
-int32_t intaglio_call_host(intaglio_walker *w, int32_t step, int32_t call, void *const *buffers, const int64_t *shapes)
-{
-    const intaglio_host *host = w->call->host;
-    int64_t begin = now_if_recorded(w);
-    int32_t failed = host->call(host->self, call, buffers, shapes);
-    record_alone(w, step, begin);
-    return failed ? intaglio_fail(w, INTAGLIO_HOST, 0, 0) : 0;
-}
-
-void intaglio_reserve_on_device(intaglio_walker *w, int32_t block, int64_t bytes)
-{
-    const intaglio_device *device = w->call->device;
-    void *at = NULL;
-    int32_t status = bytes < 0 ? -1 : device->reserve(device->self, block, bytes, &at);
-    w->blocks[block].at = at;
-    if (status) intaglio_fail(w, INTAGLIO_DEVICE, -2, status);
-}
-
-int32_t intaglio_start(intaglio_walker *w, int32_t step, int32_t kernel, int64_t programs, void *const *buffers,
-                       const int64_t *sizes)
-{
-    const intaglio_device *device = w->call->device;
-    if (w->call->terminate && *w->call->terminate) return intaglio_fail(w, INTAGLIO_TERMINATED, 0, 0);
-    int64_t begin = now_if_recorded(w);
-    int32_t status = programs > 0 ? device->launch(device->self, kernel, programs, buffers, sizes) : 0;
-    record_alone(w, step, begin);
-    return status ? intaglio_fail(w, INTAGLIO_DEVICE, step, status) : 0;
-}
-
-int32_t intaglio_copy(intaglio_walker *w, void *to, const void *from, int64_t bytes, int32_t to_host)
-{
-    const intaglio_device *device = w->call->device;
-    int32_t status = bytes > 0 ? device->copy(device->self, to, from, bytes, to_host) : 0;
-    return status ? intaglio_fail(w, INTAGLIO_DEVICE, -1, status) : 0;
-}
-
-int32_t intaglio_absurd(intaglio_walker *w, int64_t size, int64_t lower)
-{
-    return (size < lower || size > LARGEST || size < -LARGEST) && intaglio_fail(w, INTAGLIO_ABSURD_SIZE, size, 0);
 }

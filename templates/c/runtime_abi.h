@@ -1,7 +1,7 @@
 /* The interface between a compiled model and the runtime that calls it.
 
-   In:  program.c includes this file and defines `intaglio_plan` and `intaglio_run`; pool.c, linked into every
-        model.so, defines the rest. The Python side of these structures is runtime/run/program.py.
+   In:  program.c includes this file and defines `intaglio_plan` and `intaglio_run`; walker.c and pool.c, linked
+        into every model.so, define the rest. The Python side of these structures is runtime/run/program.py.
    Out: the walker of a program's steps, and the pool whose threads help with their tasks.
    It must never depend on a model, on Python or on a particular CPU.
 
@@ -26,11 +26,15 @@
 #ifndef INTAGLIO_RUNTIME_ABI_H
 #define INTAGLIO_RUNTIME_ABI_H
 
+#include "words.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
 #define INTAGLIO_ABI 6 /* changes with any change of this file's structures or meanings */
+#ifndef INTAGLIO_EXPORT /* else the functions are those of a library with an interface of its own */
 #define INTAGLIO_EXPORT __attribute__((visibility("default")))
+#endif
 
 /* ---- The pool: worker threads, one set for the process, shared by all models --------------------------------- */
 
@@ -154,7 +158,7 @@ typedef struct intaglio_call {
 #define INTAGLIO_HOST (-6) /* a function of the host has failed */
 #define INTAGLIO_DEVICE (-4) /* report: the number of the launch, -1 for a copy, -2 for memory; the device's error code */
 
-/* INTAGLIO_ABI of the model (pool.c). */
+/* INTAGLIO_ABI of the model (walker.c). */
 INTAGLIO_EXPORT int32_t intaglio_abi(void);
 
 /* For given symbol values: out[0] arena bytes, out[1] scratch bytes of one thread, out[2] the number of threads that
@@ -191,7 +195,7 @@ typedef struct intaglio_step {
 
 /* A step with the memory that it owns until it is done. */
 typedef struct intaglio_opened {
-    uint64_t fault; /* the faults that the kernel found in data: it sets a bit (atomically) for each kind */
+    intaglio_word fault; /* the faults that the kernel found in data: it sets a bit (atomically) for each kind */
     intaglio_step step;
     struct intaglio_walker *walker;
     intaglio_record *record; /* NULL: nobody asks */
@@ -251,5 +255,8 @@ int32_t intaglio_barrier(intaglio_walker *w);
 /* Makes the run fail with a `status` other than 0; walk returns at once or at the next barrier. The numbers go to
    call->report, for the message. The first failure counts. Returns 1. */
 int32_t intaglio_fail(intaglio_walker *w, int32_t status, int64_t a, int64_t b);
+
+/* The monotonic clock. */
+int64_t intaglio_nanoseconds(void);
 
 #endif

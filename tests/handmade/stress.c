@@ -1,4 +1,4 @@
-/* The thread pool under stress, with threads that are late: a program by itself, which includes pool.c.
+/* The thread pool under stress, with threads that are late: a program by itself, which includes pool.c and walker.c.
 
    stress RUNS THREADS CALLERS LATE_US: as many callers run, at the same time, RUNS runs each, in each of which steps add
    up numbers that the steps before wrote; every number is then checked, and how often each task was done. Where LATE_US is
@@ -7,6 +7,7 @@
 static void late(int id);
 #define INTAGLIO_LATE(id) late(id)
 #include "pool.c"
+#include "walker.c"
 #include <stdio.h>
 
 #define N 240
@@ -84,12 +85,12 @@ static void *caller(void *unused)
         memset(n, 0, sizeof *n);
         memset(scratch, 0, (size_t)threads * LINE);
         for (int64_t i = 0; i < N; i++) n->a[i] = i;
-        int64_t report[4], begin = nanoseconds();
+        int64_t report[4], begin = intaglio_nanoseconds();
         void *outputs[] = {n};
         intaglio_call call = {.outputs = outputs, .arena = scratch, .scratch_bytes = LINE, .pool = shared,
                               .report = report, .threads = threads};
         int32_t bad = intaglio_run(&call);
-        int64_t took = nanoseconds() - begin, seen = __atomic_load_n(&slowest, __ATOMIC_RELAXED);
+        int64_t took = intaglio_nanoseconds() - begin, seen = __atomic_load_n(&slowest, __ATOMIC_RELAXED);
         while (took > seen && !__atomic_compare_exchange_n(&slowest, &seen, took, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
         for (int64_t i = 0; i < N; i++) {
             bad |= n->a[i] != i + STEPS * (STEPS - 1) / 2;

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = (
-    "compiler/graph", "compiler/kernel", "compiler/passes", "compiler/scalar", "compiler/schedule", "compiler/tune",
-    "runtime",
+    "compiler/export", "compiler/graph", "compiler/kernel", "compiler/passes", "compiler/scalar", "compiler/schedule",
+    "compiler/tune", "runtime",
 )  # fmt: skip
 # Modules, or folders of them, whose tests lie elsewhere, and why.
 ELSEWHERE = {

@@ -44,25 +44,41 @@ def build(
     objects: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the library of `sources` and the thread pool (templates/c/pool.c) to `output`.
+    """Writes the library of a program's `sources`, the walker and the thread pool (templates/c/) to `output`.
 
-    objects: the folder of the object cache. Sources may include the headers of templates/c. Raises Fail if the compiler
-    rejects a source, which is then kept for inspection, and OSError if the disk is full.
+    Sources may include the headers of templates/c. Otherwise as `library`.
+    """
+    library([*sources, part("walker"), part("pool")], output, toolchain, target, objects, progress)
+
+
+def library(
+    sources: Sequence[Source],
+    output: Path,
+    toolchain: Toolchain,
+    target: Target,
+    objects: Path,
+    progress: Progress | None = None,
+    include: Path = TEMPLATES,
+) -> None:
+    """Writes the library of `sources` to `output`.
+
+    objects: the folder of the object cache; include: that of headers. Raises Fail if the compiler rejects a source,
+    which is then kept for inspection, and OSError if the disk is full.
     """
     objects.mkdir(parents=True, exist_ok=True)
     flags = toolchain.compile_flags(target.flags)
     paths = {}
-    for source in (*sources, part("pool")):
-        key = _key(source, flags, toolchain)
+    for source in sources:
+        key = _key(source, flags, toolchain, include)
         paths[objects / key[:2] / f"{key[2:]}.o"] = source
     with Processes(objects) as running, running.needed:
-        _compile(paths, toolchain, flags, running, progress)
+        _compile(paths, toolchain, flags, include, running, progress)
         command = toolchain.link(list(paths), output)
         if _run(command, toolchain, running)[0]:
             # An object may have disappeared meanwhile. If linking fails with new ones, too, the error is ours.
             for path in paths:
                 path.unlink(missing_ok=True)
-            _compile(paths, toolchain, flags, running, None)
+            _compile(paths, toolchain, flags, include, running, None)
             failed, message = _run(command, toolchain, running)
             if failed:
                 raise Fail(f"The C compiler ({toolchain.name}) cannot link the model:\n{_excerpt(message)}")
@@ -74,6 +90,7 @@ def _compile(
     paths: dict[Path, Source],
     toolchain: Toolchain,
     flags: Sequence[str],
+    include: Path,
     running: Processes,
     progress: Progress | None,
 ) -> None:
@@ -84,7 +101,7 @@ def _compile(
         progress(done, len(paths))
 
     def compile_one(path: Path) -> None:
-        _compile_one(paths[path], path, toolchain, flags, running)
+        _compile_one(paths[path], path, toolchain, flags, include, running)
 
     for _ in running.each(compile_one, todo, environment().jobs):
         done += 1
@@ -92,15 +109,17 @@ def _compile(
             progress(done, len(paths))
 
 
-def _compile_one(source: Source, path: Path, toolchain: Toolchain, flags: Sequence[str], running: Processes) -> None:
+def _compile_one(
+    source: Source, path: Path, toolchain: Toolchain, flags: Sequence[str], include: Path, running: Processes
+) -> None:
     file = running.folder / f"{path.stem}.c"
     result = running.folder / f"{path.stem}.o"
     file.write_text(source.text, encoding="utf-8")
-    failed, message = _run(toolchain.compile(file, result, flags, TEMPLATES), toolchain, running)
+    failed, message = _run(toolchain.compile(file, result, flags, include), toolchain, running)
     if failed:
         kept = Path(tempfile.mkdtemp(prefix="intaglio-failed-"), f"{source.name}.c")
         shutil.copyfile(file, kept)
-        command = " ".join(toolchain.compile(kept, Path(os.devnull), flags, TEMPLATES))
+        command = " ".join(toolchain.compile(kept, Path(os.devnull), flags, include))
         raise Fail(
             f"The C compiler ({toolchain.name}) failed on kernel {source.name}. Its source is kept; to see it again:\n"
             f"  {command}\n{_excerpt(message.replace(str(file), str(kept)))}"
@@ -125,21 +144,21 @@ def _excerpt(message: str, lines: int = 12) -> str:
     return "\n".join((errors or all_lines)[:lines])
 
 
-def _key(source: Source, flags: Sequence[str], toolchain: Toolchain) -> str:
-    parts = (toolchain.identity, " ".join(flags), _headers() if '#include "' in source.text else "", source.text)
+def _key(source: Source, flags: Sequence[str], toolchain: Toolchain, include: Path) -> str:
+    parts = (toolchain.identity, " ".join(flags), _headers(include) if '#include "' in source.text else "", source.text)
     return hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:40]
 
 
 @lru_cache
-def _headers() -> str:
-    """A digest of the headers that sources can include."""
+def _headers(folder: Path) -> str:
+    """A digest of the headers in a folder, which sources can include."""
     digest = hashlib.sha256()
-    for path in sorted(TEMPLATES.glob("*.h")):
+    for path in sorted(folder.glob("*.h")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
 @lru_cache
 def part(name: str) -> Source:
-    """A C file of templates/c that is not a template: "pool", which is part of every library, or "cuda"."""
+    """A C file of templates/c that is not a template: "walker" or "pool", which all models have, or "cuda"."""
     return Source(name, (TEMPLATES / f"{name}.c").read_text())

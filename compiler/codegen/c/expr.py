@@ -368,6 +368,7 @@ class Scope:
         for let in lets:
             if finds_faults(let.value):  # whether or not its value is used
                 self.require(let.symbol)
+                self.lines[self.level[let.symbol]].append(f"(void){self.printer.symbols[let.symbol]};")
 
     def require(self, x: Size) -> None:
         """Binds the lets that a size mentions, each in the loop where its value is known."""

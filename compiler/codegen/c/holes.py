@@ -54,11 +54,13 @@ class Holes:
             pointer = f"{const}{ctype(param.dtype)} *restrict b{i} = buf[{i}];"
             lines.append(f"{pointer} EXTENT(b{i}, (int64_t)buf[{first_extent + i}]);")
         lines += [f"uint64_t fault{i} = 0; /* other than 0 where it was found */" for i in range(self.kernel.faults)]
-        return [*lines, f"EXTENT(scratch, (int64_t)buf[{first_extent + count}]);"]
+        lines.append(f"EXTENT(scratch, (int64_t)buf[{first_extent + count}]);")
+        sizes = (f"n{i}" for i in range(len(self.kernel.sizes)))
+        return [*lines, f"{', '.join(f'(void){name}' for name in ('p', *sizes))}; /* not every kernel uses them */"]
 
     def conclusion(self) -> list[str]:
         """The last lines: they report the faults that were found, as other threads may do at the same time."""
-        faults = f"(uint64_t *)buf[{len(self.kernel.params)}]"
+        faults = f"(intaglio_word *)buf[{len(self.kernel.params)}]"
         return [
             f"if (fault{i}) __atomic_fetch_or({faults}, (uint64_t)1 << {i}, __ATOMIC_RELAXED);"
             for i in range(self.kernel.faults)

@@ -1,0 +1,1 @@
+"""Models as C that needs neither Python nor this package: folders of sources, and libraries."""
