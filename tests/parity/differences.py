@@ -144,7 +144,7 @@ DIFFERENT = [
     ),
     Difference(
         "profiles", "one event per node; memory counters",
-        "one event per kernel, whose arguments name all nodes in it; no memory counters",
+        "one event per kernel, whose arguments name all nodes in it; a counter of the memory of intermediate values",
         "nodes are fused, and the memory of a run is one block",
     ),
     Difference(
