@@ -22,7 +22,7 @@ from ..tune.choose import RULES
 
 Array = np.ndarray[Any, Any]
 
-_SECONDS = 0.5  # of measuring, and
+_SECONDS = 1.0  # of measuring, and
 _RUNS = 10  # at least
 
 
@@ -76,8 +76,8 @@ class Times:
 class Measured:
     """Where the time of a run goes, in seconds: means over the middle half of all runs.
 
-    latency: of a run that is not recorded; between: from one step to the next; around: in Python, before and after the
-    program; trace: a run in the middle."""
+    latency: of a run that is not recorded, beside one that is; between: from one step to the next; around: in Python,
+    before and after the program; trace: a run in the middle."""
 
     threads: int
     latency: float
@@ -172,28 +172,24 @@ def measure(
     repeat: int | None = None,
     progress: Progress = silent,
 ) -> Measured:
-    """Runs a model, in turns recorded and not. repeat: so often; by default at least ten times, for half a second."""
+    """Runs a model, in turns recorded and not. repeat: so often; by default at least ten times, for a second."""
     device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
     model = Timed(Executable(loaded, threads, 0, device), inputs)
     model.trace()  # the first run is a warm-up
     turns = repeat or max(_RUNS, int(_SECONDS / 2 / max(model.whole(), 1e-9)))
-    latencies: list[float] = []
-    runs: list[tuple[float, Trace]] = []
-    while len(runs) < turns:
-        progress("run", len(runs), turns)
-        latencies.append(model.whole())
-        runs.append(model.recorded())
-    runs.sort(key=lambda run: run[0])
-    middle = runs[len(runs) // 4 : -(len(runs) // 4) or None]
-    count = loaded.manifest["steps"]
-    parts = np.mean([_by_step(trace, count) for _, trace in middle], axis=0)
-    walks = [trace.end - trace.begin for _, trace in middle]
-    between = np.mean(walks) / 1e9 - parts[:, 0].sum()
-    around = np.mean([took for took, _ in middle]) - np.mean(walks) / 1e9
-    latencies.sort()
-    latency = np.mean(latencies[len(latencies) // 4 : -(len(latencies) // 4) or None])
+    pairs: list[tuple[float, float, Trace]] = []  # of runs one after the other: not recorded, recorded
+    while len(pairs) < turns:
+        progress("run", len(pairs), turns)
+        pairs.append((model.whole(), *model.recorded()))
+    pairs.sort(key=lambda pair: pair[0] + pair[1])
+    middle = pairs[len(pairs) // 4 : -(len(pairs) // 4) or None]
+    latency, whole = (float(np.mean([pair[i] for pair in middle])) for i in (0, 1))
+    traces = [trace for _, _, trace in middle]
+    parts = np.mean([_by_step(trace, loaded.manifest["steps"]) for trace in traces], axis=0)
+    inside = float(np.mean([trace.end - trace.begin for trace in traces])) / 1e9
+    between, around = inside - float(parts[:, 0].sum()), whole - inside
     times = tuple(_times(row) for row in parts.tolist())
-    return Measured(model.plan.threads, float(latency), float(between), float(around), times, runs[len(runs) // 2][1])
+    return Measured(model.plan.threads, latency, between, around, times, traces[len(traces) // 2])
 
 
 def _by_step(trace: Trace, steps: int) -> Array:
