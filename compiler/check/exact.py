@@ -1,0 +1,194 @@
+"""What the values of a graph are, computed in float64, and how far a right computation may be off.
+
+In: a graph, and feeds. Out: a `Known` for each of its outputs; `Unable` where the graph has no meaning apart from a run
+(functions of the host, random numbers). It never looks at what a kernel, or another engine, has computed.
+
+How far off one may be is measured, by Monte Carlo arithmetic (D. S. Parker, 1997): the graph is evaluated again, a few
+times, with every result that rounds changed at random within a rounding of its type, and factors and terms of sums as
+well. The changes run on through the graph. What these samples are off by is what an algorithm is that is backward stable
+at every operation; where a rounding decides (a step of quantisation, a comparison), it is what that decision changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import ml_dtypes
+import numpy as np
+
+from ..graph.interp import evaluate
+from ..graph.ir import Array, Graph, Node
+from ..precision import ERRORS, Precision
+from ..scalar.dim import Symbol
+from ..scalar.dtype import F64, DType
+from ..scalar.expr import Expr
+from ..scalar.prims import TABLE
+
+T = TypeVar("T")
+
+SAMPLES = 3
+PRODUCTS = frozenset({"matmul", "conv", "attention", "recurrent"})
+
+
+class Unable(Exception):
+    """The graph cannot be evaluated without a run; the text says why."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value: its type; in float64, if it is a float; and as the samples have it."""
+
+    dtype: DType
+    exact: Array
+    samples: tuple[Array, ...]
+
+    @property
+    def bound(self) -> Array:
+        """How far each element of a right result may be off."""
+        info = ml_dtypes.finfo(self.dtype.to_numpy()) if self.dtype.is_float else None
+        return bound(self.exact, self.samples, *((float(info.eps), float(info.smallest_normal)) if info else (0, 0)))
+
+    def rounded(self) -> Array:
+        """The value in its own type."""
+        return self.exact.astype(self.dtype.to_numpy())
+
+
+def known(
+    graph: Graph,
+    feeds: Sequence[Array],
+    sizes: Mapping[Symbol, int] | None = None,
+    precision: Precision = "exact",
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> list[Known]:
+    """The outputs of the graph. precision: of products of f32 in the computation that is to be judged.
+
+    Raises Unable, and ValueError where data break a demand."""
+    wide = [_widened_array(feed, value.dtype) for feed, value in zip(feeds, graph.inputs, strict=True)]
+    rngs = [np.random.default_rng([seed, i]) for i in range(samples)]
+    computes = [_in_double, *(partial(_sampled, rng, ERRORS[precision]) for rng in rngs)]
+    try:
+        with np.errstate(all="ignore"):
+            exact, *others = (evaluate(graph, wide, sizes, compute) for compute in computes)
+    except (TypeError, KeyError) as error:  # what a part of a run is; a symbol without a value
+        raise Unable(f"{type(error).__name__}: {error}") from error
+    return [Known(v.dtype, *of) for v, *of in zip(graph.outputs, exact, zip(*others))]
+
+
+def bound(exact: Array, samples: Sequence[Array], rounding: float, least: float) -> Array:
+    """How far each element may be off; rounding, least: the relative one of its type, and its least normal number.
+
+    The spread of the samples: 8 times, as there are few of them, and as what sums are off by grows with the number of
+    terms, but in samples with its root; in part of each element, and in part of all of them together. To that, some
+    roundings of the largest element: algorithms promise no more for the small elements beside large ones. Samples of
+    another shape, whose size a rounding decides, allow anything."""
+    if any(sample.shape != exact.shape for sample in samples):
+        return np.full(exact.shape, np.inf)
+    value = exact.astype(np.float64) if exact.dtype.kind in "biuf" else np.zeros(exact.shape)
+    finite = np.isfinite(value)
+    with np.errstate(all="ignore"):
+        spread = np.zeros(exact.shape)
+        for sample in samples:
+            differs = (sample != exact) & ~((sample != sample) & (exact != exact))
+            apart = np.abs(sample.astype(np.float64) - value) if exact.dtype.kind in "biuf" else np.inf
+            spread = np.maximum(spread, np.where(differs & finite, apart, 0))
+            spread = np.where(np.isnan(spread), np.inf, spread)
+    scale = float(np.max(np.abs(value), initial=0, where=finite))
+    return 8 * spread + 4 * float(np.max(spread, initial=0)) + 8 * rounding * scale + 8 * least
+
+
+# -- in float64 ------------------------------------------------------------------------------------------------------
+
+
+def widened(item: T) -> T:
+    """A kernel, an attribute, or a part of one, with f64 for every type of floats. Integers keep their types."""
+    return _widened(item, 0)  # type: ignore[no-any-return]
+
+
+def _widened(item: Any, least_bits: int) -> Any:
+    if isinstance(item, DType):
+        return F64 if item.is_float and item.bits >= least_bits else item
+    if isinstance(item, tuple):
+        return tuple(_widened(each, least_bits) for each in item)
+    if isinstance(item, Expr):
+        return type(item)(*(_widened(getattr(item, name), least_bits) for name in item._fields))
+    if is_dataclass(item) and not isinstance(item, type):
+        return replace(item, **{f.name: _widened(getattr(item, f.name), least_bits) for f in fields(item)})
+    return item
+
+
+STEPS = 16  # floats of fewer bits are those of quantisation: to round to them is a part of what a graph means
+
+
+def _in_double(node: Node, arrays: Sequence[Array], attrs: Mapping[str, Any]) -> list[Array]:
+    """The operation's meaning in float64; beyond the range of its type a value is infinite."""
+    if attrs.get("prim") == "bitcast":
+        arrays = [a.astype(v.dtype.to_numpy()) for a, v in zip(arrays, node.inputs)]
+    else:
+        attrs = {name: _widened(a, STEPS) if isinstance(a, (DType, tuple)) else a for name, a in attrs.items()}
+    return [_widened_array(y, v.dtype) for y, v in zip(node.op.evaluate(arrays, attrs), node.outputs, strict=True)]
+
+
+def _widened_array(array: Array, dtype: DType) -> Array:
+    if not dtype.is_float:
+        return array
+    wide = array.astype(np.float64)
+    if dtype.bits < STEPS or dtype == F64:
+        return wide
+    return np.where(np.abs(wide) > float(ml_dtypes.finfo(dtype.to_numpy()).max), np.copysign(np.inf, wide), wide)
+
+
+def _sampled(
+    rng: np.random.Generator, product: float, node: Node, arrays: Sequence[Array], attrs: Mapping[str, Any]
+) -> list[Array]:
+    """The same, with the operands of sums and all that rounds changed at random.
+
+    Of a sum, each operand within a rounding of it, and the result within one of its largest element, in the type in
+    which sums are computed."""
+    if not _sums(node):
+        results = _in_double(node, arrays, attrs)
+        rounding = _rounding(node)
+        return [_shaken(rng, y, rounding * _eps(v.dtype)) for y, v in zip(results, node.outputs)] if rounding else results
+    factor = product if node.op.name in PRODUCTS else 0.0
+    arrays = [_shaken(rng, a, _eps(v.dtype.compute) + factor) for a, v in zip(arrays, node.inputs)]
+    return [
+        _shaken(rng, y, _eps(v.dtype), _eps(v.dtype.compute))
+        for y, v in zip(_in_double(node, arrays, attrs), node.outputs)
+    ]
+
+
+def _sums(node: Node) -> bool:
+    """Whether the operation adds, or combines otherwise, numbers that it rounds."""
+    name = node.op.name
+    if name in ("reduce", "scan", "scatter"):
+        kind = node.attrs["combine" if name == "scatter" else "kind"]
+        return kind is not None and not TABLE[kind].exact
+    return name in PRODUCTS
+
+
+def _rounding(node: Node) -> float:
+    """By how many roundings of its type the result of an operation that is no sum may be off."""
+    if node.op.name != "map":
+        return 0.0
+    prim, target = TABLE[node.attrs["prim"]], node.outputs[0].dtype
+    if prim.name in ("cast", "cast_unsaturated"):
+        source = node.inputs[0].dtype
+        return float(target.bits >= STEPS and not (source.is_float and source.bits <= target.bits))
+    return 0.0 if prim.exact or prim.abrupt or prim.name == "bitcast" else max(1.0, prim.ulp)
+
+
+def _eps(dtype: DType) -> float:
+    return float(ml_dtypes.finfo(dtype.to_numpy()).eps) if dtype.is_float else 0.0
+
+
+def _shaken(rng: np.random.Generator, x: Array, each: float, largest: float = 0.0) -> Array:
+    """Numbers changed at random by up to `each` of themselves, and `largest` of the largest of them."""
+    if (each == 0 and largest == 0) or x.size == 0 or x.dtype != np.float64:
+        return x
+    y = x * (1 + each * rng.uniform(-1, 1, x.shape))
+    if largest:
+        y = y + largest * float(np.max(np.abs(x), initial=0, where=np.isfinite(x))) * rng.uniform(-1, 1, x.shape)
+    return np.asarray(y)
