@@ -5,8 +5,9 @@ In: a graph, and feeds. Out: a `Known` for each of its outputs; `Unable` where t
 
 How far off one may be is measured, by Monte Carlo arithmetic (D. S. Parker, 1997): the graph is evaluated again, a few
 times, with every result that rounds changed at random within a rounding of its type, and factors and terms of sums as
-well. The changes run on through the graph. What these samples are off by is what an algorithm is that is backward stable
-at every operation; where a rounding decides (a step of quantisation, a comparison), it is what that decision changes.
+well. The changes run on through the graph. What these samples are off by is what an algorithm is that is backward
+stable at every operation; where a rounding decides (a step of quantisation, a comparison), it is what that decision
+changes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 import ml_dtypes
 import numpy as np
 
-from ..graph.interp import evaluate
+from ..graph.interp import Compute, evaluate
 from ..graph.ir import Array, Graph, Node
 from ..precision import ERRORS, Precision
 from ..scalar.dim import Symbol
@@ -48,8 +49,7 @@ class Known:
     @property
     def bound(self) -> Array:
         """How far each element of a right result may be off."""
-        info = ml_dtypes.finfo(self.dtype.to_numpy()) if self.dtype.is_float else None
-        return bound(self.exact, self.samples, *((float(info.eps), float(info.smallest_normal)) if info else (0, 0)))
+        return bound(self.exact, self.samples, *precision_of(self.dtype))
 
     def rounded(self) -> Array:
         """The value in its own type."""
@@ -69,13 +69,25 @@ def known(
     Raises Unable, and ValueError where data break a demand."""
     wide = [_widened_array(feed, value.dtype) for feed, value in zip(feeds, graph.inputs, strict=True)]
     rngs = [np.random.default_rng([seed, i]) for i in range(samples)]
-    computes = [_in_double, *(partial(_sampled, rng, ERRORS[precision]) for rng in rngs)]
+    computes: list[Compute] = [_in_double, *(partial(_sampled, rng, ERRORS[precision]) for rng in rngs)]
     try:
         with np.errstate(all="ignore"):
-            exact, *others = (evaluate(graph, wide, sizes, compute) for compute in computes)
+            exact, *others = [evaluate(graph, wide, sizes, compute) for compute in computes]
     except (TypeError, KeyError) as error:  # what a part of a run is; a symbol without a value
         raise Unable(f"{type(error).__name__}: {error}") from error
-    return [Known(v.dtype, *of) for v, *of in zip(graph.outputs, exact, zip(*others))]
+    changed = list(zip(*others)) or [()] * len(exact)
+    return [Known(v.dtype, y, ys) for v, y, ys in zip(graph.outputs, exact, changed, strict=True)]
+
+
+def limits(dtype: DType) -> Any:
+    """numpy's `finfo` of a type of floats."""
+    finfo: Any = ml_dtypes.finfo
+    return finfo(dtype.to_numpy())
+
+
+def precision_of(dtype: DType) -> tuple[float, float]:
+    """The relative rounding of a type and its least normal number, as `bound` takes them; zeros if it has none."""
+    return (float(limits(dtype).eps), float(limits(dtype).smallest_normal)) if dtype.is_float else (0.0, 0.0)
 
 
 def bound(exact: Array, samples: Sequence[Array], rounding: float, least: float) -> Array:
@@ -138,7 +150,7 @@ def _widened_array(array: Array, dtype: DType) -> Array:
     wide = array.astype(np.float64)
     if dtype.bits < STEPS or dtype == F64:
         return wide
-    return np.where(np.abs(wide) > float(ml_dtypes.finfo(dtype.to_numpy()).max), np.copysign(np.inf, wide), wide)
+    return np.where(np.abs(wide) > float(limits(dtype).max), np.copysign(np.inf, wide), wide)
 
 
 def _sampled(
@@ -149,13 +161,15 @@ def _sampled(
     Of a sum, each operand within a rounding of it, and the result within one of its largest element, in the type in
     which sums are computed."""
     if not _sums(node):
-        results = _in_double(node, arrays, attrs)
         rounding = _rounding(node)
-        return [_shaken(rng, y, rounding * _eps(v.dtype)) for y, v in zip(results, node.outputs)] if rounding else results
+        return [
+            _shaken(rng, y, rounding * precision_of(v.dtype)[0])
+            for y, v in zip(_in_double(node, arrays, attrs), node.outputs)
+        ]
     factor = product if node.op.name in PRODUCTS else 0.0
-    arrays = [_shaken(rng, a, _eps(v.dtype.compute) + factor) for a, v in zip(arrays, node.inputs)]
+    arrays = [_shaken(rng, a, precision_of(v.dtype.compute)[0] + factor) for a, v in zip(arrays, node.inputs)]
     return [
-        _shaken(rng, y, _eps(v.dtype), _eps(v.dtype.compute))
+        _shaken(rng, y, precision_of(v.dtype)[0], precision_of(v.dtype.compute)[0])
         for y, v in zip(_in_double(node, arrays, attrs), node.outputs)
     ]
 
@@ -178,10 +192,6 @@ def _rounding(node: Node) -> float:
         source = node.inputs[0].dtype
         return float(target.bits >= STEPS and not (source.is_float and source.bits <= target.bits))
     return 0.0 if prim.exact or prim.abrupt or prim.name == "bitcast" else max(1.0, prim.ulp)
-
-
-def _eps(dtype: DType) -> float:
-    return float(ml_dtypes.finfo(dtype.to_numpy()).eps) if dtype.is_float else 0.0
 
 
 def _shaken(rng: np.random.Generator, x: Array, each: float, largest: float = 0.0) -> Array:

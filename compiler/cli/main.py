@@ -1,4 +1,4 @@
-"""The command line: `intaglio compile | run | inspect | explain | tune | cache | doctor`.
+"""The command line: `intaglio compile | run | inspect | explain | verify | tune | cache | doctor`.
 
 In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
 Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments.
@@ -33,6 +33,7 @@ from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache, tuning
 from .. import driver
+from ..check.verify import verify
 from ..frontend.load import load_model
 from ..inputs import Feeds, random_inputs, read_inputs, sizes
 from ..options import Options
@@ -48,6 +49,7 @@ from ..tune.report import Live
 from ..tune.session import random_feeds
 from . import doctor, emit, explain, tune
 from . import inspect as inspect_model
+from . import verify as verified
 
 
 class Parser(argparse.ArgumentParser):
@@ -170,6 +172,15 @@ def explain_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         return _print_json(explain.as_json(steps, limits) | {"copies": notes["copies"]})
     return _print(explain.text(steps, limits, copies=notes["copies"]))
+
+
+def verify_command(arguments: argparse.Namespace) -> int:
+    """Compares outputs with other engines and with float64. Exit code 1 where they differ by more than roundings do."""
+    options = _options(arguments)
+    _check_model_dims(arguments.model, [name for name, _ in arguments.dim])
+    report = verify(arguments.model, _given(arguments), dict(arguments.dim), options, arguments.seed, arguments.runs)
+    _print_json(report.as_json()) if arguments.json else _print(verified.text(report))
+    return int(not report.agrees)
 
 
 def tune_command(arguments: argparse.Namespace) -> int:
@@ -339,6 +350,13 @@ def _feeds(specs: Sequence[NodeArg], metadata: dict[str, str], arguments: argpar
     return feeds | random_inputs(missing, dims, metadata, arguments.seed)
 
 
+def _given(arguments: argparse.Namespace) -> Feeds:
+    """The inputs from files, of an ONNX model."""
+    graph = load_model(arguments.model).graph
+    named = [NodeArg.of(name, "", list(type.shape or ())) for name, type in graph.inputs.items()]
+    return read_inputs(arguments.input, [each for each in named if each.name not in graph.initializers])
+
+
 def _save(path: Path, outputs: Feeds) -> None:
     """Saves all outputs to an .npz, or a single one to an .npy."""
     if path.suffix == ".npz":
@@ -437,6 +455,9 @@ def _parser() -> Parser:
     explain_parser = add(commands, "explain", explain_command, model, inputs, dim, target)
     explain_parser.add_argument("--no-run", action="store_true", help="do not measure")
     explain_parser.add_argument("--repeat", type=_positive, default=10, metavar="N", help="run so often to measure")
+
+    verify_parser = add(commands, "verify", verify_command, model, inputs, dim, target)
+    verify_parser.add_argument("--runs", type=_positive, default=1, metavar="N", help="as many random inputs")
 
     tune_parser = add(commands, "tune", tune_command, target)
     tune_parser.add_argument("model", nargs="?", help="an ONNX file")
