@@ -320,12 +320,28 @@ class Elements:
     def final(self, index: Index, axes: tuple[Symbol, ...] = ()) -> None:
         """Appends the stage that writes the group's root at `index`."""
         group = self.group
+        self.watch(index)
         e = stored(self.at(group.root, index), group.root.dtype)
         target = self.param(self.bufs.of(group.writes), written=True)
         if group.offset is not None:
             axis, start = group.offset
             index = (*index[:axis], index[axis] + start, *index[axis + 1 :])
         self.stage(value=e, store=Store(target, linear(index, group.writes.shape)), axes=axes)
+
+    def watch(self, index: Index) -> None:
+        """Appends the stages that write the watched values inside of the group, whose root is written at `index`."""
+        group = self.group
+        outer = group.domain if group.outer is None else [s for s in group.domain if s in group.outer]
+        around = dict(zip(group.domain, index)) if group.anchor is not None else {s: s for s in outer}
+        for value in dict.fromkeys(v for node in group.nodes for v in node.outputs):
+            at = group.whole(value)
+            if value not in self.bufs.watched or value in (group.root, group.writes) or at is None:
+                continue
+            inner = {i: self.symbol("w", i.extent) for i in at if isinstance(i, Symbol) and i not in around}
+            place = tuple(i if isinstance(i, int) else {**around, **inner}[i] for i in at)
+            e = stored(self.at(value, place), value.dtype)
+            store = Store(self.param(self.bufs.of(value), written=True), linear(place, value.shape))
+            self.stage(value=e, store=store, axes=tuple(inner.values()))
 
 
 def _clamped(e: Expr, extent: Expr) -> Expr:

@@ -1,0 +1,234 @@
+"""What each kernel of a compiled model has computed, beside what it should have.
+
+In: an optimised graph, and feeds. Out: `Trace`s: the values that kernels write to memory, and those inside of kernels,
+as the compiled code computes them, each with what the graph means. It never changes which nodes share a kernel: values
+are watched (`lower.lower`) once that is decided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...runtime.api.options import SessionOptions
+from ...runtime.run.executable import Executable
+from ...runtime.store import artifact, cache
+from .. import driver
+from ..driver import Compilation
+from ..graph.interp import bind, constant_array
+from ..graph.ir import Array, Graph, Value
+from ..kernel import interp
+from ..kernel.ir import Launch, LoopNest, Stage
+from ..kernel.program import Program
+from ..lower import fuse
+from ..precision import Precision
+from ..scalar.dim import Symbol, evaluate, extent
+from .compare import Difference, from_exact
+from .exact import Known, known
+
+POINTS = 200  # of a loop nest's outer domain at which it is interpreted
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A value that the compiled code has computed. step: of the program, that writes it."""
+
+    value: Value
+    step: int
+    launch: Launch
+    array: Array
+    known: Known
+    difference: Difference
+
+
+@dataclass
+class Trace:
+    """values: in the order of the steps, and inside of a kernel in that of the graph. outputs: of the model."""
+
+    unit: Compilation
+    values: list[Traced]
+    outputs: list[Array]
+
+    @property
+    def wrong(self) -> list[Traced]:
+        return [each for each in self.values if not each.difference.agrees]
+
+
+@dataclass
+class Meaning:
+    """An optimised graph, its inputs, and what its values are. sizes: of all symbols."""
+
+    graph: Graph
+    feeds: Sequence[Array]
+    values: dict[Value, Known]
+    sizes: dict[Symbol, int]
+
+    @classmethod
+    def of(cls, graph: Graph, feeds: Sequence[Array], precision: Precision) -> Meaning:
+        """Raises as `known`."""
+        wanted = dict.fromkeys([*graph.outputs, *graph.bindings.values(), *everything(graph)])
+        values = known(
+            replace(graph, outputs=list(wanted), output_names=[""] * len(wanted)), feeds, precision=precision
+        )
+        sizes = bind(graph.inputs, [feed.shape for feed in feeds])
+        for value, feed in zip(graph.inputs, feeds):
+            if value.content is not None:
+                sizes.update(zip(value.content.reshape(-1), map(int, feed.reshape(-1))))
+        found = dict(zip(wanted, values))
+        sizes.update((symbol, int(found[value].exact)) for symbol, value in graph.bindings.items())
+        return cls(graph, feeds, found, sizes)
+
+
+def everything(graph: Graph) -> list[Value]:
+    """All values that can be watched, by the groups that compute them."""
+    return list(dict.fromkeys(value for group in fuse.run(graph) for value in fuse.watchable(group)))
+
+
+def in_memory(graph: Graph) -> list[Value]:
+    """Those that have buffers anyway."""
+    inside = {value for group in fuse.run(graph) for value in fuse.watchable(group)[1:] if group.anchor is None
+              or group.root.node is not group.anchor}  # fmt: skip
+    return [value for value in everything(graph) if value not in inside]
+
+
+def compiled(
+    unit: Compilation, feeds: Sequence[Array], options: SessionOptions, watched: Sequence[Value]
+) -> list[Array]:
+    """Goes on from the optimised graph to a run. The outputs, and the watched values."""
+    with cache.workspace() as directory:
+        driver.built(driver.printed(driver.lowered(unit, watched)), directory)
+        executable = Executable(artifact.load(str(directory)), options.threads(), options.float_flags())
+        try:
+            arrays = [np.ascontiguousarray(feed) for feed in feeds]
+            return list(executable.program.run(executable.plan(arrays), arrays))
+        finally:
+            executable.program.close()
+
+
+def trace(unit: Compilation, meaning: Meaning, options: SessionOptions, watched: Sequence[Value]) -> Trace:
+    """Runs the optimised graph of a unit, whose outputs are distinct, and looks at the watched values."""
+    graph = meaning.graph
+    watched = [value for value in watched if value not in set(graph.outputs)]
+    unit = replace(unit, graph=graph, program=None, seconds={})
+    results = compiled(unit, meaning.feeds, options, watched)
+    assert unit.program
+    writers = _writers(unit.program)
+    arrays = dict(zip([*graph.outputs, *watched], results, strict=True))
+    order = {node: i for i, node in enumerate(graph.nodes())}
+    traced = [
+        Traced(value, *writers[value], array, meaning.values[value], from_exact(array, meaning.values[value]))
+        for value, array in arrays.items()
+        if value in writers
+    ]
+    traced.sort(key=lambda each: (each.step, order[each.value.node]))
+    return Trace(unit, traced, results[: len(graph.outputs)])
+
+
+def _writers(program: Program) -> dict[Value, tuple[int, Launch]]:
+    """The last of the top-level launches that write each value."""
+    found: dict[Value, tuple[int, Launch]] = {}
+    top = {id(step) for step in program.steps}
+    for number, step in enumerate(program.numbered):
+        if isinstance(step, Launch) and id(step) in top:
+            for value in written(program, step):
+                found[value] = (number, step)
+    return found
+
+
+def written(program: Program, launch: Launch) -> list[Value]:
+    """The values of the graph that a launch writes."""
+    params = zip(launch.kernel.params, launch.buffers)
+    values = (program.buffers[buffer].value for param, buffer in params if param.written)
+    return [value for value in values if value is not None]
+
+
+def read(program: Program, launch: Launch) -> list[Value]:
+    """The values of the graph that a launch reads; no weights."""
+    params = zip(launch.kernel.params, launch.buffers)
+    buffers = (program.buffers[buffer] for param, buffer in params if not param.written)
+    return [b.value for b in buffers if b.value is not None and b.kind != "weight"]
+
+
+# -- what a kernel means ---------------------------------------------------------------------------------------------
+
+
+def interpreted(program: Program, launch: Launch, meaning: Meaning, at: Mapping[Value, Array]) -> list[Difference]:
+    """What is wrong with what a launch writes, by the interpreter of kernels, where what it reads is right.
+
+    at: of values, the elements to look at (a mask, flat); what a long loop nest computes is looked at there alone."""
+    buffers = [_buffer(program, number, meaning) for number in launch.buffers]
+    sizes = [evaluate(size, meaning.sizes) for size in launch.sizes]
+    body = launch.kernel.body
+    try:
+        with np.errstate(all="ignore"):
+            env = {s: np.asarray(n, np.int64) for s, n in zip(launch.kernel.sizes, sizes, strict=True)}
+            points = None
+            if isinstance(body, LoopNest) and math.prod(_lengths(body.outer, env)) > POINTS:
+                points = _points(body, env, _wanted(program, launch, at))
+            if points is None:
+                interp.run(launch.kernel, buffers, sizes)
+            else:
+                for point in points:
+                    interp.run_stages(body.stages, buffers, env | point)  # type: ignore[union-attr]
+    except ValueError as error:  # a demand on data that does not hold
+        return [Difference(np.inf, np.inf, np.inf, 1, str(error))]
+    found = []
+    for value in written(program, launch):
+        place = [program.buffers[b].value if p.written else None for p, b in zip(launch.kernel.params, launch.buffers)]
+        of = meaning.values[value]
+        found.append(from_exact(buffers[place.index(value)].reshape(of.exact.shape), of))
+    return found
+
+
+def _buffer(program: Program, number: int, meaning: Meaning) -> Array:
+    """A buffer with what it should hold, flat, and free to be changed."""
+    buffer = program.buffers[number]
+    if buffer.kind == "weight":
+        weight = program.weights[buffer.number]
+        return np.array(weight.laid_out(constant_array(weight.value)), copy=True).reshape(-1)
+    assert buffer.value is not None
+    if buffer.value.op == "input":
+        return np.array(meaning.feeds[meaning.graph.inputs.index(buffer.value)], copy=True).reshape(-1)
+    return meaning.values[buffer.value].rounded().reshape(-1)
+
+
+def _wanted(program: Program, launch: Launch, at: Mapping[Value, Array]) -> dict[int, Array]:
+    """By parameter, the elements to look at."""
+    params = enumerate(zip(launch.kernel.params, launch.buffers))
+    values = {i: program.buffers[buffer].value for i, (param, buffer) in params if param.written}
+    return {i: at[value] for i, value in values.items() if value is not None and value in at}
+
+
+def _points(
+    body: LoopNest, env: Mapping[Symbol, Array], wanted: Mapping[int, Array]
+) -> list[dict[Symbol, Array]] | None:
+    """Points of the outer domain that write wanted elements; None if these are not to be told from the indices."""
+    chosen: set[int] = set()
+    shape = _lengths(body.outer, env)
+    for stage in body.stages:
+        if stage.store is not None and stage.store.buffer in wanted:
+            try:
+                index = _indices(body, stage, env)
+            except KeyError:  # an index that depends on data
+                return None
+            hits = wanted[stage.store.buffer][index].reshape(math.prod(shape), -1).any(1)
+            chosen.update(np.nonzero(hits)[0][:POINTS].tolist())
+    places = (np.unravel_index(flat, shape) for flat in sorted(chosen)[:POINTS])
+    return [{s: np.asarray(i, np.int64) for s, i in zip(body.outer, place)} for place in places]
+
+
+def _indices(body: LoopNest, stage: Stage, env: Mapping[Symbol, Array]) -> Array:
+    """The elements that a stage writes, at all points of all axes."""
+    axes = (*body.outer, *stage.axes)
+    lengths = _lengths(axes, env)
+    grid: dict[Symbol, Any] = dict(zip(axes, np.ogrid[tuple(slice(n) for n in lengths)]))
+    assert stage.store is not None
+    return np.broadcast_to(interp.evaluate_size(stage.store.index, {**env, **grid}), lengths)
+
+
+def _lengths(axes: Sequence[Symbol], env: Mapping[Symbol, Array]) -> tuple[int, ...]:
+    return tuple(int(interp.evaluate_size(extent(s), env)) for s in axes)
