@@ -25,7 +25,7 @@ from ...runtime.api.options import SessionOptions
 from ...runtime.enums import GraphOptimizationLevel
 from ...runtime.errors import InvalidArgument
 from .. import driver
-from ..driver import Compilation
+from ..driver import Compilation, Progress, silent
 from ..frontend.importer import import_model
 from ..frontend.interface import adjust
 from ..frontend.interface import values as names_of
@@ -52,8 +52,8 @@ SECONDS = 60.0  # for the search of a small part
 class Step:
     """How accurate a kernel's result is.
 
-    error: RMS of the difference to float64 / RMS of the value, of finite numbers; growth: error / the largest one of what it reads, or half
-    a rounding of its type if that is larger. of_bound: see `Difference`."""
+    error: RMS of the difference to float64 / RMS of the value, of finite numbers; growth: error / the largest one of
+    what it reads, or half a rounding of its type if that is larger. of_bound: see `Difference`."""
 
     number: int
     kind: str
@@ -106,6 +106,7 @@ def bisect(
     seed: int = 0,
     against: str = "float64",
     output: Path | None = None,
+    progress: Progress = silent,
 ) -> Finding:
     """Finds the first wrong value. output: a folder for the smallest part that shows it.
 
@@ -113,13 +114,17 @@ def bisect(
     Intaglio: "strict", "level=N", "ours@ARTIFACT". Which of two differing results is wrong, float64 says.
     Raises InvalidArgument for a model without a meaning in float64."""
     start = time.monotonic()
+    progress("compile")
     it = subject(model, options)
     inputs = it.feeds(dims or {}, feeds, seed)
     try:
+        progress("compare")
         it = _accused(it, inputs, against)
         search = _Search(it, inputs, against)
+        progress("search")
         fault = search.fault()
         if fault.finding.stage:
+            progress("reduce")
             part = _smallest(it, search, fault)
             if part is not None:
                 _tell(fault.finding, it, part, output)

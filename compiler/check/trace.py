@@ -104,7 +104,7 @@ def compiled(
         executable = Executable(artifact.load(str(directory)), options.threads(), options.float_flags())
         try:
             arrays = [np.ascontiguousarray(feed) for feed in feeds]
-            return list(executable.program.run(executable.plan(arrays), arrays))
+            return [np.asarray(y) for y in executable.program.run(executable.plan(arrays), arrays)]
         finally:
             executable.program.close()
 

@@ -1,4 +1,4 @@
-"""The command line: `intaglio compile | run | inspect | explain | verify | tune | cache | doctor`.
+"""The command line: `intaglio compile | run | inspect | explain | verify | bisect | tune | cache | doctor`.
 
 In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
 Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments.
@@ -33,6 +33,7 @@ from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache, tuning
 from .. import driver
+from ..check.bisect import bisect
 from ..check.verify import verify
 from ..frontend.load import load_model
 from ..inputs import Feeds, random_inputs, read_inputs, sizes
@@ -47,6 +48,7 @@ from ..target import targets
 from ..tune import tuner
 from ..tune.report import Live
 from ..tune.session import random_feeds
+from . import bisect as bisected
 from . import doctor, emit, explain, tune
 from . import inspect as inspect_model
 from . import verify as verified
@@ -181,6 +183,17 @@ def verify_command(arguments: argparse.Namespace) -> int:
     report = verify(arguments.model, _given(arguments), dict(arguments.dim), options, arguments.seed, arguments.runs)
     _print_json(report.as_json()) if arguments.json else _print(verified.text(report))
     return int(not report.agrees)
+
+
+def bisect_command(arguments: argparse.Namespace) -> int:
+    """Finds the first wrong value: stage of the compiler, kernel, ONNX nodes, and the smallest part that shows it."""
+    options = _options(arguments)
+    _check_model_dims(arguments.model, [name for name, _ in arguments.dim])
+    how = dict(arguments.dim), options, arguments.seed, arguments.against, arguments.output
+    with Progress() as progress:
+        found = bisect(arguments.model, _given(arguments), *how, progress)
+    _print_json(found.as_json()) if arguments.json else _print(bisected.text(found))
+    return int(bool(found.stage))
 
 
 def tune_command(arguments: argparse.Namespace) -> int:
@@ -458,6 +471,19 @@ def _parser() -> Parser:
 
     verify_parser = add(commands, "verify", verify_command, model, inputs, dim, target)
     verify_parser.add_argument("--runs", type=_positive, default=1, metavar="N", help="as many random inputs")
+
+    bisect_parser = add(commands, "bisect", bisect_command, model, inputs, dim, target)
+    bisect_parser.add_argument(
+        "--against", default="float64", metavar="WHAT",
+        help="float64 (default), onnxruntime, reference, strict, level=N, or ours@ARTIFACT",
+    )  # fmt: skip
+    bisect_parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write the smallest part, its inputs and a script",
+    )
 
     tune_parser = add(commands, "tune", tune_command, target)
     tune_parser.add_argument("model", nargs="?", help="an ONNX file")

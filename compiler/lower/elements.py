@@ -331,17 +331,22 @@ class Elements:
     def watch(self, index: Index) -> None:
         """Appends the stages that write the watched values inside of the group, whose root is written at `index`."""
         group = self.group
-        outer = group.domain if group.outer is None else [s for s in group.domain if s in group.outer]
-        around = dict(zip(group.domain, index)) if group.anchor is not None else {s: s for s in outer}
+        outer = [s for s in group.domain if group.outer is None or s in group.outer]
+        around: dict[Size, Size] = dict(zip(group.domain, index)) if group.anchor else {s: s for s in outer}
         for value in dict.fromkeys(v for node in group.nodes for v in node.outputs):
             at = group.whole(value)
             if value not in self.bufs.watched or value in (group.root, group.writes) or at is None:
                 continue
-            inner = {i: self.symbol("w", i.extent) for i in at if isinstance(i, Symbol) and i not in around}
-            place = tuple(i if isinstance(i, int) else {**around, **inner}[i] for i in at)
+            place, axes = list(at), []
+            for axis, i in enumerate(at):
+                if i in around:
+                    place[axis] = around[i]
+                elif i != 0:
+                    axes.append(self.symbol("w", value.shape[axis]))
+                    place[axis] = axes[-1]
             e = stored(self.at(value, place), value.dtype)
             store = Store(self.param(self.bufs.of(value), written=True), linear(place, value.shape))
-            self.stage(value=e, store=store, axes=tuple(inner.values()))
+            self.stage(value=e, store=store, axes=tuple(axes))
 
 
 def _clamped(e: Expr, extent: Expr) -> Expr:

@@ -46,6 +46,12 @@ class Kind:
     plant: Callable[[Patch, Any], None]
 
 
+def _optimised(graph: Graph) -> Graph:
+    for _, run in passes.at_level(99):
+        graph = run(graph)
+    return graph
+
+
 def _floats(graph: Graph) -> list[Node]:
     return [n for n in graph.nodes() if n.origin and n.outputs[0].dtype == F32]
 
@@ -99,9 +105,7 @@ def _folds(imported: Graph, optimised: Graph) -> list[Any]:
     found: list[Any] = []
     with Patch.context() as patch:
         _plant_fold(patch, None, found)
-        graph = imported
-        for _, run in passes.at_level(99):
-            graph = run(graph)
+        _optimised(imported)
     return sorted(set(found))
 
 
@@ -240,7 +244,11 @@ def own_cache() -> Iterator[None]:
 
 def places(kind: str, model: Path) -> list[Any]:
     """Where a fault of this kind can be in a model."""
-    imported = graph = importer.import_model(load_model(model))
-    for _, run in passes.at_level(99):
-        graph = run(graph)
-    return list(KINDS[kind].places(imported, graph))
+    imported = importer.import_model(load_model(model))
+    return list(KINDS[kind].places(imported, _optimised(imported)))
+
+
+def holders(prim: str, model: Path) -> set[Place]:
+    """The origins of what computes a primitive in an optimised model."""
+    graph = _optimised(importer.import_model(load_model(model)))
+    return {node.origin for node in _floats(graph) if node.attrs.get("prim") == prim}
