@@ -54,6 +54,7 @@ def documents() -> dict[str, str]:
         "docs/precision.md",
         "docs/tour.md",
         "docs/tuning.md",
+        "docs/wrong_numbers.md",
     )
     return {name: (ROOT / name).read_text() for name in names}
 

@@ -1,4 +1,4 @@
-"""Faults that are planted at random places are found: the stage, a value of the place, a part that shows it by itself."""
+"""Faults that are planted at random places are found: the stage, the place, and a part that shows it by itself."""
 
 from __future__ import annotations
 
