@@ -6,8 +6,11 @@ In: a graph, and feeds. Out: a `Known` for each of its outputs; `Unable` where t
 How far off one may be is measured, by Monte Carlo arithmetic (D. S. Parker, 1997): the graph is evaluated again, a few
 times, with every result that rounds changed at random within a rounding of its type, and factors and terms of sums as
 well. The changes run on through the graph. What these samples are off by is what an algorithm is that is backward
-stable at every operation; where a rounding decides (a step of quantisation, a comparison), it is what that decision
-changes.
+stable at every operation.
+
+Where a rounding may decide (a step of quantisation, a comparison, the order of a sort), there are two kinds of samples:
+in some, all is decided as in the exact evaluation, which leaves what changes continuously; in others it is decided
+anew. Decisions are large and few: the latter say how much they change, which does not grow with the length of sums.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from ..scalar.prims import TABLE
 T = TypeVar("T")
 
 SAMPLES = 3
+DECISIONS = frozenset({"argreduce", "sort", "sort_rows", "nonzero", "nms", "trees"})
 PRODUCTS = frozenset({"matmul", "conv", "attention", "recurrent"})
 
 
@@ -40,16 +44,23 @@ class Unable(Exception):
 
 @dataclass(frozen=True)
 class Known:
-    """A value: its type; in float64, if it is a float; and as the samples have it."""
+    """A value: its type; in float64, if it is a float; as samples have it that decide as the exact evaluation does; and
+    as those that decide anew, if there is anything to decide."""
 
     dtype: DType
     exact: Array
     samples: tuple[Array, ...]
+    decided: tuple[Array, ...] = ()
 
     @property
     def bound(self) -> Array:
-        """How far each element of a right result may be off."""
-        return bound(self.exact, self.samples, *precision_of(self.dtype))
+        """How far each element of a right result may be off: `bound`, and for decisions 4 times what they change at an
+        element, and twice what they change at any."""
+        continuous = bound(self.exact, self.samples, *precision_of(self.dtype))
+        if not self.decided:
+            return continuous
+        changed = spread(self.exact, self.decided)
+        return continuous + 4 * changed + 2 * _largest(changed)
 
     def rounded(self) -> Array:
         """The value in its own type."""
@@ -69,14 +80,17 @@ def known(
     Raises Unable, and ValueError where data break a demand."""
     wide = [_widened_array(feed, value.dtype) for feed, value in zip(feeds, graph.inputs, strict=True)]
     rngs = [np.random.default_rng([seed, i]) for i in range(samples)]
-    computes: list[Compute] = [_in_double, *(partial(_sampled, rng, ERRORS[precision]) for rng in rngs)]
+    error = ERRORS[precision]
+    decisions = _Decisions()
     try:
         with np.errstate(all="ignore"):
-            exact, *others = [evaluate(graph, wide, sizes, compute) for compute in computes]
-    except (TypeError, KeyError) as error:  # what a part of a run is; a symbol without a value
-        raise Unable(f"{type(error).__name__}: {error}") from error
-    changed = list(zip(*others)) or [()] * len(exact)
-    return [Known(v.dtype, y, ys) for v, y, ys in zip(graph.outputs, exact, changed, strict=True)]
+            exact = evaluate(graph, wide, sizes, decisions.record)
+            same = [evaluate(graph, wide, sizes, decisions.replayed(partial(_sampled, rng, error))) for rng in rngs]
+            anew = [evaluate(graph, wide, sizes, partial(_sampled, rng, error)) for rng in rngs if decisions.made]
+    except (TypeError, KeyError) as error_of_run:  # what a part of a run is; a symbol without a value
+        raise Unable(f"{type(error_of_run).__name__}: {error_of_run}") from error_of_run
+    changed, decided = (list(zip(*found)) or [()] * len(exact) for found in (same, anew))
+    return [Known(v.dtype, *of) for v, *of in zip(graph.outputs, exact, changed, decided, strict=True)]
 
 
 def limits(dtype: DType) -> Any:
@@ -95,21 +109,30 @@ def bound(exact: Array, samples: Sequence[Array], rounding: float, least: float)
 
     The spread of the samples: 8 times, as there are few of them, and as what sums are off by grows with the number of
     terms, but in samples with its root; in part of each element, and in part of all of them together. To that, some
-    roundings of the largest element: algorithms promise no more for the small elements beside large ones. Samples of
-    another shape, whose size a rounding decides, allow anything."""
+    roundings of the largest element: algorithms promise no more for the small elements beside large ones."""
+    changed = spread(exact, samples)
+    scale = _largest(np.abs(exact)) if rounding else 0.0
+    return 8 * changed + 4 * _largest(changed) + 8 * rounding * scale + 8 * least
+
+
+def _largest(x: Array) -> float:
+    """The largest finite number of those that are not negative; 0 if there is none."""
+    return float(np.max(x, initial=0, where=np.isfinite(x)))
+
+
+def spread(exact: Array, samples: Sequence[Array]) -> Array:
+    """The largest difference of the samples to each element; infinite where that is no number, and where samples have
+    another shape, whose size a rounding decides."""
     if any(sample.shape != exact.shape for sample in samples):
         return np.full(exact.shape, np.inf)
-    value = exact.astype(np.float64) if exact.dtype.kind in "biuf" else np.zeros(exact.shape)
-    finite = np.isfinite(value)
-    with np.errstate(all="ignore"):
-        spread = np.zeros(exact.shape)
-        for sample in samples:
-            differs = (sample != exact) & ~((sample != sample) & (exact != exact))
-            apart = np.abs(sample.astype(np.float64) - value) if exact.dtype.kind in "biuf" else np.inf
-            spread = np.maximum(spread, np.where(differs & finite, apart, 0))
-            spread = np.where(np.isnan(spread), np.inf, spread)
-    scale = float(np.max(np.abs(value), initial=0, where=finite))
-    return 8 * spread + 4 * float(np.max(spread, initial=0)) + 8 * rounding * scale + 8 * least
+    numbers = exact.dtype.kind in "biuf"
+    largest = np.zeros(exact.shape)
+    for sample in samples:
+        differs = (sample != exact) & ~((sample != sample) & (exact != exact))
+        with np.errstate(all="ignore"):
+            apart = np.abs(sample.astype(np.float64) - exact.astype(np.float64)) if numbers else np.inf
+        largest = np.maximum(largest, np.where(differs, np.where(np.isnan(apart), np.inf, apart), 0))
+    return largest
 
 
 # -- in float64 ------------------------------------------------------------------------------------------------------
@@ -174,6 +197,43 @@ def _sampled(
     ]
 
 
+class _Decisions:
+    """What the operations decide that a little more or less of a float changes by much, in the order of evaluation."""
+
+    def __init__(self) -> None:
+        self.made: dict[Node, list[list[Array]]] = {}
+
+    def record(self, node: Node, arrays: Sequence[Array], attrs: Mapping[str, Any]) -> list[Array]:
+        results = _in_double(node, arrays, attrs)
+        if _decides(node):
+            self.made.setdefault(node, []).append(results)
+        return results
+
+    def replayed(self, compute: Compute) -> Compute:
+        """The arithmetic `compute`, with these decisions."""
+        left = {node: iter(results) for node, results in self.made.items()}
+
+        def decided(node: Node, arrays: Sequence[Array], attrs: Mapping[str, Any]) -> list[Array]:
+            if node not in left:
+                return compute(node, arrays, attrs)
+            before = next(left[node])
+            return [compute(node, arrays, attrs)[0], *before[1:]] if node.op.name == "sort" else before
+
+        return decided
+
+
+def _decides(node: Node) -> bool:
+    """Whether the result jumps with a float among the inputs. A remainder also moves with it, and is left out."""
+    if not any(v.dtype.is_float for v in node.inputs):
+        return False
+    if node.op.name != "map":
+        return node.op.name in DECISIONS
+    prim, target = TABLE[node.attrs["prim"]], node.outputs[0].dtype
+    if prim.name in ("cast", "cast_unsaturated"):
+        return not target.is_float or target.bits < STEPS
+    return prim.abrupt and prim.name not in ("mod", "fmod")
+
+
 def _sums(node: Node) -> bool:
     """Whether the operation adds, or combines otherwise, numbers that it rounds."""
     name = node.op.name
@@ -200,5 +260,5 @@ def _shaken(rng: np.random.Generator, x: Array, each: float, largest: float = 0.
         return x
     y = x * (1 + each * rng.uniform(-1, 1, x.shape))
     if largest:
-        y = y + largest * float(np.max(np.abs(x), initial=0, where=np.isfinite(x))) * rng.uniform(-1, 1, x.shape)
+        y = y + largest * _largest(np.abs(x)) * rng.uniform(-1, 1, x.shape)
     return np.asarray(y)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from intaglio.compiler.check.exact import Unable, known
+from intaglio.compiler.check.exact import Unable, bound, known
 from intaglio.compiler.graph.interp import evaluate
 from intaglio.compiler.graph.ir import Graph, Value, constant, input_value, make
 from intaglio.compiler.scalar.dtype import F16, F32, I8, I64, DType
@@ -60,6 +60,29 @@ def test_a_step_that_a_rounding_decides_is_in_the_bound_and_another_one_is_not()
     assert near.bound[0] >= 1
     (far,) = known(graph, [np.array([1.5, 2.5], np.float32)], samples=8)
     assert (far.bound == 0).all()
+
+
+def test_a_quantised_chain_has_a_bound_of_few_steps() -> None:
+    """Of twelve layers, each of which rounds to steps: the bound is not that of all that could be."""
+    rng = np.random.default_rng(3)
+    weights = [rng.standard_normal((64, 64)).astype(np.float32) / 8 for _ in range(12)]
+
+    def layers(x: Value) -> Value:
+        for w in weights:
+            x = (x.matmul(constant(w)) * 16.0).map("round").cast(I8).cast(F32) * 0.0625
+        return x
+
+    feed = rng.standard_normal((32, 64)).astype(np.float32)
+    (value,) = known(made(F32, layers, 32, 64), [feed])
+    (y,) = evaluate(made(F32, layers, 32, 64), [feed])
+    assert (np.abs(y - value.exact) <= value.bound).all()
+    assert value.bound.max() < np.sqrt(np.mean(np.square(value.exact)))
+
+
+def test_an_element_that_is_infinite_in_a_sample_alone_allows_nothing_elsewhere() -> None:
+    exact, sample = np.array([1.0, 3.4e38]), np.array([1.0, np.inf])
+    limit = bound(exact, [sample], 2.0**-23, 1e-38)
+    assert limit[1] == np.inf and np.isfinite(limit[0])
 
 
 def test_products_of_fewer_bits_have_a_larger_bound() -> None:
