@@ -60,7 +60,7 @@ class Known:
         if not self.decided:
             return continuous
         changed = spread(self.exact, self.decided)
-        return continuous + 4 * changed + 2 * _largest(changed)
+        return np.asarray(continuous + 4 * changed + 2 * _largest(changed))
 
     def rounded(self) -> Array:
         """The value in its own type."""
@@ -89,8 +89,10 @@ def known(
             anew = [evaluate(graph, wide, sizes, partial(_sampled, rng, error)) for rng in rngs if decisions.made]
     except (TypeError, KeyError) as error_of_run:  # what a part of a run is; a symbol without a value
         raise Unable(f"{type(error_of_run).__name__}: {error_of_run}") from error_of_run
-    changed, decided = (list(zip(*found)) or [()] * len(exact) for found in (same, anew))
-    return [Known(v.dtype, *of) for v, *of in zip(graph.outputs, exact, changed, decided, strict=True)]
+    return [
+        Known(value.dtype, exact[i], tuple(ys[i] for ys in same), tuple(ys[i] for ys in anew))
+        for i, value in enumerate(graph.outputs)
+    ]
 
 
 def limits(dtype: DType) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.api.options import SessionOptions
+from ...runtime.device import gpu
 from ...runtime.run.executable import Executable
 from ...runtime.store import artifact, cache
 from .. import driver
@@ -101,7 +102,9 @@ def compiled(
     """Goes on from the optimised graph to a run. The outputs, and the watched values."""
     with cache.workspace() as directory:
         driver.built(driver.printed(driver.lowered(unit, watched)), directory)
-        executable = Executable(artifact.load(str(directory)), options.threads(), options.float_flags())
+        loaded = artifact.load(str(directory))
+        device = gpu.open_device(loaded, {"enable_cuda_graph": "0"}) if "device" in loaded.manifest else None
+        executable = Executable(loaded, options.threads(), options.float_flags(), device)
         try:
             arrays = [np.ascontiguousarray(feed) for feed in feeds]
             return [np.asarray(y) for y in executable.program.run(executable.plan(arrays), arrays)]
