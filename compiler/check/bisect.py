@@ -6,8 +6,8 @@ ONNX nodes and kernel, and the smallest part of the model that shows it.
 A model passes through stages, and each leaves something that can be evaluated: the import and each pass a graph, which
 its interpreter runs; lowering and schedules kernels, which theirs runs; printing and the C compiler code, which runs
 itself. What is right is said by float64 (`exact.py`), of each of these alike. The graphs are searched by halves. Of the
-kernels all values are watched at once, and the first wrong one, in the order of the steps, is in the kernel at fault,
-as what it reads is right. Fusion is not changed by watching: what shares a kernel is decided before.
+kernels all values are watched at once, and each kernel is judged by itself, for what it has read; the first that is
+wrong, in the order of the steps, is at fault. Watching does not change fusion: what shares a kernel is decided before.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Step:
 
 @dataclass
 class Finding:
-    """stage: "import", a pass, "lower", "schedule", "print", "memory" or "package"; "" if nothing is wrong.
+    """stage: "import", a pass, "lower", "schedule", "print", "accuracy", "memory" or "package"; "" if nothing is wrong.
 
     value, operation: the ONNX name of the first wrong value, "" if it has none, and what computes it. nodes: the ONNX
     nodes of the kernel, or of the value. step: of the program. difference: how the value is wrong. part: the nodes of
@@ -261,8 +261,13 @@ class _Search:
         self.finding.steps = _growth(found)
         if found.wrong:
             return self._of_kernel(unit, meaning, found)
-        plain = _wrong(dict(zip(unit.graph.output_names, compiled(unit, arrays, self.it.options, ()))), self.exact)
-        if plain:
+        names = unit.graph.output_names
+        together = _wrong(dict(zip(names, found.outputs)), self.exact)
+        plain = _wrong(dict(zip(names, compiled(unit, arrays, self.it.options, ()))), self.exact)
+        if together:
+            worst = max(self.finding.steps, key=lambda step: step.growth)
+            self._found("accuracy", "", worst.kind, worst.nodes, f"each kernel is right by itself, but {together}")
+        elif plain:
             self._found("memory", "", "", (), f"with nothing watched, {plain}")
         elif self._session_is_wrong():
             self._found("package", "", "", (), f"compiled anew it is right, from the cache {self._session_is_wrong()}")
@@ -288,11 +293,10 @@ class _Search:
         watched = [each.value for each in found.values if each.value not in set(meaning.graph.outputs)]
         lowered = driver.lowered(replace(unit, program=None), watched).program
         assert lowered and scheduled
-        wrong = ~(np.abs(first.array.astype(np.float64) - first.known.exact) <= first.known.bound).reshape(-1)
         for stage, program in (("lower", lowered), ("schedule", scheduled)):
             launch = program.numbered[first.step]
             assert isinstance(launch, Launch)
-            if any(not each.agrees for each in interpreted(program, launch, meaning, {first.value: wrong})):
+            if not interpreted(program, launch, found, first, meaning.sizes).agrees:
                 return stage
         return "print"
 
@@ -365,7 +369,7 @@ def _growth(found: Trace) -> list[Step]:
     for each in found.values:
         if not each.value.dtype.is_float or not each.array.size:
             continue
-        exact, got = each.known.exact, each.array.astype(np.float64)
+        exact, got = each.exact.exact, each.array.astype(np.float64)
         finite = np.isfinite(exact) & np.isfinite(got)
         off, scale = (float(np.linalg.norm(x[finite])) for x in (got - exact, exact))
         error = errors[each.value] = off / scale if scale else off

@@ -6,7 +6,7 @@ In: an array, what it should be, and how far it may be off. Out: a `Difference`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,13 @@ SAME = Difference(0.0, 0.0, 0.0, 0)
 
 def from_exact(got: Any, known: Known, times: float = 1.0) -> Difference:
     """How far an array is from the exact one. times: of the bound, where both are off."""
-    return _difference(got, known.exact, times * known.bound, known.dtype)
+    found = _difference(got, known.exact, times * known.bound, known.dtype)
+    if not found.agrees or not known.decided:
+        return found
+    beyond = _difference(got, known.exact, times * known.continuous, known.dtype)
+    if beyond.wrong <= known.most:
+        return found
+    return replace(beyond, text=f"{beyond.text}; a rounding may decide about {known.most} of them")
 
 
 def between(got: Any, wanted: Any, roundings: int) -> Difference:

@@ -54,13 +54,23 @@ class Known:
 
     @property
     def bound(self) -> Array:
-        """How far each element of a right result may be off: `bound`, and for decisions 4 times what they change at an
-        element, and twice what they change at any."""
-        continuous = bound(self.exact, self.samples, *precision_of(self.dtype))
-        if not self.decided:
-            return continuous
+        """How far each element of a right result may be off: the continuous bound, and for decisions 4 times what they
+        change at an element, and twice what they change at any."""
         changed = spread(self.exact, self.decided)
-        return np.asarray(continuous + 4 * changed + 2 * _largest(changed))
+        return np.asarray(self.continuous + 4 * changed + 2 * _largest(changed))
+
+    @property
+    def continuous(self) -> Array:
+        """The bound where everything is decided as in the exact evaluation."""
+        return bound(self.exact, self.samples, *precision_of(self.dtype))
+
+    @property
+    def most(self) -> int:
+        """The number of elements of a right result that may be beyond that, by decisions: 8 times as many as in the
+        sample with most of them, and 8."""
+        continuous = self.continuous
+        counts = (int((spread(self.exact, [sample]) > continuous).sum()) for sample in self.decided)
+        return 8 * max(counts, default=0) + 8
 
     def rounded(self) -> Array:
         """The value in its own type."""

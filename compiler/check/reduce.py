@@ -10,7 +10,7 @@ time and then few, as long as it does (Zeller, Hildebrandt: Simplifying and Isol
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..frontend.export import in_order, proto_of, reads
@@ -19,6 +19,7 @@ from ..frontend.load import UNKNOWN, Model, NodeDef, Type
 from ..graph.ir import Array
 from ..scalar.dtype import from_numpy
 
+FEW = 12  # values of which each is tried
 Shows = Callable[["Part"], bool]
 
 
@@ -54,7 +55,7 @@ class Cutter:
         """The nodes as a model; None where they read what is no tensor. outputs: of the part; if there are none, those
         that the rest of the model reads, or gives out."""
         graph = self.model.graph
-        made = {name for node in nodes for name in node.outputs if name}
+        made = dict.fromkeys(name for node in nodes for name in node.outputs if name)
         inside = {id(node) for node in nodes}
         needed = dict.fromkeys(name for node in nodes for name in self.reads[id(node)] if name and name not in made)
         given = [name for name in needed if name in self.values and name not in graph.initializers]
@@ -114,9 +115,9 @@ def _grown(cutter: Cutter, nodes: list[NodeDef], shows: Shows) -> Part | None:
     everything = cutter.nodes
     rings = 1
     while True:
-        part = cutter.part(nodes) if nodes else None
-        if part is not None and shows(part):
-            return part
+        for part in _parts(cutter, nodes):
+            if shows(part):
+                return part
         if len(nodes) == len(everything):
             return None
         before = len(nodes)
@@ -125,6 +126,19 @@ def _grown(cutter: Cutter, nodes: list[NodeDef], shows: Shows) -> Part | None:
         rings *= 2
         if len(nodes) in (0, before):
             nodes = list(everything)
+
+
+def _parts(cutter: Cutter, nodes: Sequence[NodeDef]) -> Iterator[Part]:
+    """The nodes as a part; then, if they are few, each of their values with that on which it depends: what is made of a
+    wrong value may hide it."""
+    whole = cutter.part(nodes) if nodes else None
+    if whole is not None:
+        yield whole
+    made = [name for node in nodes for name in node.outputs if name]
+    for name in made if len(made) <= FEW else ():
+        part = cutter.part(_ancestors(cutter, nodes, name), [name])
+        if part is not None:
+            yield part
 
 
 def _without_nodes(cutter: Cutter, part: Part, shows: Shows, deadline: float) -> Part:

@@ -10,6 +10,7 @@ STAGES = {
     "lower": "lowering: a kernel does not mean what its nodes mean (fusion, lower/elements.py, lower/bodies.py)",
     "schedule": "the schedule: a kernel, or the packing of its weights, no longer means what it meant before",
     "print": "the code: what is printed, or what the C compiler makes of it, is not what the kernel means",
+    "accuracy": "accuracy: each kernel is as right as it can be, and errors grow on the way",
     "memory": "the plan of memory, or the order of steps: with values kept apart, the outputs are right",
     "package": "the compiled model in the cache: compiled anew, the outputs are right",
 }

@@ -126,6 +126,35 @@ def test_what_loses_accuracy_is_told_though_it_is_not_wrong() -> None:
     assert worst.growth > 2 * right.growth
 
 
+def quantised() -> bytes:
+    """Eight layers, between which numbers are quantised."""
+    rng = np.random.default_rng(0)
+    nodes, weights, name = [], {"scale": np.float32(0.03), "zero": np.int8(0)}, "x"
+    for i in range(8):
+        weights[f"w{i}"] = (rng.standard_normal((32, 32)) / 4).astype(np.float32)
+        nodes += [
+            helper.make_node("QuantizeLinear", [name, "scale", "zero"], [f"q{i}"], name=f"quantise {i}"),
+            helper.make_node("DequantizeLinear", [f"q{i}", "scale", "zero"], [f"d{i}"], name=f"dequantise {i}"),
+            helper.make_node("MatMul", [f"d{i}", f"w{i}"], [f"m{i}"], name=f"product {i}"),
+            helper.make_node("Tanh" if i == 5 else "Relu", [f"m{i}"], [f"r{i}"], name=f"activation {i}"),
+        ]
+        name = f"r{i}"
+    value = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", 32]) for n in ("x", name)]
+    constants = [numpy_helper.from_array(a, n) for n, a in weights.items()]
+    graph = helper.make_graph(nodes, "g", value[:1], value[1:], constants)
+    imports = [helper.make_opsetid("", 18)]
+    return bytes(helper.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString())
+
+
+def test_a_fault_deep_in_a_quantised_model() -> None:
+    assert not bisect(quantised()).stage
+    with own_cache(), Patch.context() as patch:
+        KINDS["primitive"].plant(patch, "tanh")
+        finding = bisect(quantised())
+    assert finding.stage == "print" and finding.operation == "map tanh" and "activation 5" in finding.nodes
+    assert finding.part == ["Tanh activation 5"] and finding.shown
+
+
 def test_memory_that_is_shared_too_early() -> None:
     """With values kept apart, everything is right: the plan of memory is at fault."""
     plan = driver.memory.arenas

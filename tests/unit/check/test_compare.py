@@ -58,3 +58,18 @@ def test_between_engines() -> None:
     assert "[1]" in between([np.int64(1), np.int64(2)], [np.int64(1), np.int64(3)], 1).text
     words = np.array(["a", "b"], object)
     assert between(words, words.copy(), 1).agrees and not between(words, words[::-1], 1).agrees
+
+
+def test_decisions_are_few() -> None:
+    """A step is allowed where samples have one, at about as many elements as there."""
+    exact = np.zeros(1000, np.int64)
+    flipped = exact.copy()
+    flipped[7] = 1
+    known = Known(I64, exact, (exact,), (flipped,))
+    one, many = exact.copy(), np.ones(1000, np.int64)
+    one[500] = 1
+    assert from_exact(one, known).agrees
+    found = from_exact(many, known)
+    assert found.wrong == 1000 and "a rounding may decide about 16 of them" in found.text
+    one[500] = 9
+    assert not from_exact(one, known).agrees
