@@ -40,9 +40,9 @@ from ..passes import at_level
 from . import engines
 from .compare import from_exact
 from .engines import Results
-from .exact import Known, Unable, known, precision_of
+from .exact import Known, Unable, precision_of
 from .reduce import Cutter, Part, Shows, reduce
-from .trace import Meaning, Trace, Traced, compiled, in_memory, interpreted, read, trace
+from .trace import Meaning, Trace, Traced, compiled, in_kernels, in_memory, interpreted, read, trace
 from .verify import Subject, in_order, subject, verify
 
 SECONDS = 60.0  # for the search of a small part
@@ -156,9 +156,9 @@ def _accused(it: Subject, feeds: Results, against: str) -> Subject:
     return other if _wrong(other.ours(feeds), exact) and not _wrong(it.ours(feeds), exact) else it
 
 
-def _wrong(results: Results, exact: Mapping[str, Known], times: float = 1.0) -> str:
+def _wrong(results: Results, exact: Mapping[str, Known]) -> str:
     """What is wrong with results; "" where nothing is."""
-    found = ((name, from_exact(results[name], value, times)) for name, value in exact.items() if name in results)
+    found = ((name, from_exact(results[name], value)) for name, value in exact.items() if name in results)
     return next((f"{name}: {each.text}" for name, each in found if not each.agrees), "")
 
 
@@ -179,14 +179,18 @@ class _Search:
         self.other = self._other(against)
 
     def _other(self, against: str) -> dict[str, Any] | None:
-        """The ONNX values as another engine has them: the one that is asked for, or the first that can."""
+        """The ONNX values as another engine has them: the one that is asked for, or the first that agrees at the
+        outputs, else the first that can."""
+        found: list[dict[str, Any]] = []
         for name in [against] if against in engines.OTHERS else engines.OTHERS:
             try:
-                return dict(engines.OTHERS[name](self.it.model, list(self.values))(self.feeds))
+                found.append(dict(engines.OTHERS[name](self.it.model, list(self.values))(self.feeds)))
+                if not _wrong(found[-1], self.exact):
+                    return found[-1]
             except Exception as error:  # of the engine, whatever it is
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 self.finding.notes.append(f"the import is not compared with {name}: {first[:200]}")
-        return None
+        return found[0] if found else None
 
     def fault(self) -> _Fault:
         return self._of_import() or self._of_passes() or self._of_kernels()
@@ -205,7 +209,7 @@ class _Search:
 
     def _import_differs(self, part: Part) -> bool:
         graph = import_model(load_model(part.model), self.settings.dims)
-        exact = _known(graph, part.feeds, self.it)
+        exact = self.it.known(part.feeds, graph)
         for make in engines.OTHERS.values():
             try:
                 return bool(_wrong(make(part.model)(part.feeds), exact))
@@ -247,7 +251,7 @@ class _Search:
 
     def _pass_is_wrong(self, number: int, part: Part) -> bool:
         graph = import_model(load_model(part.model), self.settings.dims)
-        exact = _known(graph, part.feeds, self.it)
+        exact = self.it.known(part.feeds, graph)
         after = _passes(graph, self.settings)[number][1]
         return bool(_wrong(_evaluated(after, part.feeds), exact))
 
@@ -280,8 +284,8 @@ class _Search:
         """The first wrong value: of all inside of the kernel at fault, whose stage the interpreter of kernels tells."""
         first = found.wrong[0]
         stage = self._stage(unit, found, first, meaning)
-        inside = next((group for group in map(fuse.watchable, fuse.run(meaning.graph)) if first.value in group), [])
-        closer = trace(unit, meaning, self.it.options, [*in_memory(meaning.graph), *inside])
+        watched = [*in_memory(meaning.graph), *in_kernels(meaning.graph, first.value)]
+        closer = trace(unit, meaning, self.it.options, watched)
         first = next((each for each in closer.wrong if each.step == first.step), first)
         self.finding.step = first.step
         self._found(stage, first.value.name, _operation(first.value), first.launch.origin, first.difference.text)
@@ -303,7 +307,7 @@ class _Search:
     def _compiled_is_wrong(self, part: Part) -> bool:
         unit = driver.optimized_model(part.model, replace(self.settings, outputs=()))
         graph = import_model(load_model(part.model), self.settings.dims)
-        exact = _known(graph, part.feeds, self.it)
+        exact = self.it.known(part.feeds, graph)
         assert unit.graph
         unit.graph = fuse.distinct_outputs(unit.graph)
         results = compiled(unit, in_order(unit.graph, part.feeds), self.it.options, ())
@@ -318,11 +322,6 @@ def _is_moved(array: Array, value: Known) -> bool:
     """Whether an array has the elements of a value, in whatever order: a pass that changes layouts keeps the names."""
     got, wanted = np.sort(array.astype(np.float64).reshape(-1)), np.sort(value.exact.astype(np.float64).reshape(-1))
     return bool((np.abs(got - wanted) <= value.bound.max(initial=0)).all())
-
-
-def _known(graph: Graph, feeds: Results, it: Subject) -> dict[str, Known]:
-    values = known(graph, in_order(graph, feeds), precision=it.precision)
-    return {name: v for name, v in zip(graph.output_names, values) if name not in graph.types}
 
 
 def _evaluated(graph: Graph, feeds: Results) -> Results:

@@ -39,12 +39,12 @@ class Difference:
 SAME = Difference(0.0, 0.0, 0.0, 0)
 
 
-def from_exact(got: Any, known: Known, times: float = 1.0) -> Difference:
-    """How far an array is from the exact one. times: of the bound, where both are off."""
-    found = _difference(got, known.exact, times * known.bound, known.dtype)
+def from_exact(got: Any, known: Known) -> Difference:
+    """How far an array is from the exact one."""
+    found = _difference(got, known.exact, known.bound, known.dtype)
     if not found.agrees or not known.decided:
         return found
-    beyond = _difference(got, known.exact, times * known.continuous, known.dtype)
+    beyond = _difference(got, known.exact, known.continuous, known.dtype)
     if beyond.wrong <= known.most:
         return found
     return replace(beyond, text=f"{beyond.text}; a rounding may decide about {known.most} of them")

@@ -76,7 +76,7 @@ class Meaning:
     @classmethod
     def of(cls, graph: Graph, feeds: Sequence[Array], precision: Precision) -> Meaning:
         """Raises as `known`."""
-        wanted = dict.fromkeys([*graph.outputs, *graph.bindings.values(), *everything(graph)])
+        wanted = dict.fromkeys([*graph.outputs, *graph.bindings.values(), *in_memory(graph), *in_kernels(graph)])
         values = known(
             replace(graph, outputs=list(wanted), output_names=[""] * len(wanted)), feeds, precision=precision
         )
@@ -89,16 +89,15 @@ class Meaning:
         return cls(graph, feeds, found, sizes, precision)
 
 
-def everything(graph: Graph) -> list[Value]:
-    """All values that can be watched, by the groups that compute them."""
-    return list(dict.fromkeys(value for group in fuse.run(graph) for value in fuse.watchable(group)))
-
-
 def in_memory(graph: Graph) -> list[Value]:
-    """Those that have buffers anyway."""
-    inside = {value for group in fuse.run(graph) for value in fuse.watchable(group)[1:] if group.anchor is None
-              or group.root.node is not group.anchor}  # fmt: skip
-    return [value for value in everything(graph) if value not in inside]
+    """All values that kernels write anyway."""
+    return list(dict.fromkeys(value for group in fuse.run(graph) for value in fuse.stored(group)))
+
+
+def in_kernels(graph: Graph, of: Value | None = None) -> list[Value]:
+    """All values inside of kernels that can be watched, or those of the kernels that write the value `of`."""
+    groups = (group for group in fuse.run(graph) if of is None or of in fuse.stored(group))
+    return list(dict.fromkeys(value for group in groups for value in fuse.inside(group)))
 
 
 def compiled(

@@ -89,10 +89,10 @@ class Subject:
         names = [each.name for each in self.session.get_outputs()]
         return dict(zip(names, self.session.run(None, feeds)))
 
-    def known(self, feeds: Mapping[str, Any], graph: Graph | None = None, **more: Any) -> dict[str, Known]:
-        """The outputs in float64, by name. Raises Unable."""
+    def known(self, feeds: Mapping[str, Any], graph: Graph | None = None) -> dict[str, Known]:
+        """The outputs of the model's graph, or another one, in float64, by name. Raises Unable."""
         graph = graph or self.graph
-        values = known(graph, in_order(graph, feeds), precision=self.precision, **more)
+        values = known(graph, in_order(graph, feeds), precision=self.precision)
         return {name: v for name, v in zip(graph.output_names, values) if name not in graph.types}
 
 

@@ -113,12 +113,17 @@ def distinct_outputs(graph: Graph) -> Graph:
     return replace(graph, outputs=outputs)
 
 
-def watchable(group: Group) -> list[Value]:
-    """What can be watched of a group: what it writes, then what is inside of its kernel."""
+def stored(group: Group) -> list[Value]:
+    """The values that a group's kernel writes to memory."""
     if group.anchor is not None and group.root.node is group.anchor:
         return list(group.anchor.outputs)
-    inside = (v for node in group.nodes for v in node.outputs if v is not group.root)
-    return [group.writes, *(v for v in inside if _is_new(v.node) and group.whole(v) is not None)]
+    return [group.writes]
+
+
+def inside(group: Group) -> list[Value]:
+    """The values inside of a group's kernel that it can write as well, if they are watched."""
+    values = (v for node in group.nodes for v in node.outputs if v not in (group.root, *stored(group)))
+    return [v for v in values if _is_new(v.node) and group.whole(v) is not None]
 
 
 def _is_new(node: Node) -> bool:

@@ -48,7 +48,7 @@ def lower(
     demanded: conditions to check beside those of the graph, if their symbols are known before a run.
     accelerator: runs the launches that it does not refuse. rounds: see `Buffers`.
     watched: values that become outputs of the program, behind those of the graph, once it is decided which nodes share
-    a kernel: one that has a buffer is kept, one inside of a kernel is written by it as well (`fuse.watchable`)."""
+    a kernel: one that has a buffer is kept, one inside of a kernel is written by it as well (`fuse.inside`)."""
     graph = distinct_outputs(graph)
     program = Program(_watched(graph, watched), placed=accelerator is None)
     bufs = Buffers(program, rounds)
