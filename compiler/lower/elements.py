@@ -333,9 +333,10 @@ class Elements:
         group = self.group
         outer = [s for s in group.domain if group.outer is None or s in group.outer]
         around: dict[Size, Size] = dict(zip(group.domain, index)) if group.anchor else {s: s for s in outer}
-        for value in dict.fromkeys(v for node in group.nodes for v in node.outputs):
+        inside = dict.fromkeys(v for node in group.nodes for v in node.outputs if v in self.bufs.watched)
+        for value in inside:
             at = group.whole(value)
-            if value not in self.bufs.watched or value in (group.root, group.writes) or at is None:
+            if value in (group.root, group.writes) or at is None:
                 continue
             place, axes = list(at), []
             for axis, i in enumerate(at):

@@ -88,8 +88,10 @@ def test_a_planted_fault_is_found(name: str, kind: str, tmp_path: Path) -> None:
     assert finding.stage in KINDS[kind].stages, finding
     if kind == "rule":
         assert finding.stage == place[0]
-    if kind in ("operator", "rule"):
-        assert finding.nodes == (place if kind == "operator" else place[1])
+    if kind == "operator":
+        assert finding.nodes == place
+    if kind == "rule":  # passes may drop the name of its value; then that of a later one is told
+        assert finding.nodes == place[1] or any(part.endswith(place[1][0]) for part in finding.part)
     if kind == "fusion":
         assert place[0][0] in finding.nodes
     if kind == "primitive":
