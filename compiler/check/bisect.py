@@ -26,6 +26,7 @@ from ...runtime.enums import GraphOptimizationLevel
 from ...runtime.errors import InvalidArgument
 from .. import driver
 from ..driver import Compilation, Progress, silent
+from ..frontend.export import tensor_to_bytes
 from ..frontend.importer import import_model
 from ..frontend.interface import adjust
 from ..frontend.interface import values as names_of
@@ -408,18 +409,24 @@ def _smallest(it: Subject, search: _Search, fault: _Fault) -> Part | None:
 
 
 _SCRIPT = """\
-import numpy as np
-from intaglio.compiler.check.verify import verify
-print(*verify({model!r}, dict(np.load({inputs!r}))).wrong or ["nothing is wrong"], sep="\\n")
+from intaglio.compiler.cli.main import main
+
+main(["verify", "model.onnx", {inputs}])
 """
 
 
 def _tell(finding: Finding, it: Subject, part: Part, output: Path | None) -> None:
     finding.part = [f"{node.op} {node.name}".strip() for node in part.nodes]
     finding.shown = not verify(part.model, part.feeds, options=it.options).agrees
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "model.onnx").write_bytes(part.model)
-        np.savez(output / "inputs.npz", **part.feeds)  # type: ignore[arg-type]  # names may be those of parameters
-        (output / "repeat.py").write_text(_SCRIPT.format(model="model.onnx", inputs="inputs.npz"))
-        finding.written = [str(output / name) for name in ("model.onnx", "inputs.npz", "repeat.py")]
+    if output is None:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "model.onnx").write_bytes(part.model)
+    usual = {name: array for name, array in part.feeds.items() if array.dtype.kind != "V"}
+    np.savez(output / "inputs.npz", **usual)  # type: ignore[arg-type]  # names may be those of parameters
+    others = [name for name in part.feeds if name not in usual]  # of types that numpy lacks
+    for i, name in enumerate(others):
+        (output / f"input{i}.pb").write_bytes(tensor_to_bytes(name, part.feeds[name]))
+    files = ["inputs.npz", *(f"input{i}.pb" for i in range(len(others)))]
+    (output / "repeat.py").write_text(_SCRIPT.format(inputs=", ".join(f'"--input", "{file}"' for file in files)))
+    finding.written = [str(output / name) for name in ("model.onnx", *files, "repeat.py")]

@@ -140,6 +140,11 @@ def in_order(nodes: list[NodeDef]) -> list[NodeDef]:
     return list(order.values())
 
 
+def tensor_to_bytes(name: str, array: np.ndarray[Any, Any]) -> bytes:
+    """A tensor of any type as a TensorProto, as `.pb` files have it."""
+    return bytes(_tensor(name, array).SerializeToString())
+
+
 def _tensor(name: str, array: np.ndarray[Any, Any], stored: Any = None) -> onnx.TensorProto:
     """The stored protobuf where the model has one with its data inside, else a new one."""
     if isinstance(stored, Tensor) and stored.proto is not None and not stored.proto.external_data:

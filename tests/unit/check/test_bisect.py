@@ -223,4 +223,20 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
         assert main(["bisect", str(DATA / "mlp.onnx"), "--json"]) == 1
         assert json.loads(capsys.readouterr().out)["stage"] == "schedule"
     script = subprocess.run([sys.executable, "repeat.py"], cwd=tmp_path / "found", capture_output=True, text=True)
-    assert script.stdout == "nothing is wrong\n", script.stderr  # in a process without the fault
+    assert "intaglio agrees" in script.stdout, script.stderr  # in a process without the fault
+
+
+def test_inputs_of_types_that_numpy_lacks(tmp_path: Path) -> None:
+    kind = onnx.TensorProto.BFLOAT16
+    value = [helper.make_tensor_value_info(n, kind, [4, 32]) for n in ("x", "y")]
+    numbers = np.random.default_rng(0).standard_normal(32 * 32)
+    weight = helper.make_tensor("w", kind, [32, 32], numbers)
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", value[:1], value[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    with own_cache(), Patch.context() as patch:
+        KINDS["packing"].plant(patch, "panels")
+        finding = bisect(model, output=tmp_path)
+    assert finding.stage == "schedule" and finding.shown
+    assert [Path(file).name for file in finding.written][1:3] == ["inputs.npz", "input0.pb"]
+    script = subprocess.run([sys.executable, "repeat.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert "intaglio agrees" in script.stdout, script.stderr
