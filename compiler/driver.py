@@ -7,7 +7,7 @@ verified if `options.verify` is set, and dumped as text into the folder `options
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from .frontend.importer import import_model
 from .frontend.interface import adjust
 from .frontend.load import Model, load_model
 from .graph.conditions import Condition, conditions
-from .graph.ir import Graph
+from .graph.ir import Graph, Value
 from .graph.text import print_graph
 from .graph.verify import verify
 from .kernel.ir import Scheduled
@@ -96,28 +96,42 @@ def silent(stage: str, done: int = 0, total: int = 0) -> None:
     """Shows no progress."""
 
 
-def lowered_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
-    """Compiles a model up to its program, without schedules. Raises as `lower_model`."""
+def optimized_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
+    """Compiles a model up to its graph after all passes. Raises as `lower_model`."""
     unit = Compilation(options, *targets(options.target), progress)
     unit.model = unit.stage("load", _load, model, options)
     unit.graph = unit.stage("import", import_model, unit.model, options.dims, dict(options.operators))
     unit.conditions = conditions(unit.graph)  # kept, even if passes remove the nodes that demand them
     for name, rewrite in at_level(options.level, options.check_data):
         unit.graph = unit.stage(name, rewrite, unit.graph)
-    unit.device = Device(options.rounding_on_gpu) if unit.gpus else None
-    rounds = options.rounding == "strict"
-    unit.program = unit.stage("lower", lower.lower, unit.graph, unit.conditions, unit.device, rounds)
+    return unit
+
+
+def lowered(unit: Compilation, watched: Sequence[Value] = ()) -> Compilation:
+    """Goes on to the program, without schedules. watched: see `lower.lower`."""
+    unit.device = Device(unit.options.rounding_on_gpu) if unit.gpus else None
+    rounds = unit.options.rounding == "strict"
+    unit.program = unit.stage("lower", lower.lower, unit.graph, unit.conditions, unit.device, rounds, watched)
     if unit.device:
         unit.program = unit.stage("place", place.place, unit.program)
     return unit
 
 
+def lowered_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
+    """Compiles a model up to its program, without schedules. Raises as `lower_model`."""
+    return lowered(optimized_model(model, options, progress))
+
+
 def lower_model(model: str | bytes, options: Options, progress: Progress = silent) -> Compilation:
     """Compiles a model up to the C sources. Raises runtime.errors for invalid models and unsupported features."""
-    unit = lowered_model(model, options, progress)
+    return printed(lowered_model(model, options, progress))
+
+
+def printed(unit: Compilation) -> Compilation:
+    """Goes on from the lowered program to the C sources."""
     assert unit.program
-    unit.chooser = _chooser(options, unit.target)
-    arguments = unit.program, unit.target, options.rounding, unit.device, unit.chooser
+    unit.chooser = _chooser(unit.options, unit.target)
+    arguments = unit.program, unit.target, unit.options.rounding, unit.device, unit.chooser
     unit.program = unit.stage("schedule", schedule, *arguments)
     unit.arenas = unit.stage("memory", memory.arenas, unit.program)
     unit.device_kernels = translate(unit.program)
@@ -153,10 +167,14 @@ def compile_model(model: str | bytes, options: Options, directory: Path, progres
 
     Raises as `lower_model`, and InvalidArgument for a CPU of another architecture."""
     ensure_buildable(targets(options.target)[0])
-    unit = lower_model(model, options, progress)
+    return built(lower_model(model, options, progress), directory)
+
+
+def built(unit: Compilation, directory: Path) -> Compilation:
+    """Goes on from the C sources to the artifact."""
     assert unit.model and unit.program and unit.arenas and unit.sources
-    objects = cache.objects(directory)
-    compiler = toolchain.find(objects).instrumented(options.checked, options.sanitize)
+    objects, progress = cache.objects(directory), unit.progress
+    compiler = toolchain.find(objects).instrumented(unit.options.checked, unit.options.sanitize)
     launcher = [part("cuda")] if any(gpu.backend == "cuda" for gpu in unit.gpus) else []
     sources = [*unit.sources.files, *launcher]
 

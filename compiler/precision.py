@@ -21,6 +21,9 @@ from ..runtime.errors import InvalidArgument
 Precision = Literal["strict", "exact", "high", "bf16"]
 PARTS: dict[Precision, int] = {"strict": 0, "exact": 3, "high": 2, "bf16": 1}
 
+# What is left out of a product at most, as a part of it.
+ERRORS: dict[Precision, float] = {"strict": 0.0, "exact": 2.0**-23, "high": 3 * 2.0**-16, "bf16": 2.0**-7}
+
 # What matrix units of a GPU do to factors of f32, as tl.dot of Triton has it: nothing (they are then not used), three
 # products of bf16 parts, or one product of 11 bits.
 Rounding = Literal["ieee", "bf16x3", "tf32"]

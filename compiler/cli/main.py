@@ -1,4 +1,5 @@
-"""The command line: `intaglio compile | run | inspect | explain | report | tune | cache | doctor | completion`.
+"""The command line: `intaglio compile | run | inspect | explain | report | verify | bisect | tune | cache | doctor |
+completion`.
 
 In: arguments. Out: text for people, or JSON for programs (`--json`), on stdout; progress and errors on stderr.
 Exit codes: 0 success, 1 failure (one line says why; `--debug` shows the traceback), 2 invalid arguments. Without a
@@ -35,6 +36,8 @@ from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache, tuning
 from .. import driver
+from ..check.bisect import bisect
+from ..check.verify import verify
 from ..explain.page import page
 from ..explain.steps import explained, measure
 from ..frontend.load import load_model
@@ -50,8 +53,10 @@ from ..target import targets
 from ..tune import tuner
 from ..tune.report import Live
 from ..tune.session import random_feeds
+from . import bisect as bisected
 from . import completion, doctor, emit, explain, tune
 from . import inspect as inspect_model
+from . import verify as verified
 
 
 class Parser(argparse.ArgumentParser):
@@ -213,6 +218,26 @@ def report_command(arguments: argparse.Namespace) -> int:
     arguments.output.write_text(page(made, loaded.notes(), Path(arguments.model).name, dims))
     summary = {"written": str(arguments.output), "latency": made.measured.latency if made.measured else None}
     return _print_json(summary) if arguments.json else _print(f"{arguments.model} -> {arguments.output}")
+
+
+def verify_command(arguments: argparse.Namespace) -> int:
+    """Compares outputs with other engines and with float64. Exit code 1 where they differ by more than roundings do."""
+    options = _options(arguments)
+    _check_model_dims(arguments.model, [name for name, _ in arguments.dim])
+    report = verify(arguments.model, _given(arguments), dict(arguments.dim), options, arguments.seed, arguments.runs)
+    _print_json(report.as_json()) if arguments.json else _print(verified.text(report))
+    return int(not report.agrees)
+
+
+def bisect_command(arguments: argparse.Namespace) -> int:
+    """Finds the first wrong value: stage of the compiler, kernel, ONNX nodes, and the smallest part that shows it."""
+    options = _options(arguments)
+    _check_model_dims(arguments.model, [name for name, _ in arguments.dim])
+    how = dict(arguments.dim), options, arguments.seed, arguments.against, arguments.output
+    with Progress() as progress:
+        found = bisect(arguments.model, _given(arguments), *how, progress)
+    _print_json(found.as_json()) if arguments.json else _print(bisected.text(found))
+    return int(bool(found.stage))
 
 
 def tune_command(arguments: argparse.Namespace) -> int:
@@ -394,6 +419,13 @@ def _feeds(specs: Sequence[NodeArg], metadata: dict[str, str], arguments: argpar
     return feeds | random_inputs(missing, dims, metadata, arguments.seed)
 
 
+def _given(arguments: argparse.Namespace) -> Feeds:
+    """The inputs from files, of an ONNX model."""
+    graph = load_model(arguments.model).graph
+    named = [NodeArg.of(name, "", list(type.shape or ())) for name, type in graph.inputs.items()]
+    return read_inputs(arguments.input, [each for each in named if each.name not in graph.initializers])
+
+
 def _save(path: Path, outputs: Feeds) -> None:
     """Saves all outputs to an .npz, or a single one to an .npy."""
     if path.suffix == ".npz":
@@ -509,6 +541,22 @@ def _parser() -> Parser:
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page"
     )
     report_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
+
+    verify_parser = add(commands, "verify", verify_command, model, inputs, dim, target)
+    verify_parser.add_argument("--runs", type=_positive, default=1, metavar="N", help="as many random inputs")
+
+    bisect_parser = add(commands, "bisect", bisect_command, model, inputs, dim, target)
+    bisect_parser.add_argument(
+        "--against", default="float64", metavar="WHAT",
+        help="float64 (default), onnxruntime, reference, strict, level=N, or ours@ARTIFACT",
+    )  # fmt: skip
+    bisect_parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write the smallest part, its inputs and a script",
+    )
 
     tune_parser = add(commands, "tune", tune_command, target)
     tune_parser.add_argument("model", nargs="?", help="an ONNX file")

@@ -37,7 +37,7 @@ def write(
     sizes: values of named dimensions. external: the name of a file beside it for initializers of `threshold` or more
     bytes.
     """
-    proto = _proto(model, _folded(model, sizes or {}) if level >= BASIC else None, sizes or {})
+    proto = proto_of(model, _folded(model, sizes or {}) if level >= BASIC else None, sizes or {})
     try:
         if external:
             Path(path).with_name(external).unlink(missing_ok=True)  # onnx would append to it
@@ -68,14 +68,16 @@ def _bytes(model: Model, name: str) -> int:
     return tensor.array.nbytes if tensor is not None else 0
 
 
-def _proto(
-    model: Model, folded: Mapping[str, np.ndarray[Any, Any]] | None, sizes: Mapping[str, int]
+def proto_of(
+    model: Model, folded: Mapping[str, np.ndarray[Any, Any]] | None = None, sizes: Mapping[str, int] = {}
 ) -> onnx.ModelProto:
+    """The model as protobuf, with its initializers inside. folded: the values of nodes to replace, if any are; what no
+    output then depends on is left out. sizes: values of named dimensions."""
     graph = model.graph
-    nodes = [node for node in _in_order(graph.nodes) if folded is None or not _known(node, folded)]
+    nodes = [node for node in in_order(graph.nodes) if folded is None or not _known(node, folded)]
     if folded is not None:
         nodes = _needed(nodes, set(graph.outputs))
-    read = {name for node in nodes for name in _reads(node.proto)} | set(graph.outputs)
+    read = {name for node in nodes for name in reads(node.proto)} | set(graph.outputs)
     kept = {name: t for name, t in graph.initializers.items() if folded is None or name in read | set(graph.inputs)}
     constants = [_tensor(name, t.array, t) for name, t in kept.items()]
     constants += [_tensor(name, array) for name, array in (folded or {}).items() if name in read]
@@ -106,22 +108,22 @@ def _needed(nodes: list[NodeDef], outputs: set[str]) -> list[NodeDef]:
     live, needed = set(outputs), []
     for node in reversed(nodes):
         if live.intersection(node.outputs):
-            live.update(_reads(node.proto))
+            live.update(reads(node.proto))
             needed.append(node)
     return needed[::-1]
 
 
-def _reads(node: onnx.NodeProto) -> Iterator[str]:
+def reads(node: onnx.NodeProto) -> Iterator[str]:
     """The names that a node and its sub-graphs read, including those of the sub-graphs' own values."""
     yield from node.input
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             yield from (value.name for value in graph.output)
             for inner in graph.node:
-                yield from _reads(inner)
+                yield from reads(inner)
 
 
-def _in_order(nodes: list[NodeDef]) -> list[NodeDef]:
+def in_order(nodes: list[NodeDef]) -> list[NodeDef]:
     """The nodes in topological order, which models need not keep."""
     producer = {name: node for node in nodes for name in node.outputs if name}
     order: dict[int, NodeDef] = {}
@@ -133,9 +135,14 @@ def _in_order(nodes: list[NodeDef]) -> list[NodeDef]:
                 order.setdefault(id(node), node)
             elif id(node) not in order:
                 stack.append((node, True))
-                before = [producer[name] for name in _reads(node.proto) if producer.get(name, node) is not node]
+                before = [producer[name] for name in reads(node.proto) if producer.get(name, node) is not node]
                 stack.extend((each, False) for each in reversed(before) if id(each) not in order)
     return list(order.values())
+
+
+def tensor_to_bytes(name: str, array: np.ndarray[Any, Any]) -> bytes:
+    """A tensor of any type as a TensorProto, as `.pb` files have it."""
+    return bytes(_tensor(name, array).SerializeToString())
 
 
 def _tensor(name: str, array: np.ndarray[Any, Any], stored: Any = None) -> onnx.TensorProto:

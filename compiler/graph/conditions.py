@@ -8,12 +8,12 @@ rely on all demands and on nothing else: an index map is in bounds if they hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..scalar.dim import LONG, Dim, Size, Symbol, known_eq, known_le, known_lt, lower_bound, symbols
+from ..scalar.dim import LONG, Dim, Size, Symbol, evaluate, known_eq, known_le, known_lt, lower_bound, symbols
 
 if TYPE_CHECKING:
     from .ir import Graph, Node
@@ -50,6 +50,11 @@ class Condition:
     def text(self) -> str:
         parts = (p if isinstance(p, str) else brief(*p) if isinstance(p, tuple) else brief(p) for p in self.about)
         return self.wrong.format(*parts)
+
+    def met(self, known: Mapping[Symbol, int]) -> bool:
+        """Whether it holds for these values of its symbols."""
+        left, right, of = (evaluate(size, known) for size in (self.left, self.right, self.of))
+        return of <= 0 or (left <= right if self.at_most else left == right or (self.or_one and left == 1))
 
     @property
     def holds(self) -> bool | None:

@@ -33,7 +33,8 @@ class Buffer:
 
     kind: "input", "output", "weight" or "arena"; number: its position among those of its kind, in the arena among all
     buffers. device: whether it is in the accelerator's memory, as a copy of the buffer `twin`; weights are in both.
-    name: of the ONNX value, or of the nodes that compute it, for messages.
+    name: of the ONNX value, or of the nodes that compute it, for messages. value: what it holds, if that is one value
+    of the graph.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Buffer:
     device: bool = False
     twin: int | None = None
     name: str = ""
+    value: Value | None = field(default=None, repr=False, compare=False)
 
     @property
     def described(self) -> str:

@@ -31,6 +31,7 @@ class Buffers:
         self.weight: dict[Weight, int] = {}
         self.narrow: dict[Value, Narrow | None] = {}
         self.written: set[Value] = set()  # values that some kernel writes
+        self.watched: set[Value] = set()  # values that kernels which compute them write as well
 
     def inner(self) -> Buffers:
         """The buffers of a sub-graph's values."""
@@ -39,20 +40,20 @@ class Buffers:
         return inner
 
     def add(self, value: Value, kind: str, number: int, name: str = "") -> int:
-        self.program.buffers.append(Buffer(kind, number, value.dtype, count(value.shape), name=name or _name(value)))
+        self.program.buffers.append(_buffer(kind, number, value, name))
         self.number[value] = len(self.program.buffers) - 1
         return self.number[value]
 
     def of(self, value: Value) -> int:
         """The buffer of a value that some kernel writes."""
         if value not in self.number:
-            self.number[value] = self.fresh(value.dtype, count(value.shape), _name(value))
+            self.add(value, "arena", len(self.program.buffers))
         return self.number[value]
 
-    def fresh(self, dtype: DType, size: Size, name: str = "") -> int:
-        """A new arena buffer."""
+    def fresh(self, dtype: DType, size: Size) -> int:
+        """A new arena buffer, of no value of the graph."""
         number = len(self.program.buffers)
-        self.program.buffers.append(Buffer("arena", number, dtype, size, name=name))
+        self.program.buffers.append(Buffer("arena", number, dtype, size))
         return number
 
     def read(self, value: Value, static: set[Node]) -> int:
@@ -82,8 +83,7 @@ class Buffers:
         if weight not in self.weight:
             value = weight.value
             self.program.weights.append(weight)
-            number, size = len(self.program.weights) - 1, count(value.shape)
-            self.program.buffers.append(Buffer("weight", number, value.dtype, size, name=_name(value)))
+            self.program.buffers.append(_buffer("weight", len(self.program.weights) - 1, value))
             self.weight[weight] = len(self.program.buffers) - 1
         return self.weight[weight]
 
@@ -113,6 +113,10 @@ def make_launch(
 def _free_symbols(body: Body, params: tuple[Param, ...], indices: frozenset[Symbol]) -> tuple[Symbol, ...]:
     mentioned = dict.fromkeys(s for size in sizes_of((body, params)) for s in sorted(symbols(size), key=str))
     return tuple(s for s in mentioned if s.extent is None or s in indices)
+
+
+def _buffer(kind: str, number: int, value: Value, name: str = "") -> Buffer:
+    return Buffer(kind, number, value.dtype, count(value.shape), name=name or _name(value), value=value)
 
 
 def _name(value: Value) -> str:

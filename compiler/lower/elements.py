@@ -320,12 +320,34 @@ class Elements:
     def final(self, index: Index, axes: tuple[Symbol, ...] = ()) -> None:
         """Appends the stage that writes the group's root at `index`."""
         group = self.group
+        self.watch(index)
         e = stored(self.at(group.root, index), group.root.dtype)
         target = self.param(self.bufs.of(group.writes), written=True)
         if group.offset is not None:
             axis, start = group.offset
             index = (*index[:axis], index[axis] + start, *index[axis + 1 :])
         self.stage(value=e, store=Store(target, linear(index, group.writes.shape)), axes=axes)
+
+    def watch(self, index: Index) -> None:
+        """Appends the stages that write the watched values inside of the group, whose root is written at `index`."""
+        group = self.group
+        outer = [s for s in group.domain if group.outer is None or s in group.outer]
+        around: dict[Size, Size] = dict(zip(group.domain, index)) if group.anchor else {s: s for s in outer}
+        inside = dict.fromkeys(v for node in group.nodes for v in node.outputs if v in self.bufs.watched)
+        for value in inside:
+            at = group.whole(value)
+            if value in (group.root, group.writes) or at is None:
+                continue
+            place, axes = list(at), []
+            for axis, i in enumerate(at):
+                if i in around:
+                    place[axis] = around[i]
+                elif i != 0:
+                    axes.append(self.symbol("w", value.shape[axis]))
+                    place[axis] = axes[-1]
+            e = stored(self.at(value, place), value.dtype)
+            store = Store(self.param(self.bufs.of(value), written=True), linear(place, value.shape))
+            self.stage(value=e, store=store, axes=tuple(axes))
 
 
 def _clamped(e: Expr, extent: Expr) -> Expr:

@@ -53,6 +53,7 @@ class Group:
     anchor: the heavy node, if any; reduces: each reduction inside with the symbols of its reduced axes;
     outer: the symbols of the row domain, if a reduction is inside; keep: values stored in a row-local buffer.
     operand: one symbol per axis of the base of the anchor's first operand, if the group computes it.
+    places: the indices at which each node is computed.
     target, offset: for a piece of a concat that is written in place, the concat, and (axis, start of the piece).
     position: of the root's node among the graph's nodes; symbol_count: the number of symbols that `symbol` has made.
     """
@@ -69,11 +70,23 @@ class Group:
     offset: tuple[int, Size] | None = None
     position: int = 0
     operand: tuple[Symbol, ...] = ()
+    places: dict[Node, tuple[Index, ...]] = field(default_factory=dict)
     symbol_count: int = 0
 
     def symbol(self, prefix: str, extent: Size) -> Symbol:
         self.symbol_count += 1
         return Symbol(f"{prefix}{self.symbol_count}", 0, extent)
+
+    def whole(self, value: Value) -> Index | None:
+        """An index over the group's domain, and the axes that it reduces, at which each element of a value that it
+        computes is computed; None if there is none."""
+        inside = {*self.domain, *(s for reduced in self.reduces.values() for s in reduced)}
+        for index in self.places.get(value.node, ()):
+            moving = [(i, d) for i, d in zip(index, value.shape) if d != 1]
+            full = all(isinstance(i, Symbol) and i in inside and i.extent == d for i, d in moving)
+            if full and len({i for i, _ in moving}) == len(moving):
+                return tuple(i if d != 1 else 0 for i, d in zip(index, value.shape))
+        return None
 
     @property
     def writes(self) -> Value:
@@ -98,6 +111,24 @@ def distinct_outputs(graph: Graph) -> Graph:
         seen.add(value)
         outputs.append(value)
     return replace(graph, outputs=outputs)
+
+
+def stored(group: Group) -> list[Value]:
+    """The values that a group's kernel writes to memory."""
+    if group.anchor is not None and group.root.node is group.anchor:
+        return list(group.anchor.outputs)
+    return [group.writes]
+
+
+def inside(group: Group) -> list[Value]:
+    """The values inside of a group's kernel that it can write as well, if they are watched."""
+    values = (v for node in group.nodes for v in node.outputs if v not in (group.root, *stored(group)))
+    return [v for v in values if _is_new(v.node) and group.whole(v) is not None]
+
+
+def _is_new(node: Node) -> bool:
+    """Whether the elements of a node's result are none of a leaf or of another value, and no arithmetic of indices."""
+    return not node.op.traits & (Trait.LEAF | Trait.VIEW | Trait.INDEX)
 
 
 class Fuser:
@@ -218,6 +249,7 @@ class Fuser:
         if name == "map" and len(indices) > 1 and self._keeps(node, group, indices):
             group.keep.add(node.outputs[0])
             indices = indices[:1]
+        group.places[node] = tuple(indices)
         for index in indices:
             if name in ("reduce", "argreduce"):
                 group.outer = frozenset().union(*(symbols(i) for i in index))
@@ -406,6 +438,7 @@ class Fuser:
                 merged.add(anchor)
                 group.anchor, group.operand = root.node, anchor.operand
                 group.nodes += anchor.nodes
+                group.places[root.node] = tuple(dict.fromkeys(i for _, i in self.demands[root]))
                 group.reasons = anchor.reasons + group.reasons
                 break
         self.groups = [g for g in self.groups if g not in merged]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ..graph.conditions import Condition
-from ..graph.ir import Graph, Node
+from ..graph.ir import Graph, Node, Value
 from ..kernel.ir import Launch
 from ..kernel.program import Program
 from ..plan.place import host_reason
@@ -41,19 +41,25 @@ def lower(
     demanded: Sequence[Condition] = (),
     accelerator: Accelerator | None = None,
     rounds: bool = True,
+    watched: Sequence[Value] = (),
 ) -> Program:
     """Fuses and lowers a graph.
 
     demanded: conditions to check beside those of the graph, if their symbols are known before a run.
-    accelerator: runs the launches that it does not refuse. rounds: see `Buffers`."""
+    accelerator: runs the launches that it does not refuse. rounds: see `Buffers`.
+    watched: values that become outputs of the program, behind those of the graph, once it is decided which nodes share
+    a kernel: one that has a buffer is kept, one inside of a kernel is written by it as well (`fuse.inside`)."""
     graph = distinct_outputs(graph)
-    program = Program(graph, placed=accelerator is None)
+    program = Program(_watched(graph, watched), placed=accelerator is None)
     bufs = Buffers(program, rounds)
     for i, value in enumerate(graph.inputs):
         bufs.add(value, "input", i)
     names = dict(enumerate(graph.output_names))
     for i, value in enumerate(graph.outputs):
         bufs.add(value, "output", i, names.get(i, ""))
+    for i, value in enumerate(watched, len(graph.outputs)):
+        bufs.add(value, "output", i)
+    bufs.watched.update(watched)
 
     def launch_of(group: Group, bufs: Buffers, static: set[Node]) -> Launch:
         if accelerator is None:
@@ -75,6 +81,13 @@ def lower(
     given, known = set(program.symbols()), set(program.conditions)
     program.conditions += [c for c in demanded if c not in known and c.symbols <= given]
     return program
+
+
+def _watched(graph: Graph, watched: Sequence[Value]) -> Graph:
+    """The graph as its program has it: with the watched values as outputs."""
+    names = [f"watched {i}" for i in range(len(watched))]
+    names = [*graph.output_names, *names] if watched else graph.output_names
+    return replace(graph, outputs=[*graph.outputs, *watched], output_names=names)
 
 
 def _launch(elements: Elements) -> Launch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 
 import numpy as np
@@ -19,6 +19,7 @@ from intaglio.compiler.graph.ir import Array, Graph
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Launch, LoopNest, Schedule
 from intaglio.compiler.kernel.program import Program
+from intaglio.compiler.lower import fuse
 from intaglio.compiler.lower.groups import lower
 from intaglio.compiler.passes import PASSES
 from intaglio.compiler.plan.memory import plan
@@ -91,3 +92,31 @@ def test_kernels_compute_what_the_graph_means(seed: int) -> None:
                     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
         except Exception as error:
             raise AssertionError(f"seed {seed}, {name}: {error}") from error
+
+
+@pytest.mark.sample(25)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_watched_values_are_what_the_graph_means_and_change_no_other(seed: int) -> None:
+    world = World(seed)
+    for _ in range(world.rng.randrange(3, 16)):
+        world.grow()
+    graph = fuse.distinct_outputs(Graph(world.inputs, world.values[-2:], ["y", "z"]))
+    for _, rewrite in PASSES:
+        graph = rewrite(graph)
+    graph = fuse.distinct_outputs(graph)
+    groups = fuse.run(graph)
+    watched = dict.fromkeys(v for g in groups for v in (*fuse.stored(g), *fuse.inside(g)) if v not in graph.outputs)
+    feeds = random_feeds(graph, {B: 2, S: 3}, seed)
+    try:
+        wanted = evaluate(replace(graph, outputs=[*graph.outputs, *watched]), feeds)
+    except ValueError:  # windows larger than the tensor
+        return
+    try:
+        plain = run_program(schedule(lower(graph), target()), feeds)
+        got = run_program(schedule(lower(graph, watched=list(watched)), target()), feeds)
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        for a, b in zip(plain, got):
+            np.testing.assert_array_equal(a, b)
+    except Exception as error:
+        raise AssertionError(f"seed {seed}: {error}") from error

@@ -28,6 +28,8 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from intaglio.compiler.check.exact import bound as allowed
+
 Array = Any  # np.ndarray of any dtype, or a list of them: a sequence
 
 SAMPLES = 2
@@ -110,21 +112,9 @@ def _double(array: Array) -> Array:
 
 
 def bound(value: Value) -> Array:
-    """How far each element of a float tensor may be off.
-
-    The spread of the samples: 8 times, as there are two of them, and as what sums are off by grows with the number of
-    terms, but in samples with its root; in part of each element, and in part of all of them together. To that, some
-    roundings of the largest element: algorithms promise no more for the small elements beside large ones."""
-    exact = value.exact
-    finite = np.isfinite(exact)
-    with np.errstate(all="ignore"):
-        spread = np.zeros(exact.shape)
-        for sample in value.samples:
-            spread = np.maximum(spread, np.where(finite, np.abs(sample - exact), 0))
+    """How far each element of a float tensor may be off."""
     info = ml_dtypes.finfo(value.array.dtype)
-    rounding = max(value.rounding, float(info.eps))
-    scale = float(np.max(np.abs(exact), initial=0, where=finite))
-    return 8 * spread + 4 * float(np.max(spread, initial=0)) + 8 * rounding * scale + 8 * float(info.smallest_normal)
+    return allowed(value.exact, value.samples, max(value.rounding, float(info.eps)), float(info.smallest_normal))
 
 
 def difference(value: Value, got: Array, wanted: Array) -> str:

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from intaglio.compiler.check.exact import widened
 from intaglio.compiler.kernel import interp
 from intaglio.compiler.kernel.ir import Kernel
-from intaglio.compiler.scalar.dtype import F64, DType
-from intaglio.compiler.scalar.expr import Expr
+from intaglio.compiler.scalar.dtype import DType
 
 Array = np.ndarray[Any, Any]
-T = TypeVar("T")
-
-
-def widened(item: T) -> T:
-    """A kernel, or a part of one, with f64 for every type of floats. Integers wrap around, and keep their types."""
-    return _widened(item)  # type: ignore[no-any-return]
-
-
-def _widened(item: Any) -> Any:
-    if isinstance(item, DType):
-        return F64 if item.is_float else item
-    if isinstance(item, tuple):
-        return tuple(map(_widened, item))
-    if isinstance(item, Expr):
-        return type(item)(*(_widened(getattr(item, name)) for name in item._fields))
-    if is_dataclass(item) and not isinstance(item, type):
-        return replace(item, **{f.name: _widened(getattr(item, f.name)) for f in fields(item)})
-    return item
 
 
 def meant(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> list[Array]:

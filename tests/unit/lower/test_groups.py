@@ -9,7 +9,7 @@ import numpy as np
 from intaglio.compiler.graph.ir import OPS, Graph, Trait, Value, constant, input_value, make, reachable
 from intaglio.compiler.kernel.program import Program
 from intaglio.compiler.kernel.text import print_kernel
-from intaglio.compiler.lower import bodies
+from intaglio.compiler.lower import bodies, fuse
 from intaglio.compiler.lower.elements import Elements
 from intaglio.compiler.lower.fuse import EPILOGUE, PROLOGUE
 from intaglio.compiler.lower.groups import lower
@@ -251,3 +251,51 @@ def test_traits_of_views() -> None:
         assert set(got.flat) <= {0, *data.flat}
         assert (sorted(got.flat) == list(data.flat)) == (Trait.BIJECTIVE in traits), name
         assert (list(got.flat) == list(data.flat)) == (Trait.SAME_ORDER in traits), name
+
+
+# -- watched values --------------------------------------------------------------------------------------------------
+
+
+def watched(output: Value, *values: Value) -> str:
+    inputs = [node.outputs[0] for node in reachable([output]) if node.op.name == "input"]
+    program = lower(Graph(inputs, [output], ["y"]), watched=values)
+    assert program.graph.outputs == [output, *values]
+    return "\n".join(print_kernel(launch.kernel) for launch in program.launches)
+
+
+def test_a_watched_value_inside_of_a_kernel_is_written_by_it_and_nothing_else_changes() -> None:
+    x = tensor(N, 8)
+    total = x.sum(1, keepdims=True)
+    part = (x * 2.0).exp()
+    y = part / total
+    check("""
+        LoopNest params (f32[8*n], out f32[8*n]) sizes (n)
+          outer (o0<n)
+          stage 0: add over (r1<8) of b0[8*o0 + r1]
+          stage 1: for (o1<8) div(exp(mul(b0[8*o0 + o1], 2.0)), s0[0]) -> b1[8*o0 + o1]
+        """, y)  # fmt: skip
+    assert dedent(watched(y, part)) == dedent("""\
+        LoopNest params (f32[8*n], out f32[8*n], out f32[8*n]) sizes (n)
+          outer (o0<n)
+          stage 0: for (w1<8) exp(mul(b0[8*o0 + w1], 2.0)) -> b1[8*o0 + w1]
+          stage 1: add over (r2<8) of b0[8*o0 + r2]
+          stage 2: for (o1<8) div(exp(mul(b0[8*o0 + o1], 2.0)), s1[0]) -> b2[8*o0 + o1]""")
+
+
+def test_a_watched_accumulator_is_written_beside_what_the_epilogue_makes_of_it() -> None:
+    product = tensor(N, 4, name="a").matmul(constant(np.ones((4, 6), np.float32)))
+    text = watched((product + 1.0).exp(), product)
+    assert "acc -> b" in text and "exp(add(acc, 1.0)) -> b" in text
+
+
+def test_a_watched_value_that_has_a_buffer_changes_no_kernel() -> None:
+    a = tensor(N, 4, name="a").matmul(constant(np.ones((4, 6), np.float32)))
+    b = a.matmul(constant(np.ones((6, 3), np.float32)))
+    assert watched(b, a) == "\n".join(print_kernel(launch.kernel) for launch in lowered(b).launches)
+
+
+def test_what_is_read_at_other_places_is_not_watched() -> None:
+    """Of a slice, a part is computed alone; of what is gathered, any element, any number of times."""
+    part = make("slice", [tensor(N, 8) * 2.0], starts=(0, 2), sizes=(N, 4), steps=(1, 1))[0].exp()
+    (group,) = fuse.run(Graph([], [part], ["y"]))
+    assert fuse.stored(group) == [part] and fuse.inside(group) == []
