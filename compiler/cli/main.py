@@ -35,11 +35,12 @@ from ...runtime.api.options import PRECISION, TARGET, SessionOptions
 from ...runtime.api.session import InferenceSession
 from ...runtime.errors import BY_NAME, InvalidArgument
 from ...runtime.store import artifact, cache, tuning
+from ...runtime.store.artifact import Artifact
 from .. import driver
 from ..check.bisect import bisect
 from ..check.verify import verify
 from ..explain.page import page
-from ..explain.steps import explained, measure
+from ..explain.steps import Report, explained, measure
 from ..frontend.load import load_model
 from ..inputs import Feeds, random_inputs, read_inputs, sizes
 from ..options import Options
@@ -193,29 +194,33 @@ def inspect_command(arguments: argparse.Namespace) -> int:
 def explain_command(arguments: argparse.Namespace) -> int:
     """Says where the time goes: in words, in groups of kernels, and of each kernel its ONNX nodes, cost, schedule, time
     against the machine's limits, and why fusion stopped."""
-    loaded = load(arguments.model, _options(arguments))
-    manifest = loaded.manifest
-    specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
-    feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
-    threads = arguments.threads or SessionOptions().threads()
     with Progress() as progress:
-        run = None if arguments.no_run else partial(measure, loaded, feeds, threads, arguments.repeat, progress)
-        report = explained(loaded, sizes(specs, feeds), partial(limits_of, threads), run, progress)
+        report = _explained(arguments, load(arguments.model, _options(arguments)), progress)[0]
     return _print_json(explain.as_json(report)) if arguments.json else _print(explain.text(report, arguments.steps))
 
 
-def report_command(arguments: argparse.Namespace) -> int:
-    """Writes a page about a model: where the time goes, its kernels as a graph, roofline, timeline, plan of memory."""
-    loaded = load(arguments.model, _options(arguments))
+def _explained(arguments: argparse.Namespace, loaded: Artifact, progress: Progress) -> tuple[Report, dict[str, int]]:
+    """The report of a compiled model, and the sizes of its symbols."""
     manifest = loaded.manifest
     specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
     feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
     threads = arguments.threads or SessionOptions().threads()
+    run = None if arguments.no_run else partial(measure, loaded, feeds, threads, arguments.repeat, progress)
     dims = sizes(specs, feeds)
+    return explained(loaded, dims, partial(limits_of, threads), run, progress), dims
+
+
+def report_command(arguments: argparse.Namespace) -> int:
+    """Writes a page about a model: where the time goes, timeline, roofline, plan of memory, kernels, accuracy."""
+    options, accuracy = _options(arguments), ""
+    loaded = load(arguments.model, options)
     with Progress() as progress:
-        run = partial(measure, loaded, feeds, threads, None, progress)
-        made = explained(loaded, dims, partial(limits_of, threads), run, progress)
-    arguments.output.write_text(page(made, loaded.notes(), Path(arguments.model).name, dims))
+        made, dims = _explained(arguments, loaded, progress)
+        if not arguments.no_verify and not artifact.is_artifact(arguments.model):
+            progress("verify")
+            found = verify(arguments.model, _given(arguments), dict(arguments.dim), options, arguments.seed)
+            accuracy = verified.text(found)
+    arguments.output.write_text(page(made, loaded.notes(), Path(arguments.model).name, dims, accuracy))
     summary = {"written": str(arguments.output), "latency": made.measured.latency if made.measured else None}
     return _print_json(summary) if arguments.json else _print(f"{arguments.model} -> {arguments.output}")
 
@@ -530,17 +535,19 @@ def _parser() -> Parser:
     run_parser.add_argument("--output-name", action="append", metavar="NAME", help="only this output; may be repeated")
     inspect_parser = add(commands, "inspect", inspect_command, model, dim, target)
     inspect_parser.add_argument("--stage", metavar="NAME", help=f"print this stage's text: {', '.join(driver.STAGES)}")
-    explain_parser = add(commands, "explain", explain_command, model, inputs, dim, target)
+    measured = Parser(add_help=False)
+    measured.add_argument("--repeat", type=_positive, metavar="N", help="run so often to measure")
+    measured.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
+    explain_parser = add(commands, "explain", explain_command, model, inputs, dim, target, measured)
     explain_parser.add_argument("--no-run", action="store_true", help="do not measure")
-    explain_parser.add_argument("--repeat", type=_positive, metavar="N", help="run so often to measure")
-    explain_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
     explain_parser.add_argument("--steps", action="store_true", help="show all steps, in their order")
 
-    report_parser = add(commands, "report", report_command, model, inputs, dim, target)
+    report_parser = add(commands, "report", report_command, model, inputs, dim, target, measured)
+    report_parser.set_defaults(no_run=False)
     report_parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="the page"
     )
-    report_parser.add_argument("--threads", type=_positive, metavar="N", help="of a run (default: all)")
+    report_parser.add_argument("--no-verify", action="store_true", help="do not compare with other engines")
 
     verify_parser = add(commands, "verify", verify_command, model, inputs, dim, target)
     verify_parser.add_argument("--runs", type=_positive, default=1, metavar="N", help="as many random inputs")

@@ -50,7 +50,6 @@ ELSEWHERE = {
     "runtime/api/process.py": "parity/test_environment.py",
     "runtime/errors.py": "errors/test_run.py",
     "runtime/api/metadata.py": "parity/test_specification.py",
-    "runtime/run/profiler.py": "parity/test_session.py",
     "runtime/api/providers.py": "parity/test_session.py",
     "runtime/run/seeds.py": "parity/test_random.py",
     "runtime/values/sparse.py": "parity/test_session.py",

@@ -48,7 +48,7 @@ def test_all_is_in_one_file(name: str, pages: dict[str, Path]) -> None:
     text = pages[name].read_text()
     assert Loads(text).found == [] and "@import" not in text and len(text.encode()) < MOST
     for said in ("One run: what each thread does", "Roofline", "Memory of intermediate values", "Kernels: the bar",
-                 "Fusions that did not happen", "Schedules", "of what"):  # fmt: skip
+                 "Fusions that did not happen", "Schedules", "of what", "Accuracy", "of bound"):  # fmt: skip
         assert said in text, said
     assert len(re.findall(r"rules \(tile = \d+x\d+", text)) > 0
 
