@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 COMPILER, TEMPLATES = ROOT / "compiler", ROOT / "templates"
 SOURCES = [path for folder in ("codegen", "lower") for path in (COMPILER / folder).rglob("*.py")]
-KERNELS = [path for folder in ("c", "triton") for path in (TEMPLATES / folder).rglob("*.j2")]
+EXPORT = TEMPLATES / "c" / "export"  # what is around kernels in models for programs in C
+KERNELS = [p for folder in ("c", "triton") for p in (TEMPLATES / folder).rglob("*.j2") if EXPORT not in p.parents]
 FEW = 3  # up to here numbers are axes, halves, pairs
 
 DIGEST = "digits of a digest"
