@@ -36,7 +36,7 @@ def ints(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kinds", KINDS)
 @pytest.mark.parametrize("seed", range(2))
 def test_slices(kinds: tuple[str, str], seed: int) -> None:

@@ -162,6 +162,7 @@ def test_same_as_onnxruntime(case: Case) -> None:
     check(case, compiled=False)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("case", CASES[::7], ids=lambda case: case[0])
 def test_compiled(case: Case) -> None:
     check(case, compiled=True)

@@ -49,6 +49,7 @@ def model() -> bytes:
     return data
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", ["mlp", "lstm", "vit", "bert", "mobilenetv2"])
 def test_onnxruntime_runs_it(name: str, tmp_path: Path) -> None:
     source, path = DATA / f"{name}.onnx", tmp_path / "optimized.onnx"

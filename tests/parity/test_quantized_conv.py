@@ -67,7 +67,7 @@ def convolution(form: str, x_type: str, w_type: str) -> tuple[bytes, Array, Arra
     return model.SerializeToString(), x, exact(x.astype(np.int64) - int(x_zero), wide, groups, attrs)
 
 
-@pytest.mark.sample(9)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("x_type", "w_type"), list(itertools.product(["uint8", "int8"], repeat=2)))
 @pytest.mark.parametrize("form", FORMS)
 def test_sums_are_exact(form: str, x_type: str, w_type: str) -> None:

@@ -140,7 +140,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Mapping[bool, Path]:
     return {refused: tmp_path_factory.mktemp("cache") for refused in (False, True)}
 
 
-@pytest.mark.sample(13)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("name", CASES)
 def test_agrees_with_onnxruntime(

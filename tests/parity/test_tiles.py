@@ -30,7 +30,7 @@ def session(path: Path, threads: int = 0, precision: str = "exact") -> intaglio.
     return intaglio.InferenceSession(path, options)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", zoo.NAMES)
 def test_models_agree_with_onnxruntime(name: str) -> None:
     path = zoo.small(name)

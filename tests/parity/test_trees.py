@@ -60,6 +60,7 @@ def close(made: Array, wanted: Array, tolerance: float = 1e-6) -> None:
     np.testing.assert_allclose(made, wanted, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("name", FORMS)
 def test_a_regressor_means_its_walk(name: str) -> None:
     form, rng = FORMS[name], random.Random(0)

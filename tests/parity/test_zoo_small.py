@@ -36,6 +36,7 @@ def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", zoo.NAMES)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_agrees_with_onnxruntime(name: str, batch: int) -> None:

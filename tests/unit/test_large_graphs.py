@@ -195,6 +195,7 @@ def test_no_text_of_a_size_is_written_where_nothing_is_wrong(kind: str, monkeypa
         graph = rewrite(graph)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "kind",
     [

@@ -78,6 +78,7 @@ def cases() -> list[Any]:
     return made
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("name", "kind"), cases())
 def test_a_planted_fault_is_found(name: str, kind: str, tmp_path: Path) -> None:
     model = with_folds(name, tmp_path) if kind == "fold" else DATA / f"{name}.onnx"

@@ -84,7 +84,7 @@ def test_a_run_measures_and_tells(database: Path, model: Path) -> None:
         str(model), Options(), feeds, seconds=300, trials=3, progress=lambda r, kernel, part: told.append(r.records)
     )
     records = tuning.read([database])
-    assert report.records == len([r for r in records if "in a model" not in r.refused]) >= 6
+    assert report.records == len(records) >= 6  # what the model refuses replaces its record
     assert told == sorted(told) and told[-1] >= 6
     assert sorted(k.trials for k in report.kernels)[-2:] == [3, 3]
     assert report.before > 0 and report.after > 0 and not report.interrupted

@@ -30,7 +30,7 @@ def in_c(kernel: Kernel, arrays: Sequence[Array], sizes: Sequence[int]) -> None:
         run(kernel, arrays, sizes)
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_combinations(dtype: DType) -> None:
     check_combinations(dtype, in_c, arrange)

@@ -164,7 +164,7 @@ def test_every_dtype(a_type: DType, b_type: DType, acc: DType, b: str, compile_k
     _run(Case(19, 37, 23, a_type=a_type, b_type=b_type, acc=acc, b=b), compile_kernel)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("a", "a_type"), [("rows", F32), ("scaled", F32), ("columns", F32), ("rows", BF16)])
 @pytest.mark.parametrize(("b", "b_type"), [("packed", F32), ("rows", F32), ("columns", F32), ("rows", F16)])
 def test_parts(a: str, a_type: DType, b: str, b_type: DType, compile_kernel: Compile) -> None:
@@ -175,7 +175,7 @@ def test_parts(a: str, a_type: DType, b: str, b_type: DType, compile_kernel: Com
         assert all((other == first).all() for other in others)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("cpu", BYTES)
 @pytest.mark.parametrize(("a", "b"), [("rows", "packed"), ("scaled", "columns")])
 @pytest.mark.parametrize("a_type", [U8, I8])
@@ -185,7 +185,7 @@ def test_bytes(cpu: str, a: str, b: str, a_type: DType, compile_kernel: Compile)
         _run(Case(m, n, k, 2, a=a, b=b, a_type=a_type, b_type=I8, acc=I32, target=cpu), compile_kernel)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("cpu", ["sapphirerapids", "native+amx-int8+vector_bytes=64+registers=32"])
 @pytest.mark.parametrize("a_type", [U8, I8])
 @pytest.mark.parametrize(("a", "b"), [("rows", "packed"), ("scaled", "columns"), ("columns", "rows")])

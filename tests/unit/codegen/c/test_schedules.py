@@ -56,7 +56,7 @@ def test_matmul(name: str, case: matmuls.Case, compile_kernel: Compile) -> None:
         matmuls._run(case, forced)
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("case", [
     convolutions.Case((9, 8), 20, 24, (3, 3)), convolutions.Case((9, 8), 20, 24, (3, 3), scaled=True),
     convolutions.Case((7, 11), 3, 9, (3, 3), (2, 2)), convolutions.Case((6, 9), 32, 40, (3, 3), winograd=True),
@@ -74,7 +74,7 @@ def test_conv(name: str, case: convolutions.Case, compile_kernel: Compile) -> No
         made.check(buffers[-1])
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("case", [
     attentions.Case(m=37, n=70, d=20, dv=24), attentions.Case(m=1, n=50, d=16, dv=16, mask="mn"),
     attentions.Case(m=40, n=40, d=24, dv=8, causal=0),
@@ -90,6 +90,7 @@ def test_attention(name: str, case: attentions.Case, compile_kernel: Compile) ->
         softmaxes._check(case, forced)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("case", [
     recurrences.Case("lstm", batch=7, hidden=37), recurrences.Case("gru", "bidirectional", batch=1, hidden=130),
 ], ids=str)  # fmt: skip
