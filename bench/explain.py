@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
         for threads in options.threads:
             made = report(model, MODELS.get(name, {}), threads)
             assert made.measured and made.limits
-            judged = [step for step in made.steps if made.seconds(step) >= SHORTEST]
+            judged = [step for step in made.steps if made.seconds(step) >= SHORTEST] or made.steps
             nearest = max(judged, key=lambda step: made.of_limit([step]))
             reached, apart = made.of_limit([nearest]), made.measured.total / made.measured.latency - 1
             wrong += reached > LARGEST or abs(apart) > APART
