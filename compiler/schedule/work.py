@@ -12,8 +12,8 @@ from ..scalar.dim import Size, ceil_div, dim_min, extent, floor_div, prod, subst
 from .conv import WinogradSchedule
 from .tile import Tile
 
-# The most of each unit, as a multiple of f32 multiply-adds: bytes in a lane of f32, of which two instructions may be
-# necessary. Matrix units: Intel's optimization manual, 2,048 and 1,024 operations in a cycle beside 64.
+# The most of each unit, as a multiple of f32 multiply-adds: a lane of f32 has room for four bytes, and a unit takes KR
+# elements of K together. Matrix units: Intel's optimization manual, 2,048 and 1,024 operations in a cycle beside 64.
 _BYTES, _TILES_OF_BYTES, _TILES_OF_BF16 = 4.0, 32.0, 16.0
 
 
@@ -46,6 +46,4 @@ def rate(launch: Launch) -> float:
         return 1.0
     if tile.products:
         return _TILES_OF_BF16 / len(tile.products) if tile.cut else _TILES_OF_BYTES
-    if tile.unit != "fma" or getattr(body, "blocks", None) is not None:
-        return _BYTES
-    return 1.0
+    return _BYTES if getattr(body, "blocks", None) is not None else float(tile.kr)

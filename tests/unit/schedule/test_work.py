@@ -51,10 +51,11 @@ def test_rates_without_a_schedule(launch: Launch, most: float) -> None:
 
 
 def test_rates_of_units() -> None:
-    """Six products of bf16 parts, one of bytes; bytes beside tiles have four in a lane."""
+    """Six products of bf16 parts, one of bytes; bytes as many as a unit takes together."""
     floats = launch_of(tensor(N, 64).matmul(weights(64, 256), acc=F32))
     integers = launch_of(tensor(N, 64, dtype=U8).matmul(weights(64, 256, dtype=I8), acc=I32))
     assert rate(scheduled(floats, matmul.default(floats.kernel.body, V3))) == 1
     assert rate(scheduled(floats, matmul.default(floats.kernel.body, AMX))) == 16 / 6
     assert rate(scheduled(integers, matmul.default(integers.kernel.body, AMX))) == 32
-    assert rate(scheduled(integers, matmul.default(integers.kernel.body, V3))) == 4
+    for name, most in (("x86-64-v3", 2), ("x86-64-v3+avxvnni", 4), ("x86-64-v2", 4)):
+        assert rate(scheduled(integers, matmul.default(integers.kernel.body, target(name)))) == most
