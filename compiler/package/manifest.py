@@ -222,32 +222,32 @@ def notes(
     steps: list[dict[str, Any]] = []
     groups = iter(program.provenance)
     needs, doubles = _needs(program), slow.has_doubles(model)
+    costs: dict[tuple[Scheduled, tuple[Size, ...], bool], _Costs] = {}  # layers are often alike
     for number, (launch, kernel) in enumerate(zip(program.numbered, sources.steps)):
         if isinstance(launch, HostCall):
             on = {"on": "host: it is a function of the runtime"} if device else {}
             steps.append({**_host_note(launch, program), "needs": needs[number], **on})
             continue
         group = next(groups, None)  # copies of constants to outputs come last, and have none
-        costs = cost.of_launch(launch)
+        alike = launch.scheduled, launch.sizes, launch.device
+        if alike not in costs:
+            costs[alike] = _costs(launch, doubles)
+        known = costs[alike]
+        kept = [m for b, m in zip(launch.buffers, known.touched) if program.buffers[b].kind in ("weight", "input")]
         steps.append(
             {
                 "kernel": kernel,
                 "kind": type(launch.kernel.body).__name__,
                 "nodes": list(launch.origin),
                 "buffers": [program.buffers[b].described for b in launch.buffers],
-                "flops": _formula(costs.flops),
-                "bytes": _formula(costs.bytes),
-                "operations": _formula(work.operations(launch)),
-                "rate": work.rate(launch),
-                "kept": _formula(_kept(launch, program)),
+                **known.notes,
+                "kept": _formula(sum(kept, start=0)),
                 "inputs": [_shape(v) for v in group.reads] if group else [],
                 "outputs": [_shape(group.root)] if group else [],
                 "parameter_bytes": sum(_bytes(v) for v in group.reads) if group else 0,
                 **_choice(told.get(launch.scheduled)),
-                "fields": _fields(launch),
                 "needs": needs[number],
                 "reasons": list(dict.fromkeys(group.reasons)) if group else [],
-                "slow": slow.reasons(launch, doubles),
                 **({"on": "device" if launch.device else f"host: {launch.refusal}"} if device else {}),
             }
         )
@@ -312,12 +312,26 @@ def _host_note(call: HostCall, program: Program) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _kept(launch: Launch, program: Program) -> Size:
-    """The bytes that a launch touches of weights and inputs."""
+@dataclass(frozen=True)
+class _Costs:
+    """What a launch costs, in the model's symbols: its notes, and the bytes that it touches of each parameter."""
+
+    notes: dict[str, Any]
+    touched: Sequence[Size]
+
+
+def _costs(launch: Launch, doubles: bool) -> _Costs:
     actual = dict(zip(launch.kernel.sizes, launch.sizes))
-    touched = zip(launch.buffers, cost.touched(launch.kernel))
-    kept = [size for b, size in touched if program.buffers[b].kind in ("weight", "input")]
-    return substitute(sum(kept, start=0), actual)
+    touched = [substitute(size, actual) for size in cost.touched(launch.kernel)]
+    noted = {
+        "flops": _formula(substitute(cost.flops(launch.kernel.body), actual)),
+        "bytes": _formula(sum(touched, start=0)),
+        "operations": _formula(work.operations(launch)),
+        "rate": work.rate(launch),
+        "fields": _fields(launch),
+        "slow": slow.reasons(launch, doubles),
+    }
+    return _Costs(noted, touched)
 
 
 def _fields(launch: Launch) -> str:
