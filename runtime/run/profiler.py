@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from ..device.memory import Tensor
@@ -73,8 +74,11 @@ class Profiler:
             self._steps.append({**step, "name": f"{last}_kernel_time", "op_name": operator, "nodes": nodes})
         sizes = [(each["bytes"], each["steps"]) for each in notes.get("memory", ())]
         if all(isinstance(size, int) for size, _ in sizes):
-            for number in range(len(self._steps)):
-                self._live[number] = sum(size for size, (first, last) in sizes if first <= number <= last)
+            change = [0] * (len(self._steps) + 1)
+            for size, (first, last) in sizes:
+                change[first] += size
+                change[last + 1] -= size
+            self._live = dict(enumerate(accumulate(change)))
 
     def begin(self, executable: Executable, plan: Plan) -> Run:
         """Room for the records of one run."""
