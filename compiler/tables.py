@@ -29,5 +29,10 @@ def _magnitude(value: float) -> int:
     return int(f"{value:e}".rpartition("e")[2])
 
 
+def shortened(text: str, width: int = 48) -> str:
+    """A text that fits a column."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def megabytes(size: int) -> str:
     return f"{number(size / 1e6)} MB"

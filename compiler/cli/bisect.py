@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..check.bisect import Finding, Step
-from ..tables import table
+from ..tables import shortened, table
 
 STAGES = {
     "import": "the import: the graph is not what other engines take the model for",
@@ -47,11 +47,7 @@ def text(found: Finding) -> str:
 def _steps(steps: list[Step]) -> str:
     most = sorted(sorted(steps, key=lambda step: -step.growth)[:SHOWN], key=lambda step: step.number)
     rows = [
-        [str(s.number), s.kind, _short(", ".join(s.nodes)), f"{s.error:.2g}", f"{s.growth:.2g}", f"{s.of_bound:.2g}"]
+        [str(s.number), s.kind, shortened(", ".join(s.nodes)), f"{s.error:.2g}", f"{s.growth:.2g}", f"{s.of_bound:.2g}"]
         for s in most
     ]
     return table(["step", "kind", "ONNX nodes", "error", "growth", "of bound"], rows, left=3)
-
-
-def _short(nodes: str, width: int = 48) -> str:
-    return nodes if len(nodes) <= width else f"{nodes[: width - 3]}..."

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ..explain.findings import findings
-from ..explain.groups import Group, by_kind, by_layer, by_operators
+from ..explain.groups import Group, by_kind, by_layer, by_operators, cells
 from ..explain.steps import Report, Step
-from ..tables import number, table
+from ..tables import number, shortened, table
 from ..tune.choose import RULES
 
 _ROWS = 10  # of the table of steps, unless all are asked for
@@ -62,7 +62,7 @@ def _summary(report: Report) -> str:
     measured, limits = report.measured, report.limits
     line = f"{len(report.steps)} steps, {number(sum(s.flops for s in report.steps) / 1e9)} GFLOP"
     if measured:
-        inside = sum(map(report.seconds, report.steps))
+        inside = report.together(report.steps)
         parts = [("in steps", inside), ("between them", measured.between), ("around the program", measured.around)]
         threads = f"{measured.threads} thread{'s' * (measured.threads > 1)}"
         line += f", {number(measured.latency * 1e3)} ms with {threads}\n"
@@ -77,18 +77,10 @@ def _summary(report: Report) -> str:
 
 def _groups(report: Report, title: str, groups: Sequence[Group]) -> str:
     """A table of groups of steps."""
-    assert report.measured
-    rows = []
-    for group in groups[:_GROUPS]:
-        seconds = sum(map(report.seconds, group.steps))
-        reached = f"{report.of_limit(group.steps):.0%}" if report.limits and group.steps[0].kind != "HostCall" else ""
-        share = f"{seconds / report.measured.total:.1%}"
-        rows.append([_short(group.name), str(len(group.steps)), number(seconds * 1e6), share, reached])
-    rest = groups[_GROUPS:]
+    rows = [[shortened(group.name), *cells(report, group.steps)] for group in groups[:_GROUPS]]
+    rest = [step for group in groups[_GROUPS:] for step in group.steps]
     if rest:
-        seconds = sum(report.seconds(step) for group in rest for step in group.steps)
-        count = str(sum(len(group.steps) for group in rest))
-        rows.append([f"{len(rest)} others", count, number(seconds * 1e6), f"{seconds / report.measured.total:.1%}", ""])
+        rows.append([f"{len(groups) - _GROUPS} others", *cells(report, rest)[:3], ""])
     return table([title, "steps", "µs", "share", "of limit"], rows)
 
 
@@ -118,10 +110,6 @@ def _nodes(names: Sequence[str], width: int = 48) -> str:
     if len(joined) <= width:
         return joined
     return f"{names[0][: width - 12]}{' ' if len(names) == 1 else f' and {len(names) - 1} more'}"
-
-
-def _short(name: str, width: int = 48) -> str:
-    return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
 def as_json(report: Report) -> dict[str, Any]:

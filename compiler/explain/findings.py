@@ -33,7 +33,7 @@ Finding = tuple[float, str]  # the part of the time that it is about, and the se
 def _largest(report: Report, total: float) -> Finding:
     """The kind of kernel that takes most."""
     group = by_kind(report)[0] if report.steps else Group("", ())
-    seconds = sum(map(report.seconds, group.steps))
+    seconds = report.together(group.steps)
     if not seconds:
         return 0.0, ""
     reached = f", at {_of_limit(report, group)}" if report.limits and group.name != "HostCall" else ""
@@ -42,7 +42,7 @@ def _largest(report: Report, total: float) -> Finding:
 
 def _of_limit(report: Report, group: Group) -> str:
     by_compute = sum(report.seconds(s) for s in group.steps if report.bound(s) == "compute")
-    bound = "arithmetic" if by_compute > sum(map(report.seconds, group.steps)) / 2 else "memory"
+    bound = "arithmetic" if by_compute > report.together(group.steps) / 2 else "memory"
     return f"{report.of_limit(group.steps):.0%} of what {bound} allows"
 
 
@@ -66,7 +66,7 @@ def _lost(report: Report, total: float) -> Finding:
         return 0.0, ""
     group = max(groups, key=behind)
     lost = max(behind(group), 0.0) / total
-    taken = sum(map(report.seconds, group.steps)) / total
+    taken = report.together(group.steps) / total
     which = _which(group.steps)
     return lost, (
         f"{which} ({group.name}) could gain most: {taken:.0%} of the time, at {_of_limit(report, group)}; at the limit "

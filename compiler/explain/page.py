@@ -11,10 +11,9 @@ from typing import Any
 
 from ...runtime import cpus
 from ..codegen.render import render
-from ..tables import number
 from . import plots
 from .findings import findings
-from .groups import Group, by_kind, by_layer, by_operators
+from .groups import by_kind, by_layer, by_operators, cells
 from .steps import Report, Step, evaluated
 
 _GROUPS = 12  # rows of a table
@@ -23,14 +22,14 @@ _LISTED = 12  # numbers of steps in a cell
 
 @dataclass(frozen=True)
 class Row:
-    """A group of kernels in a table."""
+    """A group of kernels in a table. colour: of its kind in the figures, if it is one."""
 
     name: str
-    count: int
+    colour: str
+    count: str
     us: str
     share: str
     reached: str
-    colour: str
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,13 @@ def _tables(report: Report) -> list[tuple[str, list[Row]]]:
     colours = plots.colours(report)
     tables = [("kind", by_kind(report)), ("ONNX operators", by_operators(report)), ("part", by_layer(report))]
     return [
-        (title, [_row(report, group, colours.get(group.name, "")) for group in groups[:_GROUPS]])
+        (
+            title,
+            [Row(group.name, colours.get(group.name, ""), *cells(report, group.steps)) for group in groups[:_GROUPS]],
+        )
         for title, groups in tables
         if groups
     ]
-
-
-def _row(report: Report, group: Group, colour: str) -> Row:
-    assert report.measured
-    seconds = sum(map(report.seconds, group.steps))
-    share = f"{seconds / max(report.measured.total, 1e-12):.1%}"
-    reached = f"{report.of_limit(group.steps):.0%}" if report.limits else ""
-    return Row(group.name, len(group.steps), number(seconds * 1e6), share, reached, colour)
 
 
 def _notes(steps: Sequence[Step], texts: Callable[[Step], Sequence[str]]) -> list[Note]:

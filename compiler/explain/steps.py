@@ -124,11 +124,15 @@ class Report:
         """What a step takes in a run; 0 if nothing was measured."""
         return self.measured.times[step.number].seconds if self.measured else 0.0
 
+    def together(self, steps: Sequence[Step]) -> float:
+        """The seconds that steps take in a run."""
+        return sum(map(self.seconds, steps))
+
     def of_limit(self, steps: Sequence[Step]) -> float:
         """The part of the limit that steps reach together, over all times that they run."""
         assert self.measured is not None
         least = sum(self.limit(s) * self.measured.times[s.number].count for s in steps)
-        return least / max(sum(map(self.seconds, steps)), 1e-12)
+        return least / max(self.together(steps), 1e-12)
 
 
 def steps(notes: Mapping[str, Any], dims: Mapping[str, int]) -> tuple[Step, ...]:
