@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import re
 from dataclasses import dataclass
 
 from intaglio.compiler.roofline import machine
-from intaglio.runtime.cpus import model_name
+from intaglio.runtime.cpus import affinity, model_name
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Peak:
 
 def cpus() -> int:
     """How many CPUs this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(affinity())
 
 
 @functools.cache

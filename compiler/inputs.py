@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..runtime.api.metadata import NodeArg
 from ..runtime.dtypes import numpy_dtype
 from ..runtime.errors import InvalidArgument
 from .frontend.load import tensor_from_bytes
@@ -25,6 +26,11 @@ from .scalar.dim import Symbol, evaluate, symbols
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
 Ranges = Mapping[str, "tuple[int, int]"]  # of integers, the end excluded
+
+
+def declared(manifest: Mapping[str, Any]) -> list[NodeArg]:
+    """The descriptions of a compiled model's inputs."""
+    return [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
 
 
 class InputSpec(Protocol):

@@ -25,9 +25,13 @@ ORT = "onnxruntime"
 
 def ours(model: Model, options: SessionOptions | None = None) -> Engine:
     """The model, or an artifact of it, compiled with these options."""
-    session = InferenceSession(model, options)
+    return of_session(InferenceSession(model, options))
+
+
+def of_session(session: Any) -> Engine:
+    """A session, ours or onnxruntime's."""
     names = [each.name for each in session.get_outputs()]
-    return lambda feeds: dict(zip(names, session.run(None, feeds)))
+    return lambda feeds: dict(zip(names, session.run(None, dict(feeds))))
 
 
 def onnxruntime(model: Model, values: Sequence[str] = ()) -> Engine:
@@ -39,9 +43,7 @@ def onnxruntime(model: Model, values: Sequence[str] = ()) -> Engine:
     ort = importlib.import_module(ORT)
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    session = ort.InferenceSession(_with_outputs(model, values), options, providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_outputs()]
-    return lambda feeds: dict(zip(names, session.run(None, dict(feeds))))
+    return of_session(ort.InferenceSession(_with_outputs(model, values), options, providers=["CPUExecutionProvider"]))
 
 
 def reference(model: Model, values: Sequence[str] = ()) -> Engine:

@@ -86,8 +86,7 @@ class Subject:
         return fitting_inputs(self.graph, self.session.get_inputs(), dims, metadata, given, seed)
 
     def ours(self, feeds: Mapping[str, Any]) -> Results:
-        names = [each.name for each in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(None, feeds)))
+        return engines.of_session(self.session)(feeds)
 
     def known(self, feeds: Mapping[str, Any], graph: Graph | None = None) -> dict[str, Known]:
         """The outputs of the model's graph, or another one, in float64, by name. Raises Unable."""

@@ -42,7 +42,7 @@ from ..check.verify import verify
 from ..explain.page import page
 from ..explain.steps import Report, explained, measure
 from ..frontend.load import load_model
-from ..inputs import Feeds, random_inputs, read_inputs, sizes
+from ..inputs import Feeds, declared, random_inputs, read_inputs, sizes
 from ..options import Options
 from ..package import writer as package
 from ..precision import PARTS as PRECISIONS
@@ -180,13 +180,12 @@ def inspect_command(arguments: argparse.Namespace) -> int:
         description = inspect_model.artifact_summary(artifact.load(arguments.model))
         return _print_json(description) if arguments.json else _print(inspect_model.artifact_text(description))
     options = Options(**_settings(arguments))
-    with Progress() as progress:
-        if arguments.stage:
-            text = inspect_model.stage_text(arguments.model, options, arguments.stage, progress)
-        else:
-            unit = driver.lower_model(arguments.model, options, progress)
     if arguments.stage:
+        with Progress() as progress:
+            text = inspect_model.stage_text(arguments.model, options, arguments.stage, progress)
         return _print(text)
+    with Progress() as progress:
+        unit = driver.lower_model(arguments.model, options, progress)
     description = inspect_model.describe(unit)
     return _print_json(description) if arguments.json else _print(inspect_model.text(description))
 
@@ -202,7 +201,7 @@ def explain_command(arguments: argparse.Namespace) -> int:
 def _explained(arguments: argparse.Namespace, loaded: Artifact, progress: Progress) -> tuple[Report, dict[str, int]]:
     """The report of a compiled model, and the sizes of its symbols."""
     manifest = loaded.manifest
-    specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
+    specs = declared(manifest)
     feeds = _feeds(specs, manifest["modelmeta"]["custom_metadata_map"], arguments)
     threads = arguments.threads or SessionOptions().threads()
     run = None if arguments.no_run else partial(measure, loaded, feeds, threads, arguments.repeat, progress)

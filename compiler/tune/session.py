@@ -10,9 +10,8 @@ from functools import partial
 from typing import Any
 
 from ...runtime import log
-from ...runtime.api.metadata import NodeArg
 from ...runtime.errors import InvalidArgument
-from ..inputs import Feeds, random_inputs
+from ..inputs import Feeds, declared, random_inputs
 from ..options import Options
 from . import tuner
 from .report import Live
@@ -20,8 +19,7 @@ from .report import Live
 
 def random_feeds(dims: Mapping[str, int], seed: int, manifest: Mapping[str, Any]) -> Feeds:
     """Random inputs of a compiled model; a symbolic dimension that `dims` does not bind is 1."""
-    specs = [NodeArg.of(each["name"], each["type"], each["shape"]) for each in manifest["inputs"]]
-    return random_inputs(specs, dims, manifest["modelmeta"]["custom_metadata_map"], seed)
+    return random_inputs(declared(manifest), dims, manifest["modelmeta"]["custom_metadata_map"], seed)
 
 
 def for_session(model: str | bytes, options: Options, seconds: float, threads: int) -> None:
